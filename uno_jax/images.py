@@ -1,0 +1,133 @@
+"""Everything about pixels: files -> RGB pictures -> references, bucket sizes -> arrays, and back to pictures.
+
+Reference preparation, buckets and rounding are those of UNO (tests/golden/preprocess.json records them).
+"""
+
+import struct
+from collections.abc import Sequence
+from os import PathLike
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 50_000_000
+TOO_LARGE = f"is more than {MAX_PIXELS // 1_000_000} megapixels; scale the picture down first"
+# The autoencoder divides by 8, packing by 2: sides are multiples of 16 pixels.
+MULTIPLE = 16
+# (height, width) at resolution 512.
+BUCKETS_512 = (
+    (256, 768),
+    (320, 768),
+    (320, 704),
+    (384, 640),
+    (448, 576),
+    (512, 512),
+    (576, 448),
+    (640, 384),
+    (704, 320),
+    (768, 320),
+    (768, 256),
+)
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message names it and says why."""
+
+
+def read_image(path: str | PathLike[str]) -> Image.Image:
+    """Read a picture as upright 8-bit RGB (see `to_rgb`); the first frame of an animation.
+
+    Raises FileNotFoundError, or ImageError naming the file: not a picture, truncated, over MAX_PIXELS (found
+    before decoding), or of pixels without 8-bit meaning.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"{image.width}x{image.height} {TOO_LARGE}")
+            return to_rgb(image)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such picture") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: {TOO_LARGE}") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not a picture in a format that Pillow reads") from error
+    # Pillow's decoders meet damaged data with any of these.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        raise ImageError(f"{path}: cannot be read, truncated or damaged ({error})") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Upright 8-bit RGB of any picture: EXIF rotation applied, alpha over white, 16-bit grey scaled."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        image = _grey_16_to_8(image)
+    elif image.mode == "F":
+        raise ImageError("floating-point pixels have no known range; save the picture with 8 or 16 bits")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _grey_16_to_8(image: Image.Image) -> Image.Image:
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ImageError(f"grey values from {grey.min()} to {grey.max()} do not fit 16 bits")
+    return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def prepare_reference(image: Image.Image, longest_side: int, name: str = "the reference") -> Image.Image:
+    """Scale the longest side to `longest_side` (LANCZOS) and cut the centre to multiples of 16, as UNO does.
+
+    Raises ImageError, naming the picture by `name`, where a side would become 0 (UNO fails later, obscurely).
+    """
+    image = to_rgb(image)
+    if image.width >= image.height:
+        width, height = longest_side, int(longest_side / image.width * image.height)
+    else:
+        width, height = int(longest_side / image.height * image.width), longest_side
+    cut_width, cut_height = width // MULTIPLE * MULTIPLE, height // MULTIPLE * MULTIPLE
+    if not cut_width or not cut_height:
+        raise ImageError(
+            f"{name}: {image.width}x{image.height} becomes {width}x{height} at longest side {longest_side}, "
+            f"thinner than {MULTIPLE} pixels; crop it, or use a larger reference size"
+        )
+    left, top = (width - cut_width) // 2, (height - cut_height) // 2
+    image = image.resize((width, height), Image.Resampling.LANCZOS)
+    return image.crop((left, top, left + cut_width, top + cut_height))
+
+
+def bucket_size(width: int, height: int, resolution: int) -> tuple[int, int]:
+    """The (height, width) of the training bucket for one picture: `batch_bucket_size` of it alone."""
+    return batch_bucket_size([(width, height)], resolution)
+
+
+def batch_bucket_size(sizes: Sequence[tuple[int, int]], resolution: int) -> tuple[int, int]:
+    """The (height, width) of the bucket nearest to the mean height/width of a batch of (width, height) sizes.
+
+    The mean is of height/width, not of width/height; the first of equally near buckets is taken, as in UNO.
+    """
+    if resolution < 32:
+        raise ValueError(
+            f"resolution {resolution}: buckets need at least 32, for sides of {MULTIPLE} pixels or more"
+        )
+    buckets = [
+        (h * resolution // 512 // MULTIPLE * MULTIPLE, w * resolution // 512 // MULTIPLE * MULTIPLE)
+        for h, w in BUCKETS_512
+    ]
+    ratio = np.mean([height / width for width, height in sizes])
+    return min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - ratio))
+
+
+def to_array(image: Image.Image) -> Float32[np.ndarray, "h w 3"]:
+    """Pixels from -1 (black) to 1 (white)."""
+    return np.asarray(to_rgb(image), np.float32) / 127.5 - 1
+
+
+def to_image(array: Float32[np.ndarray, "h w 3"]) -> Image.Image:
+    """The picture of pixels in [-1, 1]; values outside are clamped, fractions truncated, as in UNO."""
+    clamped = np.clip(np.asarray(array, np.float32), -1, 1)
+    return Image.fromarray((127.5 * (clamped + 1)).astype(np.uint8))
