@@ -1,1 +1,1 @@
-"""Training recipes, one Python file each: `--config configs/NAME.py` here, `uno_jax_configs` when installed."""
+"""Training recipes, one Python file each: `--config configs/NAME.py`; installed as `uno_jax_configs`."""

@@ -1,4 +1,4 @@
-"""Set up before jax is imported, by the tests and by the programs they start: the CPU, and one compilation cache."""
+"""Set before jax is imported, for the tests and the programs they start: CPU, one compilation cache."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""setup.cfg lists every package, and each non-Python file the code reads, so that an installed copy is whole."""
+"""setup.cfg lists every package and every data file, so that an installed copy is whole."""
 
 from configparser import ConfigParser
 from pathlib import Path
