@@ -27,7 +27,7 @@ def t5_tokens(prompts: Sequence[str], length: int = 512) -> Int32[np.ndarray, "b
 
 
 def clip_tokens(prompts: Sequence[str], length: int = 77) -> Int32[np.ndarray, "b length"]:
-    """Ids for CLIP ViT-L/14: start 49406, the prompt (lower case, spaces joined), cut to fit, then 49407 to the end."""
+    """Ids for CLIP ViT-L/14: 49406, the prompt in lower case, cut to fit, then 49407 to the end."""
     return _rows(_clip(), prompts, length, start=(CLIP_BOS,), end=CLIP_EOS, pad=CLIP_EOS)
 
 
