@@ -1,0 +1,82 @@
+"""Rectified flow: schedules, interpolation, loss, Euler step. Time runs from 1 (noise) to 0 (picture)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+TRAIN_POINTS = 1000
+
+
+def shift_mu(
+    length: float, base: tuple[float, float] = (256, 0.5), top: tuple[float, float] = (4096, 1.15)
+) -> float:
+    """The resolution's shift: a line through (sequence length, mu) at `base` and `top` (flux `sampling.py`)."""
+    slope = (top[1] - base[1]) / (top[0] - base[0])
+    return slope * (length - base[0]) + base[1]
+
+
+def shifted(t: Float[np.ndarray, "n"], mu: float) -> Float[np.ndarray, "n"]:
+    """Moves times towards noise: exp(mu) / (exp(mu) + 1/t - 1), with 0 kept at 0.
+
+    In float32 and with a reciprocal in the division's place, as torch computes a number over a tensor: a
+    schedule is data that both sides must share, and recorded ones are then equal bit for bit.
+    """
+    strength = np.float32(math.exp(mu))
+    with np.errstate(divide="ignore"):
+        return np.float32(1) / (strength + (np.float32(1) / t - np.float32(1))) * strength
+
+
+def descending(points: int) -> Float[np.ndarray, "points"]:
+    """`points` times from 1 to 0 in float32; each half counts from its own end, as torch.linspace does."""
+    index = np.arange(points)
+    step = np.float64(np.float32(-1) / np.float32(points - 1))
+    times = np.where(index < points // 2, 1 + step * index, -step * (points - 1 - index))
+    return times.astype(np.float32)
+
+
+def sampling_schedule(
+    steps: int, width: int, height: int, shift: bool = True
+) -> Float[np.ndarray, "steps+1"]:
+    """Times of an Euler sampling of width x height pixels, from 1 to 0.
+
+    The sequence length is (w/8)(h/8)/256 as in UNO's `sampling.py`, not the tokens' number (w/16)(h/16) of training.
+    That mismatch is the reference's own, kept because its released weights are sampled so. schnell takes no shift.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    t = descending(steps + 1)
+    return shifted(t, shift_mu((width // 8) * (height // 8) // 256)) if shift else t
+
+
+def training_schedule(resolution: int) -> Float[np.ndarray, "1000"]:
+    """The times that training draws from: 1000 points from 1 to 0, shifted for (resolution/8)^2/4 tokens."""
+    return shifted(descending(TRAIN_POINTS), shift_mu((resolution // 8) ** 2 / 4))
+
+
+def interpolate(
+    x1: Float[Array, "b l c"], x0: Float[Array, "b l c"], t: Float[Array, "b"]
+) -> Float[Array, "b l c"]:
+    """x_t = (1 - t) x1 + t x0, with x1 the picture and x0 the noise (UNO section 3.1)."""
+    t = t[:, None, None]
+    return (1 - t) * x1 + t * x0
+
+
+def velocity_loss(
+    velocity: Float[Array, "b l c"], x1: Float[Array, "b l c"], x0: Float[Array, "b l c"]
+) -> Float[Array, ""]:
+    """Mean squared error, in float32, to the target x0 - x1 over the target's tokens."""
+    return jnp.mean(jnp.square(velocity.astype(jnp.float32) - (x0 - x1).astype(jnp.float32)))
+
+
+def draw_times(key: jax.Array, batch: int) -> Int[Array, "b"]:
+    """Uniform indices into `training_schedule`."""
+    return jax.random.randint(key, (batch,), 0, TRAIN_POINTS)
+
+
+def euler_step(
+    x: Float[Array, "b l c"], velocity: Float[Array, "b l c"], t: Float[Array, ""], t_next: Float[Array, ""]
+) -> Float[Array, "b l c"]:
+    return x + (t_next - t) * velocity
