@@ -23,10 +23,10 @@ lint: .venv/installed-lint
 	$(PYTHON) -m venv .venv
 
 # Stamps: installed anew only when what is to be installed changes.
-.venv/installed: setup.cfg pyproject.toml | $(PY)
+.venv/installed: setup.cfg | $(PY)
 	$(INSTALL) .
 	touch $@
 
-.venv/installed-%: setup.cfg pyproject.toml | $(PY)
+.venv/installed-%: setup.cfg | $(PY)
 	$(INSTALL) '.[$*]'
 	touch $@

@@ -1,0 +1,1 @@
+"""Weights between the formats of other programs and uno_jax, by mapping tables."""
