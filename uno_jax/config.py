@@ -196,13 +196,13 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def from_dict(cls: type[Config], values: dict[str, Any]) -> Config:
     """The inverse of `to_dict`. Raises ValueError naming the fields that `cls` does not have."""
-    types = {field.name: field.type for field in dataclasses.fields(cls)}
+    types = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(values.keys() - types.keys()):
         raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(types)}")
     return cls(**{name: _from_json(types[name], value) for name, value in values.items()})
 
 
 def _from_json(kind: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    if isinstance(value, dict):
         return from_dict(kind, value)
     return tuple(value) if isinstance(value, list) else value

@@ -13,7 +13,9 @@ TRAIN_POINTS = 1000
 def shift_mu(
     length: float, base: tuple[float, float] = (256, 0.5), top: tuple[float, float] = (4096, 1.15)
 ) -> float:
-    """The resolution's shift: a line through (sequence length, mu) at `base` and `top` (flux `sampling.py`)."""
+    """The resolution's shift: a line through (sequence length, mu) at `base` and `top` (flux
+    `sampling.py`).
+    """
     slope = (top[1] - base[1]) / (top[0] - base[0])
     return slope * (length - base[0]) + base[1]
 
@@ -42,8 +44,9 @@ def sampling_schedule(
 ) -> Float[np.ndarray, "steps+1"]:
     """Times of an Euler sampling of width x height pixels, from 1 to 0.
 
-    The sequence length is (w/8)(h/8)/256 as in UNO's `sampling.py`, not the tokens' number (w/16)(h/16) of training.
-    That mismatch is the reference's own, kept because its released weights are sampled so. schnell takes no shift.
+    The sequence length is (w/8)(h/8)/256 as in UNO's `sampling.py`, not the tokens' number (w/16)(h/16) of
+    training. That mismatch is the reference's own, kept because its released weights are sampled so.
+    schnell takes no shift.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")

@@ -45,7 +45,7 @@ def nest(leaves: dict[tuple[str, ...], Any]) -> Params:
 
 
 def abstract_lora(mmdit: MMDiTConfig, lora: LoraConfig) -> tuple[Params, Params]:
-    """Shapes (float32 ShapeDtypeStruct leaves) and logical axes of a LoRA, derived from the base's kernels."""
+    """Shapes (float32 ShapeDtypeStruct leaves) and logical axes, derived from the base's kernels."""
     shapes, axes = abstract_params(mmdit)
     lora_shapes, lora_axes = {}, {}
     for site in SITES:
@@ -76,8 +76,8 @@ def block_indices(mmdit: MMDiTConfig, lora: LoraConfig) -> dict[str, tuple[int, 
 def init_lora(key: jax.Array, mmdit: MMDiTConfig, lora: LoraConfig) -> Params:
     """down ~ N(0, (1/rank)^2), up = 0 (UNO's `LoRALinearLayer`), in float32.
 
-    A block outside the subset gets down = 0 too: then both gradients vanish and it stays the base's block, with no mask in
-    the step.
+    A block outside the subset gets down = 0 too: then both gradients vanish and it stays the base's block,
+    with no mask in the step.
     """
     chosen = block_indices(mmdit, lora)
     leaves = {}
@@ -92,7 +92,8 @@ def init_lora(key: jax.Array, mmdit: MMDiTConfig, lora: LoraConfig) -> Params:
 
 
 def merge(params: Params, lora: Params, scale: float = 1.0) -> Params:
-    """The base with kernel + scale * down @ up at every site, added in float32 and returned in the kernel's dtype.
+    """The base with kernel + scale * down @ up at every site, added in float32 and returned in the kernel's
+    dtype.
 
     For sampling and export only; training keeps the side path (see `models.layers.Dense`).
     """

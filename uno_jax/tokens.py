@@ -24,7 +24,9 @@ def unpack(tokens: Float[Array, "b l 4*z"], size: TokenSize) -> Float[Array, "b 
 
 
 def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
-    """Rows and columns of tokens of a picture of height x width pixels. Raises ValueError if it is not a whole number."""
+    """Rows and columns of tokens of a picture of height x width pixels. Raises ValueError if it is not a
+    whole number.
+    """
     side = PATCH * downsampling
     if height < side or width < side or height % side or width % side:
         raise ValueError(f"picture sides must be positive multiples of {side} pixels, got {width}x{height}")
@@ -36,8 +38,9 @@ def reference_offsets(
 ) -> list[tuple[float, float]]:
     """Row and column where each reference's ids start (UNO section 3.3, `flux/modules` of its code).
 
-    The first starts at the target's size, each next one after the reference before it: a diagonal without overlap. The scale
-    multiplies the whole offset, so 0.5 overlaps and 2 leaves a gap; fractions are kept, since rope takes any real number.
+    The first starts at the target's size, each next one after the reference before it: a diagonal without
+    overlap. The scale multiplies the whole offset, so 0.5 overlaps and 2 leaves a gap; fractions are kept,
+    since rope takes any real number.
     """
     offsets = []
     row, col = target

@@ -23,7 +23,18 @@ Params = dict[str, Any]
 def network(config: NetworkConfig, dtype: Any = jnp.float32) -> nn.Module:
     """The Flax module of a config, computing in `dtype`."""
     modules = {MMDiTConfig: MMDiT, VAEConfig: Autoencoder, T5Config: T5Encoder, CLIPConfig: CLIPText}
-    return modules[type(config)](config, dtype)
+    return modules[type(config)](config, dtype)  # type: ignore[arg-type]
+
+
+def apply(
+    config: NetworkConfig,
+    variables: dict[str, Params],
+    *inputs: Any,
+    dtype: Any = jnp.float32,
+    method: Any = None,
+) -> Any:
+    """Runs a network: `variables` is {"params": tree}, and for the MM-DiT optionally "lora"."""
+    return network(config, dtype).apply(variables, *inputs, method=method)
 
 
 def _init(config: NetworkConfig, key: jax.Array) -> Any:
@@ -43,7 +54,9 @@ def _init(config: NetworkConfig, key: jax.Array) -> Any:
 
 
 def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Params, Params]:
-    """Shapes (ShapeDtypeStruct leaves of `dtype`) and logical axis names (PartitionSpec leaves) of a network."""
+    """Shapes (ShapeDtypeStruct leaves of `dtype`) and logical axis names (PartitionSpec leaves) of a
+    network.
+    """
     boxed = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), nn.unbox(boxed))
     return shapes, nn.get_partition_spec(boxed)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int
 
 from uno_jax.config import CLIPConfig
 from uno_jax.models.attention import attention
-from uno_jax.models.layers import Dense
+from uno_jax.models.layers import Dense, parameter
 
 
 class LayerNorm(nn.Module):
@@ -62,10 +62,9 @@ class CLIPText(nn.Module):
         """Hidden state at the end-of-text token, the highest id, after the final norm."""
         c = self.config
         init = nn.initializers.normal(0.02)
-        token_init = nn.with_logical_partitioning(init, ("vocab", "embed"))
-        position_init = nn.with_logical_partitioning(init, ("positions", "embed"))
-        embedding = self.param("token_embedding", token_init, (c.vocab_size, c.hidden_size))
-        positions = self.param("position_embedding", position_init, (c.max_positions, c.hidden_size))
+        embedding_shape, position_shape = (c.vocab_size, c.hidden_size), (c.max_positions, c.hidden_size)
+        embedding = parameter(self, "token_embedding", init, ("vocab", "embed"), embedding_shape)
+        positions = parameter(self, "position_embedding", init, ("positions", "embed"), position_shape)
         x = (embedding[tokens] + positions[: tokens.shape[1]]).astype(self.dtype)
         blocks = nn.scan(
             CLIPBlock,

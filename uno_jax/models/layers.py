@@ -5,6 +5,7 @@ Every parameter carries logical axis names, which `uno_jax.sharding` maps to mes
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -13,6 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 Initializer = nn.initializers.Initializer
+
+
+def parameter(
+    module: nn.Module, name: str, init: Initializer, axes: tuple[str, ...], shape: tuple[int, ...]
+) -> Array:
+    """A parameter of `module` with one logical axis name a dimension."""
+    return cast(Array, module.param(name, nn.with_logical_partitioning(init, axes), shape))
 
 
 class Dense(nn.Module):
@@ -30,16 +38,16 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
-        kernel_init = nn.with_logical_partitioning(self.kernel_init, self.axes)
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
+        kernel = parameter(self, "kernel", self.kernel_init, self.axes, (x.shape[-1], self.features))
         x = x.astype(self.dtype)
         y = x @ kernel.astype(self.dtype)
         if self.use_bias:
-            bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
-            y += self.param("bias", bias_init, (self.features,)).astype(self.dtype)
+            bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
+            y += bias.astype(self.dtype)
         if self.has_variable("lora", "down"):
-            down, up = (self.get_variable("lora", name).astype(self.dtype) for name in ("down", "up"))
-            y += (x @ down) @ up
+            down: Array = self.get_variable("lora", "down")
+            up: Array = self.get_variable("lora", "up")
+            y += (x @ down.astype(self.dtype)) @ up.astype(self.dtype)
         return y
 
 
@@ -51,8 +59,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-        init = nn.with_logical_partitioning(nn.initializers.ones, (self.axis,))
-        scale = self.param("scale", init, (x.shape[-1],))
+        scale = parameter(self, "scale", nn.initializers.ones, (self.axis,), (x.shape[-1],))
         x32 = x.astype(jnp.float32)
         normed = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + self.epsilon)
         return (normed * scale).astype(x.dtype)
@@ -71,8 +78,8 @@ def timestep_embedding(
 ) -> Float[Array, "b d"]:
     """Sinusoids of 1000 * t, cosines first (flux `modules/layers.py`).
 
-    Angles reach 1000, so one unit in a frequency's last place moves a sine by 6e-5. The exponents are rounded to float32
-    as the reference's are; their exponential is then exact.
+    Angles reach 1000, so one unit in a frequency's last place moves a sine by 6e-5. The exponents are
+    rounded to float32 as the reference's are; their exponential is then exact.
     """
     half = dim // 2
     exponents = np.float32(-math.log(max_period)) * np.arange(half, dtype=np.float32) / np.float32(half)
@@ -97,7 +104,7 @@ def rope_table(
 
 
 def apply_rope(
-    x: Float[Array, "b l h d"], cos: Float[Array, "l d/2"], sin: Float[Array, "l d/2"]
+    x: Float[Array, "b l h d"], cos: Float[np.ndarray, "l d/2"], sin: Float[np.ndarray, "l d/2"]
 ) -> Float[Array, "b l h d"]:
     """Turns neighbouring channel pairs (2i, 2i+1) by their angle, in float32."""
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)

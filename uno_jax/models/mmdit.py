@@ -1,7 +1,7 @@
 """The FLUX MM-DiT with reference tokens: double blocks for (txt, img), then single blocks for both together.
 
-The blocks of a kind are one scanned block with stacked parameters, so 19 + 38 blocks compile as one of each. LoRA lives
-in the `lora` variable collection; without it the base model runs.
+The blocks of a kind are one scanned block with stacked parameters, so 19 + 38 blocks compile as one of
+each. LoRA lives in the `lora` variable collection; without it the base model runs.
 """
 
 from typing import Any
@@ -65,7 +65,9 @@ def split_heads(qkv: Float[Array, "b l 3*h*d"], num_heads: int) -> list[Float[Ar
 
 
 class Stream(nn.Module):
-    """One stream's half of a double block (img or txt), in the steps `qkv` and `finish` around the joint attention."""
+    """One stream's half of a double block (img or txt), in the steps `qkv` and `finish` around the joint
+    attention.
+    """
 
     config: MMDiTConfig
     dtype: jnp.dtype
@@ -117,7 +119,9 @@ class DoubleStreamBlock(nn.Module):
 
 
 class SingleStreamBlock(nn.Module):
-    """Attention and MLP side by side. The reference's `linear1` is kept as `qkv` and `mlp`: UNO adapts only qkv."""
+    """Attention and MLP side by side. The reference's `linear1` is kept as `qkv` and `mlp`: UNO adapts only
+    qkv.
+    """
 
     config: MMDiTConfig
     dtype: jnp.dtype
@@ -157,9 +161,11 @@ class MMDiT(nn.Module):
         ref: Float[Array, "b r c"] | None = None,
         guidance: Float[Array, "b"] | None = None,
     ) -> Float[Array, "b l c"]:
-        """`ids` are the positions of text, image and reference tokens in that order (`tokens.position_ids`): host
-        values, since the rope table is computed in float64. `timesteps` run from 1 (noise) to 0. Raises ValueError when
-        a guidance model gets no guidance, or the ids do not match the tokens."""
+        """`ids` are the positions of text, image and reference tokens in that order
+        (`tokens.position_ids`): host values, since the rope table is computed in float64. `timesteps` run
+        from 1 (noise) to 0. Raises ValueError when a guidance model gets no guidance, or the ids do not
+        match the tokens.
+        """
         c, dtype = self.config, self.dtype
         length = img.shape[1]
         img = img if ref is None else jnp.concatenate([img, ref.astype(img.dtype)], axis=1)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from uno_jax.config import T5Config
 from uno_jax.models.attention import attention
-from uno_jax.models.layers import Dense, RMSNorm
+from uno_jax.models.layers import Dense, RMSNorm, parameter
 
 
 def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:
@@ -55,13 +55,11 @@ class T5Encoder(nn.Module):
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b l d"]:
         """Final hidden states of padded token ids."""
         c = self.config
-        embed_init = nn.with_logical_partitioning(nn.initializers.normal(1.0), ("vocab", "embed"))
-        embedding = self.param("embedding", embed_init, (c.vocab_size, c.d_model))
-        bias_init = nn.with_logical_partitioning(
-            nn.initializers.normal(c.d_model**-0.5), ("buckets", "heads")
-        )
-        table = self.param(
-            "relative_attention_bias", bias_init, (c.relative_attention_num_buckets, c.num_heads)
+        init = nn.initializers.normal
+        embedding = parameter(self, "embedding", init(1.0), ("vocab", "embed"), (c.vocab_size, c.d_model))
+        table_shape = (c.relative_attention_num_buckets, c.num_heads)
+        table = parameter(
+            self, "relative_attention_bias", init(c.d_model**-0.5), ("buckets", "heads"), table_shape
         )
         buckets = relative_position_bucket(
             tokens.shape[1], c.relative_attention_num_buckets, c.relative_attention_max_distance

@@ -191,8 +191,9 @@ def decode_tiled(
 ) -> Float[np.ndarray, "b H W 3"]:
     """Decodes square tiles of `tile` latent cells one after another and blends `overlap` cells linearly.
 
-    Memory is that of one tile, and one shape is compiled. Away from seams the result differs from a whole decode
-    only through the norms' and the attention's narrower view. Raises ValueError unless 0 < overlap < tile.
+    Memory is that of one tile, and one shape is compiled. Away from seams the result differs from a whole
+    decode only through the norms' and the attention's narrower view. Raises ValueError unless 0 < overlap <
+    tile.
     """
     if not 0 < overlap < tile:
         raise ValueError(f"overlap must lie between 0 and the tile's {tile} cells, got {overlap}")

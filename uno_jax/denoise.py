@@ -1,0 +1,67 @@
+"""The MM-DiT seen from outside: a noisy latent and its conditioning give the velocity; a loop of Euler
+steps the picture.
+"""
+
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from uno_jax import flow
+from uno_jax.config import MMDiTConfig, UnoPE
+from uno_jax.models import Params
+from uno_jax.models.mmdit import MMDiT
+from uno_jax.tokens import PATCH, TokenSize, pack, position_ids
+from uno_jax.types import Conditioning
+
+
+def velocity(
+    net: MMDiT,
+    variables: dict[str, Params],
+    x: Float[Array, "b l c"],
+    size: TokenSize,
+    conditioning: Conditioning,
+    t: Float[Array, "b"],
+    guidance: Float[Array, "b"] | None,
+    unope: UnoPE,
+) -> Float[Array, "b l c"]:
+    """Velocity of the target's tokens `x` (rows, columns = `size`), with the references' tokens appended
+    after them.
+
+    `variables` is {"params": base} or {"params": base, "lora": lora}. Positions follow from the shapes.
+    """
+    refs = [pack(ref) for ref in conditioning.refs]
+    ref_sizes = [(ref.shape[1] // PATCH, ref.shape[2] // PATCH) for ref in conditioning.refs]
+    ids = position_ids(conditioning.txt.shape[1], size, ref_sizes, unope)
+    ref = jnp.concatenate(refs, axis=1) if refs else None
+    inputs = (x, conditioning.txt, conditioning.vec, t, ids, ref, guidance)
+    return cast(Array, net.apply(variables, *inputs))
+
+
+def denoise(
+    config: MMDiTConfig,
+    variables: dict[str, Params],
+    noise: Float[Array, "b h w z"],
+    conditioning: Conditioning,
+    schedule: Float[np.ndarray, "steps+1"],
+    guidance: float,
+    unope: UnoPE = UnoPE(),
+    dtype: Any = jnp.float32,
+) -> Float[Array, "b l c"]:
+    """The tokens after all Euler steps from `noise` (UNO `sampling.py` denoise). One scan, so one compiled
+    function when jitted; the state stays in float32, the network computes in `dtype`.
+    """
+    net = MMDiT(config, dtype)
+    size = (noise.shape[1] // PATCH, noise.shape[2] // PATCH)
+    strength = jnp.full(noise.shape[0], guidance, jnp.float32) if config.guidance_embed else None
+
+    def step(x: Array, times: tuple[Array, Array]) -> tuple[Array, None]:
+        t, t_next = times
+        v = velocity(net, variables, x, size, conditioning, jnp.full(x.shape[0], t), strength, unope)
+        return flow.euler_step(x, v.astype(jnp.float32), t, t_next), None
+
+    times = jnp.asarray(schedule, jnp.float32)
+    tokens, _ = jax.lax.scan(step, pack(noise).astype(jnp.float32), (times[:-1], times[1:]))
+    return tokens

@@ -1,0 +1,44 @@
+"""The pytrees that travel: Batch -> Conditioning -> loss, and the trainer's state.
+
+References are tuples with one array each, since every reference has its own size: shapes carry the sizes,
+and positions follow from them at trace time.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+from uno_jax.config import ModelConfig
+from uno_jax.models import Params
+
+
+class Batch(NamedTuple):
+    """What a training step or an encoder sees: pictures in [-1, 1] and token ids."""
+
+    target: Float[Array, "b h w 3"]
+    refs: tuple[Float[Array, "b h_i w_i 3"], ...]
+    t5_tokens: Int[Array, "b s"]
+    clip_tokens: Int[Array, "b 77"]
+
+
+class Conditioning(NamedTuple):
+    """What the MM-DiT is given beside the noisy picture; `refs` are scaled, noise-free latents."""
+
+    txt: Float[Array, "b s d"]
+    vec: Float[Array, "b v"]
+    refs: tuple[Float[Array, "b h_i w_i z"], ...] = ()
+
+
+class Model(NamedTuple):
+    """A model's numbers and its parameters: `params` maps mmdit, vae, t5, clip to plain trees."""
+
+    config: ModelConfig
+    params: dict[str, Params]
+
+
+class TrainState(NamedTuple):
+    """Everything a step changes. `trainable` is the LoRA, or the whole parameters of what is trained."""
+
+    step: Int[Array, ""]
+    trainable: Params
+    opt_state: Any
