@@ -8,11 +8,14 @@ from jaxtyping import Array, Float, Int
 
 from uno_jax.models import apply
 from uno_jax.models.vae import Autoencoder, posterior_mean, posterior_sample
-from uno_jax.types import Batch, Conditioning, Model
+from uno_jax.types import AnyArray, Batch, Conditioning, Model
 
 
 def encode_text(
-    model: Model, t5_tokens: Int[Array, "b s"], clip_tokens: Int[Array, "b 77"], dtype: Any = jnp.float32
+    model: Model,
+    t5_tokens: Int[AnyArray, "b s"],
+    clip_tokens: Int[AnyArray, "b 77"],
+    dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
     """T5's hidden states (txt) and CLIP's pooled output (vec)."""
     txt = apply(model.config.t5, {"params": model.params["t5"]}, t5_tokens, dtype=dtype)
@@ -21,7 +24,7 @@ def encode_text(
 
 
 def encode_image(
-    model: Model, image: Float[Array, "b h w 3"], key: jax.Array | None = None, dtype: Any = jnp.float32
+    model: Model, image: Float[AnyArray, "b h w 3"], key: jax.Array | None = None, dtype: Any = jnp.float32
 ) -> Float[Array, "b h/f w/f z"]:
     """The scaled latent: drawn from the posterior with a key (training), its mean without (sampling)."""
     params = {"params": model.params["vae"]}

@@ -6,19 +6,22 @@ and positions follow from them at trace time.
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from uno_jax.config import ModelConfig
+from uno_jax.config import ModelConfig, UnoPE
 from uno_jax.models import Params
+
+AnyArray = Array | np.ndarray
 
 
 class Batch(NamedTuple):
     """What a training step or an encoder sees: pictures in [-1, 1] and token ids."""
 
-    target: Float[Array, "b h w 3"]
-    refs: tuple[Float[Array, "b h_i w_i 3"], ...]
-    t5_tokens: Int[Array, "b s"]
-    clip_tokens: Int[Array, "b 77"]
+    target: Float[AnyArray, "b h w 3"]
+    refs: tuple[Float[AnyArray, "b h_i w_i 3"], ...]
+    t5_tokens: Int[AnyArray, "b s"]
+    clip_tokens: Int[AnyArray, "b 77"]
 
 
 class Conditioning(NamedTuple):
@@ -30,10 +33,14 @@ class Conditioning(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model's numbers and its parameters: `params` maps mmdit, vae, t5, clip to plain trees."""
+    """A model's numbers and its parameters: `params` maps mmdit, vae, t5, clip to plain trees.
+
+    `unope` is the position convention of the LoRA that is merged in; None where there is none.
+    """
 
     config: ModelConfig
     params: dict[str, Params]
+    unope: UnoPE | None = None
 
 
 class TrainState(NamedTuple):

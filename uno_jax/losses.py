@@ -1,0 +1,84 @@
+"""The objectives: UNO's flow matching, and the autoencoder's reconstruction. Pure functions of parameters
+and a batch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from uno_jax import flow
+from uno_jax.config import ModelConfig, UnoPE, VAEConfig
+from uno_jax.denoise import velocity
+from uno_jax.encode import encode
+from uno_jax.models import Params, apply
+from uno_jax.models.mmdit import MMDiT
+from uno_jax.models.vae import Autoencoder, posterior_sample
+from uno_jax.recipe import TrainConfig
+from uno_jax.tokens import PATCH, pack
+from uno_jax.types import AnyArray, Batch, Conditioning, Model
+
+Loss = Callable[[dict[str, Params], Batch, jax.Array], Float[Array, ""]]
+
+
+def flow_loss(
+    net: MMDiT,
+    variables: dict[str, Params],
+    latent: Float[Array, "b h w z"],
+    noise: Float[Array, "b h w z"],
+    t: Float[Array, "b"],
+    conditioning: Conditioning,
+    guidance: float,
+    unope: UnoPE,
+) -> Float[Array, ""]:
+    """UNO's objective (section 3.1): the velocity at x_t = (1 - t) x1 + t x0 against x0 - x1, over the
+    target's tokens.
+    """
+    x1, x0 = pack(latent), pack(noise)
+    size = (latent.shape[1] // PATCH, latent.shape[2] // PATCH)
+    strength = jnp.full(t.shape, guidance) if net.config.guidance_embed else None
+    x_t = flow.interpolate(x1, x0, t)
+    return flow.velocity_loss(velocity(net, variables, x_t, size, conditioning, t, strength, unope), x1, x0)
+
+
+def autoencoder_loss(
+    config: VAEConfig,
+    params: Params,
+    image: Float[AnyArray, "b h w 3"],
+    key: jax.Array,
+    kl_weight: float,
+    dtype: Any,
+) -> Float[Array, ""]:
+    """Absolute error of the picture decoded from a posterior sample, plus the posterior's divergence from
+    N(0, 1).
+    """
+    moments = apply(config, {"params": params}, image, dtype=dtype, method=Autoencoder.encode).astype(
+        jnp.float32
+    )
+    latent = posterior_sample(config, moments, key)
+    decoded = apply(config, {"params": params}, latent, dtype=dtype, method=Autoencoder.decode)
+    mean, log_variance = jnp.split(moments, 2, axis=-1)
+    kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
+    return jnp.mean(jnp.abs(decoded.astype(jnp.float32) - image)) + kl_weight * kl
+
+
+def make_loss(config: TrainConfig, model: ModelConfig) -> Loss:
+    """The loss of a batch given every parameter tree by name, for the recipe's objective."""
+    dtype = jnp.dtype(config.dtype)
+    net = MMDiT(model.mmdit, dtype, config.remat)
+    schedule = flow.training_schedule(config.data.resolution)
+
+    def autoencoder(params: dict[str, Params], batch: Batch, key: jax.Array) -> Float[Array, ""]:
+        return autoencoder_loss(model.vae, params["vae"], batch.target, key, config.kl_weight, dtype)
+
+    def rectified_flow(params: dict[str, Params], batch: Batch, key: jax.Array) -> Float[Array, ""]:
+        encode_key, time_key, noise_key = jax.random.split(key, 3)
+        latent, conditioning = encode(Model(model, params), batch, encode_key, dtype)
+        t = jnp.asarray(schedule)[flow.draw_times(time_key, latent.shape[0])]
+        noise = jax.random.normal(noise_key, latent.shape)
+        variables = {"params": params["mmdit"]} | ({"lora": params["lora"]} if "lora" in params else {})
+        return flow_loss(net, variables, latent, noise, t, conditioning, config.guidance, config.unope)
+
+    return autoencoder if config.objective == "autoencoder" else rectified_flow

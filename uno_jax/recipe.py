@@ -1,0 +1,165 @@
+"""What a training run is: frozen dataclasses, Python recipe files under configs/, and overrides from the
+command line.
+"""
+
+import argparse
+import runpy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from uno_jax.config import PRESETS, LoraConfig, UnoPE
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A JSON list of pairs and how its pictures are sized (see `uno_jax.data`)."""
+
+    path: str = ""
+    resolution: int = 512
+    """Bucket resolution of targets, and of the training schedule."""
+    ref_resolution: int = 512
+    """Bucket resolution of references: 512 for one, 320 for several in the paper."""
+    text_dropout: float = 0.1
+    """Share of prompts replaced by the empty one."""
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW after clipping of the global gradient norm (UNO's `train.py`)."""
+
+    learning_rate: float = 1e-5
+    warmup_steps: int = 0
+    decay_to: float = 1.0
+    """Learning rate at the last step as a share of `learning_rate`, reached along a cosine."""
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Sizes of the mesh axes; -1 takes what is left of the local devices."""
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. The defaults are the paper's stage I."""
+
+    workdir: str = "runs/uno"
+    objective: Literal["flow", "autoencoder"] = "flow"
+    trainable: tuple[str, ...] = ("lora/.*",)
+    """Regular expressions over whole parameter paths such as mmdit/img_in/kernel, t5/…, clip/…, vae/…,
+    lora/…
+    """
+    preset: str = "flux_dev"
+    """Numbers of the networks that `weights` does not hold; those start at random."""
+    weights: str = ""
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/)."""
+    lora: LoraConfig | None = LoraConfig()
+    init_lora: str = ""
+    """A LoRA to start from: stage II starts from stage I."""
+    unope: UnoPE = UnoPE()
+    guidance: float = 1.0
+    kl_weight: float = 1e-6
+    """Of the autoencoder objective."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    batch_size: int = 16
+    steps: int = 5000
+    seed: int = 0
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of frozen weights and of the computation; what is trained is kept in float32."""
+    remat: Literal["none", "full"] = "full"
+    log_every: int = 10
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+
+
+class RecipeError(ValueError):
+    """A run's settings cannot work; found before any weight is loaded."""
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe's file: the path itself, else the one of that file name among the recipes shipped with the
+    program.
+    """
+    shipped = [Path(__file__).parents[1] / folder for folder in ("configs", "uno_jax_configs")]
+    candidates = [Path(name), *(folder / Path(name).with_suffix(".py").name for folder in shipped)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    known = sorted(path.name for folder in shipped for path in folder.glob("*.py") if path.stem != "__init__")
+    raise RecipeError(f"no recipe {name}: expected a file, or one of {', '.join(known)}")
+
+
+def load_recipe(name: str) -> TrainConfig:
+    """The TrainConfig that a recipe's get_config() returns. Raises RecipeError."""
+    path = find_recipe(name)
+    get_config = runpy.run_path(str(path)).get("get_config")
+    config = get_config() if callable(get_config) else None
+    if not isinstance(config, TrainConfig):
+        raise RecipeError(f"{path} must define get_config() that returns a uno_jax.recipe.TrainConfig")
+    return config
+
+
+def parse(args: list[str] | None = None) -> TrainConfig:
+    """--config FILE, then every field as an override such as --optim.learning-rate 1e-4; unknown names end
+    the program.
+    """
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--config")
+    known, rest = first.parse_known_args(args)
+    wants_help = any(arg in ("-h", "--help") for arg in rest)
+    if known.config is None and not wants_help:
+        raise RecipeError("no recipe: pass --config FILE, for example --config configs/demo.py")
+    default = load_recipe(known.config) if known.config else TrainConfig()
+    return tyro.cli(
+        TrainConfig,
+        default=default,
+        args=rest,
+        prog="python -m uno_jax.train --config FILE",
+        description="Train what the recipe FILE says; every field of it can be overridden.",
+    )
+
+
+def check(config: TrainConfig) -> None:
+    """Raises RecipeError for settings that cannot work together; looks at no file."""
+    problems = [
+        (config.preset not in PRESETS, f"preset {config.preset!r} is none of {', '.join(PRESETS)}"),
+        (not config.data.path, "data.path is empty: give a JSON list of pairs (--data.path FILE)"),
+        (config.batch_size < 1, f"batch_size must be at least 1, got {config.batch_size}"),
+        (config.steps < 1, f"steps must be at least 1, got {config.steps}"),
+        (config.checkpoint_every < 1, f"checkpoint_every must be at least 1, got {config.checkpoint_every}"),
+        (config.log_every < 1, f"log_every must be at least 1, got {config.log_every}"),
+        (not 0 <= config.data.text_dropout <= 1, f"text_dropout {config.data.text_dropout} is no share of 1"),
+        (
+            not config.optim.learning_rate > 0,
+            f"learning_rate must be positive, got {config.optim.learning_rate}",
+        ),
+        (not config.trainable, "trainable is empty: nothing would be trained"),
+        (
+            config.objective == "autoencoder" and any(p.split("/")[0] != "vae" for p in config.trainable),
+            "the autoencoder objective trains vae/… only",
+        ),
+        (
+            config.objective == "flow" and any(p.split("/")[0] == "vae" for p in config.trainable),
+            "the flow objective cannot train vae/…: the loss is measured in its latents",
+        ),
+        (
+            any(p.split("/")[0] == "lora" for p in config.trainable) and config.lora is None,
+            "trainable names lora/… but lora is None",
+        ),
+    ]
+    if wrong := [message for bad, message in problems if bad]:
+        raise RecipeError("; ".join(wrong))

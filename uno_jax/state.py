@@ -1,0 +1,120 @@
+"""A run's parameters and state: networks restored or initialised sharded, then split into frozen and
+trainable.
+"""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from uno_jax.checkpoint import NETWORKS, LoraInfo, read_config, restore_lora, restore_network
+from uno_jax.config import PRESETS, ModelConfig
+from uno_jax.lora import abstract_lora, block_indices, init_lora, nest
+from uno_jax.models import Params, abstract_params, init_params
+from uno_jax.optim import make_optimizer
+from uno_jax.recipe import RecipeError, TrainConfig
+from uno_jax.sharding import tree_shardings
+from uno_jax.types import TrainState
+
+
+def split(params: dict[str, Params], patterns: tuple[str, ...]) -> tuple[dict[str, Params], Params]:
+    """(frozen, trainable) by regular expressions over whole paths. Raises RecipeError for a pattern that
+    matches none.
+    """
+    leaves = {
+        tuple(part.key for part in path): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+    }
+    for pattern in patterns:
+        if not any(re.fullmatch(pattern, "/".join(path)) for path in leaves):
+            raise RecipeError(f"trainable pattern {pattern!r} matches no parameter of {', '.join(params)}")
+    chosen = {path for path in leaves if any(re.fullmatch(pattern, "/".join(path)) for pattern in patterns)}
+    frozen = nest({path: leaf for path, leaf in leaves.items() if path not in chosen})
+    return frozen, nest({path: leaves[path] for path in leaves if path in chosen})
+
+
+def join(frozen: Params, trainable: Params) -> Params:
+    """The inverse of `split`."""
+    shared = {
+        key: join(frozen[key], trainable[key]) if key in frozen else trainable[key] for key in trainable
+    }
+    return frozen | shared
+
+
+def model_config(config: TrainConfig) -> ModelConfig:
+    """Numbers of every network: those stored in `weights`, and the preset's for the rest."""
+    preset = PRESETS[config.preset]
+    if not config.weights:
+        return preset
+    root = Path(config.weights)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"weights: no directory {root}; make one with python -m tools.convert_weights"
+        )
+    kinds = [kind for kind in NETWORKS if (root / kind).is_dir()]
+    stored: dict[str, Any] = {kind: read_config(root / kind, kind) for kind in kinds}
+    return ModelConfig(**({kind: getattr(preset, kind) for kind in NETWORKS} | stored))
+
+
+def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str, Params]:
+    """Every tree the objective needs, sharded from the start: restored, or random where trained from scratch.
+
+    Raises RecipeError for a network that is frozen and has no weights.
+    """
+    params: dict[str, Params] = {}
+    keys = jax.random.split(jax.random.key(config.seed), 5)
+    kinds = ("vae",) if config.objective == "autoencoder" else NETWORKS
+    for kind, key in zip(kinds, keys, strict=False):
+        stored = Path(config.weights) / kind
+        if config.weights and stored.is_dir():
+            params[kind] = restore_network(stored, kind, mesh)[1]
+        elif any(pattern.startswith(f"{kind}/") for pattern in config.trainable):
+            part = getattr(model, kind)
+            shapes, axes = abstract_params(part)
+            shardings = tree_shardings(mesh, axes, shapes)
+            params[kind] = jax.jit(partial(init_params, part), out_shardings=shardings)(key)
+        else:
+            place = stored if config.weights else "the directory given as weights"
+            raise RecipeError(f"{kind} is frozen and has no weights: expected {place} to hold it")
+    if config.lora and config.objective == "flow":
+        params["lora"] = load_lora(config, model, mesh, keys[-1])
+    return params
+
+
+def load_lora(config: TrainConfig, model: ModelConfig, mesh: Mesh, key: jax.Array) -> Params:
+    """A fresh LoRA, or the one to start from. Raises RecipeError if that has another rank, base or
+    convention.
+    """
+    assert config.lora is not None
+    block_indices(model.mmdit, config.lora)
+    if config.init_lora:
+        wanted = LoraInfo(model.mmdit, config.lora, config.unope)
+        info, lora = restore_lora(Path(config.init_lora), mesh)
+        if info != wanted:
+            different = [
+                f"{name}: {there} there, {here} here"
+                for name, there, here in zip(info._fields, info, wanted, strict=True)
+                if there != here
+            ]
+            raise RecipeError(f"init_lora {config.init_lora} does not fit this run: {'; '.join(different)}")
+        return lora
+    shapes, axes = abstract_lora(model.mmdit, config.lora)
+    fresh = jax.jit(init_lora, static_argnums=(1, 2), out_shardings=tree_shardings(mesh, axes, shapes))
+    return fresh(key, model.mmdit, config.lora)
+
+
+def make_state(
+    config: TrainConfig, params: dict[str, Params]
+) -> tuple[optax.GradientTransformation, TrainState, dict[str, Params]]:
+    """The optimizer, the state (float32), and the frozen rest in the recipe's dtype."""
+    frozen, trainable = split(params, config.trainable)
+    frozen = jax.tree.map(lambda leaf: leaf.astype(config.dtype), frozen)
+    trainable = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), trainable)
+    optimizer = make_optimizer(config.optim, config.steps)
+    opt_state = jax.jit(optimizer.init)(trainable)
+    return optimizer, TrainState(jnp.zeros((), jnp.int32), trainable, opt_state), frozen
