@@ -28,6 +28,7 @@ class MMDiTConfig:
     theta: int = 10_000
     qkv_bias: bool = True
     guidance_embed: bool = True
+    resolution: int = 512  # side in pixels of the pictures it was taught, and sampling's default
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
@@ -167,6 +168,7 @@ PRESETS: dict[str, ModelConfig] = {
             depth=4,
             depth_single_blocks=8,
             axes_dim=(8, 28, 28),
+            resolution=128,
         ),
         vae=VAEConfig(width=32, multipliers=(1, 2, 2, 4), res_blocks=1),
         t5=T5Config(d_model=128, d_kv=32, d_ff=256, num_layers=2, num_heads=4, length=32),
@@ -181,6 +183,7 @@ PRESETS: dict[str, ModelConfig] = {
             depth=2,
             depth_single_blocks=2,
             axes_dim=(8, 12, 12),
+            resolution=64,
         ),
         vae=VAEConfig(width=32, multipliers=(1, 1, 2, 2), res_blocks=1),
         t5=T5Config(d_model=40, d_kv=8, d_ff=64, num_layers=2, num_heads=2, length=16),

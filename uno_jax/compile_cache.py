@@ -1,0 +1,18 @@
+"""The persistent compilation cache: a program compiled once for a shape is read back by the next process."""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def use_compile_cache() -> Path:
+    """Keeps compiled programs in JAX's configured directory (JAX_COMPILATION_CACHE_DIR), else in the user's cache
+    directory. Returns it.
+    """
+    configured = jax.config.jax_compilation_cache_dir
+    if not configured:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        configured = str(Path(home) / "uno_jax" / "xla")
+        jax.config.update("jax_compilation_cache_dir", configured)
+    return Path(configured)
