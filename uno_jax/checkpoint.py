@@ -1,0 +1,241 @@
+"""The native format on disk: a network or a LoRA is a directory of config.json and params/ (by orbax).
+
+A model is a directory that holds the networks mmdit/, vae/, t5/ and clip/. Directories are written aside and
+renamed, config.json last, so what was interrupted never loads. Restoring reads each shard straight to its
+device.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from uno_jax.config import (
+    CLIPConfig,
+    LoraConfig,
+    MMDiTConfig,
+    ModelConfig,
+    T5Config,
+    UnoPE,
+    VAEConfig,
+    from_dict,
+    to_dict,
+)
+from uno_jax.lora import abstract_lora
+from uno_jax.models import NetworkConfig, Params, abstract_params
+from uno_jax.sharding import tree_shardings
+
+FORMAT = 1
+NETWORKS: dict[str, type] = {"mmdit": MMDiTConfig, "vae": VAEConfig, "t5": T5Config, "clip": CLIPConfig}
+HOST_LIMIT_GB = 8  # in flight between disk and devices, so that restoring needs little host memory
+
+
+class CheckpointError(ValueError):
+    """A directory is not the checkpoint that was asked for; the message names it and says what it is."""
+
+
+class LoraInfo(NamedTuple):
+    """What a LoRA directory records beside its parameters: its base and its position convention."""
+
+    mmdit: MMDiTConfig
+    lora: LoraConfig
+    unope: UnoPE
+
+
+def kind_of(config: NetworkConfig) -> str:
+    """The name of a network's kind, which is also its folder in a model."""
+    return next(kind for kind, cls in NETWORKS.items() if isinstance(config, cls))
+
+
+@contextlib.contextmanager
+def written_aside(directory: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Gives an empty folder to write into, which then becomes `directory`; removed on any failure.
+
+    Raises FileExistsError before anything is written when `directory` exists and `overwrite` is false.
+    """
+    directory = Path(directory).absolute()
+    if directory.exists() and not overwrite:
+        raise FileExistsError(
+            f"{directory} exists already: choose another destination or allow to overwrite it"
+        )
+    # One name, so that what a killed run left is found and removed by the next.
+    aside = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    created = [parent for parent in directory.parents if not parent.exists()]
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        if directory.exists():
+            old = directory.with_name(f".{directory.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(directory, old)
+            os.replace(aside, directory)
+            shutil.rmtree(old)
+        else:
+            os.replace(aside, directory)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: another has written there meanwhile
+            for parent in created:
+                parent.rmdir()
+        raise
+
+
+def write_config(directory: Path, record: dict[str, Any]) -> None:
+    """Writes config.json. Call it last: it makes the directory a checkpoint."""
+    record = {"format": FORMAT, **record, "params_bytes": _size(directory / "params")}
+    (directory / "config.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def save_network(directory: Path, config: NetworkConfig, params: Params, overwrite: bool = False) -> None:
+    """Writes a network. Raises FileExistsError when `directory` exists and `overwrite` is false."""
+    _save(directory, {"kind": kind_of(config), "config": to_dict(config)}, params, overwrite)
+
+
+def save_lora(directory: Path, info: LoraInfo, params: Params, overwrite: bool = False) -> None:
+    """Writes a LoRA with the convention it was trained with. Raises as `save_network`."""
+    record = {name: to_dict(part) for name, part in info._asdict().items()}
+    _save(directory, {"kind": "lora", **record}, params, overwrite)
+
+
+def _save(directory: Path, record: dict[str, Any], params: Params, overwrite: bool) -> None:
+    with written_aside(directory, overwrite) as aside:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save(aside / "params", params)
+        write_config(aside, record)
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """config.json as it is, with format, kind and completeness checked.
+
+    Raises FileNotFoundError for a missing folder, CheckpointError for anything but a whole checkpoint.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"no checkpoint directory {directory}")
+    try:
+        record = json.loads((directory / "config.json").read_text())
+    except FileNotFoundError:
+        found = ", ".join(sorted(path.name for path in directory.iterdir())[:8]) or "nothing"
+        raise CheckpointError(
+            f"{directory} has no config.json (it holds {found}): it is no checkpoint, or its writing was "
+            "interrupted"
+        ) from None
+    except ValueError as error:
+        raise CheckpointError(f"{directory / 'config.json'} is not readable JSON: {error}") from None
+    if not isinstance(record, dict) or not {"format", "kind"} <= record.keys():
+        raise CheckpointError(f"{directory / 'config.json'} does not describe a uno_jax checkpoint")
+    if record["format"] != FORMAT:
+        raise CheckpointError(
+            f"{directory} has format {record['format']}; this program reads format {FORMAT}"
+        )
+    if (size := _size(directory / "params")) != record["params_bytes"]:
+        raise CheckpointError(
+            f"{directory / 'params'} holds {size} bytes where {record['params_bytes']} were written: "
+            "it is damaged or was copied in part; copy or convert it again"
+        )
+    return record
+
+
+def read_config(directory: Path, kind: str | None = None) -> NetworkConfig:
+    """The config of a network. Raises as `read_record`, or CheckpointError if it is not a `kind`."""
+    record = read_record(directory)
+    found = record["kind"]
+    if found not in NETWORKS or kind not in (None, found):
+        raise CheckpointError(f"{directory} holds a {found}, expected {kind or ' or '.join(NETWORKS)}")
+    return _parse(NETWORKS[found], record["config"], directory)
+
+
+def read_model(directory: Path) -> ModelConfig:
+    """The configs of a model directory. Raises as `read_config`, naming the network at fault."""
+    directory = Path(directory)
+    if directory.is_dir() and (missing := [kind for kind in NETWORKS if not (directory / kind).is_dir()]):
+        raise CheckpointError(
+            f"{directory} is no whole model: it lacks {', '.join(missing)}. A model holds "
+            f"{', '.join(NETWORKS)}, each written by tools.convert_weights"
+        )
+    configs: dict[str, Any] = {kind: read_config(directory / kind, kind) for kind in NETWORKS}
+    return ModelConfig(**configs)
+
+
+def read_lora(directory: Path) -> LoraInfo:
+    """What the LoRA in `directory` was trained for. Raises as `read_config`."""
+    record = read_record(directory)
+    if record["kind"] != "lora":
+        raise CheckpointError(f"{directory} holds a {record['kind']}, expected a lora")
+    types = {"mmdit": MMDiTConfig, "lora": LoraConfig, "unope": UnoPE}
+    return LoraInfo(**{name: _parse(cls, record[name], directory) for name, cls in types.items()})
+
+
+def restore_network(
+    directory: Path, kind: str | None = None, mesh: Mesh | None = None, dtype: Any = None
+) -> tuple[NetworkConfig, Params]:
+    """A network's config and parameters, sharded over `mesh` by the table of `sharding` (None: one device).
+
+    `dtype` None keeps each array's own. Raises as `read_config`.
+    """
+    config = read_config(directory, kind)
+    return config, _restore(Path(directory), abstract_params(config), mesh, dtype)
+
+
+def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[LoraInfo, Params]:
+    """A LoRA's record and its tree, as `restore_network`."""
+    info = read_lora(directory)
+    return info, _restore(Path(directory), abstract_lora(info.mmdit, info.lora), mesh, dtype)
+
+
+def _restore(directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None, dtype: Any) -> Params:
+    shapes, axes = abstract
+    if mesh is None:
+        here = SingleDeviceSharding(jax.devices()[0])
+        shardings = jax.tree.map(lambda _: here, shapes)
+    else:
+        shardings = tree_shardings(mesh, axes, shapes)
+    args = jax.tree.map(
+        lambda shape, sharding: ocp.ArrayRestoreArgs(
+            dtype=dtype, sharding=sharding, global_shape=shape.shape
+        ),
+        shapes,
+        shardings,
+    )
+    path = (directory / "params").absolute()
+    largest = max(leaf.size * 4 for leaf in jax.tree.leaves(shapes))
+    handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
+    with ocp.Checkpointer(handler) as checkpointer:
+        _check_arrays(path, checkpointer.metadata(path).item_metadata.tree, shapes)
+        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=args))
+
+
+def _check_arrays(path: Path, stored: Any, expected: Params) -> None:
+    """Compares names and shapes, so that a mismatch is told in this program's words."""
+    found, wanted = (
+        {jax.tree_util.keystr(key, simple=True, separator="."): tuple(leaf.shape) for key, leaf in leaves}
+        for leaves in map(lambda tree: jax.tree_util.tree_flatten_with_path(tree)[0], (stored, expected))
+    )
+    if found != wanted:
+        wrong = [
+            f"{name}: {found.get(name, 'absent')} stored, {wanted.get(name, 'absent')} expected"
+            for name in sorted(found.keys() | wanted.keys())
+            if found.get(name) != wanted.get(name)
+        ]
+        raise CheckpointError(
+            f"{path} does not fit its config.json in {len(wrong)} arrays: {'; '.join(wrong[:4])}"
+        )
+
+
+def _parse(cls: type, values: dict[str, Any], directory: Path) -> Any:
+    try:
+        return from_dict(cls, values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{Path(directory) / 'config.json'}: {error}") from None
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
