@@ -1,1 +1,1 @@
-"""Weights between the formats of other programs and uno_jax, by mapping tables."""
+"""Weights of other programs to and from the native format, by mapping tables (`__main__` is the command)."""

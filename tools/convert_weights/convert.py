@@ -1,0 +1,214 @@
+"""One network from safetensors of any known naming into a model's directory, and back into one original file.
+
+Everything is checked before anything is written: which model it is, that every source key is used once and
+every parameter filled, shapes, and the room on the disk.
+"""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from uno_jax.checkpoint import kind_of, write_config, written_aside
+from uno_jax.config import to_dict
+from uno_jax.models import NetworkConfig, abstract_params
+
+from . import clip, flux, mapping, stream, t5, vae
+from .mapping import ConversionError, Entry, Model, Naming
+from .source import FP8, Source, Tensor, read_json
+
+MODELS: tuple[Model, ...] = (flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL)
+DTYPES = {"bf16": np.dtype(ml_dtypes.bfloat16), "fp16": np.dtype(np.float16), "fp32": np.dtype(np.float32)}
+SCALE = ".scale_weight"  # ComfyUI's scaled fp8: weight = stored * scale_weight
+SCALED_MARKS = (
+    r"scaled_fp8|.*\.scale_input"  # its marker, and scales of activations, which the weights do not need
+)
+QUANTISED = re.compile(
+    r".*\.(weight_scale|weight_scale_2|comfy_quant|absmax|quant_map|quant_state.*|qweight|SCB)"
+)
+
+
+class Plan(NamedTuple):
+    """What is to be converted: every entry, its tensors by key, and the parameters' shapes and dtypes."""
+
+    model: Model
+    config: NetworkConfig
+    entries: list[Entry]
+    tensors: dict[str, Tensor]
+    scales: dict[str, Tensor]
+    params: dict[mapping.Path, jax.ShapeDtypeStruct]
+    ignored: list[str]
+
+
+def identify(keys: Any) -> tuple[Model, Naming, str] | None:
+    """The model, naming and key prefix of a set of keys, or None for none of the four."""
+    for model in MODELS:
+        for naming in model.namings:
+            for prefix in ("", *model.prefixes):
+                if prefix + naming.marker in keys:
+                    return model, naming, prefix
+    return None
+
+
+def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | None = None) -> Plan:
+    """Checks a source against the model's table. Raises ConversionError saying what does not fit."""
+    naming, prefix = _naming(model, source)
+    tensors, scales, ignored = _sort_keys(model, source, prefix)
+    shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    hints = model.hints(source.config if config_file is None else read_json(config_file))
+    if config_file is not None and not hints:
+        raise ConversionError(f"{config_file} says nothing about a {model.title}")
+    try:
+        config = model.infer(shapes, naming, hints)
+    except KeyError as error:
+        raise ConversionError(f"{source.path} is no whole {model.title}: it lacks {error.args[0]}") from None
+    except (ValueError, TypeError) as error:
+        raise ConversionError(f"{source.path}: {error}") from None
+    entries = mapping.expand(model, config, naming)
+    params = mapping.leaves(abstract_params(config)[0])
+    _check(source, model, shapes, mapping.source_shapes(entries, params))
+    kinds = _out_dtypes(entries, tensors, dtype)
+    typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
+    return Plan(model, config, entries, tensors, scales, typed, ignored)
+
+
+def _naming(model: Model, source: Source) -> tuple[Naming, str]:
+    keys = source.tensors.keys()
+    for naming in model.namings:
+        for prefix in (*model.prefixes, ""):
+            if prefix + naming.marker in keys:
+                return naming, prefix
+    other = identify(keys)
+    looks = (
+        f"it looks like a {other[0].title}" if other else f"it has keys like {', '.join(sorted(keys)[:3])}"
+    )
+    raise ConversionError(f"{source.path} is not a {model.title}: {looks}")
+
+
+def _sort_keys(
+    model: Model, source: Source, prefix: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
+    """Parameters and their fp8 scales by key without prefix, and the keys of other networks or of no use."""
+    tensors, scales, ignored = {}, {}, []
+    for full, tensor in source.tensors.items():
+        key = full.removeprefix(prefix)
+        if QUANTISED.fullmatch(key):
+            raise ConversionError(
+                f"{source.path} is quantised in a way that is not read ({full}): give the bf16 or fp8 file"
+            )
+        if not full.startswith(prefix) or re.fullmatch(f"{model.ignored}|{SCALED_MARKS}", key):
+            ignored.append(full)  # a network with a prefix of its own shares the file with others
+        elif key.endswith(SCALE):
+            scales[key.removesuffix(SCALE) + ".weight"] = tensor
+        else:
+            tensors[key] = tensor
+    return tensors, scales, ignored
+
+
+def _check(source: Source, model: Model, found: mapping.Shapes, wanted: mapping.Shapes) -> None:
+    """Every wanted key present with its shape, and no other. A 1x1 convolution may be stored as a matrix."""
+    faults = []
+    if missing := sorted(wanted.keys() - found.keys()):
+        faults.append(f"{len(missing)} missing keys ({_some(missing)})")
+    if surplus := sorted(found.keys() - wanted.keys()):
+        faults.append(f"{len(surplus)} surplus keys ({_some(surplus)})")
+    wrong = [
+        f"{key} {found[key]} where {shape} is expected"
+        for key, shape in sorted(wanted.items())
+        if key in found and found[key] != shape and (*found[key], 1, 1) != shape
+    ]
+    if wrong:
+        faults.append(f"{len(wrong)} wrong shapes ({_some(wrong)})")
+    if faults:
+        raise ConversionError(f"{source.path} does not fit a {model.title}: {'; '.join(faults)}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+def _out_dtypes(entries: list[Entry], tensors: dict[str, Tensor], dtype: str) -> dict[mapping.Path, np.dtype]:
+    """The dtype of every parameter: the one asked for, or the widest of its sources, fp8 made bf16."""
+    kinds: dict[mapping.Path, np.dtype] = {}
+    for entry in entries:
+        stored = tensors[entry.source].dtype
+        kind = DTYPES["bf16"] if stored in FP8 else stored
+        if not jnp.issubdtype(kind, jnp.floating):
+            raise ConversionError(
+                f"{entry.source} has dtype {stored}: a parameter must be a floating-point number"
+            )
+        kinds[entry.target] = np.dtype(jnp.promote_types(kinds.get(entry.target, kind), kind))
+    return kinds if dtype == "keep" else dict.fromkeys(kinds, DTYPES[dtype])
+
+
+def convert(
+    plan: Plan, model_dir: Path, overwrite: bool = False, free: Callable[[Path], int] | None = None
+) -> Path:
+    """Writes MODEL_DIR/kind slice by slice, aside, and gives its path. `free` tells a folder's free bytes.
+
+    Raises FileExistsError, or ConversionError when the disk has no room.
+    """
+    directory = Path(model_dir) / kind_of(plan.config)
+    slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
+    for entry in plan.entries:
+        slices.setdefault((entry.target, entry.layer), []).append(entry)
+    jobs = [stream.Job(path, layer, _nbytes(plan, path, layer)) for path, layer in slices]
+    need_room(directory, sum(job.nbytes for job in jobs), free)
+
+    def make(job: stream.Job) -> np.ndarray:
+        return _assemble(plan, slices[job.target, job.layer])
+
+    with written_aside(directory, overwrite) as aside:
+        stores = stream.create(aside / "params", plan.params)
+        stream.write_all(stores, jobs, make, plan.model.kind)
+        write_config(aside, {"kind": plan.model.kind, "config": to_dict(plan.config)})
+    return directory
+
+
+def need_room(place: Path, nbytes: int, free: Callable[[Path], int] | None = None) -> None:
+    """Raises ConversionError when the disk of `place`, which need not exist yet, lacks `nbytes`."""
+    there = next(parent for parent in Path(place).absolute().parents if parent.exists())
+    available = (free or (lambda path: shutil.disk_usage(path).free))(there)
+    if available < nbytes:
+        raise ConversionError(
+            f"no room for {place}: {nbytes / 1e9:.1f} GB are needed and {available / 1e9:.1f} GB are free"
+        )
+
+
+def _nbytes(plan: Plan, path: mapping.Path, layer: int | None) -> int:
+    leaf = plan.params[path]
+    return leaf.size * leaf.dtype.itemsize // (1 if layer is None else leaf.shape[0])
+
+
+def _assemble(plan: Plan, entries: list[Entry]) -> np.ndarray:
+    """One layer of one parameter from its entries' tensors, in our axis order and dtype."""
+    leaf = plan.params[entries[0].target]
+    shape = leaf.shape[entries[0].layer is not None :]
+    parts = [_read(plan, entry, leaf.dtype) for entry in sorted(entries, key=lambda entry: entry.column)]
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if not entries[0].kernel:
+        return whole
+    # torch's (out, in, *window) as our (*window, in, out); a matrix may stand for a 1x1 window.
+    whole = whole.reshape(*whole.shape, *[1] * (len(shape) - whole.ndim))
+    return transposed(whole, (*range(2, len(shape)), 1, 0))
+
+
+def _read(plan: Plan, entry: Entry, dtype: np.dtype) -> np.ndarray:
+    """An entry's rows in the wanted dtype, times its fp8 scale (one number, or one a row) if it has one."""
+    part = plan.tensors[entry.source].read(*entry.rows)
+    if entry.source not in plan.scales:
+        return part.astype(dtype, copy=False)
+    scale = plan.scales[entry.source].read().astype(np.float32).reshape(-1)
+    scale = scale[slice(*entry.rows)] if scale.size > 1 else scale
+    return (part.astype(np.float32) * scale.reshape(-1, *[1] * (part.ndim - 1))).astype(dtype)
+
+
+def transposed(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """array.transpose(axes), contiguous: jax copies in cache-sized blocks, 8 times faster than numpy."""
+    return np.asarray(jax.device_put(np.asarray(array.transpose(axes)), jax.devices("cpu")[0]))

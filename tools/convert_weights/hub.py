@@ -1,0 +1,68 @@
+"""Sources on the Hugging Face hub, owner/name or owner/name/file (HF_HOME and HF_ENDPOINT are honoured)."""
+
+import re
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from .mapping import ConversionError
+
+NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
+
+
+def locate(src: str, folder: str = "") -> Path:
+    """A local path as it is, or a downloaded hub file; of a whole repository its `folder`, else its root.
+
+    Raises FileNotFoundError for what exists nowhere, ConversionError for a hub that cannot be reached or
+    refuses.
+    """
+    path = Path(src).expanduser()
+    local = src.startswith((".", "/", "~")) or (
+        src.count("/") < 2 and path.suffix in (".safetensors", ".json")
+    )
+    if path.exists() or local or not NAME.fullmatch(src):
+        return path
+    owner, name, *rest = src.split("/", 2)
+    repo = f"{owner}/{name}"
+    try:
+        if rest:
+            return Path(huggingface_hub.hf_hub_download(repo, rest[0]))
+        return _download_folder(repo, folder)
+    except GatedRepoError:
+        raise ConversionError(
+            f"the hub gives out {repo} only after consent: accept its licence there, then `hf auth login`"
+        ) from None
+    except RepositoryNotFoundError:
+        raise FileNotFoundError(f"{src} is neither a local path nor a repository on the hub") from None
+    except LocalEntryNotFoundError as error:
+        raise ConversionError(f"the hub cannot be reached, and {src} is not in its cache: {error}") from None
+    except EntryNotFoundError:
+        raise FileNotFoundError(
+            f"the hub's repository {repo} has no file {rest[0] if rest else ''}"
+        ) from None
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise ConversionError(f"the hub cannot be reached for {src}: {error}") from None
+
+
+def _download_folder(repo: str, folder: str) -> Path:
+    """Downloads only what one network needs: its folder of a pipeline, or the files at the root."""
+    files = huggingface_hub.HfApi().list_repo_files(repo)
+    place = f"{folder}/" if folder and any(file.startswith(f"{folder}/") for file in files) else ""
+    wanted = [
+        file
+        for file in files
+        if re.fullmatch(re.escape(place) + r"[^/]+\.(safetensors|json)", file) and ".fp16." not in file
+    ]
+    if not any(file.endswith(".safetensors") for file in wanted):
+        raise FileNotFoundError(
+            f"the hub's repository {repo} has no .safetensors file in {place or 'its root'}"
+        )
+    return Path(huggingface_hub.snapshot_download(repo, allow_patterns=wanted)) / place

@@ -1,0 +1,157 @@
+"""Mapping tables, and what follows from them: which part of a source tensor is which part of a parameter.
+
+A table is a list of rows. A row names a module of ours and, naming by naming, the stem of its tensors
+elsewhere. `expand` turns rows into entries, which are read in both directions: `convert` fills parameters,
+`export` fills tensors.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+
+from uno_jax.models import NetworkConfig, Params, abstract_params
+
+Shapes = dict[str, tuple[int, ...]]
+Path = tuple[str, ...]
+
+
+class ConversionError(ValueError):
+    """A source does not fit: the message says which one, what was expected and what came."""
+
+
+class Swapped(NamedTuple):
+    """A stem whose two halves of rows are stored in the other order."""
+
+    stem: str
+
+
+class Row(NamedTuple):
+    """A module of ours (dotted), and its stems in the model's namings, in their order.
+
+    A stem that several rows name is one tensor, split among them in the table's order. A tuple of stems is
+    the reverse: equal parts of our module. "{}" stands for the index of a layer, which we keep stacked.
+    """
+
+    target: str
+    stems: tuple[str | tuple[str, ...] | Swapped, ...]
+
+
+class Naming(NamedTuple):
+    """How one program names tensors: `marker` gives it away, `scale` is its word for a norm's scale."""
+
+    name: str
+    marker: str
+    scale: str = "weight"
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that is known about the files of one network.
+
+    The first naming is the original one, which is written back. `prefixes` are put before keys by files that
+    hold several networks, and `written_prefix` before those we write; `folder` is its place in a diffusers
+    pipeline; `ignored` matches keys that carry no parameter.
+    """
+
+    kind: str
+    title: str
+    folder: str
+    namings: tuple[Naming, ...]
+    prefixes: tuple[str, ...]
+    ignored: str
+    rows: Callable[[Any], list[Row]]
+    infer: Callable[[Shapes, Naming, dict[str, Any]], NetworkConfig]
+    hints: Callable[[dict[str, Any]], dict[str, Any]]
+    written_prefix: str = ""
+
+
+class Entry(NamedTuple):
+    """Rows [start, stop) of a source tensor are a parameter's part from `column` on, along its last axis.
+
+    `layer` is the index on the parameter's stacked axis, None if it has none; `kernel` says that axes are
+    reordered.
+    """
+
+    source: str
+    rows: tuple[int, int]
+    target: Path
+    layer: int | None
+    column: int
+    kernel: bool
+
+
+def leaves(tree: Params) -> dict[Path, Any]:
+    """A tree's leaves by path."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {tuple(key.key for key in path): leaf for path, leaf in flat}
+
+
+def expand(model: Model, config: NetworkConfig, naming: Naming) -> list[Entry]:
+    """Every entry of a network in one naming: each parameter is covered exactly once."""
+    params = leaves(abstract_params(config)[0])
+    column = model.namings.index(naming)
+    taken: dict[str, int] = {}  # rows of a source that earlier table rows have claimed
+    entries = []
+    for row in model.rows(config):
+        stem, target = row.stems[column], tuple(row.target.split("."))
+        for path, leaf in params.items():
+            if path[: len(target)] != target:
+                continue
+            stacked = "{}" in str(stem)
+            shape = leaf.shape[1:] if stacked else leaf.shape
+            suffix = "" if path == target else _suffix(path[-1], naming)
+            for layer in range(leaf.shape[0]) if stacked else (None,):
+                for source, rows, start in _parts(stem, suffix, layer, shape, taken, path == target):
+                    entries.append(Entry(source, rows, path, layer, start, path[-1] == "kernel"))
+    return entries
+
+
+def _suffix(leaf: str, naming: Naming) -> str:
+    return {"kernel": "weight", "bias": "bias", "scale": naming.scale}[leaf]
+
+
+def _key(stem: str, suffix: str) -> str:
+    """A tensor's name; a stem that ends in _ joins without a dot (in_proj_weight)."""
+    return stem + suffix if not suffix or stem.endswith("_") else f"{stem}.{suffix}"
+
+
+def _parts(
+    stem: str | tuple[str, ...] | Swapped,
+    suffix: str,
+    layer: int | None,
+    shape: tuple[int, ...],
+    taken: dict[str, int],
+    whole: bool,
+) -> Iterable[tuple[str, tuple[int, int], int]]:
+    """(source key, its rows, our first column) of one layer of a parameter; `whole`: an embedding table."""
+    size = shape[0] if whole else shape[-1]
+    if isinstance(stem, Swapped):
+        half, name = size // 2, _key(stem.stem, suffix)
+        return [(name, (half, size), 0), (name, (0, half), half)]
+    names = [_key(name.format(layer), suffix) for name in ((stem,) if isinstance(stem, str) else stem)]
+    if len(names) > 1:
+        part = size // len(names)
+        return [(name, (0, part), i * part) for i, name in enumerate(names)]
+    start = taken.get(names[0], 0)
+    taken[names[0]] = start + size
+    return [(names[0], (start, start + size), 0)]
+
+
+def source_shapes(entries: list[Entry], params: dict[Path, Any]) -> Shapes:
+    """The shape every source tensor must have, in torch's axis order."""
+    shapes: Shapes = {}
+    for entry in entries:
+        shape = params[entry.target].shape[entry.layer is not None :]
+        rest = shape[1:] if not entry.kernel else (shape[-2], *shape[:-2])
+        rows = max(entry.rows[1], shapes.get(entry.source, (0,))[0])
+        shapes[entry.source] = (rows, *rest)
+    return shapes
+
+
+def count_layers(shapes: Shapes, stem: str) -> int:
+    """Number of layers that keys of the form stem.N. speak of: the highest N plus one."""
+    pattern = re.compile(re.escape(stem) + r"\.(\d+)\.")
+    return 1 + max((int(found[1]) for key in shapes if (found := pattern.match(key))), default=-1)
