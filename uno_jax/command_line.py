@@ -12,7 +12,9 @@ Args = TypeVar("Args")
 
 
 def parse_args(args_type: type[Args], prog: str, argv: Sequence[str] | None) -> Args:
-    """The dataclass `args_type` from `argv` (None: the process's arguments). Exits 2 when they cannot be read."""
+    """The dataclass `args_type` from `argv` (None: the process's arguments). Exits 2 when they cannot be
+    read.
+    """
     try:
         return tyro.cli(args_type, args=argv, prog=prog, config=(tyro.conf.FlagConversionOff,))
     except SystemExit as stop:
@@ -33,7 +35,9 @@ def errors_told(*kinds: type[Exception]) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        sys.exit(_tell(f"out of device memory ({str(error).splitlines()[0]}); try smaller batches or pictures", 2))
+        sys.exit(
+            _tell(f"out of device memory ({str(error).splitlines()[0]}); try smaller batches or pictures", 2)
+        )
     except KeyboardInterrupt:
         sys.exit(_tell("interrupted", 130))
 

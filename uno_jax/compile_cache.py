@@ -7,10 +7,10 @@ import jax
 
 
 def use_compile_cache() -> Path:
-    """Keeps compiled programs in JAX's configured directory (JAX_COMPILATION_CACHE_DIR), else in the user's cache
-    directory. Returns it.
+    """Keeps compiled programs in JAX's configured directory (JAX_COMPILATION_CACHE_DIR), else in the user's
+    cache directory. Returns it.
     """
-    configured = jax.config.jax_compilation_cache_dir
+    configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if not configured:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         configured = str(Path(home) / "uno_jax" / "xla")

@@ -1,0 +1,227 @@
+"""A list of pictures to make -> checked jobs -> files that a later run recognises as finished.
+
+A list is UNO's and DreamBench's JSON form: [{"prompt", "image_paths": [...] or "image_path"}], paths relative
+to the list. An entry may have its own "width", "height" and "seed"; "image_tgt_path" is ignored. Picture j of
+entry i is written as {i}_{j}.png, as UNO's script names them, with its settings in {i}_{j}.json.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from uno_jax import images
+from uno_jax.config import ModelConfig
+from uno_jax.flow import sampling_schedule
+from uno_jax.request import Request, Settings, check_request, prepare_refs, ref_side
+
+KEYS = {"prompt", "image_paths", "image_path", "image_tgt_path", "width", "height", "seed"}
+SHOWN_PROBLEMS = 10
+HASHED_WHOLE = 1_000_000  # bytes; of larger files in a directory only name and size tell weights apart
+
+
+class JobError(ValueError):
+    """A job list cannot be used; the message names the list and its first bad entries."""
+
+
+class Reference(NamedTuple):
+    """A reference picture's file, and the (width, height) it has for the model."""
+
+    path: Path
+    size: tuple[int, int]
+    sha256: str
+
+
+class Job(NamedTuple):
+    """Pictures to make of one prompt; `seed` is the first one's."""
+
+    prompt: str
+    refs: tuple[Reference, ...]
+    width: int
+    height: int
+    seed: int
+
+
+class Output(NamedTuple):
+    """One picture to make, its file, and the settings written beside it."""
+
+    path: Path
+    job: Job
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checker:
+    """What jobs are checked against; reads every reference once, since lists name the same files again and
+    again.
+
+    `width`, `height` and `seed` are for entries without their own. `ref_size` is that of `request.Settings`.
+    """
+
+    config: ModelConfig
+    width: int
+    height: int
+    seed: int = 3407
+    num_images: int = 1
+    ref_size: int | None = None
+    seen: dict[tuple[Path, int], Reference] = field(default_factory=dict)
+
+    def job(self, prompt: str, paths: Sequence[Path], **own: int) -> Job:
+        """A job whose references can be read. Raises ValueError or FileNotFoundError."""
+        try:
+            prompt.encode()
+        except UnicodeEncodeError:
+            raise JobError(f"the prompt {prompt!r} holds characters that are no text") from None
+        sizes = {"width": self.width, "height": self.height, "seed": self.seed} | own
+        check_request(self.config, num_images=self.num_images, **sizes)
+        longest = ref_side(self.config.mmdit, len(paths), self.ref_size)
+        return Job(prompt, tuple(self.look(path, longest) for path in paths), **sizes)
+
+    def look(self, path: Path, longest: int) -> Reference:
+        """Reads a reference as sampling will. Raises FileNotFoundError or images.ImageError naming it."""
+        if (path, longest) not in self.seen:
+            prepared = images.prepare_reference(images.read_image(path), longest, str(path))
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.seen[path, longest] = Reference(path.absolute(), prepared.size, sha256)
+        return self.seen[path, longest]
+
+
+def read_jobs(path: Path, checker: Checker) -> list[Job]:
+    """All jobs of a list, every entry and reference checked. Raises FileNotFoundError, or JobError that tells
+    up to SHOWN_PROBLEMS entries.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no job list {path}")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise JobError(f"{path} is not readable JSON: {error}") from None
+    if not isinstance(entries, list) or not entries:
+        raise JobError(f'{path} must be a list of {{"prompt", "image_paths"}} with at least one entry')
+    jobs, problems = [], []
+    for index, entry in enumerate(entries):
+        try:
+            prompt, paths, own = parse_entry(entry)
+            jobs.append(checker.job(prompt, tuple(path.parent / ref for ref in paths), **own))
+        except (ValueError, OSError) as error:
+            problems.append(f"  entry {index}: {error}")
+    if problems:
+        more = len(problems) - SHOWN_PROBLEMS
+        shown = problems[:SHOWN_PROBLEMS] + ([f"  and {more} more"] if more > 0 else [])
+        raise JobError("\n".join([f"{path} has {len(problems)} bad entries of {len(entries)}:", *shown]))
+    return jobs
+
+
+def parse_entry(entry: Any) -> tuple[str, list[str], dict[str, int]]:
+    """(prompt, reference paths, the entry's own width, height and seed). Raises JobError."""
+    if not isinstance(entry, dict):
+        raise JobError(f"expected an object, got {json.dumps(entry)[:80]}")
+    if unknown := sorted(entry.keys() - KEYS):
+        raise JobError(f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(KEYS))}")
+    if not isinstance(entry.get("prompt"), str):
+        raise JobError('"prompt" must be a text' if "prompt" in entry else '"prompt" is missing')
+    if "image_path" in entry and "image_paths" in entry:
+        raise JobError('"image_path" and "image_paths" are both given')
+    paths = [entry["image_path"]] if "image_path" in entry else entry.get("image_paths", [])
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+        raise JobError(f'"image_paths" must be a list of paths, got {json.dumps(paths)[:80]}')
+    own = {key: entry[key] for key in ("width", "height", "seed") if key in entry}
+    if wrong := [key for key, value in own.items() if type(value) is not int]:
+        raise JobError(f'"{wrong[0]}" must be a whole number, got {json.dumps(own[wrong[0]])[:80]}')
+    return entry["prompt"], paths, own
+
+
+def is_picture(out: Path) -> bool:
+    """Whether `out` names a single picture, not a directory of them."""
+    return out.suffix.lower() == ".png"
+
+
+def plan(
+    jobs: list[Job], settings: Settings, num_images: int, out: Path, common: dict[str, Any]
+) -> list[Output]:
+    """Every picture of every job, in `out`: a directory, or a .png file for the only picture. `common` is
+    what the records have in common.
+    """
+    outputs = []
+    for index, job in enumerate(jobs):
+        for j in range(num_images):
+            path = out if is_picture(out) else out / f"{index}_{j}.png"
+            own = job._replace(seed=job.seed + j)
+            outputs.append(Output(path, own, common | make_record(own, settings)))
+    return outputs
+
+
+def make_record(job: Job, settings: Settings) -> dict[str, Any]:
+    """The settings of one picture as JSON values: what must be equal for a finished picture to be kept."""
+    shift = settings.guidance is not None
+    schedule = sampling_schedule(settings.steps, job.width, job.height, shift)
+    return {
+        "prompt": job.prompt,
+        "refs": [{"path": str(ref.path), "size": list(ref.size), "sha256": ref.sha256} for ref in job.refs],
+        "width": job.width,
+        "height": job.height,
+        "seed": job.seed,
+        "steps": settings.steps,
+        "guidance": settings.guidance,
+        "unope": settings.unope.variant,
+        "offset_scale": settings.unope.offset_scale,
+        "ref_size": settings.ref_size,
+        "schedule": [float(t) for t in schedule],
+    }
+
+
+def is_finished(output: Output) -> bool:
+    """Whether the picture is there with these very settings."""
+    try:
+        recorded = json.loads(output.path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return output.path.is_file() and recorded == output.record
+
+
+def make_request(output: Output, config: ModelConfig, settings: Settings) -> Request:
+    """What `generate.sample_batch` needs. References are read again: a long list's would not fit in memory."""
+    job = output.job
+    names = [str(ref.path) for ref in job.refs]
+    pictures = [images.read_image(name) for name in names]
+    refs = prepare_refs(config, pictures, settings.ref_size, names)
+    return Request(job.prompt, refs, job.width, job.height, job.seed)
+
+
+def write(output: Output, picture: Image.Image) -> None:
+    """Writes the picture, then its settings: both aside first, and the settings last, since they say it is
+    done.
+    """
+    output.path.parent.mkdir(parents=True, exist_ok=True)
+    record = output.path.with_suffix(".json")
+    asides = {final: final.with_name(f".{final.name}.partial") for final in (output.path, record)}
+    try:
+        picture.save(asides[output.path], format="png")
+        asides[record].write_text(json.dumps(output.record, indent=1) + "\n", encoding="utf-8")
+        record.unlink(missing_ok=True)  # the old settings must not stand beside the new picture
+        for final, aside in asides.items():
+            os.replace(aside, final)
+    finally:
+        for aside in asides.values():
+            aside.unlink(missing_ok=True)
+
+
+def weights_id(path: Path) -> str:
+    """Tells one set of weights from another: a hash of a file, or of what a directory lists and its small
+    files, which in an orbax checkpoint name all its data.
+    """
+    if path.is_file():
+        with path.open("rb") as whole:
+            return hashlib.file_digest(whole, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(path)} {size}\n".encode())
+        if size <= HASHED_WHOLE:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
