@@ -12,19 +12,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 
 from uno_jax.checkpoint import kind_of, write_config, written_aside
 from uno_jax.config import to_dict
 from uno_jax.models import NetworkConfig, abstract_params
+from uno_jax.tensor_file import DTYPES as STORED
+from uno_jax.tensor_file import Tensor
 
 from . import clip, flux, mapping, stream, t5, vae
 from .mapping import ConversionError, Entry, Model, Naming
-from .source import FP8, Source, Tensor, read_json
+from .source import Source, read_json
 
 MODELS: tuple[Model, ...] = (flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL)
-DTYPES = {"bf16": np.dtype(ml_dtypes.bfloat16), "fp16": np.dtype(np.float16), "fp32": np.dtype(np.float32)}
+DTYPES = {"bf16": STORED["BF16"], "fp16": STORED["F16"], "fp32": STORED["F32"]}  # the words of --dtype
+FP8 = (STORED["F8_E4M3"], STORED["F8_E5M2"])
 SCALE = ".scale_weight"  # ComfyUI's scaled fp8: weight = stored * scale_weight
 SCALED_MARKS = (
     r"scaled_fp8|.*\.scale_input"  # its marker, and scales of activations, which the weights do not need

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 
+from uno_jax.checkpoint import CheckpointError
 from uno_jax.models import NetworkConfig, Params, abstract_params
 
 Shapes = dict[str, tuple[int, ...]]
 Path = tuple[str, ...]
 
 
-class ConversionError(ValueError):
+class ConversionError(CheckpointError):
     """A source does not fit: the message says which one, what was expected and what came."""
 
 
