@@ -200,8 +200,8 @@ def decode_tiled(
     b, h, w, _ = latent.shape
     tile_h, tile_w = min(tile, h), min(tile, w)
     picture, weight, factor = np.zeros(0), np.zeros(0), 1
-    for row in _tile_starts(h, tile_h, overlap):
-        for col in _tile_starts(w, tile_w, overlap):
+    for row in _tile_starts(h, tile, overlap):
+        for col in _tile_starts(w, tile, overlap):
             part = np.asarray(decode(latent[:, row : row + tile_h, col : col + tile_w]), np.float32)
             if not picture.size:
                 factor = part.shape[1] // tile_h
@@ -217,7 +217,8 @@ def decode_tiled(
 
 
 def _tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    return sorted({min(start, length - tile) for start in range(0, max(length - overlap, 1), tile - overlap)})
+    starts = range(0, max(length - overlap, 1), tile - overlap)
+    return sorted({max(min(start, length - tile), 0) for start in starts})
 
 
 def _ramp(tile: int, overlap: int, factor: int) -> np.ndarray:

@@ -1,0 +1,48 @@
+"""A model directory of the `tiny` preset with random weights, and a LoRA for it, as the converter writes them."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
+from uno_jax.config import PRESETS, LoraConfig, MMDiTConfig, ModelConfig, UnoPE
+from uno_jax.lora import abstract_lora
+from uno_jax.models import NetworkConfig, Params, abstract_params
+
+TINY = PRESETS["tiny"]
+RANK = LoraConfig(rank=4)
+
+
+def random_params(config: NetworkConfig, seed: int) -> Params:
+    """No array is zero, so that every part shows in a picture; made by numpy, which compiles nothing."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(path, shape):
+        noise = rng.standard_normal(shape.shape, np.float32)
+        match path[-1].key:
+            case "scale":
+                return 1 + noise / 10
+            case "bias":
+                return noise / 10
+        return noise / np.sqrt(np.prod(shape.shape[:-1]) if shape.ndim == 4 else shape.shape[-2])
+
+    return jax.tree_util.tree_map_with_path(leaf, abstract_params(config)[0])
+
+
+def write_model(directory: Path, config: ModelConfig = TINY) -> Path:
+    for seed, kind in enumerate(NETWORKS):
+        part = getattr(config, kind)
+        save_network(directory / kind, part, random_params(part, seed))
+    return directory
+
+
+def make_lora(mmdit: MMDiTConfig = TINY.mmdit) -> Params:
+    rng = np.random.default_rng(7)
+    shapes, _ = abstract_lora(mmdit, RANK)
+    return jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32) / 8, shapes)
+
+
+def write_lora(directory: Path, unope: UnoPE, mmdit: MMDiTConfig = TINY.mmdit) -> Path:
+    save_lora(directory, LoraInfo(mmdit, RANK, unope), make_lora(mmdit))
+    return directory
