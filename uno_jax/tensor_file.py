@@ -1,6 +1,6 @@
 """Safetensors files: a checked header, tensors read by slices as views of the file, and streamed writing.
 
-The safetensors library's numpy side knows neither bfloat16 nor fp8, and loads or writes a file as a whole.
+The safetensors library's numpy side lacks fp8, keeps what was read resident and writes only whole files.
 The format: eight bytes of length, a JSON object {name: {dtype, shape, data_offsets}}, then the data.
 """
 

@@ -1,4 +1,4 @@
-"""Sources: a safetensors file, a folder of one or of shards, a pipeline's folder; and the config.json there."""
+"""Sources: a safetensors file, a folder of one or of shards, a pipeline's folder; with its config.json."""
 
 import json
 from dataclasses import dataclass, field
