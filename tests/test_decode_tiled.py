@@ -1,4 +1,4 @@
-"""Decoding in tiles: exact for a decoder that looks at single cells, seamless and close for the autoencoder."""
+"""Decoding in tiles: exact for a decoder that looks at single cells, close and seamless for the VAE."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model directory of the `tiny` preset with random weights, and a LoRA for it, as the converter writes them."""
+"""A model directory of the `tiny` preset with random weights and a LoRA for it, in the native format."""
 
 from pathlib import Path
 

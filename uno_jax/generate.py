@@ -52,26 +52,29 @@ def generate(
     ref_size: int | None = None,
     batch_size: int = 4,
 ) -> list[Image.Image]:
-    """Pictures of the prompts, each with its own references: `num_images` of the first prompt, then of the
-    next.
+    """Pictures of the prompts, each with its own references: `num_images` of the first, then of the next.
 
-    `model` comes from `load_model`; it computes in the dtype of its parameters. `refs[i]` are the pictures of
-    prompt i, none to many, of any size. Sizes are pixels, by default the model's own resolution; `ref_size`
-    and the defaults of `steps` and `guidance` are those of `make_settings`. Picture j of a prompt starts from
-    the noise of `seed` + j, whatever batch it is in. `unope` must not contradict the convention of a merged
-    LoRA. `lora` is one that is not merged: it runs as a side path, 10 % more work but no copy of the weights.
+    `model` comes from `pretrained.load_model`; it computes in the dtype of its parameters. `refs[i]` are the
+    pictures of prompt i, none to many, of any size. Sizes are pixels, by default the model's own resolution;
+    other defaults are those of `request.make_settings` and `request.ref_side`. Picture j of a prompt starts
+    from the noise of `seed` + j, whatever batch it is in. `unope` must not contradict the convention of a
+    merged LoRA. `lora` is one that is not merged: it runs as a side path, about 10 % more work but no copy of
+    the weights, and `unope` says how it was trained.
 
-    Raises ValueError for arguments that cannot work, images.ImageError for a reference that cannot be used.
+    Raises ValueError for arguments that cannot work, images.ImageError for a reference that cannot be used,
+    FloatingPointError when a picture comes out with values that are no numbers.
     """
     if isinstance(prompts, str):
         raise ValueError("prompts must be a list of texts, got one text")
+    if lora is not None and unope is None:
+        raise ValueError("a LoRA that is not merged does not say how it was trained: give its unope")
     refs = [()] * len(prompts) if refs is None else refs
     if len(refs) != len(prompts):
         raise ValueError(
             f"{len(prompts)} prompts but references for {len(refs)}: give one list for each prompt"
         )
     config = model.config
-    settings = make_settings(config.mmdit, steps, guidance, agreed_unope(unope, model.unope), ref_size)
+    settings = make_settings(config.mmdit, steps, guidance, agreed_unope(unope, model.unope))
     width = config.mmdit.resolution if width is None else width
     height = config.mmdit.resolution if height is None else height
     check_request(config, width, height, seed, num_images)
@@ -88,9 +91,7 @@ def generate(
 
 
 def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int) -> list[list[Item]]:
-    """Items of equal shape together, at most `size` at a time, in the order of their first. Raises
-    ValueError.
-    """
+    """Items of equal shape together, at most `size` at a time. Raises ValueError for a size below 1."""
     if size < 1:
         raise ValueError(f"the batch size must be at least 1, got {size}")
     groups: dict[Hashable, list[Item]] = defaultdict(list)
@@ -126,13 +127,24 @@ def sample_batch(
         config.mmdit, variables, noise, conditioning, schedule, guidance, settings.unope, dtype
     )
 
-    decode = partial(decode_image, config, vae, dtype=dtype)
-    if width * height > settings.tile**2:
-        tile = settings.tile // config.vae.downsampling
-        pictures = decode_tiled(decode, latent, tile, overlap=tile // 8)
-    else:
-        pictures = np.asarray(decode(latent))
+    pictures = decode_latent(config, vae, latent, settings.tile, dtype)
+    if not np.isfinite(pictures).all():
+        raise FloatingPointError(
+            f"a picture of {prompts} came out with values that are no numbers: damaged weights, or too large "
+            f"ones for {dtype}"
+        )
     return [images.to_image(picture) for picture in pictures]
+
+
+def decode_latent(
+    config: ModelConfig, params: dict[str, Params], latent: Float[Array, "b h w z"], tile: int, dtype: Any
+) -> Float[np.ndarray, "b H W 3"]:
+    """Pictures on the host, decoded in tiles of `tile` pixels a side if they have more pixels than one."""
+    decode = partial(decode_image, config, params, dtype=dtype)
+    cells = tile // config.vae.downsampling
+    if latent.shape[1] * latent.shape[2] > cells**2:
+        return decode_tiled(decode, latent, cells, overlap=cells // 8)
+    return np.asarray(decode(latent))
 
 
 # What is compiled: each function once for every shape, the denoising loop as a whole.

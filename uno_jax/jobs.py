@@ -38,13 +38,14 @@ class Reference(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Pictures to make of one prompt; `seed` is the first one's."""
+    """Pictures to make of one prompt; `seed` is the first one's, `ref_size` the references' longest side."""
 
     prompt: str
     refs: tuple[Reference, ...]
     width: int
     height: int
     seed: int
+    ref_size: int
 
 
 class Output(NamedTuple):
@@ -60,7 +61,8 @@ class Checker:
     """What jobs are checked against; reads every reference once, since lists name the same files again and
     again.
 
-    `width`, `height` and `seed` are for entries without their own. `ref_size` is that of `request.Settings`.
+    `width`, `height` and `seed` are for entries without their own, `ref_size` is as for `request.ref_side`.
+    Raises ValueError for defaults that cannot work.
     """
 
     config: ModelConfig
@@ -71,6 +73,9 @@ class Checker:
     ref_size: int | None = None
     seen: dict[tuple[Path, int], Reference] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.job("", ())
+
     def job(self, prompt: str, paths: Sequence[Path], **own: int) -> Job:
         """A job whose references can be read. Raises ValueError or FileNotFoundError."""
         try:
@@ -80,7 +85,7 @@ class Checker:
         sizes = {"width": self.width, "height": self.height, "seed": self.seed} | own
         check_request(self.config, num_images=self.num_images, **sizes)
         longest = ref_side(self.config.mmdit, len(paths), self.ref_size)
-        return Job(prompt, tuple(self.look(path, longest) for path in paths), **sizes)
+        return Job(prompt, tuple(self.look(path, longest) for path in paths), **sizes, ref_size=longest)
 
     def look(self, path: Path, longest: int) -> Reference:
         """Reads a reference as sampling will. Raises FileNotFoundError or images.ImageError naming it."""
@@ -170,7 +175,7 @@ def make_record(job: Job, settings: Settings) -> dict[str, Any]:
         "guidance": settings.guidance,
         "unope": settings.unope.variant,
         "offset_scale": settings.unope.offset_scale,
-        "ref_size": settings.ref_size,
+        "ref_size": job.ref_size,
         "schedule": [float(t) for t in schedule],
     }
 
@@ -184,12 +189,12 @@ def is_finished(output: Output) -> bool:
     return output.path.is_file() and recorded == output.record
 
 
-def make_request(output: Output, config: ModelConfig, settings: Settings) -> Request:
-    """What `generate.sample_batch` needs. References are read again: a long list's would not fit in memory."""
+def make_request(output: Output, config: ModelConfig) -> Request:
+    """What `generate.sample_batch` needs. References are read again: not all fit in memory."""
     job = output.job
     names = [str(ref.path) for ref in job.refs]
     pictures = [images.read_image(name) for name in names]
-    refs = prepare_refs(config, pictures, settings.ref_size, names)
+    refs = prepare_refs(config, pictures, job.ref_size, names)
     return Request(job.prompt, refs, job.width, job.height, job.seed)
 
 

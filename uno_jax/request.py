@@ -37,7 +37,6 @@ class Settings:
     steps: int
     guidance: float | None
     unope: UnoPE = UnoPE()
-    ref_size: int | None = None
     tile: int = 1024
 
     def __post_init__(self) -> None:
@@ -45,8 +44,6 @@ class Settings:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.guidance is not None and not 0 <= self.guidance < float("inf"):
             raise ValueError(f"guidance must be a finite number of 0 or more, got {self.guidance}")
-        if self.ref_size is not None and self.ref_size < images.MULTIPLE:
-            raise ValueError(f"the reference size must be at least {images.MULTIPLE}, got {self.ref_size}")
 
 
 def make_settings(
@@ -54,7 +51,6 @@ def make_settings(
     steps: int | None = None,
     guidance: float | None = None,
     unope: UnoPE = UnoPE(),
-    ref_size: int | None = None,
 ) -> Settings:
     """Settings with a model's defaults for what is None: 25 steps and guidance 4 as in UNO, for schnell 4
     steps and no guidance. Raises ValueError, also for guidance given to a model that takes none.
@@ -62,9 +58,9 @@ def make_settings(
     if not config.guidance_embed:
         if guidance is not None:
             raise ValueError(f"guidance {guidance} was given, but this model (as FLUX.1-schnell) takes none")
-        return Settings(4 if steps is None else steps, None, unope, ref_size)
+        return Settings(4 if steps is None else steps, None, unope)
     guidance = 4.0 if guidance is None else guidance
-    return Settings(25 if steps is None else steps, guidance, unope, ref_size)
+    return Settings(25 if steps is None else steps, guidance, unope)
 
 
 def agreed_unope(wanted: UnoPE | None, trained: UnoPE | None) -> UnoPE:
@@ -84,6 +80,8 @@ def ref_side(config: MMDiTConfig, count: int, ref_size: int | None = None) -> in
     scaled with the model's resolution.
     """
     if ref_size is not None:
+        if ref_size < images.MULTIPLE:
+            raise ValueError(f"the reference size must be at least {images.MULTIPLE} pixels, got {ref_size}")
         return ref_size
     return config.resolution if count < 2 else config.resolution * 5 // 8 // images.MULTIPLE * images.MULTIPLE
 

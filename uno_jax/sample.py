@@ -1,0 +1,190 @@
+"""The command line of sampling: one prompt, or a list of jobs -> pictures with their settings in JSON beside
+them.
+
+Everything is checked before weights are loaded; pictures that are there already with equal settings are kept.
+The Python API is `uno_jax.generate.generate` with `uno_jax.pretrained.load_model`.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+from tyro.conf import UseAppendAction
+
+from uno_jax import __version__
+from uno_jax.checkpoint import CheckpointError
+from uno_jax.command_line import errors_told, parse_args
+from uno_jax.compile_cache import use_compile_cache
+from uno_jax.config import ModelConfig, UnoPE
+from uno_jax.generate import batches, sample_batch
+from uno_jax.images import ImageError
+from uno_jax.jobs import (
+    Checker,
+    Output,
+    is_finished,
+    is_picture,
+    make_request,
+    plan,
+    read_jobs,
+    weights_id,
+    write,
+)
+from uno_jax.pretrained import Lora, default_dtype, load_model, read_fitting_lora, read_model_config
+from uno_jax.request import Settings, agreed_unope, make_settings
+
+
+@dataclass(frozen=True)
+class Args:
+    """Sample pictures of the references' subjects, of one --prompt or of a list of --jobs."""
+
+    model: Path
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/)."""
+    prompt: str | None = None
+    """What the picture shows."""
+    ref: Annotated[tuple[tuple[Path, ...], ...], UseAppendAction] = ()
+    """Reference pictures, none to many: --ref a.jpg b.jpg."""
+    jobs: Path | None = None
+    """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref."""
+    out: Path = Path("out")
+    """Directory for {entry}_{image}.png, or a .png file for a single picture; replaces what other settings
+    made.
+    """
+    lora: Path | None = None
+    """LoRA: a native directory or a .safetensors file."""
+    width: int | None = None
+    """Pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
+    height: int | None = None
+    """As width."""
+    steps: int | None = None
+    """Euler steps; default 25, for schnell 4."""
+    guidance: float | None = None
+    """Guidance embedding; default 4, none for schnell."""
+    seed: int = 3407
+    """Seed of the first picture of a prompt; the next has the next seed."""
+    num_images: int = 1
+    """Pictures a prompt."""
+    unope: Literal["d", "h", "w", "o"] | None = None
+    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
+    """
+    offset_scale: float | None = None
+    """Factor on those offsets; default the LoRA's."""
+    ref_size: int | None = None
+    """Longest side of references in pixels; default 512 for one, 320 for several, scaled with the model."""
+    batch_size: int = 4
+    """Most pictures of equal shapes to make at once."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Default bfloat16 on accelerators, float32 on the CPU."""
+
+
+class Work(NamedTuple):
+    """What a command line asks for, checked."""
+
+    config: ModelConfig
+    settings: Settings
+    lora: Lora | None
+    outputs: list[Output]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command `uno-sample`."""
+    args = parse_args(Args, "python -m uno_jax.sample", argv)
+    use_compile_cache()
+    # Past the checks a ValueError is a fault of this program and keeps its traceback.
+    with errors_told(ValueError, OSError):
+        work = prepare(args)
+    with errors_told(CheckpointError, ImageError, FloatingPointError, OSError):
+        made = run(args, work)
+    print(f"{made} pictures made, {len(work.outputs) - made} were there already: {args.out}")
+
+
+def prepare(args: Args) -> Work:
+    """Checks everything, cheapest first. Raises ValueError or OSError saying what to change."""
+    check_args(args)
+    config = read_model_config(args.model)
+    settings = make_settings(config.mmdit, args.steps, args.guidance)
+    side = config.mmdit.resolution
+    width, height = (side if value is None else value for value in (args.width, args.height))
+    checker = Checker(config, width, height, args.seed, args.num_images, args.ref_size)
+    if args.jobs is not None:
+        jobs = read_jobs(args.jobs, checker)
+    else:
+        jobs = [checker.job(args.prompt or "", [ref for refs in args.ref for ref in refs])]
+    lora = None if args.lora is None else read_fitting_lora(args.lora, config.mmdit)
+    settings = replace(settings, unope=choose_unope(args, lora))
+    outputs = plan(jobs, settings, args.num_images, args.out, common_record(args))
+    return Work(config, settings, lora, outputs)
+
+
+def check_args(args: Args) -> None:
+    """Raises ValueError or OSError for arguments that contradict each other and for an unusable --out."""
+    if (args.prompt is None) == (args.jobs is None):
+        raise ValueError("give either --prompt or --jobs" + (", not both" if args.prompt is not None else ""))
+    if args.jobs is not None and args.ref:
+        raise ValueError("--ref goes with --prompt; a job list names its own references")
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {args.batch_size}")
+    single = is_picture(args.out)
+    if args.out.suffix.lower() in Image.registered_extensions() and not single:
+        raise ValueError(f"--out {args.out}: pictures are written as .png; give such a file or a directory")
+    if single and (args.jobs is not None or args.num_images != 1):
+        raise ValueError(f"--out {args.out} is one file, but several pictures may be made: give a directory")
+    if args.out.exists() and single == args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a {'directory' if single else 'file'}: choose another name")
+    folder = args.out.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() or folder == args.out.absolute()) or not os.access(folder, os.W_OK):
+        raise PermissionError(f"--out {args.out}: cannot write in {folder}")
+
+
+def choose_unope(args: Args, lora: Lora | None) -> UnoPE:
+    """The LoRA's convention, which --unope and --offset-scale may name but not contradict."""
+    default = lora.unope if lora else UnoPE()
+    scale = default.offset_scale if args.offset_scale is None else args.offset_scale
+    return agreed_unope(UnoPE(args.unope or default.variant, scale), lora.unope if lora else None)
+
+
+def common_record(args: Args) -> dict[str, str | None]:
+    """What the settings of all pictures have in common."""
+    record: dict[str, str | None] = {"version": __version__, "dtype": args.dtype or default_dtype()}
+    for name, path in (("model", args.model), ("lora", args.lora)):
+        record[name] = None if path is None else str(path.absolute())
+        record[f"{name}_id"] = None if path is None else weights_id(path)
+    return record
+
+
+def run(args: Args, work: Work) -> int:
+    """Makes the pictures that are not there yet, batch by batch, and returns their number."""
+    finished = [is_finished(output) for output in work.outputs]
+    if all(finished):
+        return 0
+    model = load_model(args.model, work.lora, args.dtype)
+    indices = range(len(work.outputs))
+    with tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True) as bar:
+        # Batches follow from the whole list and are made whole: what is resumed is then no different.
+        for batch in batches(indices, lambda index: shape(work.outputs[index]), args.batch_size):
+            missing = [not finished[index] for index in batch]
+            if not any(missing):
+                continue
+            outputs = [work.outputs[index] for index in batch]
+            requests = [make_request(output, work.config) for output in outputs]
+            pictures = sample_batch(model, requests, work.settings)
+            for output, picture in compress(zip(outputs, pictures, strict=True), missing):
+                write(output, picture)
+                bar.update()
+    return finished.count(False)
+
+
+def shape(output: Output) -> tuple:
+    """Pictures of equal shape make a batch: size, and the references' sizes in order."""
+    job = output.job
+    return job.width, job.height, tuple(ref.size for ref in job.refs)
+
+
+if __name__ == "__main__":
+    main()
