@@ -1,0 +1,210 @@
+"""Subjects set into a scene: where they stand, how the light falls, their shadows.
+
+In: subjects, a scene's name and a Generator, the only source of randomness. Out: a picture and placements.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from uno_jax.toybox.drawing import Mask, Picture, blend, columns, homography, rgb, rows, to_bytes
+from uno_jax.toybox.scenes import SCENES, Scene
+from uno_jax.toybox.subjects import Subject
+
+SUPERSAMPLING = 2
+MARGIN = 0.02
+# Never mirrored: a "magnifying glass tilted left" would tilt right, a "1st place medal" bear a mirrored 1.
+SIDED = re.compile(r"\b(left|right)\b|\d")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how one subject stands. Lengths are fractions of the frame."""
+
+    x: float  # of the middle
+    feet: float  # height of the lowest point
+    extent: float  # the longer side
+    degrees: float
+    flip: bool
+    tilt: tuple[float, float]  # perspective: how much the left and the top side are lengthened
+
+
+@dataclass(frozen=True)
+class Light:
+    """`side` is -1 for light from the left to 1 from the right; `contrast` how much the far side darkens."""
+
+    side: float
+    contrast: float
+    brightness: float
+    tint: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Composite:
+    image: NDArray[np.uint8]  # (size, size, 3)
+    scene: str
+    placements: tuple[Placement, ...]  # in the order of the subjects
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A subject as it appears: premultiplied RGBA (h, w, 4), and where its top left pixel lies."""
+
+    rgba: NDArray[np.floating]
+    left: int
+    top: int
+
+
+def compose(rng: Generator, subjects: Sequence[Subject], scene: str, size: int) -> Composite:
+    """Draw a scene with one subject, or two side by side that hardly overlap.
+
+    ValueError for another number of subjects, KeyError for an unknown scene.
+    """
+    kind = SCENES[scene]
+    picture = kind.draw(rng, size)
+    placements = place(rng, subjects, kind)
+    light = _light(rng, kind)
+    # Who stands further back is drawn first.
+    for index in sorted(range(len(subjects)), key=lambda i: placements[i].feet):
+        cutout = _cut(subjects[index], placements[index], size)
+        picture = _shade(picture, cutout, kind, light, size)
+        picture = _lay(picture, _lit(cutout.rgba, light), cutout)
+    return Composite(to_bytes(picture), scene, placements)
+
+
+def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Placement, ...]:
+    """Random placements inside the frame; two subjects take a half each, in a random order."""
+    if len(subjects) == 1:
+        extents, slots = [rng.uniform(0.42, 0.75)], [None]
+    elif len(subjects) == 2:
+        extents, slots = rng.uniform(0.36, 0.5, 2).tolist(), rng.permutation([0.27, 0.73]).tolist()
+    else:
+        raise ValueError(f"a scene holds one or two subjects, got {len(subjects)}")
+    return tuple(_place_one(rng, *each, scene) for each in zip(subjects, extents, slots, strict=True))
+
+
+def _place_one(
+    rng: Generator, subject: Subject, extent: float, slot: float | None, scene: Scene
+) -> Placement:
+    width, height = (extent * side / max(subject.size) for side in subject.size)
+    low, high = 0.5 * width + MARGIN, 1 - 0.5 * width - MARGIN
+    x = rng.uniform(low, high) if slot is None else np.clip(slot + rng.normal(0, 0.03), low, high)
+    feet = rng.uniform(*scene.feet)
+    upright = scene.shadow == "ground"
+    return Placement(
+        x=float(x),
+        feet=float(max(feet, height + MARGIN)),
+        extent=float(extent),
+        degrees=float(np.clip(rng.normal(0, 5 if upright else 12), -30, 30)),
+        flip=bool(rng.random() < 0.5) and not SIDED.search(subject.name),
+        tilt=(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.08, 0.08))),
+    )
+
+
+def _light(rng: Generator, scene: Scene) -> Light:
+    tint = rgb(*scene.tint) * rng.uniform(0.97, 1.03, 3)
+    side = rng.choice([-1, 1]) * rng.uniform(0.3, 1)
+    return Light(
+        float(side), float(rng.uniform(0.05, 0.3)), float(rng.uniform(0.92, 1.08)), tint.astype(np.float32)
+    )
+
+
+def _cut(subject: Subject, placement: Placement, size: int) -> Cutout:
+    """The subject scaled, turned, mirrored and seen in perspective, cropped to what is left of it."""
+    extent = placement.extent * size
+    levels = subject.levels
+    # The smallest level that still has a pixel for each of the supersampled canvas.
+    level = next(
+        (image for image in reversed(levels) if max(image.size) >= SUPERSAMPLING * extent * 0.75), levels[0]
+    )
+    corners = _corners(subject.size, placement) * extent
+    reach = corners.max(0) - corners.min(0)
+    side = [int(np.ceil(length)) + 2 for length in reach]
+    corners = (corners - corners.min(0) + 1) * SUPERSAMPLING
+    w, h = level.size
+    data = homography(corners, [(0, 0), (w, 0), (w, h), (0, h)])
+    canvas = (side[0] * SUPERSAMPLING, side[1] * SUPERSAMPLING)
+    seen = level.transform(canvas, Image.Transform.PERSPECTIVE, data, Image.Resampling.BILINEAR).reduce(
+        SUPERSAMPLING
+    )
+    seen = seen.crop(seen.getchannel(3).point(lambda alpha: 255 if alpha > 8 else 0).getbbox())
+    left = round(placement.x * size - seen.width / 2)
+    return Cutout(np.asarray(seen, np.float32) / 255, left, round(placement.feet * size) - seen.height)
+
+
+def _corners(size: tuple[int, int], placement: Placement) -> NDArray[np.float64]:
+    """The subject's box around its middle, longer side 1: (4, 2), clockwise from the top left."""
+    half = np.array(size) / max(size) / 2
+    box = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
+    longer_left, longer_top = placement.tilt
+    box *= 1 + np.stack([-longer_top * box[:, 1], -longer_left * box[:, 0]], 1) * 0.5
+    box *= half * ((-1, 1) if placement.flip else (1, 1))
+    turn = np.deg2rad(placement.degrees)
+    return box @ np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))])
+
+
+def _lit(rgba: NDArray[np.floating], light: Light) -> NDArray[np.floating]:
+    """Brighter on the side of the light and at the top."""
+    height, width = rgba.shape[:2]
+    across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :, None] * light.side
+    down = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None, None]
+    colour = rgba[..., :3] * (light.tint * light.brightness * (1 + light.contrast * (across - 0.6 * down)))
+    return np.concatenate([np.minimum(colour, rgba[..., 3:]), rgba[..., 3:]], 2)
+
+
+def _lay(picture: Picture, rgba: NDArray[np.floating], cutout: Cutout) -> Picture:
+    """The picture with the part of the cutout that lies in the frame on top; changes the picture."""
+    size, (height, width) = len(picture), rgba.shape[:2]
+    top, left = max(cutout.top, 0), max(cutout.left, 0)
+    bottom, right = min(cutout.top + height, size), min(cutout.left + width, size)
+    seen = rgba[top - cutout.top : bottom - cutout.top, left - cutout.left : right - cutout.left]
+    picture[top:bottom, left:right] *= 1 - seen[..., 3:]
+    picture[top:bottom, left:right] += seen[..., :3]
+    return picture
+
+
+def _shade(picture: Picture, cutout: Cutout, scene: Scene, light: Light, size: int) -> Picture:
+    """Darken the ground, or the surface behind the subject."""
+    if scene.shadow == "none":
+        return picture
+    alpha = Image.fromarray(to_bytes(cutout.rgba[..., 3]))
+    foot_x, foot_y = cutout.left, cutout.top + alpha.height
+    if scene.shadow == "wall":
+        shift_x, shift_y = -0.03 * light.side * size, 0.025 * size
+        cast = _warp(alpha, size, (1, 0, -cutout.left - shift_x, 0, 1, -cutout.top - shift_y), blur=0.02)
+        return blend(picture, 0.15 * picture, 0.75 * cast)
+    # Lying on the ground behind the subject: squashed, and sheared away from the light.
+    squash, shear = 0.3, 0.9 * light.side
+    coefficients = (
+        1,
+        -shear / squash,
+        -foot_x + shear / squash * foot_y,
+        0,
+        1 / squash,
+        alpha.height - foot_y / squash,
+    )
+    cast = _warp(alpha, size, coefficients, blur=0.012)
+    return blend(picture, 0.2 * picture, np.maximum(0.4 * cast, 0.6 * _contact(cutout, size)))
+
+
+def _warp(alpha: Image.Image, size: int, coefficients: tuple[float, ...], blur: float) -> Mask:
+    """The silhouette's shadow over the frame, soft by `blur` of the frame."""
+    shadow = alpha.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    return np.asarray(shadow.filter(ImageFilter.BoxBlur(blur * size)), np.float32) / 255
+
+
+def _contact(cutout: Cutout, size: int) -> Mask:
+    """A soft dark ellipse where the subject meets the ground, as wide as its lowest part."""
+    height = len(cutout.rgba)
+    touching = np.flatnonzero(cutout.rgba[-max(2, height // 8) :, :, 3].max(0) > 0.3)
+    middle = (cutout.left + (touching[0] + touching[-1]) / 2) / size
+    half, flat = 0.7 * (touching[-1] - touching[0] + 2) / size, 0.025
+    foot = (cutout.top + height) / size - 0.4 * flat
+    return np.exp(
+        -((((columns(size) - middle) / half) ** 2 + ((rows(size) - foot) / flat) ** 2) ** 2)
+    ).astype(np.float32)

@@ -1,0 +1,74 @@
+"""Training samples from subjects and scenes: text-image, diptychs and pairs, in memory.
+
+The subjects handed in are the only ones used: `load_subjects(split=…)` keeps splits apart. A sample depends
+on its generator alone, so that sample i of `default_rng([seed, i])` is the same in any order and on any host.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from uno_jax.toybox.captions import caption, diptych_caption
+from uno_jax.toybox.compose import compose
+from uno_jax.toybox.scenes import SCENES
+from uno_jax.toybox.subjects import Subject, SubjectError
+
+SCENE_NAMES = tuple(SCENES)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pictures are uint8 (height, width, 3). `scenes` are the target's: one, or a diptych's two."""
+
+    prompt: str
+    target: NDArray[np.uint8]
+    references: tuple[NDArray[np.uint8], ...]
+    subjects: tuple[str, ...]
+    scenes: tuple[str, ...]
+    reference_scenes: tuple[str, ...] = ()
+
+
+def text_image(rng: Generator, subjects: Sequence[Subject], size: int, two: float = 0.25) -> Sample:
+    """A caption and its picture, without references; with probability `two` it shows two subjects."""
+    shown = _draw_subjects(rng, subjects, 2 if rng.random() < two else 1)
+    (scene,) = _draw_scenes(rng, 1)
+    composite = compose(rng, shown, scene, size)
+    names = tuple(subject.name for subject in shown)
+    return Sample(caption(rng, names, composite), composite.image, (), names, (scene,))
+
+
+def diptych(rng: Generator, subjects: Sequence[Subject], size: int) -> Sample:
+    """One picture of (size, 2 * size): the same subject in two scenes side by side."""
+    shown = _draw_subjects(rng, subjects, 1)
+    left, right = _draw_scenes(rng, 2)
+    halves = [compose(rng, shown, scene, size).image for scene in (left, right)]
+    prompt = diptych_caption(rng, shown[0].name, (left, right))
+    return Sample(prompt, np.concatenate(halves, axis=1), (), (shown[0].name,), (left, right))
+
+
+def pair(rng: Generator, subjects: Sequence[Subject], size: int, references: int = 1) -> Sample:
+    """A target with `references` (1 or 2) subjects, each also alone in a scene of its own as a reference."""
+    shown = _draw_subjects(rng, subjects, references)
+    scene, *reference_scenes = _draw_scenes(rng, 1 + references)
+    composite = compose(rng, shown, scene, size)
+    alone = tuple(
+        compose(rng, [s], place, size).image for s, place in zip(shown, reference_scenes, strict=True)
+    )
+    names = tuple(subject.name for subject in shown)
+    prompt = caption(rng, names, composite)
+    return Sample(prompt, composite.image, alone, names, (scene,), tuple(reference_scenes))
+
+
+def _draw_subjects(rng: Generator, subjects: Sequence[Subject], count: int) -> list[Subject]:
+    if not 1 <= count <= 2:
+        raise ValueError(f"a sample shows one or two subjects, got {count}")
+    if len(subjects) < count:
+        raise SubjectError(f"{count} different subjects wanted, but only {len(subjects)} given")
+    return [subjects[index] for index in rng.choice(len(subjects), count, replace=False)]
+
+
+def _draw_scenes(rng: Generator, count: int) -> list[str]:
+    return [SCENE_NAMES[index] for index in rng.choice(len(SCENE_NAMES), count, replace=False)]
