@@ -62,9 +62,7 @@ def written_aside(directory: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     directory = Path(directory).absolute()
     if directory.exists() and not overwrite:
-        raise FileExistsError(
-            f"{directory} exists already: choose another destination or allow to overwrite it"
-        )
+        raise FileExistsError(f"{directory} exists already: choose another destination, or --overwrite")
     # One name, so that what a killed run left is found and removed by the next.
     aside = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)

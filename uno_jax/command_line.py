@@ -16,7 +16,7 @@ def parse_args(args_type: type[Args], prog: str, argv: Sequence[str] | None) -> 
     read.
     """
     try:
-        return tyro.cli(args_type, args=argv, prog=prog, config=(tyro.conf.FlagConversionOff,))
+        return tyro.cli(args_type, args=argv, prog=prog)
     except SystemExit as stop:
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)

@@ -136,7 +136,7 @@ def write(
 @contextmanager
 def _aside(file: Path, overwrite: bool) -> Iterator[Path]:
     if file.exists() and not overwrite:
-        raise FileExistsError(f"{file} exists already: choose another destination or allow to overwrite it")
+        raise FileExistsError(f"{file} exists already: choose another destination, or --overwrite")
     created = [parent for parent in file.absolute().parents if not parent.exists()]
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f".{file.name}.partial")

@@ -6,9 +6,9 @@ every parameter filled, shapes, and the room on the disk.
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,13 +48,12 @@ class Plan(NamedTuple):
     ignored: list[str]
 
 
-def identify(keys: Any) -> tuple[Model, Naming, str] | None:
-    """The model, naming and key prefix of a set of keys, or None for none of the four."""
-    for model in MODELS:
-        for naming in model.namings:
-            for prefix in ("", *model.prefixes):
-                if prefix + naming.marker in keys:
-                    return model, naming, prefix
+def find_naming(model: Model, keys: Collection[str]) -> tuple[Naming, str] | None:
+    """The naming and the prefix in which a model's keys are present, or None if they are not."""
+    for naming in model.namings:
+        for prefix in (*model.prefixes, ""):
+            if prefix + naming.marker in keys:
+                return naming, prefix
     return None
 
 
@@ -82,14 +81,10 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
 
 def _naming(model: Model, source: Source) -> tuple[Naming, str]:
     keys = source.tensors.keys()
-    for naming in model.namings:
-        for prefix in (*model.prefixes, ""):
-            if prefix + naming.marker in keys:
-                return naming, prefix
-    other = identify(keys)
-    looks = (
-        f"it looks like a {other[0].title}" if other else f"it has keys like {', '.join(sorted(keys)[:3])}"
-    )
+    if found := find_naming(model, keys):
+        return found
+    other = next((each.title for each in MODELS if find_naming(each, keys)), None)
+    looks = f"it looks like a {other}" if other else f"its keys are like {', '.join(sorted(keys)[:3])}"
     raise ConversionError(f"{source.path} is not a {model.title}: {looks}")
 
 
@@ -117,21 +112,22 @@ def _check(source: Source, model: Model, found: mapping.Shapes, wanted: mapping.
     """Every wanted key present with its shape, and no other. A 1x1 convolution may be stored as a matrix."""
     faults = []
     if missing := sorted(wanted.keys() - found.keys()):
-        faults.append(f"{len(missing)} missing keys ({_some(missing)})")
+        faults.append(f"{len(missing)} missing keys ({some(missing)})")
     if surplus := sorted(found.keys() - wanted.keys()):
-        faults.append(f"{len(surplus)} surplus keys ({_some(surplus)})")
+        faults.append(f"{len(surplus)} surplus keys ({some(surplus)})")
     wrong = [
         f"{key} {found[key]} where {shape} is expected"
         for key, shape in sorted(wanted.items())
         if key in found and found[key] != shape and (*found[key], 1, 1) != shape
     ]
     if wrong:
-        faults.append(f"{len(wrong)} wrong shapes ({_some(wrong)})")
+        faults.append(f"{len(wrong)} wrong shapes ({some(wrong)})")
     if faults:
         raise ConversionError(f"{source.path} does not fit a {model.title}: {'; '.join(faults)}")
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first few, for a message."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 

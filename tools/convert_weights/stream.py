@@ -101,7 +101,11 @@ def write_all(stores: Stores, jobs: list[Job], make: Callable[[Job], np.ndarray]
     def run(job: Job) -> int:
         store = stores[job.target]
         part = store if job.layer is None else store[job.layer]
-        part.write(make(job), can_reference_source_data_indefinitely=True).result()
+        data = make(job)
+        try:
+            part.write(data, can_reference_source_data_indefinitely=True).result()
+        except ValueError as error:  # tensorstore's word for every fault of the disk
+            raise mapping.ConversionError(f"cannot write {'.'.join(job.target)}: {error}") from None
         return job.nbytes
 
     bar = tqdm(total=sum(job.nbytes for job in jobs), desc=title, unit="B", unit_scale=True, disable=None)

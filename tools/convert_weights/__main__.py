@@ -1,0 +1,189 @@
+"""The command: `python -m tools.convert_weights COMMAND …`, or `uno-convert COMMAND …` when installed."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import jax
+from tyro.conf import Positional, subcommand
+
+from uno_jax.checkpoint import CheckpointError
+from uno_jax.command_line import errors_told, parse_args
+from uno_jax.config import UnoPE
+from uno_jax.lora_formats import Format
+
+from . import clip, flux, hub, t5, vae
+from .convert import convert, plan, some
+from .export import export
+from .inspection import describe
+from .lora import export_lora, import_lora
+from .mapping import Model
+from .source import open_source
+from .verify import LIMIT, verify
+
+Dtype = Literal["keep", "bf16", "fp16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network: safetensors into a model's directory, or from there back into one file."""
+
+    model: ClassVar[Model]
+    src: str
+    """File, folder (shards, or a diffusers pipeline), hub name owner/name[/file]; or a directory of ours."""
+    dst: Path
+    """Model directory, which gets the network's folder: later the --model of sampling. Back: the file."""
+    dtype: Dtype = "keep"
+    """Of what is written; keep widens fp8 to bf16."""
+    config: Path | None = None
+    """JSON with what shapes do not tell (rope axes, heads); default the config.json beside the source."""
+    overwrite: bool = False
+    """Replace what is at the destination."""
+
+    def run(self) -> int:
+        src = hub.locate(self.src, self.model.folder)
+        if any((place / "params").is_dir() for place in (src, src / self.model.kind)):
+            print(f"wrote {export(self.model, src, self.dst, self.dtype, self.overwrite)}")
+            return 0
+        planned = plan(self.model, open_source(src, self.model.folder), self.dtype, self.config)
+        if planned.ignored:
+            print(f"ignored {len(planned.ignored)} keys of no use here: {some(planned.ignored)}")
+        print(f"wrote {convert(planned, self.dst, self.overwrite)}: {planned.config}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Flux(Network):
+    """FLUX transformer, original or diffusers naming, to DST/mmdit; or a model's back to one file."""
+
+    model = flux.MODEL
+
+
+@dataclass(frozen=True)
+class Vae(Network):
+    """FLUX autoencoder, original or diffusers naming, to DST/vae; or a model's back to one file."""
+
+    model = vae.MODEL
+
+
+@dataclass(frozen=True)
+class T5(Network):
+    """T5 v1.1 encoder, transformers folder or single file, to DST/t5; or a model's back to one file."""
+
+    model = t5.MODEL
+
+
+@dataclass(frozen=True)
+class Clip(Network):
+    """CLIP text encoder, transformers or OpenAI naming, to DST/clip; or a model's back to one file."""
+
+    model = clip.MODEL
+
+
+@dataclass(frozen=True)
+class Lora:
+    """LoRA in UNO's, diffusers' or kohya's naming, to a native LoRA directory."""
+
+    src: str
+    """File, folder of one, or hub name owner/name[/file]."""
+    dst: Path
+    """LoRA directory: later the --lora of sampling."""
+    base: Path | None = None
+    """Model it belongs to; default a transformer of FLUX.1-dev's size."""
+    unope: Literal["d", "h", "w", "o"] | None = None
+    """Position convention it was trained with; default what the file records, else d as UNO."""
+    offset_scale: float | None = None
+    """Factor on the offsets it was trained with; default what the file records, else 1 as UNO."""
+    dtype: Dtype = "keep"
+    """Of what is written."""
+    overwrite: bool = False
+    """Replace what is at the destination."""
+
+    def run(self) -> int:
+        given = {"variant": self.unope, "offset_scale": self.offset_scale}
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            unope = UnoPE(**given) if given else None
+        except ValueError as error:
+            raise CheckpointError(f"--offset-scale: {error}") from None
+        src = hub.locate(self.src)
+        info = import_lora(src, self.dst, self.base, unope, self.dtype, self.overwrite)
+        print(f"wrote {self.dst}: {info.lora}, {info.unope}")
+        return 0
+
+
+@dataclass(frozen=True)
+class ExportLora:
+    """Native LoRA directory to one .safetensors file in another program's naming."""
+
+    src: Path
+    """LoRA directory."""
+    dst: Path
+    """File to write."""
+    format: Format
+    """uno: dit_lora.safetensors; diffusers: PEFT; kohya: ComfyUI."""
+    dtype: Dtype = "keep"
+    """Of what is written."""
+    overwrite: bool = False
+    """Replace what is at the destination."""
+
+    def run(self) -> int:
+        export_lora(self.src, self.dst, self.format, self.dtype, self.overwrite)
+        print(f"wrote {self.dst}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """What a file or folder is: network, naming, config, every tensor's name, dtype and shape, the size."""
+
+    path: Positional[str]
+    """File, folder or hub name."""
+
+    def run(self) -> int:
+        for line in describe(hub.locate(self.path)):
+            print(line)
+        return 0
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Recompute what the reference recorded; exit 1 if an array is off by over 1e-4 of its largest value."""
+
+    golden: Path
+    """Folder with config.json, the three .safetensors files and golden.npz."""
+
+    def run(self) -> int:
+        worst, number = 0.0, 0
+        print(f"{'key':<68} {'max error':>9} {'relative':>9}")
+        for result in verify(self.golden):
+            print(f"{result.key:<68} {result.error:9.1e} {result.relative:9.1e}", flush=True)
+            worst, number = max(worst, result.relative), number + 1
+        print(f"verify: {number} arrays, worst {worst:.1e}")
+        return int(worst > LIMIT)
+
+
+Command = (
+    Annotated[Flux, subcommand("flux")]
+    | Annotated[Vae, subcommand("vae")]
+    | Annotated[T5, subcommand("t5")]
+    | Annotated[Clip, subcommand("clip")]
+    | Annotated[Lora, subcommand("lora")]
+    | Annotated[ExportLora, subcommand("export-lora")]
+    | Annotated[Inspect, subcommand("inspect")]
+    | Annotated[Verify, subcommand("verify")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command `uno-convert`. Exits 2 with one line for an error, 1 when verification fails."""
+    command = parse_args(Command, "python -m tools.convert_weights", argv)
+    jax.config.update("jax_platforms", "cpu")  # weights only pass through: leave accelerators to others
+    with errors_told(CheckpointError, OSError):
+        sys.exit(command.run())
+
+
+if __name__ == "__main__":
+    main()

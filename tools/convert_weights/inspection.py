@@ -1,0 +1,90 @@
+"""What a file or folder is, in lines of text: which network in whose naming, its config, every tensor."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from uno_jax.checkpoint import CheckpointError, read_record
+from uno_jax.config import to_dict
+from uno_jax.lora_formats import METADATA, detect
+
+from .convert import MODELS, find_naming, plan
+from .source import Source, open_source
+
+Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
+
+
+def describe(path: Path) -> Iterator[str]:
+    """The lines. Raises FileNotFoundError, or CheckpointError for what is neither ours nor safetensors."""
+    path = Path(path)
+    parts = [path / model.kind for model in MODELS if (path / model.kind / "config.json").is_file()]
+    pipeline = [path / model.folder for model in MODELS if (path / model.folder / "config.json").is_file()]
+    if (path / "params").is_dir():
+        yield from _native(path)
+    elif path.is_dir() and not any(path.glob("*.safetensors")) and (parts or pipeline):
+        yield f"{path}: a {'uno_jax model' if parts and (parts[0] / 'params').is_dir() else 'pipeline'}"
+        for part in parts or pipeline:
+            yield from describe(part)
+    else:
+        yield from _source(open_source(path))
+
+
+def _native(path: Path) -> Iterator[str]:
+    record = read_record(path)
+    yield f"{path}: a {record['kind']} of uno_jax, format {record['format']}"
+    yield from (
+        f"  {name}: {record[name]}" for name in ("config", "mmdit", "lora", "unope") if name in record
+    )
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata((path / "params").absolute()).item_metadata.tree
+    rows = []
+    for key, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        size = leaf.dtype.itemsize
+        for length in leaf.shape:
+            size *= length
+        name = jax.tree_util.keystr(key, simple=True, separator=".")
+        rows.append((name, str(leaf.dtype), tuple(leaf.shape), size))
+    yield from _table(rows)
+
+
+def _source(source: Source) -> Iterator[str]:
+    keys = source.tensors.keys()
+    found = False
+    for model in MODELS:
+        if named := find_naming(model, keys):
+            found = True
+            naming, prefix = named
+            under = f", keys under {prefix}" if prefix else ""
+            yield f"{source.path}: a {model.title} in {naming.name} naming{under}"
+            try:
+                yield f"  config: {to_dict(plan(model, source).config)}"
+            except CheckpointError as error:
+                yield f"  cannot be converted as it is: {error}"
+    if not found:
+        yield f"{source.path}: {_lora(source)}"
+    rows = [(name, str(t.dtype), t.shape, t.nbytes) for name, t in sorted(source.tensors.items())]
+    yield from _table(rows)
+
+
+def _lora(source: Source) -> str:
+    try:
+        naming = detect(source.tensors)
+    except CheckpointError:
+        return "safetensors of no network that this program knows"
+    ranks = {t.shape[0] for name, t in source.tensors.items() if "down.w" in name or "lora_A" in name}
+    convention = source.metadata.get(METADATA, "not recorded")
+    return f"a LoRA in {naming} naming, rank {', '.join(map(str, sorted(ranks)))}, UnoPE {convention}"
+
+
+def _table(rows: list[Row]) -> Iterator[str]:
+    width = max((len(row[0]) for row in rows), default=0)
+    for name, dtype, shape, _ in rows:
+        yield f"  {name:<{width}}  {dtype:<13}  {'x'.join(map(str, shape)) or 'scalar'}"
+    kinds: Counter[str] = Counter()
+    for _, dtype, _, size in rows:
+        kinds[dtype] += size
+    parts = ", ".join(f"{size / 1e6:.1f} MB {dtype}" for dtype, size in kinds.most_common())
+    yield f"  {len(rows)} tensors, {sum(kinds.values()) / 1e6:.1f} MB ({parts})"

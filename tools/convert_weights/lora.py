@@ -1,0 +1,74 @@
+"""LoRA files to and from the native directory, which records rank, blocks, base and position convention."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from uno_jax.checkpoint import LoraInfo, read_config, restore_lora, save_lora
+from uno_jax.config import MMDiTConfig, UnoPE
+from uno_jax.lora_formats import METADATA, Format, load_tensors, save_tensors
+from uno_jax.models import Params
+
+from .convert import DTYPES, need_room
+from .mapping import ConversionError
+from .source import open_source
+
+
+def import_lora(
+    src: Path,
+    dst: Path,
+    base: Path | None = None,
+    unope: UnoPE | None = None,
+    dtype: str = "keep",
+    overwrite: bool = False,
+    free: Callable[[Path], int] | None = None,
+) -> LoraInfo:
+    """Writes the native directory `dst` from a .safetensors file of any naming, or a folder of one.
+
+    `base` is the model the LoRA belongs to (None: a transformer of FLUX.1's size). `unope` None takes what
+    the file records, else UNO's. Raises CheckpointError for a file that is no LoRA of that base or that
+    records another convention, FileExistsError.
+    """
+    source = open_source(Path(src))
+    (file, *others) = {tensor.file for tensor in source.tensors.values()} or {Path(src)}
+    if others:
+        raise ConversionError(f"{src} has several shards: a LoRA is one file")
+    mmdit = MMDiTConfig() if base is None else _mmdit(Path(base))
+    lora, recorded, params = load_tensors(file, mmdit)
+    if unope is not None and METADATA in source.metadata and unope != recorded:
+        raise ConversionError(f"{src} was trained with {recorded}, and cannot be recorded as {unope}")
+    params = _cast(params, dtype)
+    need_room(dst, sum(leaf.nbytes for leaf in jax.tree.leaves(params)), free)
+    info = LoraInfo(mmdit, lora, recorded if unope is None else unope)
+    save_lora(dst, info, params, overwrite)
+    return info
+
+
+def export_lora(
+    src: Path,
+    dst: Path,
+    format: Format,
+    dtype: str = "keep",
+    overwrite: bool = False,
+    free: Callable[[Path], int] | None = None,
+) -> LoraInfo:
+    """Writes a native LoRA directory as one .safetensors file. Raises CheckpointError, FileExistsError."""
+    info, restored = restore_lora(Path(src))
+    params = _cast(restored, dtype)
+    # q, k and v each get a copy of their down matrix in diffusers' naming.
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * (2 if format == "diffusers" else 1)
+    need_room(dst, size, free)
+    save_tensors(dst, info.mmdit, info.lora, info.unope, params, format, overwrite)
+    return info
+
+
+def _mmdit(base: Path) -> MMDiTConfig:
+    config = read_config(base / "mmdit" if (base / "mmdit").is_dir() else base, "mmdit")
+    assert isinstance(config, MMDiTConfig)
+    return config
+
+
+def _cast(params: Params, dtype: str) -> Params:
+    return params if dtype == "keep" else jax.tree.map(lambda leaf: jnp.asarray(leaf, DTYPES[dtype]), params)
