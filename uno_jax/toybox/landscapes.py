@@ -25,6 +25,11 @@ from uno_jax.toybox.drawing import (
 )
 
 DAY_SKIES = ((0.36, 0.62, 0.92), (0.45, 0.72, 0.95), (0.30, 0.55, 0.85), (0.55, 0.75, 0.92))
+PETALS = (
+    *((0.92, 0.2, 0.35), (0.98, 0.8, 0.15), (0.95, 0.5, 0.75)),
+    *((0.6, 0.3, 0.8), (1, 1, 0.95), (0.98, 0.45, 0.1)),
+)
+WALLS = ((0.6, 0.4, 0.33), (0.55, 0.58, 0.62), (0.72, 0.66, 0.55), (0.4, 0.45, 0.55), (0.78, 0.75, 0.7))
 
 
 def day_sky(rng: Generator, size: int, horizon: float) -> Picture:
@@ -48,15 +53,12 @@ def blades(rng: Generator, count: int, horizon: float, length: float) -> NDArray
 def grass(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.32, 0.5)
     picture = day_sky(rng, size, horizon)
-    far, near = (
-        pick(rng, [(0.30, 0.55, 0.25), (0.40, 0.62, 0.28)]),
-        pick(rng, [(0.20, 0.52, 0.14), (0.30, 0.6, 0.15)]),
-    )
+    far = pick(rng, [(0.30, 0.55, 0.25), (0.40, 0.62, 0.28)])
+    near = pick(rng, [(0.20, 0.52, 0.14), (0.30, 0.6, 0.15)])
     hills = below(size, ridge(rng, size, horizon - 0.03, 0.05, bumps=3))
     picture = blend(picture, far * 0.8 + 0.1, hills)
-    meadow = (
-        gradient(size, far + 0.08, near, horizon) * (1 + 0.12 * noise(rng, size, 8, 20, octaves=2))[..., None]
-    )
+    tufts = 1 + 0.12 * noise(rng, size, 8, 20, octaves=2)
+    meadow = gradient(size, far + 0.08, near, horizon) * tufts[..., None]
     picture = blend(picture, meadow, below(size, horizon))
     canvas = Canvas(size)
     colours = picks(rng, [near * 0.75, near, near * 1.15 + 0.06, (0.55, 0.72, 0.25)], 420, vary=0.03)
@@ -68,19 +70,11 @@ def flower_field(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.25, 0.4)
     picture = blend(day_sky(rng, size, horizon), (0.25, 0.5, 0.2), below(size, horizon))
     canvas = Canvas(size)
-    petals = [
-        (0.92, 0.2, 0.35),
-        (0.98, 0.8, 0.15),
-        (0.95, 0.5, 0.75),
-        (0.6, 0.3, 0.8),
-        (1, 1, 0.95),
-        (0.98, 0.45, 0.1),
-    ]
-    kinds = rng.permutation(len(petals))[: rng.integers(2, 4)]
+    kinds = rng.permutation(len(PETALS))[: rng.integers(2, 4)]
     canvas.polygons(blades(rng, 160, horizon, 0.12), picks(rng, [(0.2, 0.5, 0.15), (0.3, 0.6, 0.2)], 160))
     depth = np.sort(rng.random(150)) ** 1.3
     flowers = np.stack([rng.random(150), horizon + (1.05 - horizon) * depth, 0.008 + 0.03 * depth], 1)
-    _flowers(canvas, flowers, picks(rng, [petals[kind] for kind in kinds], 150))
+    _flowers(canvas, flowers, picks(rng, [PETALS[kind] for kind in kinds], 150))
     return canvas.on(picture)
 
 
@@ -106,10 +100,9 @@ def beach(rng: Generator, size: int) -> Picture:
     edge = ridge(rng, size, shore, 0.025, bumps=3)
     picture = blend(picture, (1, 1, 1), below(size, edge - 0.02) * 0.9)
     sand = pick(rng, [(0.93, 0.83, 0.6), (0.9, 0.78, 0.55), (0.95, 0.88, 0.7)], 0.02)
-    dunes = 0.05 * noise(rng, size, 4, 12, octaves=2)[..., None] + grain(rng, size, 0.035)
-    picture = blend(
-        picture, gradient(size, sand * 0.82, sand, shore, shore + 0.12) + dunes, below(size, edge)
-    )
+    ground = gradient(size, sand * 0.82, sand, shore, shore + 0.12) + grain(rng, size, 0.035)
+    ground = ground + 0.05 * noise(rng, size, 4, 12, octaves=2)[..., None]
+    picture = blend(picture, ground, below(size, edge))
     return _palm(rng, size, picture) if rng.random() < 0.5 else picture
 
 
@@ -128,12 +121,8 @@ def _palm(rng: Generator, size: int, picture: Picture) -> Picture:
 
 def snow(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.4, 0.52)
-    picture = gradient(
-        size,
-        pick(rng, [(0.6, 0.7, 0.82), (0.7, 0.78, 0.88), (0.55, 0.66, 0.8)]),
-        (0.92, 0.94, 0.97),
-        end=horizon,
-    )
+    sky = pick(rng, [(0.6, 0.7, 0.82), (0.7, 0.78, 0.88), (0.55, 0.66, 0.8)])
+    picture = gradient(size, sky, (0.92, 0.94, 0.97), end=horizon)
     picture = blend(picture, (0.8, 0.86, 0.93), below(size, ridge(rng, size, horizon - 0.06, 0.06, bumps=3)))
     canvas = Canvas(size)
     for x in rng.permutation(np.linspace(0, 1, 9))[: rng.integers(3, 8)] + rng.normal(0, 0.02):
@@ -164,26 +153,19 @@ def _fir(canvas: Canvas, x: float, foot: float, height: float, colour: NDArray[n
 
 def desert(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.4, 0.52)
-    picture = gradient(
-        size,
-        pick(rng, [(0.95, 0.75, 0.5), (0.6, 0.75, 0.85), (0.98, 0.82, 0.6)]),
-        (1, 0.92, 0.72),
-        end=horizon,
-    )
-    picture = blend(
-        picture, (1, 0.97, 0.8), disc(size, rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.25), 0.06, 0.02)
-    )
+    sky = pick(rng, [(0.95, 0.75, 0.5), (0.6, 0.75, 0.85), (0.98, 0.82, 0.6)])
+    picture = gradient(size, sky, (1, 0.92, 0.72), end=horizon)
+    sun = disc(size, rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.25), 0.06, 0.02)
+    picture = blend(picture, (1, 0.97, 0.8), sun)
     sand = pick(rng, [(0.88, 0.55, 0.25), (0.83, 0.47, 0.22), (0.9, 0.62, 0.32)], 0.02)
     for layer, height in enumerate(np.linspace(horizon - 0.08, 0.72, 4)):
         phase, bend = rng.uniform(0, 6), rng.uniform(3, 6)
         edge = height + rng.uniform(0.03, 0.06) * np.sin(columns(size)[0] * bend + phase)
-        lit = 0.82 + 0.22 * smoothstep(
-            np.cos(columns(size) * bend + phase - 3 * (rows(size) - height)), -0.4, 0.4
-        )
-        ripple = 0.025 * np.sin(
-            (rows(size) * 90 + 3 * np.sin(columns(size) * 9 + phase)) * (1.3 - 0.15 * layer)
-        )
-        picture = blend(picture, sand * (lit * (0.86 + 0.05 * layer) + ripple)[..., None], below(size, edge))
+        slope = np.cos(columns(size) * bend + phase - 3 * (rows(size) - height))
+        lit = (0.82 + 0.22 * smoothstep(slope, -0.4, 0.4)) * (0.86 + 0.05 * layer)
+        ripples = rows(size) * 90 + 3 * np.sin(columns(size) * 9 + phase)
+        lit = lit + 0.025 * np.sin(ripples * (1.3 - 0.15 * layer))
+        picture = blend(picture, sand * lit[..., None], below(size, edge))
     canvas = Canvas(size)
     for x in rng.uniform(0.04, 0.96, rng.integers(1, 4)):
         _cactus(canvas, x, horizon + rng.uniform(0.02, 0.12), rng.uniform(0.12, 0.22))
@@ -201,33 +183,27 @@ def _cactus(canvas: Canvas, x: float, foot: float, height: float) -> None:
 
 def forest(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.5, 0.6)
-    light, dark = (
-        pick(rng, [(0.45, 0.62, 0.3), (0.35, 0.55, 0.35), (0.55, 0.65, 0.3)]),
-        rgb(0.08, 0.2, 0.1),
-    )
+    light = pick(rng, [(0.45, 0.62, 0.3), (0.35, 0.55, 0.35), (0.55, 0.65, 0.3)])
     leaves = smoothstep(noise(rng, size, 9, octaves=3), -0.8, 0.9)
     shade = np.clip(1.1 - np.abs(columns(size) - rng.uniform(0.3, 0.7)) - rows(size) * 0.3, 0.25, 1)
-    picture = blend(flat(size, dark), light, leaves * shade)
+    picture = blend(flat(size, (0.08, 0.2, 0.1)), light, leaves * shade)
     floor = gradient(size, (0.2, 0.3, 0.12), pick(rng, [(0.38, 0.3, 0.16), (0.3, 0.36, 0.15)]), horizon)
     floor = floor * (1 + 0.25 * noise(rng, size, 12, 30, octaves=2))[..., None]
     picture = blend(picture, floor, below(size, ridge(rng, size, horizon, 0.02)))
     canvas, bark = Canvas(size), pick(rng, [(0.3, 0.2, 0.13), (0.38, 0.28, 0.2), (0.25, 0.2, 0.17)])
     for depth in np.sort(rng.random(rng.integers(9, 14))):
-        x, w, foot = rng.random(), 0.008 + 0.04 * depth**2, horizon + 0.01 + 0.13 * depth
-        trunk = [
-            (x - w, -0.01),
-            (x + w, -0.01),
-            (x + w * 1.1, foot - 0.05),
-            (x + w * 1.8, foot),
-            (x - w * 1.8, foot),
-            (x - w * 1.1, foot - 0.05),
-        ]
-        tone = bark * (0.6 + 0.5 * depth)
-        canvas.polygon(trunk, tone)
-        canvas.polygon([(x, -0.01), (x + w, -0.01), (x + w, foot - 0.04), (x, foot - 0.02)], tone * 0.7)
+        _trunk(canvas, rng.random(), horizon + 0.01 + 0.13 * depth, depth, bark * (0.6 + 0.5 * depth))
     picture = canvas.on(picture)
     top = smoothstep(noise(rng, size, 8, octaves=3) - rows(size) * 5, -0.9, 0.1)
     return blend(picture, light * 0.75, top * 0.9)
+
+
+def _trunk(canvas: Canvas, x: float, foot: float, depth: float, bark: NDArray[np.floating]) -> None:
+    """A stem from the frame's top to its spreading foot, its right half in shade."""
+    w = 0.008 + 0.04 * depth**2
+    right = [(x + w, -0.01), (x + w * 1.1, foot - 0.05), (x + w * 1.8, foot)]
+    canvas.polygon(right + [(2 * x - at, y) for at, y in reversed(right)], bark)
+    canvas.polygon([(x, -0.01), (x + w, -0.01), (x + w, foot - 0.04), (x, foot - 0.02)], bark * 0.7)
 
 
 def city_street(rng: Generator, size: int) -> Picture:
@@ -248,18 +224,15 @@ def city_street(rng: Generator, size: int) -> Picture:
 
 
 def _building(rng: Generator, canvas: Canvas, x: float, width: float, top: float, foot: float) -> None:
-    wall = pick(
-        rng, [(0.6, 0.4, 0.33), (0.55, 0.58, 0.62), (0.72, 0.66, 0.55), (0.4, 0.45, 0.55), (0.78, 0.75, 0.7)]
-    )
+    wall = pick(rng, WALLS)
     pane = pick(rng, [(0.95, 0.88, 0.6), (0.3, 0.4, 0.5), (0.75, 0.87, 0.95)])
     canvas.box(x, top, x + width, foot, wall)
     canvas.box(x, top, x + width, top + 0.012, wall * 0.7)
     step = width / 4
     for y in np.arange(top + 0.035, foot - 0.05, 0.065):
         for window_x in x + step * (np.arange(3) + 0.65):
-            canvas.box(
-                window_x, y, window_x + step * 0.6, y + 0.035, pane if rng.random() < 0.8 else wall * 0.6
-            )
+            glass = pane if rng.random() < 0.8 else wall * 0.6
+            canvas.box(window_x, y, window_x + step * 0.6, y + 0.035, glass)
 
 
 def sunset(rng: Generator, size: int) -> Picture:
@@ -274,11 +247,9 @@ def sunset(rng: Generator, size: int) -> Picture:
     hills = ridge(rng, size, horizon, 0.04, bumps=3)
     picture = blend(picture, (0.35, 0.14, 0.25), below(size, hills - 0.03))
     ground = gradient(size, (0.3, 0.12, 0.2), (0.14, 0.07, 0.14), horizon)
-    picture = blend(
-        picture, ground + 0.03 * noise(rng, size, 8, 24, octaves=2)[..., None], below(size, horizon + 0.02)
-    )
+    ground = ground + 0.03 * noise(rng, size, 8, 24, octaves=2)[..., None]
+    picture = blend(picture, ground, below(size, horizon + 0.02))
     canvas = Canvas(size)
-    canvas.polygons(
-        blades(rng, 120, horizon + 0.02, 0.08), picks(rng, [(0.1, 0.05, 0.1), (0.25, 0.1, 0.15)], 120, 0.02)
-    )
+    colours = picks(rng, [(0.1, 0.05, 0.1), (0.25, 0.1, 0.15)], 120, 0.02)
+    canvas.polygons(blades(rng, 120, horizon + 0.02, 0.08), colours)
     return canvas.on(picture)

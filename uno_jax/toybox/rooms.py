@@ -26,6 +26,15 @@ from uno_jax.toybox.drawing import (
 )
 
 PASTELS = ((0.95, 0.9, 0.8), (0.85, 0.9, 0.92), (0.93, 0.84, 0.82), (0.82, 0.9, 0.82), (0.9, 0.87, 0.93))
+TILES = ((0.1, 0.1, 0.12), (0.1, 0.1, 0.12), (0.7, 0.15, 0.15), (0.12, 0.25, 0.5), (0.1, 0.4, 0.35))
+SPINES = (
+    *((0.65, 0.15, 0.15), (0.15, 0.3, 0.55), (0.15, 0.42, 0.3), (0.85, 0.7, 0.3)),
+    *((0.5, 0.3, 0.5), (0.9, 0.87, 0.8), (0.2, 0.2, 0.25), (0.8, 0.45, 0.2)),
+)
+BACKDROPS = (
+    *((0.9, 0.9, 0.9), (0.93, 0.75, 0.78), (0.7, 0.82, 0.92)),
+    *((0.95, 0.88, 0.65), (0.75, 0.88, 0.76), (0.82, 0.76, 0.9)),
+)
 
 
 def planks(rng: Generator, wood: NDArray[np.floating], count: int, across: bool = False) -> Image.Image:
@@ -45,10 +54,8 @@ def wooden_table(rng: Generator, size: int) -> Picture:
     picture = gradient(size, wall, wall * 0.86, end=edge)
     picture = blend(picture, (1, 0.97, 0.9), 0.35 * glow(size, rng.uniform(0.1, 0.9), 0.1, 0.5))
     wood = pick(rng, [(0.62, 0.4, 0.2), (0.72, 0.5, 0.28), (0.5, 0.3, 0.16)], 0.02)
-    table = recede(
-        planks(rng, wood, int(rng.integers(5, 9)), across=rng.random() < 0.4), size, edge, near=0.6
-    )
-    picture = blend(picture, table, below(size, edge))
+    boards = planks(rng, wood, int(rng.integers(5, 9)), across=rng.random() < 0.4)
+    picture = blend(picture, recede(boards, size, edge, near=0.6), below(size, edge))
     front = np.clip(1 - np.abs(rows(size) - edge) * 60, 0, 1) * np.ones((1, size), np.float32)
     return blend(picture, wood * 1.25, front * 0.7)
 
@@ -56,17 +63,12 @@ def wooden_table(rng: Generator, size: int) -> Picture:
 def checkered_floor(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.4, 0.5)
     wall = pick(rng, PASTELS)
-    dark = pick(
-        rng,
-        [(0.1, 0.1, 0.12), (0.1, 0.1, 0.12), (0.7, 0.15, 0.15), (0.12, 0.25, 0.5), (0.1, 0.4, 0.35)],
-        0.02,
-    )
+    dark = pick(rng, TILES, 0.02)
     tiles = int(rng.integers(4, 6)) * 2
     squares = np.indices((tiles, tiles)).sum(0) % 2
-    texture = Image.fromarray(
-        to_bytes(np.where(squares[..., None], dark, rgb(0.95, 0.95, 0.93)).astype(np.float32))
-    )
-    floor = recede(texture.resize((160, 160), Image.Resampling.NEAREST), size, horizon, near=0.45)
+    squares = np.kron(squares, np.ones((16, 16)))
+    texture = Image.fromarray(to_bytes(np.where(squares[..., None], dark, rgb(0.95, 0.95, 0.93))))
+    floor = recede(texture, size, horizon, near=0.45)
     picture = blend(gradient(size, wall, wall * 0.92, end=horizon), floor, below(size, horizon))
     canvas = Canvas(size)
     canvas.box(0, horizon - 0.05, 1, horizon, (0.97, 0.97, 0.96))
@@ -84,25 +86,14 @@ def bookshelf(rng: Generator, size: int) -> Picture:
         canvas.box(0, foot + 0.025, 1, foot + 0.032, wood * 0.6)
     canvas.box(0, lowest, 1, 1, wood)
     canvas.box(0, lowest, 1, lowest + 0.012, wood * 1.3)
-    return canvas.picture() * (1.02 - 0.12 * smoothstep(rows(size), 0, 1)[..., None]) + grain(
-        rng, size, 0.015
-    )
+    darker = 0.12 * smoothstep(rows(size), 0, 1)[..., None]
+    return canvas.picture() * (1.02 - darker) + grain(rng, size, 0.015)
 
 
 def _books(rng: Generator, canvas: Canvas, foot: float, high: float) -> None:
     widths = rng.uniform(0.028, 0.06, 36)
     lefts = np.cumsum(widths) - widths - rng.uniform(0, 0.05)
-    spines = [
-        (0.65, 0.15, 0.15),
-        (0.15, 0.3, 0.55),
-        (0.15, 0.42, 0.3),
-        (0.85, 0.7, 0.3),
-        (0.5, 0.3, 0.5),
-        (0.9, 0.87, 0.8),
-        (0.2, 0.2, 0.25),
-        (0.8, 0.45, 0.2),
-    ]
-    colours, tops = picks(rng, spines, 36), foot - high * rng.uniform(0.6, 0.85, 36)
+    colours, tops = picks(rng, SPINES, 36), foot - high * rng.uniform(0.6, 0.85, 36)
     for left, width, top, colour in zip(lefts, widths, tops, colours, strict=True):
         if left > 1 or rng.random() < 0.04:
             continue
@@ -113,60 +104,55 @@ def _books(rng: Generator, canvas: Canvas, foot: float, high: float) -> None:
 
 
 def rainy_window(rng: Generator, size: int) -> Picture:
-    picture = gradient(
-        size, pick(rng, [(0.35, 0.42, 0.5), (0.45, 0.5, 0.55), (0.25, 0.32, 0.42)]), (0.3, 0.36, 0.4)
-    )
-    picture = picture + 0.07 * noise(rng, size, 4)[..., None]
+    """Lights out of focus behind wet panes, a frame and a sill to stand on."""
+    dusk = pick(rng, [(0.35, 0.42, 0.5), (0.45, 0.5, 0.55), (0.25, 0.32, 0.42)])
+    picture = gradient(size, dusk, (0.3, 0.36, 0.4)) + 0.07 * noise(rng, size, 4)[..., None]
     for _ in range(7):
         light = pick(rng, [(1, 0.8, 0.4), (1, 0.5, 0.3), (0.7, 0.85, 1), (0.9, 0.9, 0.7)])
-        picture = blend(
-            picture, light, 0.45 * glow(size, rng.random(), rng.uniform(0.3, 0.8), rng.uniform(0.04, 0.09))
-        )
-    canvas, count = Canvas(size), 90
+        spot = glow(size, rng.random(), rng.uniform(0.3, 0.8), rng.uniform(0.04, 0.09))
+        picture = blend(picture, light, 0.45 * spot)
+    return _window_frame(rng, size).on(_drops(rng, size, 90).on(picture, opacity=0.75))
+
+
+def _drops(rng: Generator, size: int, count: int) -> Canvas:
+    """Drops on glass, lit from above behind, some with a trail."""
+    canvas = Canvas(size)
     x, y, radius = rng.random(count), rng.uniform(0, 0.85, count), rng.uniform(0.004, 0.014, count)
     drops = np.stack([x, y, radius, radius * 1.25], 1)
+    bright = drops * [1, 1, 0.75, 0.75] + radius[:, None] * [0.15, 0.2, 0, 0]
     canvas.ellipses(drops, np.full((count, 3), (0.2, 0.25, 0.32)))
-    canvas.ellipses(
-        drops * [1, 1, 0.75, 0.75] + radius[:, None] * [0.15, 0.2, 0, 0],
-        np.full((count, 3), (0.78, 0.84, 0.9)),
-    )
-    for k in range(9):
+    canvas.ellipses(bright, np.full((count, 3), (0.78, 0.84, 0.9)))
+    for k in range(count // 10):
         canvas.line([(x[k], y[k] - rng.uniform(0.1, 0.35)), (x[k], y[k])], (0.68, 0.75, 0.82), 0.006)
-    picture = canvas.on(picture, opacity=0.75)
-    frame = Canvas(size)
-    white, sill = (
-        pick(rng, [(0.93, 0.92, 0.9), (0.5, 0.33, 0.2), (0.88, 0.85, 0.78)], 0.02),
-        rng.uniform(0.76, 0.82),
-    )
-    bar = rng.uniform(0.3, 0.7)
+    return canvas
+
+
+def _window_frame(rng: Generator, size: int) -> Canvas:
+    canvas, sill, bar = Canvas(size), rng.uniform(0.76, 0.82), rng.uniform(0.3, 0.7)
+    paint = pick(rng, [(0.93, 0.92, 0.9), (0.5, 0.33, 0.2), (0.88, 0.85, 0.78)], 0.02)
     for left, right in ((0, 0.05), (0.95, 1), (bar - 0.02, bar + 0.02)):
-        frame.box(left, 0, right, sill, white)
-        frame.box(right - 0.008, 0, right, sill, white * 0.75)
-    frame.box(0, 0, 1, 0.04, white * 0.9)
-    frame.box(0, sill, 1, 1, white)
-    frame.box(0, sill, 1, sill + 0.015, white * 0.78)
-    return frame.on(picture)
+        canvas.box(left, 0, right, sill, paint)
+        canvas.box(right - 0.008, 0, right, sill, paint * 0.75)
+    canvas.box(0, 0, 1, 0.04, paint * 0.9)
+    canvas.box(0, sill, 1, 1, paint)
+    canvas.box(0, sill, 1, sill + 0.015, paint * 0.78)
+    return canvas
 
 
 def stage(rng: Generator, size: int) -> Picture:
     """Folded curtains, boards and spotlights."""
-    horizon, cloth = (
-        rng.uniform(0.6, 0.68),
-        pick(rng, [(0.65, 0.06, 0.1), (0.55, 0.05, 0.15), (0.72, 0.1, 0.08)], 0.02),
-    )
+    cloth = pick(rng, [(0.65, 0.06, 0.1), (0.55, 0.05, 0.15), (0.72, 0.1, 0.08)], 0.02)
+    horizon, spot = rng.uniform(0.6, 0.68), rng.uniform(0.35, 0.65)
     folds = np.sin(columns(size) * rng.uniform(50, 70) + 1.2 * noise(rng, size, 4, 1))
     curtain = flat(size, cloth) * (0.72 + 0.34 * folds)[..., None]
     wood = pick(rng, [(0.5, 0.3, 0.17), (0.42, 0.26, 0.18)], 0.02)
     floor = recede(planks(rng, wood, 10), size, horizon, near=0.5)
     picture = blend(curtain, floor, below(size, horizon))
-    picture = picture * (0.55 + 0.25 * np.clip(rows(size), 0, 1))[..., None]
-    spot = rng.uniform(0.35, 0.65)
+    picture = picture * (0.55 + 0.25 * rows(size))[..., None]
     beam = np.abs(columns(size) - spot) / (0.1 + 0.34 * rows(size))
     pool = np.hypot((columns(size) - spot) / 0.42, (rows(size) - 0.84) / 0.14)
-    light = 0.4 * (1 - smoothstep(beam, 0.75, 1.0)) * below(size, 0.0) + 0.35 * (
-        1 - smoothstep(pool, 0.7, 1.0)
-    )
-    picture = picture * (1 + light * 1.3)[..., None] + 0.05 * light[..., None]
+    light = 0.4 * smoothstep(-beam, -1.0, -0.75) + 0.35 * smoothstep(-pool, -1.0, -0.7)
+    picture = picture * (1 + 1.3 * light)[..., None] + 0.05 * light[..., None]
     canvas = Canvas(size)
     for x in np.linspace(0, 1, 7):
         canvas.ellipse(x, 0.0, 0.1, 0.1, cloth * 0.75)
@@ -177,22 +163,9 @@ def stage(rng: Generator, size: int) -> Picture:
 
 def studio(rng: Generator, size: int) -> Picture:
     """A plain backdrop of one colour that curves into the floor."""
-    colour = pick(
-        rng,
-        [
-            (0.9, 0.9, 0.9),
-            (0.93, 0.75, 0.78),
-            (0.7, 0.82, 0.92),
-            (0.95, 0.88, 0.65),
-            (0.75, 0.88, 0.76),
-            (0.82, 0.76, 0.9),
-        ],
-    )
+    colour = pick(rng, BACKDROPS)
     bend = rng.uniform(0.6, 0.7)
-    shade = (
-        0.9
-        + 0.12 * smoothstep(rows(size), bend, bend + 0.12)
-        - 0.1 * smoothstep(rows(size), bend - 0.15, bend)
-    )
+    shade = 0.9 - 0.1 * smoothstep(rows(size), bend - 0.15, bend)
+    shade = shade + 0.12 * smoothstep(rows(size), bend, bend + 0.12)
     light = 0.14 * glow(size, rng.uniform(0.2, 0.8), 0.25, 0.45)
     return flat(size, colour) * shade[..., None] + light[..., None]

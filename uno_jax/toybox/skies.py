@@ -31,9 +31,8 @@ def _stars(rng: Generator, size: int, count: int, lowest: float = 1.0) -> Canvas
 
 def night_sky(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.6, 0.68)
-    picture = gradient(
-        size, (0.03, 0.05, 0.16), pick(rng, [(0.15, 0.22, 0.45), (0.2, 0.25, 0.5)]), end=horizon
-    )
+    low = pick(rng, [(0.15, 0.22, 0.45), (0.2, 0.25, 0.5)])
+    picture = gradient(size, (0.03, 0.05, 0.16), low, end=horizon)
     picture = _stars(rng, size, 90, horizon).on(picture)
     x, y, radius = rng.uniform(0.12, 0.88), rng.uniform(0.1, 0.22), rng.uniform(0.06, 0.09)
     picture = blend(picture, (0.6, 0.65, 0.8), 0.5 * glow(size, x, y, 3 * radius))
@@ -41,12 +40,10 @@ def night_sky(rng: Generator, size: int) -> Picture:
     if rng.random() < 0.6:
         moon = np.clip(moon - disc(size, x + radius * rng.choice([-0.6, 0.6]), y - 0.02, radius * 0.9), 0, 1)
     picture = blend(picture, (0.98, 0.96, 0.82), moon)
-    picture = blend(
-        picture, (0.07, 0.11, 0.22), below(size, ridge(rng, size, horizon, 0.06, bumps=4, octaves=3))
-    )
-    ground = gradient(size, (0.07, 0.14, 0.16), (0.12, 0.22, 0.2), horizon) * (
-        1 + 0.15 * noise(rng, size, 9, 25)[..., None]
-    )
+    hills = below(size, ridge(rng, size, horizon, 0.06, bumps=4, octaves=3))
+    picture = blend(picture, (0.07, 0.11, 0.22), hills)
+    ground = gradient(size, (0.07, 0.14, 0.16), (0.12, 0.22, 0.2), horizon)
+    ground = ground * (1 + 0.15 * noise(rng, size, 9, 25)[..., None])
     return blend(picture, ground, below(size, ridge(rng, size, horizon + 0.06, 0.02)))
 
 
@@ -76,11 +73,8 @@ def space(rng: Generator, size: int) -> Picture:
     picture = blend(flat(size, (0.02, 0.01, 0.05)), tint, cloud)
     picture = _stars(rng, size, 130).on(picture)
     for radius in rng.uniform(0.07, 0.17, rng.integers(1, 3)):
-        corner_x, corner_y = (
-            rng.choice([rng.uniform(0.05, 0.25), rng.uniform(0.75, 0.95)], 1)[0],
-            rng.uniform(0.08, 0.9),
-        )
-        picture = _planet(rng, size, picture, corner_x, corner_y, radius)
+        x = rng.uniform(0.05, 0.25) if rng.random() < 0.5 else rng.uniform(0.75, 0.95)
+        picture = _planet(rng, size, picture, x, rng.uniform(0.08, 0.9), radius)
     return picture
 
 
@@ -90,35 +84,22 @@ def _planet(rng: Generator, size: int, picture: Picture, x: float, y: float, rad
     lit = 0.25 + 0.85 * glow(size, x - radius * 0.5, y - radius * 0.5, radius * 1.3)
     picture = blend(picture, (colour + stripes[..., None]) * lit[..., None], disc(size, x, y, radius))
     if rng.random() < 0.6:
-        ring = Canvas(size)
-        side = ring.side
-        box = [
-            (x - 1.8 * radius) * side,
-            (y - 0.4 * radius) * side,
-            (x + 1.8 * radius) * side,
-            (y + 0.4 * radius) * side,
-        ]
-        ring.pen.arc(box, -30, 210, (225, 210, 180, 255), max(2, round(0.1 * radius * side)))
+        ring, turns = Canvas(size), np.linspace(-0.17, 1.17, 24) * np.pi
+        arc = np.stack([x + 1.8 * radius * np.cos(turns), y + 0.4 * radius * np.sin(turns)], 1)
+        ring.line(arc, (0.88, 0.82, 0.7), 0.1 * radius)
         picture = ring.on(picture, opacity=0.85)
     return picture
 
 
 def water(rng: Generator, size: int) -> Picture:
     horizon = rng.uniform(0.2, 0.32)
-    picture = gradient(
-        size,
-        pick(rng, [(0.5, 0.72, 0.92), (0.75, 0.8, 0.86), (0.6, 0.78, 0.9)]),
-        (0.9, 0.94, 0.97),
-        end=horizon,
-    )
-    picture = blend(
-        picture,
-        pick(rng, [(0.45, 0.55, 0.62), (0.4, 0.52, 0.5)]),
-        below(size, ridge(rng, size, horizon - 0.03, 0.05)),
-    )
+    sky = pick(rng, [(0.5, 0.72, 0.92), (0.75, 0.8, 0.86), (0.6, 0.78, 0.9)])
+    picture = gradient(size, sky, (0.9, 0.94, 0.97), end=horizon)
+    shore = pick(rng, [(0.45, 0.55, 0.62), (0.4, 0.52, 0.5)])
+    picture = blend(picture, shore, below(size, ridge(rng, size, horizon - 0.03, 0.05)))
     deep = pick(rng, [(0.05, 0.25, 0.5), (0.05, 0.35, 0.5), (0.1, 0.3, 0.6)])
     depth = np.clip((rows(size) - horizon) / (1 - horizon), 0.004, 1)
-    # Ripples are rows of constant spacing on the plane, so closer together towards the horizon.
+    # Ripples come closer together towards the horizon.
     bend = noise(rng, size, 5, 12, octaves=2) * 1.6 + noise(rng, size, 16, 40) * 0.8
     crests = np.sin(26 * np.log(depth + 0.06) + bend * 1.5)
     sea = gradient(size, deep * 0.5 + (0.35, 0.42, 0.45), deep, horizon)
@@ -128,18 +109,13 @@ def water(rng: Generator, size: int) -> Picture:
 
 
 def underwater(rng: Generator, size: int) -> Picture:
-    top, deep = (
-        pick(rng, [(0.35, 0.8, 0.85), (0.3, 0.7, 0.9)]),
-        pick(rng, [(0.02, 0.25, 0.45), (0.02, 0.32, 0.42)]),
-    )
-    picture = gradient(size, top, deep, end=0.8)
+    deep = pick(rng, [(0.02, 0.25, 0.45), (0.02, 0.32, 0.42)])
+    picture = gradient(size, pick(rng, [(0.35, 0.8, 0.85), (0.3, 0.7, 0.9)]), deep, end=0.8)
     source, fan = rng.uniform(0.2, 0.8), (columns(size) - 0.5) / (rows(size) + 0.5)
     rays = smoothstep(np.sin(fan * 14 + source * 20) + np.sin(fan * 33 + source * 50), 0.2, 2.0)
     picture = blend(picture, (0.8, 1, 0.95), rays * np.clip(0.55 - 0.6 * rows(size), 0, 1))
-    bed = (
-        gradient(size, (0.35, 0.5, 0.45), pick(rng, [(0.7, 0.7, 0.5), (0.6, 0.65, 0.5)]), 0.7)
-        + 0.06 * noise(rng, size, 5, 18, octaves=2)[..., None]
-    )
+    bed = gradient(size, (0.35, 0.5, 0.45), pick(rng, [(0.7, 0.7, 0.5), (0.6, 0.65, 0.5)]), 0.7)
+    bed = bed + 0.06 * noise(rng, size, 5, 18, octaves=2)[..., None]
     picture = blend(picture, bed, below(size, ridge(rng, size, rng.uniform(0.7, 0.76), 0.03, bumps=3)))
     canvas = Canvas(size)
     for x in np.concatenate([rng.uniform(0, 0.2, 3), rng.uniform(0.8, 1, 3), rng.random(2)]):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from uno_jax.toybox.drawing import (
     Canvas,
     Picture,
+    below,
     blend,
     columns,
     gradient,
@@ -19,11 +20,25 @@ from uno_jax.toybox.drawing import (
     smoothstep,
 )
 
+HALF_LEAF = np.array(
+    [(0, -1), (0.22, -0.45), (0.75, -0.55), (0.5, -0.05), (0.85, 0.35), (0.3, 0.4), (0.06, 0.6), (0.05, 1.1)]
+)
+LEAF = np.concatenate([HALF_LEAF, HALF_LEAF[::-1] * [-1, 1]])
+LEAF_COLOURS = (
+    (0.75, 0.32, 0.1),
+    (0.82, 0.54, 0.14),
+    (0.62, 0.2, 0.1),
+    (0.55, 0.32, 0.13),
+    (0.85, 0.66, 0.26),
+)
+STONES = ((0.55, 0.54, 0.53), (0.68, 0.66, 0.62), (0.42, 0.43, 0.46), (0.6, 0.54, 0.48), (0.78, 0.77, 0.75))
+DIAMOND = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])
+
 
 def brick_wall(rng: Generator, size: int) -> Picture:
     """Courses of bricks down to a pavement."""
     clay = pick(rng, [(0.62, 0.26, 0.2), (0.7, 0.36, 0.24), (0.55, 0.22, 0.2), (0.68, 0.42, 0.32)])
-    canvas = Canvas(size, pick(rng, [(0.78, 0.74, 0.68), (0.6, 0.57, 0.54)]))
+    canvas = Canvas(size, pick(rng, [(0.86, 0.83, 0.77), (0.7, 0.68, 0.65)]))
     high, pavement = rng.uniform(0.065, 0.085), rng.uniform(0.8, 0.86)
     wide, joint = high * 2.3, 0.011
     for course, y in enumerate(np.arange(-rng.uniform(0, high), pavement, high)):
@@ -50,40 +65,17 @@ def autumn_leaves(rng: Generator, size: int) -> Picture:
     """Fallen leaves over the whole frame, larger towards the viewer."""
     canvas, count = Canvas(size, (0.28, 0.16, 0.08)), 210
     y = np.sort(rng.uniform(-0.05, 1.05, count))
-    outline = np.array(
-        [
-            (0, -1),
-            (0.22, -0.45),
-            (0.75, -0.55),
-            (0.5, -0.05),
-            (0.85, 0.35),
-            (0.3, 0.4),
-            (0.06, 0.6),
-            (0.05, 1.1),
-        ]
-    )
-    outline = np.concatenate([outline, outline[::-1] * [-1, 1]])
-    turn, length = (
-        rng.uniform(0, 2 * np.pi, count),
-        (0.045 + 0.05 * np.clip(y, 0, 1)) * rng.uniform(0.8, 1.2, count),
-    )
-    cos, sin = np.cos(turn), np.sin(turn)
-    rotation = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1) * length[:, None, None]
-    shapes = (
-        np.einsum("pk,njk->npj", outline, rotation)
-        + np.stack([rng.uniform(-0.05, 1.05, count), y], 1)[:, None]
-    )
-    colours = picks(
-        rng,
-        [(0.75, 0.32, 0.1), (0.82, 0.54, 0.14), (0.62, 0.2, 0.1), (0.55, 0.32, 0.13), (0.85, 0.66, 0.26)],
-        count,
-    )
+    places = np.stack([rng.uniform(-0.05, 1.05, count), y], 1)
+    turn = rng.uniform(0, 2 * np.pi, count)
+    length = (0.045 + 0.05 * np.clip(y, 0, 1)) * rng.uniform(0.8, 1.2, count)
+    cos, sin = length * np.cos(turn), length * np.sin(turn)
+    rotation = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
+    leaves = np.einsum("pk,njk->npj", LEAF, rotation) + places[:, None]
+    colours = picks(rng, LEAF_COLOURS, count)
     # Shadow, leaf, vein; the vein repeats its last corner, so that all have as many and are drawn in one go.
-    veins = shapes[:, [0, 7] + [8] * (len(outline) - 2)]
-    canvas.polygons(
-        np.stack([shapes + 0.008, shapes, veins], 1).reshape(-1, len(outline), 2),
-        np.stack([colours * 0.45, colours, colours * 0.7], 1).reshape(-1, 3),
-    )
+    veins = leaves[:, [0, 7] + [8] * (len(LEAF) - 2)]
+    shapes = np.stack([leaves + 0.008, leaves, veins], 1).reshape(-1, len(LEAF), 2)
+    canvas.polygons(shapes, np.stack([colours * 0.45, colours, colours * 0.7], 1).reshape(-1, 3))
     return canvas.picture()
 
 
@@ -96,15 +88,11 @@ def pebbles(rng: Generator, size: int) -> Picture:
     y = (gy + rng.uniform(-0.16, 0.16, gy.shape)).ravel() * step * 0.8 + 0.4 * step
     rx, ry = step * rng.uniform(0.42, 0.62, (2, x.size)) * np.array([[1.0], [0.82]])
     stones = np.stack([x, y, rx, ry], 1)
-    tones = picks(
-        rng,
-        [(0.55, 0.54, 0.53), (0.68, 0.66, 0.62), (0.42, 0.43, 0.46), (0.6, 0.54, 0.48), (0.78, 0.77, 0.75)],
-        x.size,
-    )
+    tones = picks(rng, STONES, x.size)
+    # Each stone is four ellipses, smaller, further up to the left and brighter one after the other.
     layers = [(1.0, 0.0, 0.55), (0.92, 0.06, 0.85), (0.75, 0.16, 1.0), (0.42, 0.3, 1.16)]
-    shapes = np.stack(
-        [stones * [1, 1, s, s] - np.stack([rx, ry, 0 * rx, 0 * ry], 1) * shift for s, shift, _ in layers], 1
-    )
+    to_light = np.stack([rx, ry, 0 * rx, 0 * ry], 1)
+    shapes = np.stack([stones * [1, 1, part, part] - to_light * shift for part, shift, _ in layers], 1)
     colours = np.stack([tones * bright for *_, bright in layers], 1)
     order = rng.permutation(x.size)
     canvas.ellipses(shapes[order].reshape(-1, 4), colours[order].reshape(-1, 3))
@@ -112,63 +100,46 @@ def pebbles(rng: Generator, size: int) -> Picture:
 
 
 def lava(rng: Generator, size: int) -> Picture:
-    """Black crust with glowing cracks; more of them far away, under a red sky."""
+    """Black crust with glowing cracks, a volcano and a red sky."""
     horizon = rng.uniform(0.24, 0.36)
-    depth = np.clip((rows(size) - horizon) / (1 - horizon), 0, 1)
-    crack = np.abs(noise(rng, size, 5, 9, octaves=3))
-    heat = 1 - smoothstep(crack, 0.03, 0.3)
+    heat = 1 - smoothstep(np.abs(noise(rng, size, 5, 9, octaves=3)), 0.03, 0.3)
     rock = 0.1 + 0.06 * noise(rng, size, 24)[..., None] + rgb(0.03, 0.01, 0.01)
-    ground = blend(np.broadcast_to(rock, (size, size, 3)), (0.9, 0.2, 0.02), heat * (0.95 - 0.1 * depth))
-    ground = blend(ground, (1, 0.85, 0.3), smoothstep(heat, 0.75, 1.0))
+    ground = blend(blend(rock, (0.9, 0.2, 0.02), heat * 0.9), (1, 0.85, 0.3), smoothstep(heat, 0.75, 1.0))
     sky = gradient(size, (0.12, 0.03, 0.04), pick(rng, [(0.75, 0.2, 0.05), (0.6, 0.12, 0.08)]), end=horizon)
     sky = blend(sky, (0.1, 0.05, 0.05), smoothstep(noise(rng, size, 4, 8, octaves=2), 0, 1) * 0.7)
     peak, wide = rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.45)
-    slope = np.maximum(horizon - 0.2 + np.abs(columns(size) - peak) * (0.2 / wide), horizon - 0.16)
-    mountain = np.clip((rows(size) - slope) * size + 0.5, 0, 1)
+    slope = np.maximum(horizon - 0.2 + np.abs(columns(size)[0] - peak) * (0.2 / wide), horizon - 0.16)
+    mountain = below(size, slope)
     picture = blend(sky, (0.08, 0.03, 0.03), mountain)
     stream = mountain * np.exp(-(((columns(size) - peak) / 0.02) ** 2)) * (0.6 + 0.4 * noise(rng, size, 6))
-    picture = blend(picture, (1, 0.45, 0.05), np.clip(stream, 0, 1).astype(np.float32))
-    return blend(
-        picture, ground, np.clip((rows(size) - horizon) * size + 0.5, 0, 1) * np.ones((1, size), np.float32)
-    )
+    return blend(blend(picture, (1, 0.45, 0.05), np.clip(stream, 0, 1)), ground, below(size, horizon))
 
 
 def carpet(rng: Generator, size: int) -> Picture:
-    """A patterned rug from above, its border and a strip of the floor at some edges."""
+    """A patterned rug from above with a strip of the floor around it."""
     wool = pick(rng, [(0.6, 0.1, 0.15), (0.12, 0.2, 0.42), (0.1, 0.35, 0.3), (0.45, 0.15, 0.4)])
-    gold, cream = (
-        0.45 * wool + 0.55 * pick(rng, pair)
-        for pair in ([(0.85, 0.65, 0.25), (0.8, 0.55, 0.35)], [(0.93, 0.87, 0.72)])
-    )
-    canvas = Canvas(size, pick(rng, [(0.55, 0.38, 0.24), (0.7, 0.55, 0.38)]))
-    edge = rng.uniform(0.02, 0.06)
-    for inset, colour in (
-        (edge, gold),
-        (edge + 0.02, wool * 0.7),
-        (edge + 0.07, cream),
-        (edge + 0.085, wool),
-    ):
-        canvas.box(inset, inset, 1 - inset, 1 - inset, colour)
-    repeats = int(rng.integers(3, 6))
-    inner, step = edge + 0.1, (1 - 2 * edge - 0.2) / repeats
+    gold = 0.45 * wool + 0.55 * pick(rng, [(0.85, 0.65, 0.25), (0.8, 0.55, 0.35)])
+    cream = 0.45 * wool + 0.55 * pick(rng, [(0.93, 0.87, 0.72)])
+    canvas, edge = Canvas(size, pick(rng, [(0.55, 0.38, 0.24), (0.7, 0.55, 0.38)])), rng.uniform(0.02, 0.06)
+    for inset, colour in ((0, gold), (0.02, wool * 0.7), (0.07, cream), (0.085, wool)):
+        canvas.box(edge + inset, edge + inset, 1 - edge - inset, 1 - edge - inset, colour)
     _rug_border(canvas, edge + 0.045, gold)
-    middles = inner + step * (np.arange(repeats) + 0.5)
+    repeats = int(rng.integers(3, 6))
+    step = (1 - 2 * edge - 0.2) / repeats
+    middles = edge + 0.1 + step * (np.arange(repeats) + 0.5)
     x, y = (grid.ravel() for grid in np.meshgrid(middles, middles))
+    turns = np.arange(x.size) + np.arange(x.size) // repeats
     for reach, colours in ((0.46, [gold]), (0.34, [wool * 0.55, cream]), (0.2, [gold, wool])):
-        diamond = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)]) * reach * step
-        shade = np.asarray(colours)[(np.arange(len(x)) + np.arange(len(x)) // repeats) % len(colours)]
-        canvas.polygons(np.stack([x, y], 1)[:, None] + diamond, shade)
-    weave = 0.035 * np.sin(columns(size) * 2 * np.pi * 32) * np.sin(rows(size) * 2 * np.pi * 32)
-    return (
-        canvas.picture() * (1 + 0.05 * noise(rng, size, 6)[..., None])
-        + weave[..., None]
-        + grain(rng, size, 0.03)
-    )
+        shapes = np.stack([x, y], 1)[:, None] + DIAMOND * (reach * step)
+        canvas.polygons(shapes, np.asarray(colours)[turns % len(colours)])
+    weave = 0.035 * np.sin(columns(size) * 64 * np.pi) * np.sin(rows(size) * 64 * np.pi)
+    worn = canvas.picture() * (1 + 0.05 * noise(rng, size, 6)[..., None])
+    return worn + weave[..., None] + grain(rng, size, 0.03)
 
 
 def _rug_border(canvas: Canvas, inset: float, colour: NDArray[np.floating]) -> None:
-    along, diamond = np.linspace(inset, 1 - inset, 15), np.array([(0, -1), (1, 0), (0, 1), (-1, 0)]) * 0.018
+    along = np.linspace(inset, 1 - inset, 15)
     fixed = np.full_like(along, inset)
     sides = [(along, fixed), (along, 1 - fixed), (fixed, along), (1 - fixed, along)]
     centres = np.concatenate([np.stack(side, 1) for side in sides])
-    canvas.polygons(centres[:, None] + diamond, np.tile(colour, (len(centres), 1)))
+    canvas.polygons(centres[:, None] + DIAMOND * 0.018, np.tile(colour, (len(centres), 1)))
