@@ -20,13 +20,13 @@ Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
 def describe(path: Path) -> Iterator[str]:
     """The lines. Raises FileNotFoundError, or CheckpointError for what is neither ours nor safetensors."""
     path = Path(path)
-    parts = [path / model.kind for model in MODELS if (path / model.kind / "config.json").is_file()]
+    ours = [path / model.kind for model in MODELS if (path / model.kind / "params").is_dir()]
     pipeline = [path / model.folder for model in MODELS if (path / model.folder / "config.json").is_file()]
     if (path / "params").is_dir():
         yield from _native(path)
-    elif path.is_dir() and not any(path.glob("*.safetensors")) and (parts or pipeline):
-        yield f"{path}: a {'uno_jax model' if parts and (parts[0] / 'params').is_dir() else 'pipeline'}"
-        for part in parts or pipeline:
+    elif path.is_dir() and not any(path.glob("*.safetensors")) and (ours or pipeline):
+        yield f"{path}: a {'model of uno_jax' if ours else 'diffusers pipeline'}"
+        for part in ours or pipeline:
             yield from describe(part)
     else:
         yield from _source(open_source(path))
