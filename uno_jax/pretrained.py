@@ -70,7 +70,7 @@ def read_model_config(path: str | Path) -> ModelConfig:
         preset = " (a preset is a list of sizes and holds no weights)" if str(path) in PRESETS else ""
         raise FileNotFoundError(
             f"no model directory {path}{preset}; convert downloaded weights into one, for example "
-            f"python -m tools.convert_weights flux --src flux1-dev.safetensors --dst {path}/mmdit, "
+            f"python -m tools.convert_weights flux --src flux1-dev.safetensors --dst {path}, "
             "and vae, t5 and clip likewise"
         )
     return read_model(path)
