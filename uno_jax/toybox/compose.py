@@ -66,7 +66,8 @@ def compose(rng: Generator, subjects: Sequence[Subject], scene: str, size: int) 
     ValueError for another number of subjects, KeyError for an unknown scene.
     """
     kind = SCENES[scene]
-    picture = kind.draw(rng, size)
+    # Of its own, so that all else is the same at any size: scenes draw noise of as many numbers as pixels.
+    picture = kind.draw(np.random.default_rng(rng.integers(2**63)), size)
     placements = place(rng, subjects, kind)
     light = _light(rng, kind)
     # Who stands further back is drawn first.
@@ -91,60 +92,55 @@ def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Pl
 def _place_one(
     rng: Generator, subject: Subject, extent: float, slot: float | None, scene: Scene
 ) -> Placement:
-    width, height = (extent * side / max(subject.size) for side in subject.size)
+    spread = 5 if scene.shadow == "ground" else 12
+    degrees = float(np.clip(rng.normal(0, spread), -30, 30))
+    flip = bool(rng.random() < 0.5) and not SIDED.search(subject.name)
+    tilt = (float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.08, 0.08)))
+    box = np.ptp(_corners(subject.size, degrees, flip, tilt), axis=0)
+    extent = min(extent, (1 - 2 * MARGIN) / box.max())
+    width, height = box * extent
     low, high = 0.5 * width + MARGIN, 1 - 0.5 * width - MARGIN
     x = rng.uniform(low, high) if slot is None else np.clip(slot + rng.normal(0, 0.03), low, high)
-    feet = rng.uniform(*scene.feet)
-    upright = scene.shadow == "ground"
-    return Placement(
-        x=float(x),
-        feet=float(max(feet, height + MARGIN)),
-        extent=float(extent),
-        degrees=float(np.clip(rng.normal(0, 5 if upright else 12), -30, 30)),
-        flip=bool(rng.random() < 0.5) and not SIDED.search(subject.name),
-        tilt=(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.08, 0.08))),
-    )
+    feet = max(rng.uniform(*scene.feet), height + MARGIN)
+    return Placement(float(x), float(feet), float(extent), degrees, flip, tilt)
 
 
 def _light(rng: Generator, scene: Scene) -> Light:
     tint = rgb(*scene.tint) * rng.uniform(0.97, 1.03, 3)
-    side = rng.choice([-1, 1]) * rng.uniform(0.3, 1)
-    return Light(
-        float(side), float(rng.uniform(0.05, 0.3)), float(rng.uniform(0.92, 1.08)), tint.astype(np.float32)
-    )
+    side = (-1 if rng.random() < 0.5 else 1) * rng.uniform(0.3, 1)
+    return Light(side, rng.uniform(0.05, 0.3), rng.uniform(0.92, 1.08), tint.astype(np.float32))
 
 
 def _cut(subject: Subject, placement: Placement, size: int) -> Cutout:
     """The subject scaled, turned, mirrored and seen in perspective, cropped to what is left of it."""
     extent = placement.extent * size
     levels = subject.levels
-    # The smallest level that still has a pixel for each of the supersampled canvas.
-    level = next(
-        (image for image in reversed(levels) if max(image.size) >= SUPERSAMPLING * extent * 0.75), levels[0]
-    )
-    corners = _corners(subject.size, placement) * extent
+    # The smallest level with nearly a pixel for each of the supersampled canvas.
+    enough = [image for image in levels if max(image.size) >= 0.75 * SUPERSAMPLING * extent]
+    level = enough[-1] if enough else levels[0]
+    corners = _corners(subject.size, placement.degrees, placement.flip, placement.tilt) * extent
     reach = corners.max(0) - corners.min(0)
     side = [int(np.ceil(length)) + 2 for length in reach]
     corners = (corners - corners.min(0) + 1) * SUPERSAMPLING
     w, h = level.size
     data = homography(corners, [(0, 0), (w, 0), (w, h), (0, h)])
     canvas = (side[0] * SUPERSAMPLING, side[1] * SUPERSAMPLING)
-    seen = level.transform(canvas, Image.Transform.PERSPECTIVE, data, Image.Resampling.BILINEAR).reduce(
-        SUPERSAMPLING
-    )
+    seen = level.transform(canvas, Image.Transform.PERSPECTIVE, data, Image.Resampling.BILINEAR)
+    seen = seen.reduce(SUPERSAMPLING)
     seen = seen.crop(seen.getchannel(3).point(lambda alpha: 255 if alpha > 8 else 0).getbbox())
     left = round(placement.x * size - seen.width / 2)
     return Cutout(np.asarray(seen, np.float32) / 255, left, round(placement.feet * size) - seen.height)
 
 
-def _corners(size: tuple[int, int], placement: Placement) -> NDArray[np.float64]:
+def _corners(
+    size: tuple[int, int], degrees: float, flip: bool, tilt: tuple[float, float]
+) -> NDArray[np.float64]:
     """The subject's box around its middle, longer side 1: (4, 2), clockwise from the top left."""
-    half = np.array(size) / max(size) / 2
     box = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
-    longer_left, longer_top = placement.tilt
-    box *= 1 + np.stack([-longer_top * box[:, 1], -longer_left * box[:, 0]], 1) * 0.5
-    box *= half * ((-1, 1) if placement.flip else (1, 1))
-    turn = np.deg2rad(placement.degrees)
+    longer_left, longer_top = tilt
+    box *= 1 - 0.5 * np.stack([longer_top * box[:, 1], longer_left * box[:, 0]], 1)
+    box *= np.array(size) / max(size) / 2 * ((-1, 1) if flip else (1, 1))
+    turn = np.deg2rad(degrees)
     return box @ np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))])
 
 
@@ -201,7 +197,8 @@ def _warp(alpha: Image.Image, size: int, coefficients: tuple[float, ...], blur: 
 def _contact(cutout: Cutout, size: int) -> Mask:
     """A soft dark ellipse where the subject meets the ground, as wide as its lowest part."""
     height = len(cutout.rgba)
-    touching = np.flatnonzero(cutout.rgba[-max(2, height // 8) :, :, 3].max(0) > 0.3)
+    lowest = cutout.rgba[-max(2, height // 8) :, :, 3].max(0)
+    touching = np.flatnonzero(lowest >= 0.3 * lowest.max())
     middle = (cutout.left + (touching[0] + touching[-1]) / 2) / size
     half, flat = 0.7 * (touching[-1] - touching[0] + 2) / size, 0.025
     foot = (cutout.top + height) / size - 0.4 * flat

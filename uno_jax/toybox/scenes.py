@@ -45,7 +45,7 @@ SCENES: dict[str, Scene] = {
     "space": Scene(skies.space, ("in outer space", "in space among planets and stars"), "none", (0.62, 0.92)),
     "water": Scene(skies.water, ("on the water", "on a lake"), feet=(0.7, 0.92)),
     "underwater": Scene(
-        skies.underwater, ("under water", "at the bottom of the sea"), tint=(0.82, 0.97, 1.0)
+        skies.underwater, ("under water", "at the bottom of the sea"), tint=(0.88, 0.98, 1.0)
     ),
     "brick wall": Scene(surfaces.brick_wall, ("in front of a brick wall",), feet=(0.86, 0.96)),
     "autumn leaves": Scene(

@@ -118,8 +118,8 @@ def lava(rng: Generator, size: int) -> Picture:
 def carpet(rng: Generator, size: int) -> Picture:
     """A patterned rug from above with a strip of the floor around it."""
     wool = pick(rng, [(0.6, 0.1, 0.15), (0.12, 0.2, 0.42), (0.1, 0.35, 0.3), (0.45, 0.15, 0.4)])
-    gold = 0.45 * wool + 0.55 * pick(rng, [(0.85, 0.65, 0.25), (0.8, 0.55, 0.35)])
-    cream = 0.45 * wool + 0.55 * pick(rng, [(0.93, 0.87, 0.72)])
+    gold = 0.6 * wool + 0.4 * pick(rng, [(0.85, 0.65, 0.25), (0.8, 0.55, 0.35)])
+    cream = 0.6 * wool + 0.4 * pick(rng, [(0.93, 0.87, 0.72)])
     canvas, edge = Canvas(size, pick(rng, [(0.55, 0.38, 0.24), (0.7, 0.55, 0.38)])), rng.uniform(0.02, 0.06)
     for inset, colour in ((0, gold), (0.02, wool * 0.7), (0.07, cream), (0.085, wool)):
         canvas.box(edge + inset, edge + inset, 1 - edge - inset, 1 - edge - inset, colour)
@@ -129,7 +129,7 @@ def carpet(rng: Generator, size: int) -> Picture:
     middles = edge + 0.1 + step * (np.arange(repeats) + 0.5)
     x, y = (grid.ravel() for grid in np.meshgrid(middles, middles))
     turns = np.arange(x.size) + np.arange(x.size) // repeats
-    for reach, colours in ((0.46, [gold]), (0.34, [wool * 0.55, cream]), (0.2, [gold, wool])):
+    for reach, colours in ((0.46, [gold]), (0.34, [wool * 0.75, cream]), (0.2, [gold, wool])):
         shapes = np.stack([x, y], 1)[:, None] + DIAMOND * (reach * step)
         canvas.polygons(shapes, np.asarray(colours)[turns % len(colours)])
     weave = 0.035 * np.sin(columns(size) * 64 * np.pi) * np.sin(rows(size) * 64 * np.pi)

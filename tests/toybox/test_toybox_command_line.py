@@ -1,0 +1,85 @@
+"""`python -m uno_jax.toybox`: the files it writes, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from uno_jax.data import read_list
+from uno_jax.toybox import load_subjects, pair
+from uno_jax.toybox.__main__ import main
+
+
+def make(out: Path, *arguments: str) -> list[dict]:
+    main(["--out", str(out), "--count", "3", "--size", "32", *arguments])
+    return json.loads((out / "pairs.json").read_text(encoding="utf-8"))
+
+
+def test_pairs_are_what_the_api_makes(tmp_path):
+    entries = make(tmp_path / "pairs", "--references", "2", "--split", "val", "--seed", "9")
+    sample = pair(np.random.default_rng([9, 1]), load_subjects(split="val"), 32, 2)
+    entry = entries[1]
+    assert entry["prompt"] == sample.prompt
+    pictures = [
+        Image.open(tmp_path / "pairs" / name) for name in (entry["image_tgt_path"], *entry["image_paths"])
+    ]
+    for picture, pixels in zip(pictures, (sample.target, *sample.references), strict=True):
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+    labels = json.loads((tmp_path / "pairs" / "labels.json").read_text())
+    assert labels[1]["subjects"] == list(sample.subjects)
+    assert labels[1]["scenes"] == list(sample.scenes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "references"), [("pairs", 32, 1), ("text-image", 32, 0), ("diptychs", 64, 0)]
+)
+def test_training_reads_every_kind(tmp_path, kind, width, references):
+    make(tmp_path / "made", "--kind", kind)
+    records = read_list(tmp_path / "made" / "pairs.json")
+    assert len(records) == 3
+    for record in records:
+        assert Image.open(record.target).size == (width, 32)
+        assert len(record.refs) == references
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "0"], "--count must be at least 1, got 0"),
+        (["--size", "8"], "--size must be from 32 to 1024 pixels, got 8"),
+        (["--kind", "diptychs", "--references", "2"], "--references is for pairs; diptychs have none"),
+        (["--subjects", "nowhere"], "nowhere/manifest.json not found"),
+    ],
+)
+def test_refused_arguments_write_nothing(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path / "out"), *arguments])
+    assert f"error: {message}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_with_files_is_left_alone(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(SystemExit, match="2"):
+        make(tmp_path)
+    assert f"error: --out {tmp_path} is not empty" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_list_is_written_last(tmp_path, monkeypatch):
+    """A run that is cut short leaves pictures but no list that training would read."""
+    saved: list[str] = []
+
+    def save_until_full(image: Image.Image, path: Path, **options: object) -> None:
+        saved.append(path.name)
+        if len(saved) > 3:
+            raise OSError(28, "No space left on device")
+        path.touch()
+
+    monkeypatch.setattr(Image.Image, "save", save_until_full)
+    with pytest.raises(SystemExit, match="2"):
+        make(tmp_path / "out")
+    assert not (tmp_path / "out" / "pairs.json").exists()
+    assert saved
