@@ -11,12 +11,17 @@ import tyro
 Args = TypeVar("Args")
 
 
-def parse_args(args_type: type[Args], prog: str, argv: Sequence[str] | None) -> Args:
-    """The dataclass `args_type` from `argv` (None: the process's arguments). Exits 2 when they cannot be
-    read.
+def parse_args(
+    args_type: type[Args], prog: str, argv: Sequence[str] | None, default: Args | None = None
+) -> Args:
+    """The dataclass `args_type` from `argv` (None: the process's arguments), unnamed fields from `default`.
+
+    Exits 2 when they cannot be read.
     """
     try:
-        return tyro.cli(args_type, args=argv, prog=prog)
+        if default is None:
+            return tyro.cli(args_type, args=argv, prog=prog)
+        return tyro.cli(args_type, args=argv, prog=prog, default=default)
     except SystemExit as stop:
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)

@@ -75,6 +75,12 @@ def _record(entry: Any, folder: Path) -> Record:
     return record
 
 
+def each_picture(records: Sequence[Record]) -> list[Record]:
+    """Every picture of the records once, as a target of its own: what an autoencoder learns from."""
+    paths = dict.fromkeys(path for record in records for path in (record.target, *record.refs))
+    return [Record("", (), path) for path in paths]
+
+
 def make_dataset(
     records: Sequence[Record], config: DataConfig, batch_size: int, t5_length: int, seed: int
 ) -> grain.IterDataset:

@@ -61,7 +61,8 @@ def autoencoder_loss(
     decoded = apply(config, {"params": params}, latent, dtype=dtype, method=Autoencoder.decode)
     mean, log_variance = jnp.split(moments, 2, axis=-1)
     kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
-    return jnp.mean(jnp.abs(decoded.astype(jnp.float32) - image)) + kl_weight * kl
+    error = decoded.astype(jnp.float32) - image
+    return jnp.mean(jnp.abs(error)) + 2 * jnp.mean(jnp.square(error)) + kl_weight * kl
 
 
 def make_loss(config: TrainConfig, model: ModelConfig) -> Loss:

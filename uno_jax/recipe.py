@@ -4,12 +4,12 @@ command line.
 
 import argparse
 import runpy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from uno_jax.command_line import parse_args
 from uno_jax.config import PRESETS, LoraConfig, UnoPE
 
 
@@ -53,7 +53,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run. The defaults are the paper's stage I."""
+    """One training run; every field can be overridden. The defaults are the paper's stage I."""
 
     workdir: str = "runs/uno"
     objective: Literal["flow", "autoencoder"] = "flow"
@@ -65,7 +65,8 @@ class TrainConfig:
     """Numbers of the networks that `weights` does not hold; those start at random."""
     weights: str = ""
     """Directory of converted networks (mmdit/, vae/, t5/, clip/)."""
-    lora: LoraConfig | None = LoraConfig()
+    lora: LoraConfig = LoraConfig()
+    """Made when `trainable` names lora/…"""
     init_lora: str = ""
     """A LoRA to start from: stage II starts from stage I."""
     unope: UnoPE = UnoPE()
@@ -84,6 +85,10 @@ class TrainConfig:
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+
+    def trains(self, kind: str) -> bool:
+        """Whether any pattern names parameters of `kind`: mmdit, vae, t5, clip or lora."""
+        return any(pattern.split("/")[0] == kind for pattern in self.trainable)
 
 
 class RecipeError(ValueError):
@@ -113,24 +118,18 @@ def load_recipe(name: str) -> TrainConfig:
     return config
 
 
-def parse(args: list[str] | None = None) -> TrainConfig:
-    """--config FILE, then every field as an override such as --optim.learning-rate 1e-4; unknown names end
-    the program.
+def parse(argv: Sequence[str] | None = None) -> TrainConfig:
+    """--config FILE, then every field as an override such as --optim.learning-rate 1e-4.
+
+    Exits 2 for unknown ones; raises RecipeError when there is no recipe.
     """
     first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--config")
-    known, rest = first.parse_known_args(args)
-    wants_help = any(arg in ("-h", "--help") for arg in rest)
-    if known.config is None and not wants_help:
+    known, overrides = first.parse_known_args(argv)
+    if known.config is None and not {"-h", "--help"} & set(overrides):
         raise RecipeError("no recipe: pass --config FILE, for example --config configs/demo.py")
     default = load_recipe(known.config) if known.config else TrainConfig()
-    return tyro.cli(
-        TrainConfig,
-        default=default,
-        args=rest,
-        prog="python -m uno_jax.train --config FILE",
-        description="Train what the recipe FILE says; every field of it can be overridden.",
-    )
+    return parse_args(TrainConfig, "python -m uno_jax.train --config FILE", overrides, default)
 
 
 def check(config: TrainConfig) -> None:
@@ -149,16 +148,13 @@ def check(config: TrainConfig) -> None:
         ),
         (not config.trainable, "trainable is empty: nothing would be trained"),
         (
-            config.objective == "autoencoder" and any(p.split("/")[0] != "vae" for p in config.trainable),
+            config.objective == "autoencoder"
+            and any(config.trains(kind) for kind in ("mmdit", "t5", "clip", "lora")),
             "the autoencoder objective trains vae/… only",
         ),
         (
-            config.objective == "flow" and any(p.split("/")[0] == "vae" for p in config.trainable),
+            config.objective == "flow" and config.trains("vae"),
             "the flow objective cannot train vae/…: the loss is measured in its latents",
-        ),
-        (
-            any(p.split("/")[0] == "lora" for p in config.trainable) and config.lora is None,
-            "trainable names lora/… but lora is None",
         ),
     ]
     if wrong := [message for bad, message in problems if bad]:

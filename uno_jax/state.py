@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from uno_jax.checkpoint import NETWORKS, LoraInfo, read_config, restore_lora, restore_network
+from uno_jax.checkpoint import NETWORKS, read_config, restore_network
 from uno_jax.config import PRESETS, ModelConfig
 from uno_jax.lora import abstract_lora, block_indices, init_lora, nest
 from uno_jax.models import Params, abstract_params, init_params
 from uno_jax.optim import make_optimizer
+from uno_jax.pretrained import read_fitting_lora
 from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.sharding import tree_shardings
 from uno_jax.types import TrainState
@@ -67,13 +68,14 @@ def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str
     Raises RecipeError for a network that is frozen and has no weights.
     """
     params: dict[str, Params] = {}
-    keys = jax.random.split(jax.random.key(config.seed), 5)
+    # XLA's own generator: with threefry, compiling the random numbers takes several times as long.
+    keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), 5)
     kinds = ("vae",) if config.objective == "autoencoder" else NETWORKS
     for kind, key in zip(kinds, keys, strict=False):
         stored = Path(config.weights) / kind
         if config.weights and stored.is_dir():
             params[kind] = restore_network(stored, kind, mesh)[1]
-        elif any(pattern.startswith(f"{kind}/") for pattern in config.trainable):
+        elif config.trains(kind):
             part = getattr(model, kind)
             shapes, axes = abstract_params(part)
             shardings = tree_shardings(mesh, axes, shapes)
@@ -81,31 +83,27 @@ def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str
         else:
             place = stored if config.weights else "the directory given as weights"
             raise RecipeError(f"{kind} is frozen and has no weights: expected {place} to hold it")
-    if config.lora and config.objective == "flow":
+    if config.trains("lora"):
         params["lora"] = load_lora(config, model, mesh, keys[-1])
     return params
 
 
 def load_lora(config: TrainConfig, model: ModelConfig, mesh: Mesh, key: jax.Array) -> Params:
-    """A fresh LoRA, or the one to start from. Raises RecipeError if that has another rank, base or
-    convention.
-    """
-    assert config.lora is not None
+    """A fresh LoRA, or the one to start from; RecipeError if that has other blocks, rank or positions."""
     block_indices(model.mmdit, config.lora)
-    if config.init_lora:
-        wanted = LoraInfo(model.mmdit, config.lora, config.unope)
-        info, lora = restore_lora(Path(config.init_lora), mesh)
-        if info != wanted:
-            different = [
-                f"{name}: {there} there, {here} here"
-                for name, there, here in zip(info._fields, info, wanted, strict=True)
-                if there != here
-            ]
-            raise RecipeError(f"init_lora {config.init_lora} does not fit this run: {'; '.join(different)}")
-        return lora
     shapes, axes = abstract_lora(model.mmdit, config.lora)
-    fresh = jax.jit(init_lora, static_argnums=(1, 2), out_shardings=tree_shardings(mesh, axes, shapes))
-    return fresh(key, model.mmdit, config.lora)
+    shardings = tree_shardings(mesh, axes, shapes)
+    if not config.init_lora:
+        return jax.jit(init_lora, static_argnums=(1, 2), out_shardings=shardings)(
+            key, model.mmdit, config.lora
+        )
+    start = read_fitting_lora(config.init_lora, model.mmdit)
+    if (start.config, start.unope) != (config.lora, config.unope):
+        raise RecipeError(
+            f"init_lora {config.init_lora} has {start.config} and {start.unope}, "
+            f"this run {config.lora} and {config.unope}"
+        )
+    return jax.device_put(start.params, shardings)
 
 
 def make_state(

@@ -8,8 +8,7 @@ a LoRA was trained).
 
 import dataclasses
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,11 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from uno_jax.checkpoint import LoraInfo, save_lora, save_network
+from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
+from uno_jax.command_line import errors_told
+from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
-from uno_jax.data import make_dataset, read_list
+from uno_jax.data import each_picture, make_dataset, read_list
 from uno_jax.lora import count
 from uno_jax.losses import Loss, make_loss
 from uno_jax.models import Params, apply
@@ -62,6 +63,8 @@ def run(config: TrainConfig) -> TrainState:
     check(config)
     workdir = Path(config.workdir).absolute()
     records = read_list(config.data.path)
+    if config.objective == "autoencoder":
+        records = each_picture(records)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     if config.batch_size % (share := mesh.shape["data"] * mesh.shape["fsdp"]):
         raise RecipeError(f"batch_size {config.batch_size} does not divide over {share} devices")
@@ -141,12 +144,10 @@ def export(
     """Writes lora/ when one was trained, and model/ with every network when anything else was."""
     if config.objective == "autoencoder":
         model = standardised(model, params["vae"], batches)
-    kinds = {pattern.split("/")[0] for pattern in config.trainable}
     if "lora" in params:
-        assert config.lora is not None
         info = LoraInfo(model.mmdit, config.lora, config.unope)
         save_lora(workdir / "lora", info, params["lora"], overwrite=True)
-    if kinds != {"lora"}:
+    if any(config.trains(kind) for kind in NETWORKS):
         for kind in params.keys() - {"lora"}:
             save_network(workdir / "model" / kind, getattr(model, kind), params[kind], overwrite=True)
 
@@ -160,12 +161,11 @@ def standardised(model: ModelConfig, vae: Params, batches: Iterator[Batch]) -> M
     return dataclasses.replace(model, vae=vae_config)
 
 
-def main() -> None:
-    try:
-        run(parse())
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+def main(argv: Sequence[str] | None = None) -> None:
+    with errors_told(ValueError, OSError):
+        config = parse(argv)
+        use_compile_cache()
+        run(config)
 
 
 if __name__ == "__main__":

@@ -173,12 +173,13 @@ class MMDiT(nn.Module):
             raise ValueError(
                 f"{ids.shape[0]} position ids for {txt.shape[1]} text and {img.shape[1]} image tokens"
             )
+        if c.guidance_embed != (guidance is not None):
+            wanted = "takes guidance (4.0 is usual)" if c.guidance_embed else "has no guidance embedding"
+            raise ValueError(f"this model {wanted}, got {guidance}")
         rope = rope_table(ids, c.axes_dim, c.theta)
 
         vec_sum = MLPEmbedder(c.hidden_size, dtype, name="time_in")(timestep_embedding(timesteps))
-        if c.guidance_embed:
-            if guidance is None:
-                raise ValueError("this model has a guidance embedding: pass guidance (4.0 is usual)")
+        if guidance is not None:
             vec_sum += MLPEmbedder(c.hidden_size, dtype, name="guidance_in")(timestep_embedding(guidance))
         vec_sum += MLPEmbedder(c.hidden_size, dtype, name="vector_in")(vec)
         img = Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="img_in")(img)

@@ -4,6 +4,7 @@ Source: black-forest-labs/flux `modules/autoencoder.py`. Names of submodules fol
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float
 
 from uno_jax.config import VAEConfig
 from uno_jax.models.attention import attention
+from uno_jax.models.layers import Initializer
 
 CONV_AXES = (None, None, "conv_in", "conv_out")
 
@@ -24,6 +26,7 @@ class Conv(nn.Module):
     kernel: int = 3
     stride: int = 1
     dtype: jnp.dtype = jnp.float32
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
@@ -36,7 +39,7 @@ class Conv(nn.Module):
             padding=padding,
             dtype=self.dtype,
             kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), CONV_AXES),
-            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("conv_out",)),
+            bias_init=nn.with_logical_partitioning(self.bias_init, ("conv_out",)),
             name="conv",
         )(x)
 
@@ -103,6 +106,11 @@ class Mid(nn.Module):
         return ResnetBlock(x.shape[-1], self.groups, self.dtype, name="block_2")(x)
 
 
+def narrow_posterior(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """A log variance of -6 at first: noise as wide as the latent would hide it from the decoder for long."""
+    return jnp.zeros(shape, dtype).at[shape[0] // 2 :].set(-6.0)
+
+
 class Encoder(nn.Module):
     config: VAEConfig
     dtype: jnp.dtype
@@ -119,7 +127,7 @@ class Encoder(nn.Module):
                 x = Conv(x.shape[-1], stride=2, dtype=self.dtype, name=f"down_{level}_downsample")(x)
         x = Mid(c.norm_groups, self.dtype, name="mid")(x)
         x = nn.silu(GroupNorm(c.norm_groups, name="norm_out")(x))
-        return Conv(2 * c.latent_channels, dtype=self.dtype, name="conv_out")(x)
+        return Conv(2 * c.latent_channels, dtype=self.dtype, bias_init=narrow_posterior, name="conv_out")(x)
 
 
 class Decoder(nn.Module):
