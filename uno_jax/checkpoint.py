@@ -196,18 +196,20 @@ def _restore(directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None
         shardings = jax.tree.map(lambda _: here, shapes)
     else:
         shardings = tree_shardings(mesh, axes, shapes)
-    args = jax.tree.map(
-        lambda shape, sharding: ocp.ArrayRestoreArgs(
-            dtype=dtype, sharding=sharding, global_shape=shape.shape
-        ),
-        shapes,
-        shardings,
-    )
     path = (directory / "params").absolute()
     largest = max(leaf.size * 4 for leaf in jax.tree.leaves(shapes))
     handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
     with ocp.Checkpointer(handler) as checkpointer:
-        _check_arrays(path, checkpointer.metadata(path).item_metadata.tree, shapes)
+        stored = checkpointer.metadata(path).item_metadata.tree
+        _check_arrays(path, stored, shapes)
+        args = jax.tree.map(
+            lambda shape, sharding, array: ocp.ArrayRestoreArgs(
+                dtype=dtype or array.dtype, sharding=sharding, global_shape=shape.shape
+            ),
+            shapes,
+            shardings,
+            stored,
+        )
         return checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=args))
 
 
