@@ -8,7 +8,6 @@ leave about 1e-6 of the largest value. Tolerances are that value times the few l
 import dataclasses
 import re
 import shutil
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from tests.convert.command import run
+from tests.convert.golden import GOLDEN
 from tests.tiny_model import RANK, make_lora
 from uno_jax.checkpoint import restore_network, save_network
 from uno_jax.config import MMDiTConfig, UnoPE
@@ -32,7 +32,6 @@ from uno_jax.models.vae import Autoencoder
 from uno_jax.tokens import pack, position_ids
 from uno_jax.types import Conditioning
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "uno_a"
 WIDE = dict(
     patch_size=1,
     in_channels=64,
