@@ -19,6 +19,7 @@ from uno_jax.recipe import DataConfig
 from uno_jax.types import Batch
 
 SHOWN_PROBLEMS = 5
+EPOCHS = 1_000_000  # endless in effect; the length of a truly endless dataset overflows in grain
 
 
 class Record(NamedTuple):
@@ -93,7 +94,7 @@ def make_dataset(
     for record in records:
         groups[len(record.refs)].append(record)
     batches = [
-        grain.MapDataset.source(group).seed(seed).shuffle().repeat().batch(batch_size, batch_fn=list)
+        grain.MapDataset.source(group).seed(seed).shuffle().repeat(EPOCHS).batch(batch_size, batch_fn=list)
         for _, group in sorted(groups.items())
     ]
     weights = [len(group) / len(records) for _, group in sorted(groups.items())]

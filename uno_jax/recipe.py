@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from uno_jax import images
 from uno_jax.command_line import parse_args
 from uno_jax.config import PRESETS, LoraConfig, UnoPE
 
@@ -159,3 +160,5 @@ def check(config: TrainConfig) -> None:
     ]
     if wrong := [message for bad, message in problems if bad]:
         raise RecipeError("; ".join(wrong))
+    for resolution in (config.data.resolution, config.data.ref_resolution):
+        images.bucket_size(1, 1, resolution)

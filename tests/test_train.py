@@ -1,0 +1,123 @@
+"""The trainer on real photos: resuming bit for bit, what is trained and what is not, what a run leaves."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from tiny_model import TINY, write_model
+
+from uno_jax import train
+from uno_jax.checkpoint import read_config, read_lora, restore_lora, restore_network
+from uno_jax.config import LoraConfig, UnoPE
+from uno_jax.recipe import DataConfig, OptimConfig, RecipeError, TrainConfig
+from uno_jax.state import join, split
+
+PHOTOS = Path(__file__).parent / "assets" / "photos"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    """Four pairs of real photos, with one reference each."""
+    names = ["chelsea", "coffee", "astronaut", "rocket"]
+    entries = [
+        {"prompt": f"a photo of {name}", "image_paths": [f"{name}.jpg"], "image_tgt_path": f"{other}.jpg"}
+        for name, other in zip(names, names[1:] + names[:1], strict=True)
+    ]
+    folder = tmp_path_factory.mktemp("pairs")
+    for name in names:
+        (folder / f"{name}.jpg").symlink_to(PHOTOS / f"{name}.jpg")
+    (folder / "pairs.json").write_text(json.dumps(entries))
+    return folder / "pairs.json"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    return write_model(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def recipe(pairs, weights, tmp_path_factory) -> TrainConfig:
+    return TrainConfig(
+        workdir=str(tmp_path_factory.mktemp("run") / "whole"),
+        preset="tiny",
+        weights=str(weights),
+        lora=LoraConfig(rank=4, single_idx=(0,)),
+        unope=UnoPE("h", 2.0),
+        data=DataConfig(path=str(pairs), resolution=64, ref_resolution=32),
+        optim=OptimConfig(learning_rate=1e-2),
+        batch_size=2,
+        steps=4,
+        dtype="float32",
+        remat="full",
+        log_every=1,
+        checkpoint_every=2,
+    )
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.fixture(scope="module")
+def finished(recipe):
+    """The state after an undisturbed run."""
+    return train.run(recipe)
+
+
+def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, finished):
+    workdir = Path(recipe.workdir)
+    info = read_lora(workdir / "lora")
+    assert (info.unope, info.lora, info.mmdit) == (recipe.unope, recipe.lora, TINY.mmdit)
+    _, lora = restore_lora(workdir / "lora")
+    for stored, trained in zip(leaves(lora), leaves(finished.trainable["lora"]), strict=True):
+        np.testing.assert_array_equal(stored, trained)
+    single = finished.trainable["lora"]["single_blocks"]["qkv"]["up"]
+    assert single[0].any() and not single[1].any()
+    losses = [json.loads(line)["loss"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == recipe.steps and all(np.isfinite(losses))
+    assert not (workdir / "model").exists()
+
+
+def test_a_resumed_run_ends_bit_for_bit_like_an_undisturbed_one(recipe, finished, tmp_path):
+    halves = dataclasses.replace(recipe, workdir=str(tmp_path / "halves"))
+    # decay_to is 1, so that the number of steps does not enter the schedule of the first half.
+    train.run(dataclasses.replace(halves, steps=2))
+    resumed = train.run(halves)
+    for whole, half in zip(leaves(finished), leaves(resumed), strict=True):
+        np.testing.assert_array_equal(whole, half)
+
+
+def test_everything_can_be_trained_and_is_left_as_a_model(recipe, weights, tmp_path):
+    patterns = ("mmdit/double_blocks/.*", "t5/.*")
+    whole = dataclasses.replace(recipe, workdir=str(tmp_path), trainable=patterns, steps=1, batch_size=4)
+    train.run(whole)
+    for kind, changed in (("mmdit", True), ("t5", True), ("clip", False), ("vae", False)):
+        before = leaves(restore_network(weights / kind)[1])
+        after = leaves(restore_network(tmp_path / "model" / kind)[1])
+        assert any((a != b).any() for a, b in zip(before, after, strict=True)) == changed
+    assert not (tmp_path / "lora").exists()
+
+
+def test_an_autoencoder_run_measures_its_latents(recipe, tmp_path):
+    config = dataclasses.replace(
+        recipe, workdir=str(tmp_path), objective="autoencoder", trainable=("vae/.*",), steps=1
+    )
+    train.run(config)
+    stored = read_config(tmp_path / "model" / "vae", "vae")
+    assert (
+        stored.width == TINY.vae.width and stored.scale != TINY.vae.scale and stored.shift != TINY.vae.shift
+    )
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["vae"]
+
+
+def test_split_and_join_are_inverse():
+    params = {"mmdit": {"a": {"kernel": 1}, "b": 2}, "t5": {"c": 3}}
+    frozen, trainable = split(params, ("mmdit/a/.*",))
+    assert trainable == {"mmdit": {"a": {"kernel": 1}}}
+    assert frozen == {"mmdit": {"b": 2}, "t5": {"c": 3}}
+    assert join(frozen, trainable) == params
+    with pytest.raises(RecipeError, match="matches no parameter"):
+        split(params, ("mmdit/z",))
