@@ -8,7 +8,7 @@ from typing import Any
 
 from uno_jax.config import CLIPConfig
 
-from .mapping import Model, Naming, Row, Shapes, count_layers
+from .mapping import ConversionError, Model, Naming, Row, Shapes, count_layers
 
 TRANSFORMERS = Naming("transformers", "embeddings.token_embedding.weight")
 ORIGINAL = Naming("original", "positional_embedding")
@@ -55,8 +55,12 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> CLIPConfig:
         "num_layers": count_layers(shapes, blocks),
         "max_positions": shapes[positions][0],
     }
-    heads = {"num_heads": max(1, hidden // HEAD_DIM)}
-    return CLIPConfig(**{**heads, **hints, **told})
+    if hidden % HEAD_DIM and "num_heads" not in hints:
+        raise ConversionError(
+            f"it is {hidden} wide, and the heads are known only for multiples of {HEAD_DIM}: give them "
+            'in a JSON file, --config FILE with {"max_positions": 77, "num_heads": …}'
+        )
+    return CLIPConfig(**{"num_heads": hidden // HEAD_DIM, **hints, **told})
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:

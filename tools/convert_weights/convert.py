@@ -70,7 +70,7 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     except KeyError as error:
         raise ConversionError(f"{source.path} is no whole {model.title}: it lacks {error.args[0]}") from None
     except (ValueError, TypeError) as error:
-        raise ConversionError(f"{source.path}: {error}") from None
+        raise ConversionError(f"{source.path} gives no valid {model.title}: {error}") from None
     entries = mapping.expand(model, config, naming)
     params = mapping.leaves(abstract_params(config)[0])
     _check(source, model, shapes, mapping.source_shapes(entries, params))

@@ -53,16 +53,14 @@ def locate(src: str, folder: str = "") -> Path:
 
 
 def _download_folder(repo: str, folder: str) -> Path:
-    """Downloads only what one network needs: its folder of a pipeline, or the files at the root."""
-    files = huggingface_hub.HfApi().list_repo_files(repo)
-    place = f"{folder}/" if folder and any(file.startswith(f"{folder}/") for file in files) else ""
-    wanted = [
-        file
-        for file in files
-        if re.fullmatch(re.escape(place) + r"[^/]+\.(safetensors|json)", file) and ".fp16." not in file
-    ]
-    if not any(file.endswith(".safetensors") for file in wanted):
-        raise FileNotFoundError(
-            f"the hub's repository {repo} has no .safetensors file in {place or 'its root'}"
-        )
-    return Path(huggingface_hub.snapshot_download(repo, allow_patterns=wanted)) / place
+    """Downloads only what one network needs: its folder of a pipeline, else the files at the root."""
+    ignored = ["*.fp16.*"]
+    if folder:
+        wanted = [f"{folder}/*.safetensors", f"{folder}/*.json"]
+        place = Path(huggingface_hub.snapshot_download(repo, allow_patterns=wanted, ignore_patterns=ignored))
+        if (place / folder).is_dir():
+            return place / folder
+    wanted = ["*.safetensors", "*.json"]
+    return Path(
+        huggingface_hub.snapshot_download(repo, allow_patterns=wanted, ignore_patterns=[*ignored, "*/*"])
+    )
