@@ -44,7 +44,8 @@ def _init(config: NetworkConfig, key: jax.Array) -> Any:
         case MMDiTConfig():
             img, txt = jnp.zeros((1, 1, config.in_channels)), jnp.zeros((1, 1, config.context_in_dim))
             one, vec = jnp.ones(1), jnp.zeros((1, config.vec_in_dim))
-            inputs: tuple = (img, txt, vec, one, np.zeros((2, 3)), None, one)
+            guidance = one if config.guidance_embed else None
+            inputs: tuple = (img, txt, vec, one, np.zeros((2, 3)), None, guidance)
         case VAEConfig():
             side = config.downsampling
             inputs = (jnp.zeros((1, side, side, 3)),)
