@@ -25,7 +25,8 @@ def random_params(config: NetworkConfig, seed: int) -> Params:
                 return 1 + noise / 10
             case "bias":
                 return noise / 10
-        return noise / np.sqrt(np.prod(shape.shape[:-1]) if shape.ndim == 4 else shape.shape[-2])
+        fan_in = np.prod(shape.shape[:-1]) if shape.ndim == 4 else shape.shape[-2]
+        return noise / np.float32(np.sqrt(fan_in))
 
     return jax.tree_util.tree_map_with_path(leaf, abstract_params(config)[0])
 

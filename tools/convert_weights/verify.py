@@ -20,7 +20,7 @@ import optax
 
 from uno_jax import flow, tokens
 from uno_jax.checkpoint import restore_network
-from uno_jax.config import LoraConfig, UnoPE
+from uno_jax.config import LoraConfig, MMDiTConfig, UnoPE, VAEConfig
 from uno_jax.denoise import denoise, velocity
 from uno_jax.lora_formats import load_tensors, to_tensors
 from uno_jax.losses import flow_loss
@@ -30,12 +30,11 @@ from uno_jax.models.mmdit import MMDiT
 from uno_jax.models.vae import Autoencoder, posterior_mean
 from uno_jax.optim import make_optimizer
 from uno_jax.recipe import OptimConfig
-from uno_jax.train import train_step
-from uno_jax.types import Conditioning, TrainState
+from uno_jax.types import Conditioning
 
 from . import flux, vae
 from .convert import convert, plan
-from .mapping import ConversionError
+from .mapping import ConversionError, Model
 from .source import open_source
 
 LIMIT = 1e-4
@@ -58,25 +57,47 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A folder's arrays and networks, and what takes a whole run to compute."""
+    """A folder's arrays, its networks once they are asked for, and what takes a whole run to compute."""
 
-    arrays: dict[str, np.ndarray]
-    mmdit: Any
-    base: Params
-    lora_config: LoraConfig
-    lora: Params
-    autoencoder: Any
-    autoencoder_params: Params
+    folder: Path
+    arrays: Tensors
+
+    @cached_property
+    def transformer(self) -> tuple[MMDiTConfig, Params]:
+        return self._network(flux.MODEL, "flux_base")
+
+    @cached_property
+    def autoencoder(self) -> tuple[VAEConfig, Params]:
+        return self._network(vae.MODEL, "ae")
+
+    def _network(self, model: Model, name: str) -> tuple[Any, Params]:
+        """Converted as any user would, and restored."""
+        with tempfile.TemporaryDirectory() as place:
+            planned = plan(model, open_source(self.folder / f"{name}.safetensors"))
+            return restore_network(convert(planned, Path(place)))
+
+    @cached_property
+    def lora(self) -> tuple[LoraConfig, Params]:
+        config, _, params = load_tensors(self.folder / "dit_lora.safetensors", self.transformer[0])
+        return config, params
+
+    @property
+    def variables(self) -> dict[str, Params]:
+        return {"params": self.transformer[1], "lora": self.lora[1]}
 
     def latents(self, stem: str, count: int | None = None) -> tuple[jax.Array, ...]:
-        """stem.0, stem.1, … up to `count`, channels last."""
-        names = [key for key in self.arrays if re.fullmatch(rf"{re.escape(stem)}\.\d+", key)]
-        names.sort(key=lambda name: int(name.rsplit(".", 1)[1]))
-        return tuple(map(channels_last, (self.arrays[name] for name in names[:count])))
+        """stem.0, stem.1, … channels last: `count` of them, or all."""
+        names = [f"{stem}.{index}" for index in range(len(self.arrays) if count is None else count)]
+        return tuple(channels_last(self.arrays[name]) for name in names if count or name in self.arrays)
 
     def vae(self, method: Callable, x: jax.Array) -> jax.Array:
-        variables = {"params": self.autoencoder_params}
-        return jax.jit(lambda v, x: apply(self.autoencoder, v, x, method=method))(variables, x)
+        config, params = self.autoencoder
+        return jax.jit(lambda v, x: apply(config, v, x, method=method))({"params": params}, x)
+
+    @cached_property
+    def moments(self) -> jax.Array:
+        """The encoder's output for ae.image."""
+        return self.vae(Autoencoder.encode, channels_last(self.arrays["ae.image"]))
 
     @cached_property
     def trajectory(self) -> jax.Array:
@@ -86,46 +107,41 @@ class Golden:
 
         @jax.jit
         def run(variables: Any) -> jax.Array:
-            return denoise(self.mmdit, variables, noise, conditioning, schedule, SAMPLING_GUIDANCE)
+            return denoise(self.transformer[0], variables, noise, conditioning, schedule, SAMPLING_GUIDANCE)
 
-        return run({"params": self.base, "lora": self.lora})
+        return run(self.variables)
 
     @cached_property
     def training(self) -> dict[str, np.ndarray | Tensors]:
         """loss and grad_norm of every step, grad0 of the first, and the LoRA after all, on train.*."""
         arrays = self.arrays
-        net, times = MMDiT(self.mmdit), flow.training_schedule(TRAINING_RESOLUTION)
-        conditioning = Conditioning(arrays["txt"], arrays["vec"], self.latents("ref_latent", TRAINING_REFS))
+        net, times = MMDiT(self.transformer[0]), flow.training_schedule(TRAINING_RESOLUTION)
+        refs = self.latents("ref_latent", TRAINING_REFS)
+        conditioning = Conditioning(arrays["txt"], arrays["vec"], refs)
+        optimizer = make_optimizer(OptimConfig(learning_rate=1e-3), len(arrays["train.x1"]))
 
-        def loss(params: dict[str, Params], batch: Any, key: jax.Array) -> jax.Array:
-            variables = {"params": params["mmdit"], "lora": params["lora"]}
-            return flow_loss(net, variables, *batch, conditioning, TRAINING_GUIDANCE, UnoPE())
+        @jax.jit
+        def step(lora: Params, opt_state: Any, base: Params, x1: Any, x0: Any, t: Any) -> Any:
+            def loss(lora: Params) -> jax.Array:
+                variables = {"params": base, "lora": lora}
+                return flow_loss(net, variables, x1, x0, t, conditioning, TRAINING_GUIDANCE, UnoPE())
 
-        steps = len(arrays["train.x1"])
-        optimizer = optax.chain(_recorder(), make_optimizer(OptimConfig(learning_rate=1e-3), steps))
-        trainable = {"lora": jax.tree.map(jnp.asarray, self.lora)}
-        state = TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
-        step = jax.jit(lambda *inputs: train_step(loss, optimizer, *inputs))
-        metrics, first = [], None
-        for x1, x0, t_index in zip(
-            *(arrays[f"train.{name}"] for name in ("x1", "x0", "t_index")), strict=True
-        ):
-            batch = (channels_last(x1), channels_last(x0), jnp.asarray(times[t_index]))
-            state, told = step(state, {"mmdit": self.base}, batch, jax.random.key(0))
-            metrics.append(told)
-            first = state.opt_state[0]["lora"] if first is None else first
-        return {
-            **{name: np.array([told[name] for told in metrics]) for name in ("loss", "grad_norm")},
-            "grad0": to_tensors(self.mmdit, self.lora_config, first or {}),
-            "lora_after5": to_tensors(self.mmdit, self.lora_config, state.trainable["lora"]),
-        }
+            value, grads = jax.value_and_grad(loss)(lora)
+            updates, opt_state = optimizer.update(grads, opt_state, lora)
+            return optax.apply_updates(lora, updates), opt_state, value, grads
 
-
-def _recorder() -> optax.GradientTransformation:
-    """Keeps the last gradients as its state, so that a step's are seen without computing them twice."""
-    return optax.GradientTransformation(
-        lambda params: params, lambda grads, state, params=None: (grads, grads)
-    )
+        (mmdit, base), (config, lora) = self.transformer, self.lora
+        opt_state = optimizer.init(lora)
+        losses, norms, first = [], [], {}
+        names = ("train.x1", "train.x0", "train.t_index")
+        for x1, x0, t_index in zip(*(arrays[name] for name in names), strict=True):
+            batch = channels_last(x1), channels_last(x0), times[t_index]
+            lora, opt_state, value, grads = step(lora, opt_state, base, *batch)
+            losses.append(value)
+            norms.append(optax.tree.norm(grads))
+            first = first or to_tensors(mmdit, config, grads)
+        after = to_tensors(mmdit, config, lora)
+        return {"loss": np.array(losses), "grad_norm": np.array(norms), "grad0": first, "lora_after5": after}
 
 
 def channels_last(array: np.ndarray) -> jax.Array:
@@ -137,33 +153,23 @@ def channels_first(array: jax.Array) -> np.ndarray:
 
 
 def load(folder: Path) -> Golden:
-    """Converts a golden folder's networks as any user would, and restores them.
-
-    Raises FileNotFoundError for a missing file, CheckpointError for one that does not fit.
-    """
+    """Reads golden.npz. Raises FileNotFoundError, or ConversionError when it cannot be read."""
+    file = folder / "golden.npz"
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} is no golden folder: it has no golden.npz")
     try:
-        with np.load(folder / "golden.npz", allow_pickle=False) as file:
-            arrays = dict(file)
+        with np.load(file, allow_pickle=False) as arrays:
+            return Golden(folder, dict(arrays))
     except (ValueError, zipfile.BadZipFile, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(f"{folder} is no golden folder: it has no golden.npz") from None
-        raise ConversionError(f"{folder / 'golden.npz'} cannot be read: {error}") from None
-    with tempfile.TemporaryDirectory() as model:
-        for table, name in ((flux.MODEL, "flux_base"), (vae.MODEL, "ae")):
-            convert(plan(table, open_source(folder / f"{name}.safetensors")), Path(model))
-        mmdit, base = restore_network(Path(model) / "mmdit")
-        autoencoder, autoencoder_params = restore_network(Path(model) / "vae")
-    lora_config, _, lora = load_tensors(folder / "dit_lora.safetensors", mmdit)
-    return Golden(arrays, mmdit, base, lora_config, lora, autoencoder, autoencoder_params)
+        raise ConversionError(f"{file} cannot be read: {error}") from None
 
 
 def moments(golden: Golden) -> np.ndarray:
-    return channels_first(golden.vae(Autoencoder.encode, channels_last(golden.arrays["ae.image"])))
+    return channels_first(golden.moments)
 
 
 def latent_mean(golden: Golden) -> np.ndarray:
-    encoded = golden.vae(Autoencoder.encode, channels_last(golden.arrays["ae.image"]))
-    return channels_first(posterior_mean(golden.autoencoder, encoded))
+    return channels_first(posterior_mean(golden.autoencoder[0], golden.moments))
 
 
 def decoded(golden: Golden) -> np.ndarray:
@@ -195,14 +201,14 @@ def ids(golden: Golden, refs: str, variant: Any) -> np.ndarray:
 def out(golden: Golden, refs: str, variant: Any) -> np.ndarray:
     arrays, latent = golden.arrays, channels_last(golden.arrays["img_latent"])
     conditioning = Conditioning(arrays["txt"], arrays["vec"], golden.latents("ref_latent", int(refs)))
-    guidance = arrays["guidance"] if golden.mmdit.guidance_embed else None
+    guidance = arrays["guidance"] if golden.transformer[0].guidance_embed else None
     inputs = (tokens.pack(latent), token_size(latent), conditioning, arrays["timesteps"], guidance)
 
     @jax.jit
     def run(variables: Any) -> jax.Array:
-        return velocity(MMDiT(golden.mmdit), variables, *inputs, UnoPE(variant))
+        return velocity(MMDiT(golden.transformer[0]), variables, *inputs, UnoPE(variant))
 
-    return np.asarray(run({"params": golden.base, "lora": golden.lora}))
+    return np.asarray(run(golden.variables))
 
 
 def trajectory(golden: Golden, name: str) -> np.ndarray:
@@ -239,8 +245,8 @@ OUTPUTS: dict[str, Callable[..., np.ndarray]] = {
 def verify(folder: Path) -> Iterator[Result]:
     """Compares every recorded output, one after another.
 
-    Raises CheckpointError for a key that is neither an input nor a known output, or that lacks an input, and
-    as `load`.
+    Raises as `load`, FileNotFoundError for a missing network, and CheckpointError for one that cannot be
+    converted, for a key that is neither an input nor a known output, and for one that lacks an input.
     """
     golden = load(Path(folder))
     jobs, unknown = [], []
@@ -263,7 +269,7 @@ def verify(folder: Path) -> Iterator[Result]:
 def compare(key: str, recorded: np.ndarray, computed: np.ndarray) -> Result:
     """Errors of one array; infinite where the shapes differ or a number is not finite."""
     recorded, computed = np.asarray(recorded, np.float64), np.asarray(computed, np.float64)
-    if recorded.shape != computed.shape or not np.isfinite(computed).all():
+    if recorded.shape != computed.shape or not np.isfinite(computed - recorded).all():
         return Result(key, np.inf, np.inf)
     error, largest = np.abs(recorded - computed).max(initial=0), np.abs(recorded).max(initial=0)
     return Result(key, float(error), float(error / largest if largest else error))

@@ -1,0 +1,45 @@
+"""The mesh and the table from logical axes to mesh axes, on shapes alone."""
+
+import math
+
+import jax
+import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from uno_jax.config import PRESETS, LoraConfig
+from uno_jax.lora import abstract_lora
+from uno_jax.models import abstract_params
+from uno_jax.sharding import MESH_AXES, make_mesh, tree_shardings
+
+
+def test_sizes_must_fit_the_devices():
+    assert dict(make_mesh(devices=jax.devices()[:1]).shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    for sizes in ((2, 1, 1), (-1, -1, 1), (0, -1, 1), (1, 1, 3)):
+        with pytest.raises(ValueError, match="does not fit 1 devices"):
+            make_mesh(*sizes, devices=jax.devices()[:1])
+
+
+def spec(tree, *path):
+    for key in path:
+        tree = tree[key]
+    return tree.spec
+
+
+def test_the_full_model_is_spread_over_both_axes():
+    mesh = AbstractMesh((1, 4, 2), MESH_AXES)
+    shapes, axes = abstract_params(PRESETS["flux_dev"].mmdit)
+    shardings = tree_shardings(mesh, axes, shapes)
+    qkv = spec(shardings, "double_blocks", "img", "qkv", "kernel")
+    assert qkv == PartitionSpec(None, "fsdp", "tensor")
+    assert spec(shardings, "single_blocks", "linear2", "kernel") == PartitionSpec(None, "tensor", "fsdp")
+    held = jax.tree.map(lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)), shapes, shardings)
+    whole = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert sum(jax.tree.leaves(held)) < whole / 8 * 1.01
+
+
+def test_a_dimension_that_does_not_divide_is_replicated():
+    mesh = AbstractMesh((1, 5, 1), MESH_AXES)
+    shapes, axes = abstract_lora(PRESETS["tiny"].mmdit, LoraConfig(4))
+    assert spec(tree_shardings(mesh, axes, shapes), "single_blocks", "qkv", "down") == PartitionSpec(
+        None, None, None
+    )
