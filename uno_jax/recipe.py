@@ -41,6 +41,8 @@ class OptimConfig:
     eps: float = 1e-8
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    ema_decay: float = 0.0
+    """Of the running average that is exported, warming up as (1 + step) / (10 + step). 0: none."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class TrainConfig:
     lora: LoraConfig = LoraConfig()
     """Made when `trainable` names lora/…"""
     init_lora: str = ""
-    """A LoRA to start from: stage II starts from stage I."""
+    """A LoRA to start from with a fresh optimizer: stage II starts from stage I."""
+    init_run: str = ""
+    """Working directory of a run to start from, its optimizer carried on."""
     unope: UnoPE = UnoPE()
     guidance: float = 1.0
     kl_weight: float = 1e-6
@@ -78,14 +82,23 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     batch_size: int = 16
+    """Samples a step, over all devices."""
+    accumulate: int = 1
+    """Parts that a step's batch is worked off in, for less memory."""
     steps: int = 5000
     seed: int = 0
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of frozen weights and of the computation; what is trained is kept in float32."""
-    remat: Literal["none", "full"] = "full"
+    remat: Literal["none", "selective", "full"] = "full"
+    """What the backward pass computes again: nothing, all but the matrix products, or whole blocks."""
+    max_skipped: int = 10
+    """Steps with a non-finite loss or gradient, which change nothing, before the run stops."""
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    """The newest ones."""
+    keep_every: int | None = None
+    """And for good each whose step is a multiple of this."""
 
     def trains(self, kind: str) -> bool:
         """Whether any pattern names parameters of `kind`: mmdit, vae, t5, clip or lora."""
@@ -141,6 +154,12 @@ def check(config: TrainConfig) -> None:
         (config.batch_size < 1, f"batch_size must be at least 1, got {config.batch_size}"),
         (config.steps < 1, f"steps must be at least 1, got {config.steps}"),
         (config.checkpoint_every < 1, f"checkpoint_every must be at least 1, got {config.checkpoint_every}"),
+        (
+            config.accumulate < 1 or config.batch_size % max(config.accumulate, 1) != 0,
+            f"batch_size {config.batch_size} does not divide into {config.accumulate} parts (accumulate)",
+        ),
+        (not 0 <= config.optim.ema_decay < 1, f"ema_decay must lie in [0, 1), got {config.optim.ema_decay}"),
+        (bool(config.init_lora and config.init_run), "give init_lora or init_run, not both"),
         (config.log_every < 1, f"log_every must be at least 1, got {config.log_every}"),
         (not 0 <= config.data.text_dropout <= 1, f"text_dropout {config.data.text_dropout} is no share of 1"),
         (

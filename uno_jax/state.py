@@ -115,4 +115,7 @@ def make_state(
     trainable = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), trainable)
     optimizer = make_optimizer(config.optim, config.steps)
     opt_state = jax.jit(optimizer.init)(trainable)
-    return optimizer, TrainState(jnp.zeros((), jnp.int32), trainable, opt_state), frozen
+    # Copies: the step donates the state, and no two of its arrays may share memory.
+    ema = jax.tree.map(jnp.copy, trainable) if config.optim.ema_decay else {}
+    zero = jnp.zeros((), jnp.int32)
+    return optimizer, TrainState(zero, trainable, opt_state, ema, jnp.copy(zero)), frozen

@@ -6,19 +6,20 @@ checkpoints/, metrics.jsonl and, at the end, lora/ (a native LoRA) or model/ (ev
 a LoRA was trained).
 """
 
+import contextlib
 import dataclasses
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import jax
 import numpy as np
-import optax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
@@ -27,41 +28,26 @@ from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
 from uno_jax.data import each_picture, make_dataset, read_list
 from uno_jax.lora import count
-from uno_jax.losses import Loss, make_loss
+from uno_jax.losses import make_loss
 from uno_jax.models import Params, apply
 from uno_jax.models.vae import Autoencoder
 from uno_jax.recipe import RecipeError, TrainConfig, check, parse
+from uno_jax.resume import carry_on, open_checkpoints, restore, save
 from uno_jax.sharding import BATCH, make_mesh
 from uno_jax.state import join, load_params, make_state, model_config
+from uno_jax.step import Metrics, train_step
 from uno_jax.types import Batch, TrainState
 
 STATISTICS_BATCHES = 8
 
 
-def train_step(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    frozen: dict[str, Params],
-    batch: Batch,
-    key: jax.Array,
-) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """One step on the trainable arrays only: no gradient of a frozen weight is ever formed."""
-
-    def of_trainable(trainable: Params) -> Float[Array, ""]:
-        return loss(join(frozen, trainable), batch, jax.random.fold_in(key, state.step))
-
-    value, grads = jax.value_and_grad(of_trainable)(state.trainable)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
-    trainable = optax.apply_updates(state.trainable, updates)
-    metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
-    return TrainState(state.step + 1, trainable, opt_state), metrics
+class TrainingError(ValueError):
+    """The run cannot go on; its last good checkpoint is whole."""
 
 
 def run(config: TrainConfig) -> TrainState:
     """Trains to the last step, continuing from the newest checkpoint of the working directory."""
     check(config)
-    workdir = Path(config.workdir).absolute()
     records = read_list(config.data.path)
     if config.objective == "autoencoder":
         records = each_picture(records)
@@ -72,76 +58,87 @@ def run(config: TrainConfig) -> TrainState:
     params = load_params(config, model, mesh)
     optimizer, state, frozen = make_state(config, params)
     del params
+    if config.init_run:
+        state = carry_on(config.init_run, state)
     batches = iter(make_dataset(records, config.data, config.batch_size, model.t5.length, config.seed))
-    step = jax.jit(partial(train_step, make_loss(config, model), optimizer), donate_argnums=0)
+    step = jax.jit(
+        partial(train_step, make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate),
+        donate_argnums=0,
+    )
     sizes = f"{count(state.trainable):,} trained and {count(frozen):,} frozen parameters"
     tqdm.write(f"{sizes}, {len(records)} records")
-    options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints)
-    with ocp.CheckpointManager(workdir / "checkpoints", options=options) as checkpoints:
-        state = restore(checkpoints, state, batches)
-        state = loop(config, mesh, step, state, frozen, batches, checkpoints, workdir)
-    export(config, model, join(frozen, state.trainable), batches, workdir)
+    with open_checkpoints(config) as checkpoints, stop_signal() as stopping:
+        state = restore(checkpoints, config, state, batches)
+        state = loop(config, mesh, step, state, frozen, batches, checkpoints, stopping)
+    if int(state.step) == config.steps:
+        export(config, model, join(frozen, state.ema or state.trainable), batches)
     return state
+
+
+@contextlib.contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, which is what a preempted machine gets: save, and leave with code 0."""
+    stopping = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def loop(
     config: TrainConfig,
     mesh: Mesh,
-    step: Callable[..., tuple[TrainState, dict[str, Array]]],
+    step: Callable[..., tuple[TrainState, Metrics]],
     state: TrainState,
     frozen: dict[str, Params],
     batches: Iterator[Batch],
     checkpoints: ocp.CheckpointManager,
-    workdir: Path,
+    stopping: threading.Event,
 ) -> TrainState:
+    """All steps from the state's on. The host runs one step ahead of what it has read of the metrics."""
     key = jax.random.key(config.seed + 1)
     place = NamedSharding(mesh, BATCH)
-    first = int(state.step)
-    with (
-        tqdm(total=config.steps, initial=first, unit="step", dynamic_ncols=True) as bar,
-        (workdir / "metrics.jsonl").open("a", buffering=1) as log,
-    ):
-        for number in range(first + 1, config.steps + 1):
+    number = int(state.step)
+    bar = tqdm(total=config.steps, initial=number, unit="step", dynamic_ncols=True)
+    with bar, (Path(config.workdir) / "metrics.jsonl").open("a", buffering=1) as log:
+        pending: Metrics | None = None
+        while number < config.steps and not stopping.is_set():
             state, metrics = step(state, frozen, jax.device_put(next(batches), place), key)
-            bar.update()
-            if number % config.log_every == 0 or number == config.steps:
-                values = {name: float(value) for name, value in metrics.items()}
-                bar.set_postfix(loss=f"{values['loss']:.4f}")
-                log.write(json.dumps({"step": number, **values}) + "\n")
-            if number % config.checkpoint_every == 0 or number == config.steps:
-                save(checkpoints, number, state, batches)
+            number += 1
+            if pending is not None:
+                report(config, number - 1, pending, bar, log)
+            pending = metrics
+            if number % config.checkpoint_every == 0:
+                save(checkpoints, config, number, state, batches)
+        if pending is not None:
+            report(config, number, pending, bar, log)
+        save(checkpoints, config, number, state, batches)
+        checkpoints.wait_until_finished()
+    if stopping.is_set():
+        tqdm.write(f"stopped by SIGTERM after step {number}, which is saved; the same command continues")
     return state
 
 
-def save(checkpoints: ocp.CheckpointManager, number: int, state: TrainState, batches: Any) -> None:
-    parts = ocp.args.Composite(
-        state=ocp.args.StandardSave(state._asdict()), data=ocp.args.JsonSave(batches.get_state())
-    )
-    checkpoints.save(number, args=parts)
-
-
-def restore(checkpoints: ocp.CheckpointManager, state: TrainState, batches: Any) -> TrainState:
-    """The newest checkpoint's state, the data iterator put where it was; `state` as it is when there is
-    none.
-    """
-    if checkpoints.latest_step() is None:
-        return state
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
-    parts = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore())
-    restored = checkpoints.restore(checkpoints.latest_step(), args=parts)
-    batches.set_state(restored["data"])
-    tqdm.write(f"continuing after step {checkpoints.latest_step()}")
-    return TrainState(**restored["state"])
+def report(config: TrainConfig, number: int, metrics: Metrics, bar: tqdm, log: TextIO) -> None:
+    """One step on the bar and, when due, in the log. Raises TrainingError after too many skipped steps."""
+    values = {name: float(value) for name, value in metrics.items()}
+    bar.update()
+    if number % config.log_every == 0 or number == config.steps:
+        bar.set_postfix(loss=f"{values['loss']:.4f}")
+        log.write(json.dumps({"step": number, **values}) + "\n")
+    if values["skipped"] > config.max_skipped:
+        raise TrainingError(
+            f"step {number}: {values['skipped']:.0f} steps had a non-finite loss or gradient, the last one "
+            f"{values['loss']} and {values['grad_norm']}; max_skipped allows {config.max_skipped}"
+        )
 
 
 def export(
-    config: TrainConfig,
-    model: ModelConfig,
-    params: dict[str, Params],
-    batches: Iterator[Batch],
-    workdir: Path,
+    config: TrainConfig, model: ModelConfig, params: dict[str, Params], batches: Iterator[Batch]
 ) -> None:
     """Writes lora/ when one was trained, and model/ with every network when anything else was."""
+    workdir = Path(config.workdir)
     if config.objective == "autoencoder":
         model = standardised(model, params["vae"], batches)
     if "lora" in params:

@@ -44,8 +44,12 @@ class Model(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything a step changes. `trainable` is the LoRA, or the whole parameters of what is trained."""
+    """Everything a step changes. `trainable` is the LoRA, or the whole parameters of what is trained; `ema`
+    is its running average, empty when none is kept; `skipped` counts the steps that were not finite.
+    """
 
     step: Int[Array, ""]
     trainable: Params
     opt_state: Any
+    ema: Params
+    skipped: Int[Array, ""]

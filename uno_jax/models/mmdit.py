@@ -7,6 +7,7 @@ each. LoRA lives in the `lora` variable collection; without it the base model ru
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -14,6 +15,12 @@ from jaxtyping import Array, Float
 from uno_jax.config import MMDiTConfig
 from uno_jax.models.attention import attention
 from uno_jax.models.layers import Dense, RMSNorm, apply_rope, layer_norm, rope_table, timestep_embedding
+
+REMAT_POLICIES = {
+    "none": None,
+    "selective": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
 
 Rope = tuple[np.ndarray, np.ndarray]
 
@@ -143,7 +150,8 @@ class SingleStreamBlock(nn.Module):
 class MMDiT(nn.Module):
     """Predicts the velocity of the img tokens, given text, time, guidance and noise-free reference tokens.
 
-    `remat` recomputes each block in the backward pass: "full", or "none" to keep all activations.
+    `remat` says what the backward pass computes again: "none", "selective" (all but the matrix products), or
+    "full" (each block from its input).
     """
 
     config: MMDiTConfig
@@ -193,7 +201,8 @@ class MMDiT(nn.Module):
         return FinalLayer(c, dtype, name="final_layer")(x[:, txt.shape[1] :][:, :length], vec_sum)
 
     def _scanned(self, block: Any, depth: int) -> Any:
-        body = nn.remat(block, prevent_cse=False) if self.remat == "full" else block
+        policy = REMAT_POLICIES[self.remat]
+        body = nn.remat(block, prevent_cse=False, policy=policy) if self.remat != "none" else block
         return nn.scan(
             body,
             variable_axes={"params": 0, "lora": 0},
