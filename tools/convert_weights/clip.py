@@ -84,7 +84,7 @@ MODEL = Model(
     namings=(TRANSFORMERS, ORIGINAL),
     prefixes=("text_model.", "text_encoders.clip_l.transformer.text_model."),
     # A buffer, and the rest of a full CLIP.
-    ignored=r"embeddings\.position_ids|visual\..*|text_projection|logit_scale",
+    ignored=r"embeddings\.position_ids|visual\..*|text_projection(\.weight)?|logit_scale",
     rows=rows,
     infer=infer,
     hints=hints,
