@@ -1,0 +1,51 @@
+"""Attention on each platform: splash's numbers by its interpreter, and what is compiled for TPUs."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from uno_jax.models.attention import attention, platform
+from uno_jax.models.splash import splash_attention
+from uno_jax.sharding import make_mesh
+
+
+def loss_and_grads(function, *qkv):
+    return jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(function(*x))), argnums=(0, 1, 2)))(*qkv)
+
+
+@pytest.mark.parametrize("length", [40, 600])  # one padded block; two blocks of 512, the second padded
+def test_splash_equals_plain_attention(length):
+    q, k, v = (jax.random.normal(jax.random.key(i), (1, length, 1, 128)) for i in range(3))
+    expected, expected_grads = loss_and_grads(jax.nn.dot_product_attention, q, k, v)
+    found, grads = loss_and_grads(lambda *x: splash_attention(*x, 128**-0.5, interpret=True), q, k, v)
+    assert float(found) == pytest.approx(float(expected), abs=1e-4)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        assert jnp.abs(grad - expected_grad).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def tpu_mesh():
+    pytest.importorskip("libtpu", reason="compiling for a TPU takes libtpu (extra: plan)")
+    from jax.experimental.topologies import get_topology_desc
+
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    return make_mesh(1, 2, 2, get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices)
+
+
+def kernels(mesh, *shape, dtype=jnp.bfloat16):
+    """How many kernels the compiled gradient of an attention of this shape has."""
+    x = jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
+    gradient = jax.jit(jax.grad(lambda *qkv: attention(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2)))
+    with jax.set_mesh(mesh):
+        assert platform() == "tpu"
+        return gradient.lower(x, x, x).compile().as_text().count("tpu_custom_call")
+
+
+def test_tpus_run_a_flash_kernel(tpu_mesh):
+    assert platform() == "cpu"
+    assert kernels(tpu_mesh, 2, 600, 4, 128) == 3  # forward, backward for q, backward for k and v
+    assert kernels(tpu_mesh, 1, 256, 3, 128) == 3  # neither samples nor heads divide over the mesh
+    assert kernels(tpu_mesh, 2, 64, 4, 64) == 0  # half-filled lanes: T5's and CLIP's heads
