@@ -2,8 +2,8 @@
 
     python -m benchmarks.convert FOLDER      # needs 48 GB free there; what it writes is removed again
 
-Writes 23.8 GB of random bfloat16 in the original naming, copies and converts it in turn, then converts back and
-compares the files' digests. Every conversion is the command in a process of its own.
+Writes 23.8 GB of random bfloat16 in the original naming, copies and converts it in turn, then converts
+back and compares the files' digests. Every conversion is the command in a process of its own.
 """
 
 import argparse

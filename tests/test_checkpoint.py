@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, write_model
+from tools.convert_weights import stream, t5
+from tools.convert_weights.convert import convert, plan
+from tools.convert_weights.export import export
+from tools.convert_weights.source import open_source
 from uno_jax import checkpoint
 from uno_jax.checkpoint import CheckpointError, LoraInfo, read_config, read_lora, read_model, restore_network
-from uno_jax.config import UnoPE
+from uno_jax.config import T5Config, UnoPE
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +137,13 @@ def test_record_and_arrays_disagree(clip):
         restore_network(clip)
 
 
+SIZES = T5Config(vocab_size=64, d_model=64, d_kv=8, d_ff=256, num_layers=2, num_heads=8)
 SHARDED = """
 import sys
 import jax, numpy as np
+from tests.test_checkpoint import SIZES
 from tests.tiny_model import random_params
-from uno_jax.checkpoint import restore_network, save_network
-from uno_jax.config import T5Config
+from uno_jax.checkpoint import restore_network
 from uno_jax.sharding import make_mesh
 
 put, device_put = [], jax.device_put
@@ -146,12 +151,8 @@ def recorded(x, *more, **about):
     put.extend(jax.tree.map(np.shape, jax.tree.leaves(x)))
     return device_put(x, *more, **about)
 
-folder = sys.argv[1]
-config = T5Config(vocab_size=64, d_model=64, d_kv=8, d_ff=256, num_layers=2, num_heads=8)
-params = random_params(config, 0)
-save_network(folder, config, params)
-jax.device_put = recorded
-_, restored = restore_network(folder, mesh=make_mesh(data=1, fsdp=4, tensor=2))
+params, jax.device_put = random_params(SIZES, 0), recorded
+_, restored = restore_network(sys.argv[1], mesh=make_mesh(data=1, fsdp=4, tensor=2))
 kernel = restored["blocks"]["wi_0"]["kernel"]
 assert kernel.sharding.spec == jax.sharding.PartitionSpec(None, "fsdp", "tensor"), kernel.sharding
 assert {shard.data.shape for shard in kernel.addressable_shards} == {(2, 16, 128)}
@@ -162,13 +163,16 @@ print("sharded")
 """
 
 
-def test_each_shard_is_read_to_its_device(tmp_path):
+@pytest.mark.parametrize("converted", [False, True], ids=["saved", "converted"])
+def test_each_shard_is_read_to_its_device(tmp_path, monkeypatch, converted):
     """On eight simulated devices: the whole of a sharded array is never on its way."""
+    place = tmp_path / "model" / "t5"
+    checkpoint.save_network(place, SIZES, random_params(SIZES, 0))
+    if converted:  # there and back, in the layout that the converter writes layer by layer
+        monkeypatch.setattr(stream, "SMALL", 0)
+        export(t5.MODEL, place, tmp_path / "t5.safetensors")
+        place = convert(plan(t5.MODEL, open_source(tmp_path / "t5.safetensors")), tmp_path / "again")
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED, tmp_path / "t5"],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", SHARDED, place]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     assert done.stdout == "sharded\n", done.stderr
