@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_model import TINY, write_model
 
 from uno_jax import train
@@ -20,7 +22,7 @@ PHOTOS = Path(__file__).parent / "assets" / "photos"
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Path:
-    """Four pairs of real photos, with one reference each."""
+    """Four pairs of real photos, with one reference each; squares, so that one shape is compiled."""
     names = ["chelsea", "coffee", "astronaut", "rocket"]
     entries = [
         {"prompt": f"a photo of {name}", "image_paths": [f"{name}.jpg"], "image_tgt_path": f"{other}.jpg"}
@@ -28,7 +30,7 @@ def pairs(tmp_path_factory) -> Path:
     ]
     folder = tmp_path_factory.mktemp("pairs")
     for name in names:
-        (folder / f"{name}.jpg").symlink_to(PHOTOS / f"{name}.jpg")
+        Image.open(PHOTOS / f"{name}.jpg").resize((96, 96)).save(folder / f"{name}.jpg")
     (folder / "pairs.json").write_text(json.dumps(entries))
     return folder / "pairs.json"
 
@@ -81,13 +83,41 @@ def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, fi
     assert not (workdir / "model").exists()
 
 
-def test_a_resumed_run_ends_bit_for_bit_like_an_undisturbed_one(recipe, finished, tmp_path):
+def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
+    recipe, finished, tmp_path, monkeypatch
+):
     halves = dataclasses.replace(recipe, workdir=str(tmp_path / "halves"))
-    # decay_to is 1, so that the number of steps does not enter the schedule of the first half.
-    train.run(dataclasses.replace(halves, steps=2))
-    resumed = train.run(halves)
-    for whole, half in zip(leaves(finished), leaves(resumed), strict=True):
+
+    def preempted(config, number, *rest, report=train.report):
+        report(config, number, *rest)
+        if number == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "report", preempted)
+        stopped = train.run(halves)
+    assert stopped.step == 2 and not (tmp_path / "halves" / "lora").exists()
+    for whole, half in zip(leaves(finished), leaves(train.run(halves)), strict=True):
         np.testing.assert_array_equal(whole, half)
+    assert (tmp_path / "halves" / "lora" / "config.json").is_file()
+
+
+def test_another_recipe_is_not_continued(recipe, finished):
+    changed = dataclasses.replace(
+        recipe, seed=3, log_every=2, optim=dataclasses.replace(recipe.optim, learning_rate=0.5)
+    )
+    with pytest.raises(RecipeError, match="optim.learning_rate: 0.01 -> 0.5; seed: 0 -> 3. Continue with"):
+        train.run(changed)
+
+
+def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path):
+    onward = dataclasses.replace(recipe, workdir=str(tmp_path / "onward"), init_run=recipe.workdir, steps=1)
+    state = train.run(onward)
+    assert state.step == 1
+    adam = state.opt_state[1][0]
+    assert adam.count == recipe.steps + 1
+    with pytest.raises(RecipeError, match="init_run: no checkpoints in"):
+        train.run(dataclasses.replace(onward, workdir=str(tmp_path / "more"), init_run=str(tmp_path)))
 
 
 def test_everything_can_be_trained_and_is_left_as_a_model(recipe, weights, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from uno_jax.checkpoint import NETWORKS, read_config, restore_network
 from uno_jax.config import PRESETS, ModelConfig
@@ -107,15 +107,36 @@ def load_lora(config: TrainConfig, model: ModelConfig, mesh: Mesh, key: jax.Arra
 
 
 def make_state(
-    config: TrainConfig, params: dict[str, Params]
+    config: TrainConfig, params: dict[str, Params], mesh: Mesh
 ) -> tuple[optax.GradientTransformation, TrainState, dict[str, Params]]:
     """The optimizer, the state (float32), and the frozen rest in the recipe's dtype."""
     frozen, trainable = split(params, config.trainable)
     frozen = jax.tree.map(lambda leaf: leaf.astype(config.dtype), frozen)
     trainable = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), trainable)
     optimizer = make_optimizer(config.optim, config.steps)
-    opt_state = jax.jit(optimizer.init)(trainable)
-    # Copies: the step donates the state, and no two of its arrays may share memory.
-    ema = jax.tree.map(jnp.copy, trainable) if config.optim.ema_decay else {}
-    zero = jnp.zeros((), jnp.int32)
-    return optimizer, TrainState(zero, trainable, opt_state, ema, jnp.copy(zero)), frozen
+
+    def start(trainable: Params) -> TrainState:
+        zero = jnp.zeros((), jnp.int32)
+        ema = jax.tree.map(jnp.copy, trainable) if config.optim.ema_decay else {}
+        return TrainState(zero, trainable, optimizer.init(trainable), ema, zero)
+
+    # Placed as the step will return it, or the step would be compiled twice.
+    shardings = state_shardings(optimizer, jax.eval_shape(start, trainable), trainable, mesh)
+    return optimizer, jax.jit(start, out_shardings=shardings)(trainable), frozen
+
+
+def state_shardings(
+    optimizer: optax.GradientTransformation, state: TrainState, trainable: Params, mesh: Mesh
+) -> Any:
+    """A TrainState of shardings: moments and average lie where their parameters do, counts everywhere."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    places = jax.tree.map(lambda leaf: leaf.sharding, trainable)
+    opt_state = optax.tree.map_params(
+        optimizer,
+        lambda _, place: place,
+        state.opt_state,
+        places,
+        transform_non_params=lambda _: everywhere,
+    )
+    parts = {"step": everywhere, "trainable": places, "opt_state": opt_state, "skipped": everywhere}
+    return TrainState(**parts, ema=places if state.ema else {})

@@ -56,7 +56,7 @@ def run(config: TrainConfig) -> TrainState:
         raise RecipeError(f"batch_size {config.batch_size} does not divide over {share} devices")
     model = model_config(config)
     params = load_params(config, model, mesh)
-    optimizer, state, frozen = make_state(config, params)
+    optimizer, state, frozen = make_state(config, params, mesh)
     del params
     if config.init_run:
         state = carry_on(config.init_run, state)
@@ -64,6 +64,7 @@ def run(config: TrainConfig) -> TrainState:
     step = jax.jit(
         partial(train_step, make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate),
         donate_argnums=0,
+        out_shardings=(jax.tree.map(lambda leaf: leaf.sharding, state), None),
     )
     sizes = f"{count(state.trainable):,} trained and {count(frozen):,} frozen parameters"
     tqdm.write(f"{sizes}, {len(records)} records")

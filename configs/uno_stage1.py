@@ -1,0 +1,14 @@
+"""UNO stage I with the paper's settings: one reference, FLUX.1-dev, LoRA of rank 512, batch 16, 5000 steps.
+
+python -m uno_jax.train --config configs/uno_stage1.py --data.path DATA/pairs.json
+"""
+
+from uno_jax.recipe import DataConfig, TrainConfig
+
+
+def get_config() -> TrainConfig:
+    return TrainConfig(
+        workdir="runs/uno_stage1",
+        weights="weights/flux-dev",
+        data=DataConfig(path="data/stage1/pairs.json", resolution=512, ref_resolution=512),
+    )

@@ -1,0 +1,32 @@
+"""Every shipped recipe loads and passes its checks; UNO's hold the paper's settings."""
+
+from pathlib import Path
+
+import pytest
+
+from uno_jax.config import LoraConfig, UnoPE
+from uno_jax.recipe import check, load_recipe
+
+RECIPES = sorted(path.name for path in Path("configs").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_sound(name):
+    check(load_recipe(name))
+
+
+def test_stage_one_is_the_papers():
+    stage1 = load_recipe("uno_stage1")
+    assert (stage1.batch_size, stage1.steps, stage1.guidance, stage1.dtype) == (16, 5000, 1.0, "bfloat16")
+    optim = stage1.optim
+    assert (optim.learning_rate, optim.b1, optim.b2, optim.eps) == (1e-5, 0.9, 0.999, 1e-8)
+    assert (optim.weight_decay, optim.clip_norm) == (0.01, 1.0)
+    assert stage1.lora == LoraConfig(rank=512) and stage1.unope == UnoPE("d", 1.0)
+    assert stage1.data.text_dropout == 0.1
+
+
+def test_stage_two_starts_from_stage_one():
+    stage1, stage2 = load_recipe("uno_stage1"), load_recipe("uno_stage2")
+    assert stage2.init_lora == f"{stage1.workdir}/lora"
+    assert (stage2.data.resolution, stage2.data.ref_resolution) == (512, 320)
+    assert (stage2.optim, stage2.lora, stage2.batch_size) == (stage1.optim, stage1.lora, stage1.batch_size)
