@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import jax
@@ -100,6 +103,21 @@ def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
     for whole, half in zip(leaves(finished), leaves(train.run(halves)), strict=True):
         np.testing.assert_array_equal(whole, half)
     assert (tmp_path / "halves" / "lora" / "config.json").is_file()
+
+
+def test_a_run_killed_while_it_saves_ends_bit_for_bit_like_an_undisturbed_one(recipe, finished, tmp_path):
+    config = dataclasses.replace(recipe, workdir=str(tmp_path / "killed"))
+    names = "from uno_jax.config import *\nfrom uno_jax.recipe import *\n"
+    (tmp_path / "recipe.py").write_text(f"{names}def get_config(): return {config!r}\n")
+    command = [sys.executable, "-m", "uno_jax.train", "--config", str(tmp_path / "recipe.py")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any((tmp_path / "killed/checkpoints").glob("*")):
+        time.sleep(0.01)
+    assert process.poll() is None, "the run ended before it could be killed"
+    process.kill()
+    process.wait()
+    for whole, resumed in zip(leaves(finished), leaves(train.run(config)), strict=True):
+        np.testing.assert_array_equal(whole, resumed)
 
 
 def test_another_recipe_is_not_continued(recipe, finished):
