@@ -1,12 +1,11 @@
 """Attention on each platform: splash's numbers by its interpreter, and what is compiled for TPUs."""
 
-import os
-
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from uno_jax.chips import find_devices
 from uno_jax.models.attention import attention, platform
 from uno_jax.models.splash import splash_attention
 from uno_jax.sharding import make_mesh
@@ -29,10 +28,7 @@ def test_splash_equals_plain_attention(length):
 @pytest.fixture(scope="module")
 def tpu_mesh():
     pytest.importorskip("libtpu", reason="compiling for a TPU takes libtpu (extra: plan)")
-    from jax.experimental.topologies import get_topology_desc
-
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    return make_mesh(1, 2, 2, get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices)
+    return make_mesh(1, 2, 2, find_devices("v5e:2x2"))
 
 
 def kernels(mesh, *shape, dtype=jnp.bfloat16):

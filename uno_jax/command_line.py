@@ -1,5 +1,6 @@
 """What the command lines share: arguments parsed into a dataclass, and errors told without a traceback."""
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,14 @@ def parse_args(
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)
         raise
+
+
+def take_plan(argv: Sequence[str] | None) -> tuple[str | None, list[str]]:
+    """(what --plan names, the other arguments): a plan takes the place of the command's own work."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--plan")
+    known, rest = first.parse_known_args(argv)
+    return known.plan, rest
 
 
 @contextlib.contextmanager

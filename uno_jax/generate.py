@@ -22,6 +22,7 @@ from uno_jax.denoise import denoise
 from uno_jax.flow import sampling_schedule
 from uno_jax.models import Params
 from uno_jax.models.vae import decode_tiled
+from uno_jax.pretrained import local_mesh
 from uno_jax.request import (
     Request,
     Settings,
@@ -85,8 +86,10 @@ def generate(
         requests += [Request(prompt, prepared, width, height, seed + j) for j in range(num_images)]
     made: dict[int, Image.Image] = {}
     sizes = [tuple(ref.size for ref in request.refs) for request in requests]
-    for batch in batches(range(len(requests)), lambda i: sizes[i], batch_size):
-        made |= zip(batch, sample_batch(model, [requests[i] for i in batch], settings, lora), strict=True)
+    with jax.set_mesh(local_mesh()):
+        for batch in batches(range(len(requests)), lambda i: sizes[i], batch_size):
+            pictures = sample_batch(model, [requests[i] for i in batch], settings, lora)
+            made |= zip(batch, pictures, strict=True)
     return [made[i] for i in range(len(requests))]
 
 
@@ -103,7 +106,9 @@ def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int)
 def sample_batch(
     model: Model, requests: Sequence[Request], settings: Settings, lora: Params | None = None
 ) -> list[Image.Image]:
-    """One batch: every request has the same size, and references of the same sizes."""
+    """One batch: every request has the same size, and references of the same sizes. Attention is spread over
+    the mesh in use (`jax.set_mesh`).
+    """
     config, params = model.config, model.params
     dtype = jax.tree.leaves(params["mmdit"])[0].dtype
     width, height = requests[0].width, requests[0].height

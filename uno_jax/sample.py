@@ -12,13 +12,14 @@ from itertools import compress
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+import jax
 from PIL import Image
 from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
 from uno_jax import __version__
 from uno_jax.checkpoint import CheckpointError
-from uno_jax.command_line import errors_told, parse_args
+from uno_jax.command_line import errors_told, parse_args, take_plan
 from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig, UnoPE
 from uno_jax.generate import batches, sample_batch
@@ -34,7 +35,15 @@ from uno_jax.jobs import (
     weights_id,
     write,
 )
-from uno_jax.pretrained import Lora, default_dtype, load_model, read_fitting_lora, read_model_config
+from uno_jax.plan_sample import plan_sampling
+from uno_jax.pretrained import (
+    Lora,
+    default_dtype,
+    load_model,
+    local_mesh,
+    read_fitting_lora,
+    read_model_config,
+)
 from uno_jax.request import Settings, agreed_unope, make_settings
 
 
@@ -92,7 +101,12 @@ class Work(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-sample`."""
-    args = parse_args(Args, "python -m uno_jax.sample", argv)
+    where, rest = take_plan(argv)
+    if where is not None:
+        with errors_told(ValueError, OSError):
+            plan_sampling(where, rest)
+        return
+    args = parse_args(Args, "python -m uno_jax.sample [--plan TOPOLOGY]", argv)
     use_compile_cache()
     # Past the checks a ValueError is a fault of this program and keeps its traceback.
     with errors_told(ValueError, OSError):
@@ -165,7 +179,8 @@ def run(args: Args, work: Work) -> int:
         return 0
     model = load_model(args.model, work.lora, args.dtype)
     indices = range(len(work.outputs))
-    with tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True) as bar:
+    bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
+    with jax.set_mesh(local_mesh()), bar:
         # Batches follow from the whole list and are made whole: what is resumed is then no different.
         for batch in batches(indices, lambda index: shape(work.outputs[index]), args.batch_size):
             missing = [not finished[index] for index in batch]

@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from tqdm import tqdm
 
 from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
-from uno_jax.command_line import errors_told
+from uno_jax.command_line import errors_told, take_plan
 from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
 from uno_jax.data import each_picture, make_dataset, read_list
@@ -31,6 +31,7 @@ from uno_jax.lora import count
 from uno_jax.losses import make_loss
 from uno_jax.models import Params, apply
 from uno_jax.models.vae import Autoencoder
+from uno_jax.plan_train import plan_training
 from uno_jax.recipe import RecipeError, TrainConfig, check, parse
 from uno_jax.resume import carry_on, open_checkpoints, restore, save
 from uno_jax.sharding import BATCH, make_mesh
@@ -68,7 +69,7 @@ def run(config: TrainConfig) -> TrainState:
     )
     sizes = f"{count(state.trainable):,} trained and {count(frozen):,} frozen parameters"
     tqdm.write(f"{sizes}, {len(records)} records")
-    with open_checkpoints(config) as checkpoints, stop_signal() as stopping:
+    with jax.set_mesh(mesh), open_checkpoints(config) as checkpoints, stop_signal() as stopping:
         state = restore(checkpoints, config, state, batches)
         state = loop(config, mesh, step, state, frozen, batches, checkpoints, stopping)
     if int(state.step) == config.steps:
@@ -161,7 +162,10 @@ def standardised(model: ModelConfig, vae: Params, batches: Iterator[Batch]) -> M
 
 def main(argv: Sequence[str] | None = None) -> None:
     with errors_told(ValueError, OSError):
-        config = parse(argv)
+        where, rest = take_plan(argv)
+        if where is not None:
+            return plan_training(where, rest)
+        config = parse(rest)
         use_compile_cache()
         run(config)
 
