@@ -43,3 +43,11 @@ def test_a_dimension_that_does_not_divide_is_replicated():
     assert spec(tree_shardings(mesh, axes, shapes), "single_blocks", "qkv", "down") == PartitionSpec(
         None, None, None
     )
+
+
+def test_all_of_a_lora_is_spread():
+    mesh = AbstractMesh((1, 4, 1), MESH_AXES)
+    shapes, axes = abstract_lora(PRESETS["flux_dev"].mmdit, LoraConfig())
+    shardings = tree_shardings(mesh, axes, shapes)
+    held = jax.tree.map(lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)), shapes, shardings)
+    assert sum(jax.tree.leaves(held)) * 4 == sum(leaf.size for leaf in jax.tree.leaves(shapes))

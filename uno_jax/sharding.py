@@ -18,6 +18,7 @@ RULES: dict[str, str] = {
     "mlp": "tensor",
     "modulation": "tensor",
     "vocab": "tensor",
+    "rank": "fsdp",
 }
 BATCH = PartitionSpec(("data", "fsdp"))  # samples are spread over both: FSDP is data parallel too
 
@@ -42,16 +43,16 @@ def make_mesh(
 def tree_shardings(mesh: Mesh, axes: Any, shapes: Any) -> Any:
     """A tree of NamedSharding from a tree of logical axes (PartitionSpec leaves) and one of shapes.
 
-    A dimension that its mesh axis does not divide is replicated, so that every model runs on every mesh: it
-    costs memory, never correctness.
+    A dimension that its mesh axis does not divide, or whose mesh axis an earlier dimension has, is replicated,
+    so that every model runs on every mesh: it costs memory, never correctness.
     """
 
     def leaf(names: PartitionSpec, shape: jax.ShapeDtypeStruct) -> NamedSharding:
-        wanted = (RULES.get(name) if isinstance(name, str) else None for name in names)
-        fitting = (
-            axis if axis and size % mesh.shape[axis] == 0 else None
-            for axis, size in zip(wanted, shape.shape, strict=True)
-        )
-        return NamedSharding(mesh, PartitionSpec(*fitting))
+        places: list[str | None] = []
+        for name, size in zip(names, shape.shape, strict=True):
+            axis = RULES.get(name) if isinstance(name, str) else None
+            fits = axis is not None and axis not in places and size % mesh.shape[axis] == 0
+            places.append(axis if fits else None)
+        return NamedSharding(mesh, PartitionSpec(*places))
 
     return jax.tree.map(leaf, axes, shapes, is_leaf=lambda x: isinstance(x, PartitionSpec))
