@@ -43,8 +43,8 @@ def make_mesh(
 def tree_shardings(mesh: Mesh, axes: Any, shapes: Any) -> Any:
     """A tree of NamedSharding from a tree of logical axes (PartitionSpec leaves) and one of shapes.
 
-    A dimension that its mesh axis does not divide, or whose mesh axis an earlier dimension has, is replicated,
-    so that every model runs on every mesh: it costs memory, never correctness.
+    A dimension that its mesh axis does not divide, or whose axis an earlier dimension has, is replicated, so
+    that every model runs on every mesh: it costs memory, never correctness.
     """
 
     def leaf(names: PartitionSpec, shape: jax.ShapeDtypeStruct) -> NamedSharding:
