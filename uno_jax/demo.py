@@ -8,6 +8,7 @@ commands write, so that a second run continues where the first stopped.
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def commands(work: Path) -> list[list[str]]:
     ]
 
 
-def sheet(records: list[Record], samples: list[Path]) -> Image.Image:
+def sheet(records: Sequence[Record], samples: list[Path]) -> Image.Image:
     """Two records a row: reference, target and sample under their names, the prompt below."""
     width, height = len(COLUMNS) * CELL + 2 * MARGIN, CELL + CAPTION
     rows = (len(records) + 1) // 2
@@ -54,7 +55,7 @@ def sheet(records: list[Record], samples: list[Path]) -> Image.Image:
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(18)
     for index, (record, sample) in enumerate(zip(records, samples, strict=True)):
         left, top = index % 2 * width + MARGIN, HEADER + index // 2 * height
-        for column, path in enumerate((record.refs[0], record.target, sample)):
+        for column, path in enumerate((record.refs[0], record.target, str(sample))):
             x = left + column * CELL
             pen.text((x + 4, 7), COLUMNS[column], "black", font)
             with Image.open(path) as picture:

@@ -3,13 +3,15 @@
 Reference preparation, buckets and rounding are those of UNO (tests/golden/preprocess.json records them).
 """
 
+import contextlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 MAX_PIXELS = 50_000_000
 TOO_LARGE = f"is more than {MAX_PIXELS // 1_000_000} megapixels; scale the picture down first"
@@ -35,28 +37,43 @@ class ImageError(ValueError):
     """A picture that cannot be used; the message names it and says why."""
 
 
-def read_image(path: str | PathLike[str]) -> Image.Image:
+def read_image(source: str | PathLike[str] | IO[bytes], name: str = "") -> Image.Image:
     """Read a picture as upright 8-bit RGB (see `to_rgb`); the first frame of an animation.
 
-    Raises FileNotFoundError, or ImageError naming the file: not a picture, truncated, over MAX_PIXELS (found
-    before decoding), or of pixels without 8-bit meaning.
+    Errors call a stream `name`. Raises FileNotFoundError, or ImageError: not a picture, truncated, over
+    MAX_PIXELS (found before decoding), or of pixels without 8-bit meaning.
     """
+    with _opened(source, name) as image:
+        return to_rgb(image)
+
+
+def read_size(source: str | PathLike[str] | IO[bytes], name: str = "") -> tuple[int, int]:
+    """The upright (width, height) by the picture's header, without decoding; raises like `read_image`."""
+    with _opened(source, name) as image:
+        # Pillow decodes a whole PNG in search of EXIF that is not in front.
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        return image.size[::-1] if exif.get(ExifTags.Base.Orientation, 1) >= 5 else image.size
+
+
+@contextlib.contextmanager
+def _opened(source: str | PathLike[str] | IO[bytes], name: str) -> Iterator[Image.Image]:
+    name = name or str(source)
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"{image.width}x{image.height} {TOO_LARGE}")
-            return to_rgb(image)
+            yield image
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such picture") from error
+        raise FileNotFoundError(f"{name}: no such picture") from error
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{name}: {error}") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {TOO_LARGE}") from error
+        raise ImageError(f"{name}: {TOO_LARGE}") from error
     except Image.UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not a picture in a format that Pillow reads") from error
+        raise ImageError(f"{name}: not a picture in a format that Pillow reads") from error
     # Pillow's decoders meet damaged data with any of these.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        raise ImageError(f"{path}: cannot be read, truncated or damaged ({error})") from error
+        raise ImageError(f"{name}: cannot be read, truncated or damaged ({error})") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -106,10 +123,14 @@ def bucket_size(width: int, height: int, resolution: int) -> tuple[int, int]:
 
 
 def batch_bucket_size(sizes: Sequence[tuple[int, int]], resolution: int) -> tuple[int, int]:
-    """The (height, width) of the bucket nearest to the mean height/width of a batch of (width, height) sizes.
-
-    The mean is of height/width, not of width/height; the first of equally near buckets is taken, as in UNO.
+    """The bucket (see `ratio_bucket_size`) of a batch of (width, height) sizes: by the mean of
+    height/width, not of width/height, as in UNO.
     """
+    return ratio_bucket_size(float(np.mean([height / width for width, height in sizes])), resolution)
+
+
+def ratio_bucket_size(ratio: float, resolution: int) -> tuple[int, int]:
+    """The (height, width) of the bucket nearest to a height/width, the first of equally near ones."""
     if resolution < 32:
         raise ValueError(
             f"resolution {resolution}: buckets need at least 32, for sides of {MULTIPLE} pixels or more"
@@ -118,7 +139,6 @@ def batch_bucket_size(sizes: Sequence[tuple[int, int]], resolution: int) -> tupl
         (h * resolution // 512 // MULTIPLE * MULTIPLE, w * resolution // 512 // MULTIPLE * MULTIPLE)
         for h, w in BUCKETS_512
     ]
-    ratio = np.mean([height / width for width, height in sizes])
     return min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - ratio))
 
 

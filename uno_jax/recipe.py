@@ -15,17 +15,38 @@ from uno_jax.config import PRESETS, LoraConfig, UnoPE
 
 
 @dataclass(frozen=True)
+class SourceConfig:
+    """One list of a mixture (see `uno_jax.data.entries` for its forms)."""
+
+    path: str
+    """Local or a URL that fsspec knows, such as gs://bucket/list.json."""
+    weight: float = 1.0
+    """Share of the samples, relative to the other sources."""
+    min_score: float = 4.0
+    """Of UNO-1M's labels, from 0 to 4; the paper's. Entries below are left out."""
+    root: str = ""
+    """Folder of the pictures, where it is not the list's own."""
+
+
+@dataclass(frozen=True)
 class DataConfig:
-    """A JSON list of pairs and how its pictures are sized (see `uno_jax.data`)."""
+    """Lists of pairs and how their pictures are sized and read (see `uno_jax.data`)."""
 
     path: str = ""
+    """The list; or several as `sources`."""
+    sources: tuple[SourceConfig, ...] = ()
     resolution: int = 512
     """Bucket resolution of targets, and of the training schedule."""
     ref_resolution: int = 512
     """Bucket resolution of references: 512 for one, 320 for several in the paper."""
     text_dropout: float = 0.1
     """Share of prompts replaced by the empty one."""
+    max_bad_share: float = 0.01
+    """Records that cannot be used are left out; when they are more than this, the run stops."""
     threads: int = 2
+    """Reading batches, in each worker."""
+    workers: int = 0
+    """Processes reading batches; 0: threads of the trainer's own process."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +167,29 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
     return parse_args(TrainConfig, "python -m uno_jax.train --config FILE", overrides, default)
 
 
+def _data_problems(data: DataConfig) -> list[tuple[bool, str]]:
+    return [
+        (
+            not data.path and not data.sources,
+            "data.path is empty: give a JSON list of pairs (--data.path FILE)",
+        ),
+        (bool(data.path and data.sources), "give data.path or data.sources, not both"),
+        (not 0 <= data.text_dropout <= 1, f"text_dropout {data.text_dropout} is no share of 1"),
+        (not 0 <= data.max_bad_share <= 1, f"max_bad_share {data.max_bad_share} is no share of 1"),
+        (data.threads < 1, f"data.threads must be at least 1, got {data.threads}"),
+        (data.workers < 0, f"data.workers must not be negative, got {data.workers}"),
+        *(
+            (not source.weight > 0, f"the weight of {source.path} must be positive, got {source.weight}")
+            for source in data.sources
+        ),
+    ]
+
+
 def check(config: TrainConfig) -> None:
     """Raises RecipeError for settings that cannot work together; looks at no file."""
     problems = [
         (config.preset not in PRESETS, f"preset {config.preset!r} is none of {', '.join(PRESETS)}"),
-        (not config.data.path, "data.path is empty: give a JSON list of pairs (--data.path FILE)"),
+        *_data_problems(config.data),
         (config.batch_size < 1, f"batch_size must be at least 1, got {config.batch_size}"),
         (config.steps < 1, f"steps must be at least 1, got {config.steps}"),
         (config.checkpoint_every < 1, f"checkpoint_every must be at least 1, got {config.checkpoint_every}"),
@@ -161,7 +200,6 @@ def check(config: TrainConfig) -> None:
         (not 0 <= config.optim.ema_decay < 1, f"ema_decay must lie in [0, 1), got {config.optim.ema_decay}"),
         (bool(config.init_lora and config.init_run), "give init_lora or init_run, not both"),
         (config.log_every < 1, f"log_every must be at least 1, got {config.log_every}"),
-        (not 0 <= config.data.text_dropout <= 1, f"text_dropout {config.data.text_dropout} is no share of 1"),
         (
             not config.optim.learning_rate > 0,
             f"learning_rate must be positive, got {config.optim.learning_rate}",

@@ -1,0 +1,123 @@
+"""Reading lists: both forms, scores, sizes, mixtures, other file systems, and what is refused."""
+
+import io
+import json
+
+import fsspec
+import numpy as np
+import pytest
+from lists import write_json, write_list, write_picture
+
+from uno_jax.data import DataError, each_picture, read_list, read_records
+from uno_jax.data.entries import CHUNK, read_entries
+from uno_jax.data.records import parse_source
+from uno_jax.recipe import DataConfig, SourceConfig
+
+
+def label(score, **changes):
+    return {
+        "img_path1": "a.png",
+        "img_path2": "b.png",
+        "caption": {"img_path1": "one", "img_path2": "two", "judgment": "same", "subject": ["cup"]},
+        "vlm_filter_cot": {"score_part": {"cup": 4}, "score_final": score},
+        **changes,
+    }
+
+
+@pytest.fixture
+def labels(tmp_path):
+    write_picture(tmp_path / "a.png", 1)
+    write_picture(tmp_path / "b.png", 2)
+    return write_json(tmp_path / "labels.json", [label(s) for s in (4, 3.5, 131184.67, "4", None, 4.0)])
+
+
+def test_labels_are_taken_by_score_and_corrupt_ones_counted(labels, tmp_path):
+    records = read_records(DataConfig(sources=(SourceConfig(str(labels)),), max_bad_share=0.5))
+    assert list(records) == [("two", (f"{tmp_path}/a.png",), f"{tmp_path}/b.png")] * 2
+    assert records.entry.tolist() == [0, 5] and records.sources[0].below_score == 1
+    assert set(records.sources[0].bad) == {2, 3, 4} and "131184.67" in records.sources[0].bad[2]
+    assert len(parse_source(SourceConfig(str(labels), min_score=3.5))) == 3
+    with pytest.raises(DataError, match="has 3 bad records of 6: record 2: corrupt score"):
+        read_list(labels)
+
+
+def test_a_threshold_that_leaves_nothing_says_so(tmp_path):
+    path = write_json(tmp_path / "labels.json", [label(1), label(2)])
+    with pytest.raises(DataError, match="scores of all 2 are below 4"):
+        read_list(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prompt": " "}, "prompt is empty"),
+        ({"image_paths": ["t0.png"] * 5}, "5 references, at most 4"),
+        ({"image_paths": [3]}, "must be a list of paths"),
+        ({"image_tgt_path": ""}, "an empty path"),
+        ({"prompt": "a\0b"}, "NUL"),
+        ({"image_sizes": [[1, 2]]}, "must be 2 pairs"),
+        ({"image_sizes": [[1, 2], [0, 3]]}, "must be 2 pairs"),
+        ({"image_sizes": "big"}, "must be 2 pairs"),
+        (label(4, caption=None), 'must hold the text of "img_path2"'),
+        (label(4, img_path2=None), "must be paths"),
+        (label(True), "corrupt score"),
+        (label(4, vlm_filter_cot=[]), "corrupt score"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_bad_entries_have_reasons(tmp_path, change, reason):
+    entry = json.loads(write_list(tmp_path, 1).read_text())[0]
+    with pytest.raises(DataError, match=reason):
+        read_list(write_json(tmp_path / "list.json", [{**entry, **change}]))
+
+
+def test_few_bad_entries_and_missing_pictures_do_not_stop_a_run(tmp_path):
+    path = write_list(tmp_path, 4)
+    (tmp_path / "t2.png").unlink()
+    with pytest.raises(DataError, match="has 1 bad records of 4: record 2: no picture at .*t2.png"):
+        read_list(path)
+    assert len(read_list(path, max_bad_share=0.25)) == 4
+
+
+@pytest.mark.parametrize("text", ["", "[{", '[{"a": 1} {"b": 2}]', "[1, 2", '{"a": ', '["\\x"]'])
+def test_broken_json_is_refused(text):
+    with pytest.raises(DataError, match="list is not readable JSON"):
+        list(read_entries(io.StringIO(text), "list"))
+
+
+def test_entries_are_whole_across_chunks():
+    entries = ["x" * (CHUNK // 3 + i) for i in range(10)] + [{"a": [1, {"b": "]"}]}, 123]
+    for separators in ((",", ":"), (" ,\n", ": ")):
+        text = json.dumps(entries, separators=separators)
+        assert list(read_entries(io.StringIO(text), "list")) == entries
+
+
+def test_lists_are_read_from_any_file_system(tmp_path):
+    path = write_list(tmp_path, 2)
+    store = fsspec.filesystem("memory")
+    for file in tmp_path.iterdir():
+        store.pipe(f"/bucket/{file.name}", file.read_bytes())
+    remote = read_list("memory://bucket/list.json")
+    assert remote[1].target == "memory://bucket/t1.png" and remote[1].prompt == read_list(path)[1].prompt
+    with pytest.raises(FileNotFoundError, match="no list of records at memory://bucket/none.json"):
+        read_list("memory://bucket/none.json")
+
+
+def test_pictures_may_be_in_another_folder(tmp_path):
+    path = write_list(tmp_path, 1)
+    (tmp_path / "lists").mkdir()
+    moved = path.rename(tmp_path / "lists" / "list.json")
+    records = read_records(DataConfig(sources=(SourceConfig(str(moved), root=str(tmp_path)),)))
+    assert records[0].target == f"{tmp_path}/t0.png"
+
+
+def test_every_picture_is_a_target_once(tmp_path):
+    first, second = tmp_path / "one", tmp_path / "two"
+    first.mkdir(), second.mkdir()
+    sources = (SourceConfig(str(write_list(first, 2, refs=3))), SourceConfig(str(write_list(second, 1))))
+    records = read_records(DataConfig(sources=sources))
+    assert [len(record.refs) for record in records] == [3, 3, 1]
+    pictures = each_picture(records)
+    assert len(pictures) == 6 and {p.prompt for p in pictures} == {""} and not pictures.refs.any()
+    assert pictures[5].target == f"{second}/r0.png" and pictures.name(5) == f"{second}/list.json record 0"
+    assert np.isnan(pictures.ratios).all()

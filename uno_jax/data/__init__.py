@@ -1,0 +1,18 @@
+"""Training data: lists of pairs -> Records -> Batches (entries, pictures, records, batches); and the command
+`python -m uno_jax.data`, which checks a list and packs it into shards.
+"""
+
+from uno_jax.data.batches import Batches, make_dataset
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import Record, Records, each_picture, read_list, read_records
+
+__all__ = [
+    "Batches",
+    "DataError",
+    "Record",
+    "Records",
+    "each_picture",
+    "make_dataset",
+    "read_list",
+    "read_records",
+]

@@ -1,0 +1,239 @@
+"""Records -> Batches of numpy arrays, through grain.
+
+The order is a pure function of the seed and the records. Records are grouped by source, number of
+references and, where the list says their sizes, bucket of the target; each group is shuffled anew every
+epoch, cut into batches, and the groups' batches are mixed in proportion. A batch without known sizes gets
+the bucket of its mean height/width, as in UNO; so do references, slot by slot, always.
+
+Every process plans the same global batches and reads its own share of each, so that the number of processes
+changes nothing. A picture that cannot be read is replaced by the next good record of its group.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+from absl import flags
+from PIL import Image
+from tqdm import tqdm
+
+from uno_jax import images, tokenizers
+from uno_jax.data.entries import DataError
+from uno_jax.data.pictures import READ_ERRORS, picture_ratio, read_picture
+from uno_jax.data.records import SHOWN_PROBLEMS, Records
+from uno_jax.recipe import DataConfig
+from uno_jax.types import Batch
+
+EPOCHS = 1_000_000  # endless in effect; the length of a truly endless dataset overflows in grain
+JUDGED_AFTER = 1000  # records read (or all there are) before the share of bad ones can stop a run
+MAX_REPLACED = 64  # records in a row that may be bad
+
+
+class Loaded(NamedTuple):
+    """A process's share of a batch, and the records that it had to replace: (name, reason)."""
+
+    batch: Batch
+    bad: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Records of one source, number of references and, where sizes are known, bucket."""
+
+    records: Records
+    members: np.ndarray
+    """Their indices in `records`."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads one process's share of planned batches."""
+
+    config: DataConfig
+    t5_length: int
+    seed: int
+    process_index: int
+    process_count: int
+
+    def __call__(self, number: int, plan: tuple[Group, list[int]]) -> Loaded:
+        """The share of batch `number`: places in a group -> pictures in the batch's buckets, and tokens."""
+        group, places = plan
+        kept = np.random.default_rng((self.seed, number)).random(len(places)) >= self.config.text_dropout
+        slots = [_first_good(group, place, _ratios) for place in places]
+        resolutions = (self.config.resolution, *[self.config.ref_resolution] * (len(slots[0].value) - 1))
+        means = np.mean([slot.value for slot in slots], axis=0)
+        sizes = [images.ratio_bucket_size(*pair) for pair in zip(means, resolutions, strict=True)]
+        share = len(places) // self.process_count
+        own = slice(self.process_index * share, (self.process_index + 1) * share)
+        read = [_first_good(group, slot.place, partial(_pictures, sizes)) for slot in slots[own]]
+        prompts = [
+            group.records[group.members[slot.place]].prompt if keep else ""
+            for slot, keep in zip(read, kept[own], strict=True)
+        ]
+        target, *refs = (np.stack(arrays) for arrays in zip(*(slot.value for slot in read), strict=True))
+        tokens = tokenizers.t5_tokens(prompts, self.t5_length), tokenizers.clip_tokens(prompts)
+        batch = Batch(target, tuple(refs), *tokens)
+        return Loaded(batch, tuple(bad for slot in (*slots[own], *read) for bad in slot.bad))
+
+
+class Slot(NamedTuple):
+    """A usable record's place in its group, what was read of it, and the bad records before it."""
+
+    place: int
+    value: Sequence[Any]
+    bad: list[tuple[str, str]]
+
+
+def _first_good(group: Group, place: int, read: Any) -> Slot:
+    bad: list[tuple[str, str]] = []
+    for step in range(min(MAX_REPLACED, len(group.members))):
+        at = (place + step) % len(group.members)
+        index = int(group.members[at])
+        try:
+            return Slot(at, read(group.records, index), bad)
+        except READ_ERRORS as error:
+            bad.append((group.records.name(index), str(error)))
+    shown = "; ".join(f"{name}: {why}" for name, why in bad[:SHOWN_PROBLEMS])
+    raise DataError(f"{len(bad)} bad records in a row: {shown}")
+
+
+def _ratios(records: Records, index: int) -> list[float]:
+    known = records.ratios[index, : 1 + records.refs[index]]
+    if not np.isnan(known).any():
+        return known.tolist()
+    record = records[index]
+    return [picture_ratio(path) for path in (record.target, *record.refs)]
+
+
+def _pictures(sizes: Sequence[tuple[int, int]], records: Records, index: int) -> list[np.ndarray]:
+    record = records[index]
+    arrays = []
+    for path, (height, width) in zip((record.target, *record.refs), sizes, strict=True):
+        resized = read_picture(path).resize((width, height), Image.Resampling.LANCZOS)
+        arrays.append(images.to_array(resized))
+    return arrays
+
+
+def make_groups(records: Records, resolution: int) -> list[tuple[Group, float]]:
+    """The groups that batches are cut from, each with its share of the samples."""
+    buckets: dict[tuple[int, int], int] = {}
+    known, inverse = np.unique(records.ratios[:, 0], return_inverse=True)
+    numbers = [
+        -1 if np.isnan(r) else buckets.setdefault(images.ratio_bucket_size(r, resolution), len(buckets))
+        for r in known
+    ]
+    keys = np.stack([records.source, records.refs, np.array(numbers)[inverse.reshape(-1)]], axis=1)
+    kinds, which, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    sizes = np.bincount(records.source, minlength=len(records.sources))
+    total = sum(source.weight for source in records.sources)
+    members = np.split(np.argsort(which.reshape(-1), kind="stable"), np.cumsum(counts)[:-1])
+    shares = [records.sources[kind[0]].weight / total / sizes[kind[0]] for kind in kinds]
+    return [(Group(records, group), len(group) * share) for group, share in zip(members, shares, strict=True)]
+
+
+def plan_batches(records: Records, resolution: int, batch_size: int, seed: int) -> grain.MapDataset:
+    """(Group, places in it) of every batch, endless and in the order that `seed` fixes."""
+    groups = make_groups(records, resolution)
+    batches = []
+    for number, (group, _) in enumerate(groups):
+        own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+        places = grain.MapDataset.range(len(group.members)).seed(own_seed).shuffle().repeat(EPOCHS)
+        batches.append(places.batch(batch_size, batch_fn=list).map(partial(_of, group)))
+    return grain.MapDataset.mix(batches, [share for _, share in groups]) if len(batches) > 1 else batches[0]
+
+
+def _of(group: Group, places: list[int]) -> tuple[Group, list[int]]:
+    return group, places
+
+
+def make_dataset(
+    records: Records,
+    config: DataConfig,
+    batch_size: int,
+    t5_length: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """Endless batches in an order fixed by `seed`; of each global batch of `batch_size` the share that
+    process `process_index` of `process_count` feeds.
+
+    Raises DataError when the batch cannot be shared out evenly.
+    """
+    if batch_size % process_count:
+        raise DataError(f"batch_size {batch_size} does not divide over {process_count} processes")
+    plan = plan_batches(records, config.resolution, batch_size, seed)
+    loader = Loader(config, t5_length, seed, process_index, process_count)
+    return Batches(records, config, plan.map_with_index(loader))
+
+
+class Batches(Iterator[Batch]):
+    """Owns the reading threads or processes. Counts what it had to leave out: `read` records, `skipped` of
+    them bad, `bad` their names and reasons; each is told once.
+
+    `get_state` and `set_state` resume exactly, whatever the numbers of workers and processes.
+    """
+
+    def __init__(self, records: Records, config: DataConfig, dataset: grain.MapDataset) -> None:
+        self._records, self._config, self._dataset = records, config, dataset
+        self._next = 0
+        self._iterator: Any = None
+        self.read, self.skipped = 0, 0
+        self.bad: dict[str, str] = {}
+
+    def __next__(self) -> Batch:
+        """Raises DataError when more than `max_bad_share` of the records read were bad."""
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch, bad = next(self._iterator)
+        self._next += 1
+        self.read += len(batch.target)
+        self.skipped += len(bad)
+        for name, why in bad:
+            if name not in self.bad:
+                tqdm.write(f"left out {name}: {why}")
+                self.bad[name] = why
+        self._judge()
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "next_index": self._next,
+            "read": self.read,
+            "skipped": self.skipped,
+            "bad": dict(self.bad),
+            "records": self._records.fingerprint(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Raises DataError when the lists are not those of `state`."""
+        if state["records"] != self._records.fingerprint():
+            paths = ", ".join(source.path for source in self._records.sources)
+            raise DataError(
+                f"{paths}: the records are not those of the checkpoint (lists, sizes, scores or weights "
+                "changed), so that their order cannot go on; start a new run from its weights"
+            )
+        self._next, self.read, self.skipped = state["next_index"], state["read"], state["skipped"]
+        self.bad, self._iterator = dict(state["bad"]), None
+
+    def _start(self) -> Any:
+        threads, workers = self._config.threads, self._config.workers
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        batches = self._dataset[self._next :].to_iter_dataset(options)
+        if workers:
+            # grain asks absl flags, which only absl.app.run would have parsed.
+            flags.FLAGS.mark_as_parsed()
+            batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        return iter(batches)
+
+    def _judge(self) -> None:
+        judged = self.read >= min(JUDGED_AFTER, len(self._records))
+        if judged and self.skipped > self._config.max_bad_share * self.read:
+            shown = "; ".join(f"{name}: {why}" for name, why in list(self.bad.items())[:SHOWN_PROBLEMS])
+            raise DataError(
+                f"{self.skipped} of {self.read} records read were bad, more than max_bad_share "
+                f"{self._config.max_bad_share}: {shown}"
+            )

@@ -1,0 +1,127 @@
+"""A list's text -> its entries -> what each says, or why it cannot be used.
+
+Two forms, told apart entry by entry:
+- UNO's own lists: {"prompt", "image_paths": [references] or "image_path", "image_tgt_path"}, and optionally
+  "image_sizes": [[width, height] of the target, of each reference];
+- UNO-1M's labels: {"img_path1", "img_path2", "caption": {"img_path2", …}, "vlm_filter_cot": {"score_final",
+  …}}; picture 2 is the target, its caption the prompt, picture 1 the reference.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TextIO
+
+CHUNK = 1 << 22  # characters; no entry is longer
+MAX_REFS = 4
+BEST_SCORE = 4
+BETWEEN = re.compile(r"[ \t\r\n]*")
+
+
+class DataError(ValueError):
+    """A list of records cannot be used; the message names the list and its first bad records."""
+
+
+class Entry(NamedTuple):
+    """What an entry says, its paths as written; `ratios` are heights/widths of target and references."""
+
+    prompt: str
+    target: str
+    refs: tuple[str, ...]
+    ratios: tuple[float, ...] | None = None
+
+
+def read_entries(stream: TextIO, name: str) -> Iterator[Any]:
+    """The elements of a JSON list, one at a time: memory does not grow with the list. Raises DataError."""
+    scan = json.JSONDecoder().raw_decode
+    text = stream.read(CHUNK)
+    at = _skip(text, 0)
+    if text[at : at + 1] != "[":
+        raise DataError(_no_list(text, stream, name))
+    at = _skip(text, at + 1)
+    more, count = True, 0
+    while text[at : at + 1] != "]":
+        try:
+            entry, end = scan(text, at)
+            end = _skip(text, end)
+            if text[end : end + 1] not in (",", "]") or (text[end] == "," and more and end + 1 == len(text)):
+                raise json.JSONDecodeError("expected , or ]", text, end)
+        except json.JSONDecodeError as error:
+            if not more or len(text) - at > 2 * CHUNK:
+                raise DataError(f"{name} is not readable JSON at record {count}: {error.msg}") from None
+            added = stream.read(CHUNK)
+            more, text, at = bool(added), text[at:] + added, 0
+            continue
+        yield entry
+        count += 1
+        at = _skip(text, end + 1) if text[end] == "," else end
+
+
+def _skip(text: str, at: int) -> int:
+    found = BETWEEN.match(text, at)
+    return found.end() if found else at
+
+
+def _no_list(text: str, stream: TextIO, name: str) -> str:
+    try:
+        found = json.loads(text + stream.read())
+    except ValueError as error:
+        return f"{name} is not readable JSON: {error}"
+    return f"{name} must hold a list of records and at least one, got {type(found).__name__}"
+
+
+def parse_entry(entry: Any, min_score: float) -> Entry | None:
+    """What `entry` says; None when its score is below `min_score`. Raises DataError with the reason."""
+    if not isinstance(entry, dict):
+        raise DataError(f"expected an object, got {type(entry).__name__}")
+    parsed = _parse_label(entry, min_score) if "img_path1" in entry else _parse_pair(entry)
+    if parsed is None:
+        return None
+    if not parsed.prompt.strip():
+        raise DataError("the prompt is empty")
+    if len(parsed.refs) > MAX_REFS:
+        raise DataError(f"{len(parsed.refs)} references, at most {MAX_REFS} can be used")
+    texts = (parsed.prompt, parsed.target, *parsed.refs)
+    if not all(texts) or "\0" in "".join(texts):
+        raise DataError("an empty path, or a NUL character")
+    return parsed
+
+
+def _parse_pair(entry: dict[str, Any]) -> Entry:
+    refs = entry.get("image_paths", [entry["image_path"]] if "image_path" in entry else [])
+    prompt, target = entry.get("prompt"), entry.get("image_tgt_path")
+    if not isinstance(prompt, str):
+        raise DataError(f'"prompt" must be a text, got {prompt!r}')
+    if not isinstance(target, str):
+        raise DataError(f'"image_tgt_path" must be a path, got {target!r}')
+    if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
+        raise DataError(f'"image_paths" must be a list of paths, got {refs!r}')
+    sizes = entry.get("image_sizes")
+    return Entry(prompt, target, tuple(refs), None if sizes is None else _ratios(sizes, 1 + len(refs)))
+
+
+def _ratios(sizes: Any, count: int) -> tuple[float, ...]:
+    try:
+        ratios = tuple(height / width for width, height in sizes)
+        if len(ratios) == count and all(0 < ratio < math.inf for ratio in ratios):
+            return ratios
+    except (TypeError, ValueError, ZeroDivisionError):
+        pass
+    raise DataError(f'"image_sizes" must be {count} pairs [width, height], target first, got {sizes!r}')
+
+
+def _parse_label(entry: dict[str, Any], min_score: float) -> Entry | None:
+    caption, filtered = entry.get("caption"), entry.get("vlm_filter_cot")
+    score = filtered.get("score_final") if isinstance(filtered, dict) else None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= BEST_SCORE:
+        raise DataError(f'corrupt score: "score_final" must be from 0 to {BEST_SCORE}, got {score!r}')
+    if score < min_score:
+        return None
+    prompt = caption.get("img_path2") if isinstance(caption, dict) else None
+    if not isinstance(prompt, str):
+        raise DataError(f'"caption" must hold the text of "img_path2", got {prompt!r}')
+    reference, target = entry["img_path1"], entry.get("img_path2")
+    if not isinstance(reference, str) or not isinstance(target, str):
+        raise DataError(f'"img_path1" and "img_path2" must be paths, got {reference!r} and {target!r}')
+    return Entry(prompt, target, (reference,))

@@ -1,0 +1,240 @@
+"""Lists of training pairs -> Records: a table that holds millions of them in little memory.
+
+Reading looks at the text only, not at a million pictures: entries that cannot be used are left out and
+counted, and of the pictures a hundred are looked up, so that a wrong folder is found at once.
+"""
+
+import os
+import zlib
+from array import array
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TextIO, overload
+
+import fsspec
+import numpy as np
+from jaxtyping import Float64, Int32, Int64, UInt8
+
+from uno_jax.data.entries import MAX_REFS, DataError, Entry, parse_entry, read_entries
+from uno_jax.data.pictures import exists, join_path, parent
+from uno_jax.recipe import DataConfig, SourceConfig
+
+SHOWN_PROBLEMS = 5
+PROBED = 100
+MAX_BAD_SHARE = DataConfig().max_bad_share
+
+
+class Record(NamedTuple):
+    """One training sample, its paths resolved: local, URLs, or parts of a shard (see `pictures`)."""
+
+    prompt: str
+    refs: tuple[str, ...]
+    target: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A list that records come from. `folder` is where its pictures are; weights count relative to each
+    other; `bad` maps entries to why they were left out; `below_score` were left out for their score.
+    """
+
+    path: str
+    folder: str
+    weight: float
+    entries: int
+    bad: dict[int, str]
+    below_score: int
+
+
+@dataclass(frozen=True)
+class Records(Sequence[Record]):
+    """Records of one or several sources; r of them."""
+
+    sources: tuple[Source, ...]
+    text: bytes
+    """Prompt, target and references of each, NUL between them."""
+    ends: Int64[np.ndarray, " r"]
+    """Where each ends in `text`."""
+    source: UInt8[np.ndarray, " r"]
+    entry: Int32[np.ndarray, " r"]
+    """Its place in its list."""
+    refs: UInt8[np.ndarray, " r"]
+    """Number of references."""
+    ratios: Float64[np.ndarray, "r pictures"]
+    """Height/width of the target and of each reference; NaN where the list does not say."""
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        index %= len(self)
+        start = self.ends[index - 1] if index else 0
+        prompt, target, *refs = self.text[start : self.ends[index]].decode().split("\0")
+        folder = self.sources[self.source[index]].folder
+        return Record(prompt, tuple(join_path(folder, ref) for ref in refs), join_path(folder, target))
+
+    def name(self, index: int) -> str:
+        """What messages call a record: its list and its place in it."""
+        return f"{self.sources[self.source[index]].path} record {self.entry[index]}"
+
+    def fingerprint(self) -> str:
+        """Equal for equal records in equal order with equal sizes and weights."""
+        weights = np.array([source.weight for source in self.sources])
+        check = zlib.crc32(self.text)
+        for column in (self.ends, self.source, self.ratios, weights):
+            check = zlib.crc32(column.tobytes(), check)
+        return f"{check:08x}"
+
+
+def read_records(config: DataConfig) -> Records:
+    """The records of every source of a run. Raises like `read_list`."""
+    sources = config.sources or (SourceConfig(config.path),)
+    return concatenate([read_source(source, config.max_bad_share) for source in sources])
+
+
+def read_list(path: str | os.PathLike[str], max_bad_share: float = MAX_BAD_SHARE) -> Records:
+    """All records of one JSON list (see `entries`).
+
+    Raises FileNotFoundError, or DataError with the first problems and their number when more than
+    `max_bad_share` of the entries, or of the pictures looked up, cannot be used.
+    """
+    return read_source(SourceConfig(os.fspath(path)), max_bad_share)
+
+
+def read_source(config: SourceConfig, max_bad_share: float = MAX_BAD_SHARE) -> Records:
+    """`read_list` with a source's folder, weight and score threshold."""
+    records = parse_source(config)
+    (source,) = records.sources
+    _refuse(source.path, source.bad, source.entries, source.entries, max_bad_share)
+    if not len(records):
+        why = f": the scores of all {source.below_score} are below {config.min_score}"
+        raise DataError(
+            f"{source.path} must hold a list of records and at least one{why * bool(source.entries)}"
+        )
+    probed = np.unique(np.linspace(0, len(records) - 1, PROBED).astype(int))
+    missing = _missing(records, probed)
+    _refuse(source.path, missing, len(probed), len(records), max_bad_share)
+    return records
+
+
+def parse_source(config: SourceConfig) -> Records:
+    """What a list says, however much of it is bad. Raises FileNotFoundError or DataError for no list."""
+    text, ends, entries, refs, ratios = bytearray(), array("q"), array("i"), array("B"), array("d")
+    bad: dict[int, str] = {}
+    index, below = -1, 0
+    with _open(config.path) as stream:
+        try:
+            for index, raw in enumerate(read_entries(stream, config.path)):
+                try:
+                    entry = parse_entry(raw, config.min_score)
+                except DataError as error:
+                    bad[index] = str(error)
+                    continue
+                if entry is None:
+                    below += 1
+                    continue
+                text += "\0".join((entry.prompt, entry.target, *entry.refs)).encode("utf-8", "surrogatepass")
+                ends.append(len(text))
+                entries.append(index)
+                refs.append(len(entry.refs))
+                ratios.extend(_padded(entry))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{config.path} is not readable JSON: {error}") from None
+    folder = join_path(parent(config.path), config.root)
+    return Records(
+        (Source(config.path, folder, config.weight, index + 1, bad, below),),
+        bytes(text),
+        np.array(ends, np.int64),
+        np.zeros(len(ends), np.uint8),
+        np.array(entries, np.int32),
+        np.array(refs, np.uint8),
+        np.array(ratios, np.float64).reshape(-1, 1 + MAX_REFS),
+    )
+
+
+UNKNOWN = (float("nan"),) * (1 + MAX_REFS)
+
+
+def _padded(entry: Entry) -> tuple[float, ...]:
+    return UNKNOWN if entry.ratios is None else (*entry.ratios, *UNKNOWN)[: 1 + MAX_REFS]
+
+
+def _open(path: str) -> TextIO:
+    try:
+        return fsspec.open(path, "rt", encoding="utf-8").open()
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(f"no list of records at {path}") from None
+
+
+def _missing(records: Records, probed: np.ndarray) -> dict[int, str]:
+    def problem(index: int) -> str:
+        record = records[index]
+        files = [path for path in (record.target, *record.refs) if not exists(path)]
+        return f"no picture at {', '.join(files)}" if files else ""
+
+    with ThreadPoolExecutor(16) as pool:
+        found = zip(records.entry[probed], pool.map(problem, probed), strict=True)
+        return {int(entry): why for entry, why in found if why}
+
+
+def _refuse(path: str, bad: dict[int, str], looked_at: int, total: int, max_bad_share: float) -> None:
+    if len(bad) > max_bad_share * looked_at:
+        shown = "; ".join(f"record {index}: {why}" for index, why in list(bad.items())[:SHOWN_PROBLEMS])
+        of = str(total) if looked_at == total else f"the {looked_at} looked at"
+        raise DataError(f"{path} has {len(bad)} bad records of {of}: {shown}")
+
+
+def concatenate(parts: Sequence[Records]) -> Records:
+    """One table of several, in their order."""
+    lengths = np.cumsum([0, *(len(part.text) for part in parts)])
+    firsts = np.cumsum([0, *(len(part.sources) for part in parts)])
+    return Records(
+        tuple(source for part in parts for source in part.sources),
+        b"".join(part.text for part in parts),
+        np.concatenate([part.ends + start for part, start in zip(parts, lengths, strict=False)]),
+        np.concatenate(
+            [(part.source + first).astype(np.uint8) for part, first in zip(parts, firsts, strict=False)]
+        ),
+        np.concatenate([part.entry for part in parts]),
+        np.concatenate([part.refs for part in parts]),
+        np.concatenate([part.ratios for part in parts]),
+    )
+
+
+def each_picture(records: Records) -> Records:
+    """Every picture of the records once, as a target of its own: what an autoencoder learns from."""
+    seen: set[tuple[int, str]] = set()
+    text, ends, rows, columns = bytearray(), array("q"), array("q"), array("B")
+    for index in range(len(records)):
+        start = records.ends[index - 1] if index else 0
+        _, *paths = records.text[start : records.ends[index]].decode("utf-8", "surrogatepass").split("\0")
+        for column, path in enumerate(paths):
+            if (key := (int(records.source[index]), path)) not in seen:
+                seen.add(key)
+                text += f"\0{path}".encode("utf-8", "surrogatepass")
+                ends.append(len(text))
+                rows.append(index)
+                columns.append(column)
+    kept = np.array(rows)
+    ratios = np.full((len(kept), 1 + MAX_REFS), np.nan)
+    ratios[:, 0] = records.ratios[kept, np.array(columns)]
+    return Records(
+        records.sources,
+        bytes(text),
+        np.array(ends, np.int64),
+        records.source[kept],
+        records.entry[kept],
+        np.zeros(len(kept), np.uint8),
+        ratios,
+    )
