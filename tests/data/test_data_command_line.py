@@ -1,0 +1,80 @@
+"""`python -m uno_jax.data`: what check reports and writes, and that packed shards give the same batches."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lists import write_json, write_list, write_picture
+
+from uno_jax.data import make_dataset, read_list
+from uno_jax.data.__main__ import main
+from uno_jax.recipe import DataConfig
+
+
+def run(*args) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(arg) for arg in args])
+    return stopped.value.code
+
+
+def test_check_counts_and_names_every_bad_record(tmp_path, capsys):
+    path = write_list(tmp_path, 7)
+    entries = json.loads(path.read_text())
+    entries[0]["prompt"] = ""
+    (tmp_path / "t1.png").unlink()
+    write_picture(tmp_path / "t2.png", 2, (300, 300))
+    cut = (tmp_path / "t2.png").read_bytes()[:-40]
+    (tmp_path / "t2.png").write_bytes(cut)
+    write_picture(tmp_path / "r3.png", 3, (400, 10))
+    write_picture(tmp_path / "t4.png", 4, (96, 32))
+    write_picture(tmp_path / "t5.png", 5, (7100, 7100))
+    sized = tmp_path / "sized.json"
+    assert run("check", write_json(path, [*entries, 3]), "--write", sized) == 1
+    out = capsys.readouterr().out
+    assert "8 entries: 2 good, 6 bad" in out and "references 1: 2 records" in out
+    assert "bucket 256x768 (height x width at 512): 1 records" in out
+    reasons = ["prompt is empty", "no such picture", "truncated", "thinner than 1:16", "", "megapixels"]
+    for index, reason in [*enumerate(reasons), (7, "expected an object")]:
+        assert not reason or any(f"record {index}: " in line and reason in line for line in out.splitlines())
+    records = read_list(sized)
+    assert records.ratios[:, 0].tolist() == [1 / 3, 1.0] and records[0].target == f"{tmp_path}/t4.png"
+    assert run("check", sized) == 0
+    assert run("check", tmp_path / "none.json") == 2
+    assert "error: no list of records" in capsys.readouterr().err
+
+
+def test_shards_hold_the_same_records(tmp_path):
+    path = write_list(tmp_path, 5, refs=2)
+    assert run("pack", path, "--out", tmp_path / "packed", "--per-shard", 2) == 0
+    packed = tmp_path / "packed"
+    assert sorted(file.name for file in packed.iterdir()) == [
+        *("00000.tar", "00001.tar", "00002.tar", "records.json")
+    ]
+    with tarfile.open(packed / "00000.tar") as tar:
+        assert tar.getnames()[:4] == [
+            f"000000000.{end}" for end in ("json", "target.png", "ref1.png", "ref2.png")
+        ]
+    plain, sharded = (
+        make_dataset(
+            read_list(source),
+            DataConfig(path=str(source), resolution=32, ref_resolution=32, threads=1),
+            *(5, 8, 0),
+        )
+        for source in (path, packed / "records.json")
+    )
+    for one, other in zip(next(plain), next(sharded), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert run("pack", path, "--out", packed) == 2
+
+
+def test_a_record_that_goes_bad_leaves_nothing_in_the_shard(tmp_path, capsys):
+    path = write_list(tmp_path, 3)
+    Path(tmp_path / "r1.png").write_bytes(b"no picture")
+    assert run("pack", path, "--out", tmp_path / "packed") == 0
+    assert "record 1: " in capsys.readouterr().out
+    assert [record.prompt for record in read_list(tmp_path / "packed" / "records.json")] == [
+        "number 0",
+        "number 2",
+    ]

@@ -1,0 +1,99 @@
+"""Training lists from the command line.
+
+python -m uno_jax.data check FILE                    every bad record with its reason; exits 1 if any
+python -m uno_jax.data check FILE --write SIZED.json and the good records with their sizes, for true buckets
+python -m uno_jax.data pack FILE --out DIR           tar shards, to train from DIR/records.json
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from uno_jax.command_line import errors_told, parse_args
+from uno_jax.data.check import Report, check_records
+from uno_jax.data.pack import pack, write_json
+from uno_jax.data.records import Records, parse_source, read_source
+from uno_jax.recipe import SourceConfig
+
+
+@dataclass(frozen=True)
+class Check:
+    """Decode every picture of a list; count by bucket and references; name every bad record."""
+
+    file: Annotated[str, tyro.conf.Positional]
+    min_score: float = 4.0
+    """Of UNO-1M's labels; entries below are left out."""
+    root: str = ""
+    """Folder of the pictures, where it is not the list's own."""
+    write: Path | None = None
+    """Write the good records here, with absolute paths and their pictures' sizes."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Write a list and its pictures as tar shards, bad records left out; train from OUT/records.json."""
+
+    file: Annotated[str, tyro.conf.Positional]
+    out: Path
+    min_score: float = 4.0
+    """Of UNO-1M's labels; entries below are left out."""
+    root: str = ""
+    """Folder of the pictures, where it is not the list's own."""
+    per_shard: int = 1000
+    max_bad_share: float = 0.01
+    """Of entries; with more nothing is written."""
+
+
+def check(args: Check) -> int:
+    """The exit code: 1 when any record is bad."""
+    records = parse_source(SourceConfig(args.file, min_score=args.min_score, root=args.root))
+    report = check_records(records)
+    for line in report.lines():
+        print(line)
+    if args.write:
+        write_json(args.write, sized_entries(records, report))
+    return 1 if report.bad or not report.sizes else 0
+
+
+def sized_entries(records: Records, report: Report) -> list[dict[str, object]]:
+    """The good records as a list with sizes, in their order."""
+    return [
+        {
+            "prompt": record.prompt,
+            "image_paths": [_absolute(path) for path in record.refs],
+            "image_tgt_path": _absolute(record.target),
+            "image_sizes": report.sizes[entry],
+        }
+        for entry, record in zip(records.entry.tolist(), records, strict=True)
+        if entry in report.sizes
+    ]
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
+
+
+def run_pack(args: Pack) -> int:
+    if args.per_shard < 1:
+        raise ValueError(f"--per-shard must be at least 1, got {args.per_shard}")
+    source = SourceConfig(args.file, min_score=args.min_score, root=args.root)
+    records = read_source(source, args.max_bad_share)
+    bad = pack(records, args.out, args.per_shard)
+    for name, why in bad.items():
+        print(f"left out {name}: {why}")
+    print(f"wrote {len(records) - len(bad)} records to {args.out / 'records.json'}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    with errors_told(ValueError, OSError):
+        args: Check | Pack = parse_args(Check | Pack, "python -m uno_jax.data", argv)  # type: ignore[arg-type]
+        sys.exit(check(args) if isinstance(args, Check) else run_pack(args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""A list and its pictures -> a report: counts by bucket and by number of references, and every bad record."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from tqdm import tqdm
+
+from uno_jax import images
+from uno_jax.data.pictures import READ_ERRORS, read_picture
+from uno_jax.data.records import Record, Records
+from uno_jax.images import BUCKETS_512
+
+Sizes = list[tuple[int, int]]
+CHUNK = 16
+
+
+@dataclass
+class Report:
+    """What a list holds; `sizes` are (width, height) of target and references, good records only."""
+
+    entries: int
+    below_score: int
+    bad: dict[int, str]
+    sizes: dict[int, Sizes] = field(default_factory=dict)
+    buckets: Counter[tuple[int, int]] = field(default_factory=Counter)
+    references: Counter[int] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.entries} entries: {len(self.sizes)} good, {len(self.bad)} bad"
+        if self.below_score:
+            yield f"{self.below_score} left out for their score"
+        for count, records in sorted(self.references.items()):
+            yield f"references {count}: {records} records"
+        for height, width in BUCKETS_512:
+            if records := self.buckets[height, width]:
+                yield f"bucket {height}x{width} (height x width at 512): {records} records"
+        for entry, why in sorted(self.bad.items()):
+            yield f"record {entry}: {why}"
+
+
+def check_records(records: Records) -> Report:
+    """Decodes every picture of one list, with all cores and a progress bar."""
+    (source,) = records.sources
+    report = Report(source.entries, source.below_score, dict(source.bad))
+    # Not forked: a fork of a process with JAX's threads can hang.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        found = pool.map(sizes_or_reason, records, chunksize=CHUNK)
+        bar = tqdm(found, total=len(records), unit="record", dynamic_ncols=True)
+        for index, result in enumerate(bar):
+            entry = int(records.entry[index])
+            if isinstance(result, str):
+                report.bad[entry] = result
+                continue
+            report.sizes[entry] = result
+            report.references[len(result) - 1] += 1
+            report.buckets[images.batch_bucket_size(result[:1], 512)] += 1
+    return report
+
+
+def sizes_or_reason(record: Record) -> Sizes | str:
+    """The sizes of a record's pictures, target first, or why it cannot be used."""
+    try:
+        return [read_picture(path).size for path in (record.target, *record.refs)]
+    except READ_ERRORS as error:
+        return str(error)

@@ -1,0 +1,87 @@
+"""A list -> tar shards (the WebDataset form) and a list of the same form that points into them.
+
+OUT/00000.tar, …: per record KEY.json, KEY.target.EXT, KEY.ref1.EXT, …, the pictures' files as they are.
+OUT/records.json: the list to train from, with the pictures' sizes; paths are SHARD.tar#OFFSET+BYTES, so that
+reading is random access and one range of one file.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from uno_jax.data.entries import DataError
+from uno_jax.data.pictures import IN_SHARD, READ_ERRORS, read_bytes, read_picture
+from uno_jax.data.records import Record, Records
+
+SUFFIX = ".partial"
+
+
+def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
+    """Writes shards of `per_shard` records; returns the bad records left out, by name, with their reasons.
+
+    records.json is written last: without it nothing is packed. Raises DataError when it is already there.
+    """
+    if (out / "records.json").exists():
+        raise DataError(f"{out / 'records.json'} exists; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    entries: list[dict[str, Any]] = []
+    bad: dict[str, str] = {}
+    with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
+        for shard, first in enumerate(range(0, len(records), per_shard)):
+            path = out / f"{shard:05d}.tar"
+            aside = path.with_name(path.name + SUFFIX)
+            with tarfile.open(aside, "w") as tar:
+                for index in range(first, min(first + per_shard, len(records))):
+                    try:
+                        entries.append(_add(tar, path.name, f"{index:09d}", records[index]))
+                    except READ_ERRORS as error:
+                        bad[records.name(index)] = str(error)
+                    bar.update()
+            os.replace(aside, path)
+    write_json(out / "records.json", entries)
+    return bad
+
+
+def _add(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> dict[str, Any]:
+    paths = (record.target, *record.refs)
+    # All are read before any is written: a bad record leaves nothing in the shard.
+    files = [read_bytes(path) for path in paths]
+    sizes = [read_picture(path).size for path in paths]
+    names = ["target", *(f"ref{number}" for number in range(1, len(paths)))]
+    _write(tar, f"{key}.json", json.dumps({"prompt": record.prompt}).encode())
+    places = [
+        f"{shard}#{_write(tar, f'{key}.{name}{_suffix(path)}', file)}+{len(file)}"
+        for name, path, file in zip(names, paths, files, strict=True)
+    ]
+    return {
+        "prompt": record.prompt,
+        "image_paths": places[1:],
+        "image_tgt_path": places[0],
+        "image_sizes": sizes,
+    }
+
+
+def _write(tar: tarfile.TarFile, name: str, content: bytes) -> int:
+    """Appends a file; the offset of its content in the shard."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+    return tar.offset - -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _suffix(path: str) -> str:
+    return ".img" if IN_SHARD.fullmatch(path) else PurePosixPath(path).suffix.lower() or ".img"
+
+
+def write_json(path: Path, entries: Sequence[Any]) -> None:
+    """One entry a line; written aside, then put in place."""
+    aside = path.with_name(path.name + SUFFIX)
+    with aside.open("w", encoding="utf-8") as file:
+        file.write("[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n")
+    os.replace(aside, path)
