@@ -164,7 +164,9 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
     if known.config is None and not {"-h", "--help"} & set(overrides):
         raise RecipeError("no recipe: pass --config FILE, for example --config configs/demo.py")
     default = load_recipe(known.config) if known.config else TrainConfig()
-    return parse_args(TrainConfig, "python -m uno_jax.train --config FILE", overrides, default)
+    return parse_args(
+        TrainConfig, "python -m uno_jax.train --config FILE [--plan TOPOLOGY]", overrides, default
+    )
 
 
 def _data_problems(data: DataConfig) -> list[tuple[bool, str]]:
