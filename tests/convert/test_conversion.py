@@ -160,8 +160,8 @@ KILLED = """
 import os, sys
 from tools.convert_weights import __main__, stream
 write_all = stream.write_all
-def killed(stores, jobs, make, title):
-    write_all(stores, jobs[: len(jobs) // 2], make, title)
+def killed(directory, shapes, jobs, *more):
+    write_all(directory, shapes, jobs[: len(jobs) // 2], *more)
     os.kill(os.getpid(), 9)
 stream.write_all = killed
 __main__.main(sys.argv[1:])

@@ -98,6 +98,8 @@ def test_numbers_that_are_no_weights(refused, written, tensors):
 def test_quantised_otherwise(refused, written, tensors):
     other = tensors | {"txt_in.weight_scale": np.ones(1, np.float32)}
     assert "quantised in a way that is not read (txt_in.weight_scale)" in refused("flux", written(other))
+    stray = tensors | {"txt.scale_weight": np.ones(1, np.float32)}
+    assert "scales without a tensor, for txt.weight" in refused("flux", written(stray))
 
 
 @pytest.mark.parametrize("keep", [3, 100, 5000, -1])

@@ -12,7 +12,7 @@ from uno_jax.models import abstract_params
 from uno_jax.tensor_file import write
 
 from . import mapping, stream
-from .convert import DTYPES, need_room, transposed
+from .convert import DTYPES, need_room
 from .mapping import Entry, Model
 
 
@@ -42,13 +42,9 @@ def export(
         stored = stores[parts[0].target].dtype.numpy_dtype
         header[key] = (stored if dtype == "keep" else DTYPES[dtype], shape)
     need_room(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()), free)
-    with tqdm(total=len(header), desc=model.kind, unit="tensor", disable=None) as bar:
-
-        def tensor(key: str) -> np.ndarray:
-            bar.update()
-            return _tensor(entries[key], stores, *header[key])
-
-        write(file, header, tensor, {"format": "pt"}, overwrite)
+    made = stream.in_order(lambda key: _tensor(entries[key], stores, *header[key]), header)
+    tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
+    write(file, header, lambda key: next(tensors), {"format": "pt"}, overwrite)
     return file
 
 
@@ -64,5 +60,5 @@ def _tensor(
             store = store[..., entry.column : entry.column + rows.stop - rows.start]
         part = np.asarray(store.read().result())
         axes = (part.ndim - 1, part.ndim - 2, *range(part.ndim - 2))
-        tensor[rows] = transposed(part, axes) if entry.kernel else part
+        tensor[rows] = stream.contiguous(part.transpose(axes)) if entry.kernel else part
     return tensor

@@ -1,14 +1,18 @@
 """The native params/ folder, written and read by layers: a stacked parameter can be too large for memory.
 
-Orbax writes its own metadata for a tree of one-element placeholders; each placeholder's array is then
-replaced, in the same place and format (zarr3 without OCDBT), by one of full shape. Orbax restores it like any
-other checkpoint.
+Orbax writes its own metadata for a tree of one-element placeholders; tensorstore then creates each
+placeholder's array anew in full shape, in the same place and format (zarr3 without OCDBT), one shard a layer.
+The shards' files are written here: transposing straight into their order costs half of what handing
+tensorstore whole layers does.
 """
 
 import logging
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +27,11 @@ from uno_jax.lora import nest
 from . import mapping
 
 Stores = dict[mapping.Path, ts.TensorStore]
-WORKERS = min(4, os.cpu_count() or 1)  # each holds one layer of one parameter, two or three times
-PIECES = 8  # along each of the last two axes: what a restoring shard reads at least
-SMALL = 1 << 20
+Shapes = dict[mapping.Path, jax.ShapeDtypeStruct]
+WORKERS = min(4, os.cpu_count() or 1)  # each holds one layer of one parameter
+PIECES = 8  # of a layer, along each of its last two axes: what a restoring shard reads at least
+SMALL = 1 << 20  # bytes up to which a layer is one piece
+LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 class Job(NamedTuple):
@@ -33,23 +39,32 @@ class Job(NamedTuple):
 
     target: mapping.Path
     layer: int | None
-    nbytes: int
 
 
-def create(directory: Path, shapes: dict[mapping.Path, jax.ShapeDtypeStruct]) -> Stores:
-    """An orbax checkpoint of empty arrays of these shapes and dtypes in a new `directory`."""
+def slice_shape(leaf: jax.ShapeDtypeStruct, job: Job) -> tuple[int, ...]:
+    return leaf.shape if job.layer is None else leaf.shape[1:]
+
+
+def slice_bytes(leaf: jax.ShapeDtypeStruct, job: Job) -> int:
+    return math.prod(slice_shape(leaf, job)) * leaf.dtype.itemsize
+
+
+def piece_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
+    """The part of a slice that can be read alone."""
+    if math.prod(shape) * dtype.itemsize <= SMALL or len(shape) < 2:
+        return shape
+    return *shape[:-2], *(size // PIECES if size % PIECES == 0 else size for size in shape[-2:])
+
+
+def create(directory: Path, shapes: Shapes, jobs: list[Job]) -> None:
+    """An orbax checkpoint in a new `directory` whose arrays are still empty, with a shard for every job."""
     logging.getLogger("absl").addFilter(_is_news)
     placeholders = nest({path: np.zeros((1,) * len(leaf.shape), leaf.dtype) for path, leaf in shapes.items()})
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=True)) as checkpointer:
         checkpointer.save(directory.absolute(), placeholders)
-    # Synchronising every file would wait for the disk 780 times; restoring checks the folder's size instead.
-    context = ts.Context({"file_io_sync": False})
-    return {
-        path: ts.open(
-            _spec(directory, path, leaf), context=context, create=True, delete_existing=True
-        ).result()
-        for path, leaf in shapes.items()
-    }
+    for job in {job.target: job for job in jobs}.values():
+        spec = _spec(directory, shapes[job.target], job)
+        ts.open(spec, create=True, delete_existing=True).result()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -57,28 +72,51 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "Skipping merge of OCDBT" not in record.getMessage()
 
 
-def _spec(directory: Path, path: mapping.Path, leaf: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    """One file a layer, in pieces that can be read alone. Uncompressed: weights do not compress."""
-    shape = leaf.shape
-    layer = (1, *shape[1:]) if len(shape) == 3 else shape
-    nbytes = int(np.prod(layer)) * leaf.dtype.itemsize
-    piece = [
-        size // PIECES if axis >= len(shape) - 2 and nbytes > SMALL and size % PIECES == 0 else size
-        for axis, size in enumerate(layer)
-    ]
-    little = {"name": "bytes", "configuration": {"endian": "little"}}
-    sharding = {"chunk_shape": piece, "codecs": [little], "index_codecs": [little, {"name": "crc32c"}]}
+def _spec(directory: Path, leaf: jax.ShapeDtypeStruct, job: Job) -> dict[str, Any]:
+    """Uncompressed, since weights do not compress; an index at the end of each shard finds its pieces."""
+    stacked = () if job.layer is None else (1,)
+    shape = slice_shape(leaf, job)
+    piece = (*stacked, *piece_shape(shape, leaf.dtype))
+    sharding = {"chunk_shape": piece, "codecs": [LITTLE], "index_codecs": [LITTLE]}
     return {
         "driver": "zarr3",
-        "store_data_equal_to_fill_value": True,  # a chunk that is absent is damage, not zeros
-        "kvstore": {"driver": "file", "path": str(directory.absolute() / ".".join(path))},
+        "kvstore": {"driver": "file", "path": str(directory.absolute() / ".".join(job.target))},
         "metadata": {
-            "shape": shape,
+            "shape": leaf.shape,
             "data_type": leaf.dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layer}},
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (*stacked, *shape)}},
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         },
     }
+
+
+def write_shard(file: Path, array: np.ndarray) -> None:
+    """One slice, of any strides, as a zarr3 shard: piece after piece, then (offset, length) of each."""
+    piece = piece_shape(array.shape, array.dtype)
+    nbytes = math.prod(piece) * array.dtype.itemsize
+    offsets = np.arange(0, array.nbytes, nbytes, np.uint64)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        for band in _bands(array, piece):
+            stream.write(contiguous(band).view(np.uint8).data)
+        stream.write(np.stack([offsets, np.full_like(offsets, nbytes)], axis=-1).tobytes())
+
+
+def _bands(array: np.ndarray, piece: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Rows of pieces: (pieces along the last axis, *piece), as views."""
+    if piece == array.shape:
+        yield array
+        return
+    for start in range(0, array.shape[-2], piece[-2]):
+        band = array[..., start : start + piece[-2], :]
+        yield np.moveaxis(band.reshape(*band.shape[:-1], -1, piece[-1]), -2, 0)
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """A copy in C order; jax makes it in cache-sized blocks, 8 times faster than numpy."""
+    if array.flags.c_contiguous:
+        return np.asarray(array)
+    return np.asarray(jax.device_put(np.asarray(array), jax.devices("cpu")[0]))
 
 
 def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
@@ -95,20 +133,20 @@ def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
     return stores
 
 
-def write_all(stores: Stores, jobs: list[Job], make: Callable[[Job], np.ndarray], title: str) -> None:
+def write_all(
+    directory: Path, shapes: Shapes, jobs: list[Job], make: Callable[[Job], np.ndarray], title: str
+) -> None:
     """Makes and writes every slice, a few at a time, with a progress bar in bytes."""
 
     def run(job: Job) -> int:
-        store = stores[job.target]
-        part = store if job.layer is None else store[job.layer]
-        data = make(job)
-        try:
-            part.write(data, can_reference_source_data_indefinitely=True).result()
-        except ValueError as error:  # tensorstore's word for every fault of the disk
-            raise mapping.ConversionError(f"cannot write {'.'.join(job.target)}: {error}") from None
-        return job.nbytes
+        leaf = shapes[job.target]
+        indices = (0,) * len(leaf.shape) if job.layer is None else (job.layer, *(0,) * (len(leaf.shape) - 1))
+        place = directory / ".".join(job.target) / "c"
+        write_shard(place.joinpath(*map(str, indices)), make(job))
+        return slice_bytes(leaf, job)
 
-    bar = tqdm(total=sum(job.nbytes for job in jobs), desc=title, unit="B", unit_scale=True, disable=None)
+    total = sum(slice_bytes(shapes[job.target], job) for job in jobs)
+    bar = tqdm(total=total, desc=title, unit="B", unit_scale=True, disable=None)
     with bar, ThreadPoolExecutor(WORKERS) as pool:
         try:
             for nbytes in pool.map(run, jobs):
@@ -116,3 +154,14 @@ def write_all(stores: Stores, jobs: list[Job], make: Callable[[Job], np.ndarray]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def in_order(make: Callable[[str], np.ndarray], names: Iterable[str]) -> Iterator[np.ndarray]:
+    """make(name) of every name, in order, with a few under way at a time."""
+    names = iter(names)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting = deque(pool.submit(make, name) for name in islice(names, WORKERS))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(make, name) for name in islice(names, 1))
+            yield done
