@@ -1,0 +1,102 @@
+"""Reading data: throughput per core against a bare PIL loop, and the start of a list of a million records.
+
+python benchmarks/reading.py    # CPU time, so that other programs disturb little
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from uno_jax.data import make_dataset, read_list
+from uno_jax.recipe import DataConfig
+
+PHOTOS = Path(__file__).parents[1] / "tests" / "assets" / "photos"
+PICTURES, BATCH, ROUNDS, MILLION = 32, 8, 3, 1_000_000
+
+
+def write_pictures(folder: Path) -> Path:
+    """A list of pairs of 768x768 JPEG photos."""
+    photos = sorted(PHOTOS.glob("*.jpg"))
+    for number in range(PICTURES):
+        with Image.open(photos[number % len(photos)]) as photo:
+            photo.convert("RGB").resize((768, 768)).save(folder / f"{number}.jpg", quality=90)
+    entries = [
+        {"prompt": "a photo", "image_tgt_path": f"{n}.jpg", "image_paths": [f"{(n + 1) % PICTURES}.jpg"]}
+        for n in range(PICTURES)
+    ]
+    (folder / "list.json").write_text(json.dumps(entries))
+    return folder / "list.json"
+
+
+def bare_seconds(folder: Path) -> float:
+    """CPU seconds a picture of decoding and resizing, and nothing else."""
+    start = time.process_time()
+    for number in range(PICTURES):
+        with Image.open(folder / f"{number}.jpg") as picture:
+            np.asarray(picture.convert("RGB").resize((512, 512), Image.Resampling.LANCZOS))
+    return (time.process_time() - start) / PICTURES
+
+
+def settled() -> float:
+    """The process's CPU seconds once its prefetching threads rest with full buffers."""
+    before = time.process_time()
+    while True:
+        time.sleep(0.5)
+        if (now := time.process_time()) - before < 0.01:
+            return now
+        before = now
+
+
+def pipeline_seconds(batches) -> float:
+    """CPU seconds a picture of `make_dataset`, all threads; buffers are full before and after."""
+    start = settled()
+    for _ in range(2 * PICTURES // BATCH):
+        next(batches)
+    return (settled() - start) / (4 * PICTURES)
+
+
+def throughput() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_pictures(Path(folder))
+        # Before any pipeline: its threads' time would be counted as the loop's.
+        bare = min(bare_seconds(Path(folder)) for _ in range(ROUNDS))
+        config = DataConfig(path=str(path), threads=1)
+        batches = make_dataset(read_list(path), config, BATCH, 512, 0)
+        next(batches)  # loads the tokenizers
+        grain = min(pipeline_seconds(batches) for _ in range(ROUNDS))
+    print(f"bare loop {1 / bare:.0f} pictures/s a core; pipeline {1 / grain:.0f}, {bare / grain:.0%}")
+
+
+def million(path: str) -> None:
+    start, cpu = time.perf_counter(), time.process_time()
+    batches = make_dataset(read_list(path, max_bad_share=1.0), DataConfig(path=path), 16, 512, 0)
+    batches.get_state()
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"a list of {MILLION:,} records: {wall:.1f} s ({cpu:.1f} s of CPU), {peak:.2f} GiB at most")
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        return million(sys.argv[1])
+    throughput()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "list.json"
+        entry = '{"prompt": "%07d: a small red cup with a blue handle on a wooden table by the window", '
+        entry += (
+            '"image_paths": ["images/split1/%07d_ref.png"], "image_tgt_path": "images/split1/%07d_tgt.png"}'
+        )
+        with path.open("w") as file:
+            file.write("[" + ",\n".join(entry % (n, n, n) for n in range(MILLION)) + "]")
+        subprocess.run([sys.executable, __file__, str(path)], check=True)
+
+
+if __name__ == "__main__":
+    main()
