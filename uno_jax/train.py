@@ -26,7 +26,7 @@ from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
 from uno_jax.command_line import errors_told, take_plan
 from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
-from uno_jax.data import each_picture, make_dataset, read_list
+from uno_jax.data import Batches, each_picture, make_dataset, read_records
 from uno_jax.lora import count
 from uno_jax.losses import make_loss
 from uno_jax.models import Params, apply
@@ -49,7 +49,7 @@ class TrainingError(ValueError):
 def run(config: TrainConfig) -> TrainState:
     """Trains to the last step, continuing from the newest checkpoint of the working directory."""
     check(config)
-    records = read_list(config.data.path)
+    records = read_records(config.data)
     if config.objective == "autoencoder":
         records = each_picture(records)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
@@ -61,7 +61,7 @@ def run(config: TrainConfig) -> TrainState:
     del params
     if config.init_run:
         state = carry_on(config.init_run, state)
-    batches = iter(make_dataset(records, config.data, config.batch_size, model.t5.length, config.seed))
+    batches = make_dataset(records, config.data, config.batch_size, model.t5.length, config.seed)
     step = jax.jit(
         partial(train_step, make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate),
         donate_argnums=0,
@@ -94,7 +94,7 @@ def loop(
     step: Callable[..., tuple[TrainState, Metrics]],
     state: TrainState,
     frozen: dict[str, Params],
-    batches: Iterator[Batch],
+    batches: Batches,
     checkpoints: ocp.CheckpointManager,
     stopping: threading.Event,
 ) -> TrainState:
@@ -109,12 +109,12 @@ def loop(
             state, metrics = step(state, frozen, jax.device_put(next(batches), place), key)
             number += 1
             if pending is not None:
-                report(config, number - 1, pending, bar, log)
+                report(config, number - 1, pending, batches.skipped, bar, log)
             pending = metrics
             if number % config.checkpoint_every == 0:
                 save(checkpoints, config, number, state, batches)
         if pending is not None:
-            report(config, number, pending, bar, log)
+            report(config, number, pending, batches.skipped, bar, log)
         save(checkpoints, config, number, state, batches)
         checkpoints.wait_until_finished()
     if stopping.is_set():
@@ -122,13 +122,15 @@ def loop(
     return state
 
 
-def report(config: TrainConfig, number: int, metrics: Metrics, bar: tqdm, log: TextIO) -> None:
+def report(
+    config: TrainConfig, number: int, metrics: Metrics, bad_records: int, bar: tqdm, log: TextIO
+) -> None:
     """One step on the bar and, when due, in the log. Raises TrainingError after too many skipped steps."""
     values = {name: float(value) for name, value in metrics.items()}
     bar.update()
     if number % config.log_every == 0 or number == config.steps:
         bar.set_postfix(loss=f"{values['loss']:.4f}")
-        log.write(json.dumps({"step": number, **values}) + "\n")
+        log.write(json.dumps({"step": number, **values, "bad_records": bad_records}) + "\n")
     if values["skipped"] > config.max_skipped:
         raise TrainingError(
             f"step {number}: {values['skipped']:.0f} steps had a non-finite loss or gradient, the last one "
