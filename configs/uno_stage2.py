@@ -1,8 +1,8 @@
-"""UNO stage II: stage I's settings on several references of 320 pixels, from stage I's LoRA with a fresh optimizer.
+"""UNO stage II: stage I's settings on several references of 320 pixels, from stage I's LoRA.
 
 python -m uno_jax.train --config configs/uno_stage2.py --data.path DATA/pairs.json
 
-With stage I's optimizer carried on: --init-lora "" --init-run runs/uno_stage1
+The optimizer starts fresh; to carry on that of stage I: --init-lora "" --init-run runs/uno_stage1
 """
 
 import dataclasses
