@@ -1,5 +1,7 @@
-"""Floating point operations of a function, counted in its jaxpr: matrix products and convolutions, with loops
-multiplied by their trips, which XLA's own cost analysis counts once.
+"""Floating-point operations of a function, counted on abstract shapes: nothing is compiled or computed.
+
+In: a function and its arguments, arrays or ShapeDtypeStructs. Out: the operations of its matrix products and
+convolutions, two a multiply-add. XLA's own count takes the body of a loop once; here it is taken every time.
 """
 
 import math
@@ -7,31 +9,45 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
+
+KERNELS = (
+    "pallas_call",
+    "dot_product_attention",
+)  # primitives that hide products, by the start of their name
 
 
-def count_flops(function: Callable, *args: Any) -> int:
-    """Of one call of `function` with (abstract) arguments; a product of m x k and k x n is 2 m k n."""
-    return _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+def count_flops(function: Callable[..., Any], *args: Any) -> int:
+    """Operations of function(*args). Of a conditional's branches the dearest counts.
+
+    Raises ValueError for what shapes do not tell: a while loop or an accelerator's kernel with products
+    inside. Attention uses such kernels on GPU and TPU, so count where JAX runs on the CPU.
+    """
+    return _count(jax.make_jaxpr(function)(*args))
 
 
-def _of_jaxpr(jaxpr: Jaxpr) -> int:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+def _count(jaxpr: Any) -> int:
+    return sum(_equation(equation) for equation in jaxpr.eqns)
 
 
-def _of_equation(equation: Any) -> int:
-    params = equation.params
-    match equation.primitive.name:
-        case "dot_general":
-            (contracted, _), _ = params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
-        case "conv_general_dilated":
-            kernel = equation.invars[1].aval
-            features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-            return 2 * equation.outvars[0].aval.size * kernel.size // features
-        case "cond":
-            return max(_of_jaxpr(branch.jaxpr) for branch in params["branches"])
-    inner = (value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in params.values())
-    trips = params["length"] if equation.primitive.name == "scan" else 1
-    return trips * sum(_of_jaxpr(jaxpr) for jaxpr in inner if isinstance(jaxpr, Jaxpr))
+def _equation(equation: Any) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        lhs = equation.invars[0].aval.shape
+        return 2 * equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+        return 2 * equation.outvars[0].aval.size * kernel.size // outputs
+    # Whatever a primitive calls is among its parameters, alone or in a tuple.
+    leaves = jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr)
+    bodies = [_count(leaf) for leaf in leaves if _is_jaxpr(leaf)]
+    if name.startswith(KERNELS) or (name == "while" and any(bodies)):
+        raise ValueError(f"the operations of a {name} do not follow from shapes; count where it is not used")
+    if name == "scan":
+        return params["length"] * sum(bodies)
+    return max(bodies, default=0) if name == "cond" else sum(bodies)
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(value, "eqns")

@@ -1,0 +1,37 @@
+"""What the benchmarks share: one core, interleaved rounds, the least CPU time, a Markdown table.
+
+On a shared machine the wall clock measures the neighbours. The CPU time of a process pinned to one core does
+not, and of many rounds the least was disturbed the least; cases take turns, so that all see the same weather.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from uno_jax.xla_flags import use_xla_flags
+
+
+def on_one_core() -> None:
+    """Pins this process to the last core it may use, with the flags that the programs use. JAX and PyTorch
+    start their threads later, one each. Call it before the first computation.
+    """
+    use_xla_flags()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def least_cpu_seconds(cases: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Least CPU seconds of a call of each case, over `rounds` rounds after one that is not counted."""
+    best = dict.fromkeys(cases, float("inf"))
+    for counted in [False] + [True] * rounds:
+        for name, call in cases.items():
+            start = time.process_time()
+            call()
+            if counted:
+                best[name] = min(best[name], time.process_time() - start)
+    return best
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

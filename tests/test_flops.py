@@ -1,0 +1,68 @@
+"""Counted operations against counts by hand, and the full-size model against its floor."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks.flops import CASES, floor, forward_flops
+from uno_jax.config import MMDiTConfig
+from uno_jax.flops import count_flops
+
+
+def shape(*sizes):
+    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+
+
+def test_a_loop_counts_every_turn():
+    def layers(x, kernels):
+        return jax.lax.scan(lambda x, kernel: (jnp.tanh(x @ kernel), None), x, kernels)[0]
+
+    assert count_flops(layers, shape(3, 5), shape(7, 5, 5)) == 7 * 2 * 3 * 5 * 5
+    nested = jax.jit(lambda xs, kernels: jax.lax.map(lambda x: layers(x, kernels), xs))
+    assert count_flops(nested, shape(4, 3, 5), shape(7, 5, 5)) == 4 * 7 * 2 * 3 * 5 * 5
+
+
+def test_batched_products_and_gradients_count():
+    def loss(q, k):
+        return jnp.einsum("bld,bsd->bls", q, k).sum()
+
+    forward = 2 * 2 * 3 * 4 * 5
+    assert count_flops(loss, shape(2, 3, 5), shape(2, 4, 5)) == forward
+    assert count_flops(jax.value_and_grad(loss, (0, 1)), shape(2, 3, 5), shape(2, 4, 5)) == 3 * forward
+    again = jax.grad(lambda q, k: (jax.checkpoint(loss)(q, k)) ** 2)
+    assert count_flops(again, shape(2, 3, 5), shape(2, 4, 5)) == 2 * forward
+
+
+def test_convolutions_count_with_groups():
+    def conv(x, kernel, groups):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (2, 2), "SAME", dimension_numbers=layout, feature_group_count=groups
+        )
+
+    x = shape(1, 8, 8, 6)
+    assert count_flops(lambda x, k: conv(x, k, 1), x, shape(3, 3, 6, 4)) == 2 * (4 * 4 * 4) * (3 * 3 * 6)
+    assert count_flops(lambda x, k: conv(x, k, 2), x, shape(3, 3, 3, 4)) == 2 * (4 * 4 * 4) * (3 * 3 * 3)
+
+
+def test_of_branches_the_dearest_counts():
+    def branch(flag, x):
+        return jax.lax.cond(flag, lambda: x @ x @ x, lambda: x @ x)
+
+    assert count_flops(branch, jax.ShapeDtypeStruct((), jnp.bool_), shape(3, 3)) == 2 * 2 * 27
+
+
+def test_a_loop_of_unknown_length_is_refused_when_it_holds_products():
+    def until(step):
+        return lambda x: jax.lax.while_loop(lambda x: x.sum() < 9, step, x)
+
+    with pytest.raises(ValueError, match="operations of a while"):
+        count_flops(until(lambda x: x @ x), shape(3, 3))
+    assert count_flops(until(lambda x: x + 1), shape(3, 3)) == 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_full_size_forward_is_near_its_floor(case):
+    config, lengths = MMDiTConfig(), CASES[case]
+    tokens = sum(lengths)
+    assert 1 <= forward_flops(config, *lengths) / floor(config, tokens) <= 1.03
