@@ -16,7 +16,7 @@ def get_config() -> TrainConfig:
         data=DataConfig(path="out/demo/pairs/pairs.json", resolution=64),
         optim=OptimConfig(learning_rate=4e-3, warmup_steps=20, decay_to=0.05, b2=0.95, weight_decay=0.0),
         batch_size=6,
-        steps=800,
+        steps=600,
         dtype="float32",
         remat="none",
     )
