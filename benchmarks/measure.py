@@ -8,14 +8,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from uno_jax.xla_flags import use_xla_flags
-
 
 def on_one_core() -> None:
-    """Pins this process to the last core it may use, with the flags that the programs use. JAX and PyTorch
-    start their threads later, one each. Call it before the first computation.
+    """Pins this process to the last core it may use. JAX and PyTorch start their threads later, one each.
+    Call it before the first computation.
     """
-    use_xla_flags()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
