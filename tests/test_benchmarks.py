@@ -1,0 +1,28 @@
+"""Light instances of the speed benchmarks: both sides agree, and depth does not enter a program's size."""
+
+import jax
+
+from benchmarks import compile_time, forward
+from uno_jax.config import MMDiTConfig
+from uno_jax.models import abstract_params
+
+
+def test_both_sides_of_the_forward_benchmark_agree():
+    # Head size 128: the only one whose rope axes a diffusers folder need not tell.
+    config = MMDiTConfig(
+        hidden_size=128, num_heads=1, depth=1, depth_single_blocks=1, vec_in_dim=24, context_in_dim=40
+    )
+    rows = forward.compare(config, text=8, sizes=((2, 2), (2, 2)), rounds=1, compiled=False)
+    assert [row[0] for row in rows] == ["uno_jax", "diffusers, eager"]
+
+
+def test_blocks_are_scanned():
+    def lines(depth: int, singles: int) -> int:
+        config = MMDiTConfig(**compile_time.NARROW, depth=depth, depth_single_blocks=singles)
+        inputs = compile_time.flux_71m.make_inputs(config, 16, (4, 4), ())
+        run = lambda params: compile_time.flux_71m.forward(  # noqa: E731
+            compile_time.MMDiT(config), {"params": params}, inputs
+        )
+        return len(jax.jit(run).lower(abstract_params(config)[0]).as_text().splitlines())
+
+    assert lines(19, 38) == lines(2, 3)
