@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.flops import CASES, floor, forward_flops
+from uno_jax.chips import find_devices
 from uno_jax.config import MMDiTConfig
 from uno_jax.flops import count_flops
+from uno_jax.models.attention import attention
+from uno_jax.sharding import make_mesh
 
 
 def shape(*sizes):
@@ -56,9 +59,15 @@ def test_a_loop_of_unknown_length_is_refused_when_it_holds_products():
     def until(step):
         return lambda x: jax.lax.while_loop(lambda x: x.sum() < 9, step, x)
 
-    with pytest.raises(ValueError, match="operations of a while"):
+    with pytest.raises(ValueError, match="a while loop"):
         count_flops(until(lambda x: x @ x), shape(3, 3))
     assert count_flops(until(lambda x: x + 1), shape(3, 3)) == 0
+
+
+def test_attention_counts_in_full_for_any_devices():
+    x = jax.ShapeDtypeStruct((2, 256, 4, 128), jnp.bfloat16)
+    with jax.set_mesh(make_mesh(1, 2, 2, find_devices("v5e:2x2"))):
+        assert count_flops(attention, x, x, x) == 2 * 2 * 2 * 4 * 256 * 256 * 128
 
 
 @pytest.mark.parametrize("case", CASES)
