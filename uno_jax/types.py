@@ -16,12 +16,15 @@ AnyArray = Array | np.ndarray
 
 
 class Batch(NamedTuple):
-    """What a training step or an encoder sees: pictures in [-1, 1] and token ids."""
+    """What a training step sees. Each part is an encoder's input, or its encoding from a cache, which shapes
+    and dtypes tell apart (`encode`): pictures in [-1, 1] or the posterior's moments (f pixels a cell), T5's
+    token ids or hidden states, CLIP's token ids or pooled output.
+    """
 
-    target: Float[AnyArray, "b h w 3"]
-    refs: tuple[Float[AnyArray, "b h_i w_i 3"], ...]
-    t5_tokens: Int[AnyArray, "b s"]
-    clip_tokens: Int[AnyArray, "b 77"]
+    target: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h/f w/f 2*z"]
+    refs: tuple[Float[AnyArray, "b h_i w_i 3"] | Float[AnyArray, "b h_i/f w_i/f 2*z"], ...]
+    txt: Int[AnyArray, "b s"] | Float[AnyArray, "b s d"]
+    vec: Int[AnyArray, "b 77"] | Float[AnyArray, "b v"]
 
 
 class Conditioning(NamedTuple):

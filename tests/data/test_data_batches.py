@@ -117,7 +117,7 @@ def test_sources_are_mixed_by_weight(tmp_path):
 def test_prompts_are_dropped_in_their_share(listed):
     def tokens(dropout):
         batches = batches_of(config_of(listed, text_dropout=dropout), 6)
-        return np.concatenate([next(batches).clip_tokens for _ in range(20)])
+        return np.concatenate([next(batches).vec for _ in range(20)])
 
     empty = tokens(1.0)
     assert (empty == empty[0]).all()
