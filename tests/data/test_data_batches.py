@@ -81,6 +81,7 @@ def test_processes_share_out_what_one_process_reads(tmp_path):
         for one, *both in zip(next(whole), *parts, strict=True):
             if not isinstance(one, tuple):
                 np.testing.assert_array_equal(one, np.concatenate(both))
+        assert len(whole.names) == 4 and {share.names for share in shares} == {whole.names}
     with pytest.raises(DataError, match="does not divide over 3"):
         batches_of(config, 4, process_index=0, process_count=3)
 
@@ -139,6 +140,7 @@ def test_a_bad_record_is_replaced_counted_and_named_once(listed, capsys, damage)
         write_picture(path, 2, (400, 10))
     batches = make_dataset(records, config, 2, 8, 0)
     epoch = sum(taken(batches, 6), [])
+    assert batches.names == tuple(records.name(i) for i in epoch[-2:])
     assert sorted(epoch) == sorted([0, 1, 3, 3, 4, 5] * 2)
     assert (batches.read, batches.skipped, list(batches.bad)) == (12, 2, [records.name(2)])
     assert capsys.readouterr().out.count(f"left out {records.name(2)}") == 1

@@ -33,10 +33,13 @@ MAX_REPLACED = 64  # records in a row that may be bad
 
 
 class Loaded(NamedTuple):
-    """A process's share of a batch, and the records that it had to replace: (name, reason)."""
+    """A process's share of a batch, the records that it had to replace: (name, reason), and the names of the
+    whole batch's records, of which those of other processes are as planned.
+    """
 
     batch: Batch
     bad: tuple[tuple[str, str], ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Group:
     records: Records
     members: np.ndarray
     """Their indices in `records`."""
+
+    def name(self, place: int) -> str:
+        return self.records.name(int(self.members[place]))
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,9 @@ class Loader:
         target, *refs = (np.stack(arrays) for arrays in zip(*(slot.value for slot in read), strict=True))
         tokens = tokenizers.t5_tokens(prompts, self.t5_length), tokenizers.clip_tokens(prompts)
         batch = Batch(target, tuple(refs), *tokens)
-        return Loaded(batch, tuple(bad for slot in (*slots[own], *read) for bad in slot.bad))
+        bad = tuple(bad for slot in (*slots[own], *read) for bad in slot.bad)
+        slots[own] = read
+        return Loaded(batch, bad, tuple(group.name(slot.place) for slot in slots))
 
 
 class Slot(NamedTuple):
@@ -95,7 +103,7 @@ def _first_good(group: Group, place: int, read: Any) -> Slot:
         try:
             return Slot(at, read(group.records, index), bad)
         except READ_ERRORS as error:
-            bad.append((group.records.name(index), str(error)))
+            bad.append((group.name(at), str(error)))
     shown = "; ".join(f"{name}: {why}" for name, why in bad[:SHOWN_PROBLEMS])
     raise DataError(f"{len(bad)} bad records in a row: {shown}")
 
@@ -172,7 +180,7 @@ def make_dataset(
 
 class Batches(Iterator[Batch]):
     """Owns the reading threads or processes. Counts what it had to leave out: `read` records, `skipped` of
-    them bad, `bad` their names and reasons; each is told once.
+    them bad, `bad` their names and reasons; each is told once. `names` are the records of the last batch.
 
     `get_state` and `set_state` resume exactly, whatever the numbers of workers and processes.
     """
@@ -183,12 +191,13 @@ class Batches(Iterator[Batch]):
         self._iterator: Any = None
         self.read, self.skipped = 0, 0
         self.bad: dict[str, str] = {}
+        self.names: tuple[str, ...] = ()
 
     def __next__(self) -> Batch:
         """Raises DataError when more than `max_bad_share` of the records read were bad."""
         if self._iterator is None:
             self._iterator = self._start()
-        batch, bad = next(self._iterator)
+        batch, bad, self.names = next(self._iterator)
         self._next += 1
         self.read += len(batch.target)
         self.skipped += len(bad)
