@@ -9,11 +9,13 @@ import contextlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, SingleDeviceSharding
 
@@ -34,6 +36,7 @@ from uno_jax.sharding import tree_shardings
 
 FORMAT = 1
 NETWORKS: dict[str, type] = {"mmdit": MMDiTConfig, "vae": VAEConfig, "t5": T5Config, "clip": CLIPConfig}
+FINGERPRINTED = 1 << 17  # elements of the largest array that `fingerprint` reads
 HOST_LIMIT_GB = 8  # in flight between disk and devices, so that restoring needs little host memory
 
 
@@ -181,6 +184,24 @@ def restore_network(
     """
     config = read_config(directory, kind)
     return config, _restore(Path(directory), abstract_params(config), mesh, dtype)
+
+
+def fingerprint(directory: Path) -> str:
+    """Equal for copies and new conversions of a network, and another after training: a checksum of its
+    small arrays (norms, biases). Raises as `read_config`.
+    """
+    shapes, _ = abstract_params(read_config(directory))
+    small = jax.tree.map(lambda leaf: leaf.size <= FINGERPRINTED, shapes)
+    wanted = jax.tree.map(lambda leaf, keep: leaf if keep else ocp.PLACEHOLDER, shapes, small)
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+    args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        restored = checkpointer.restore((Path(directory) / "params").absolute(), args=args)
+    check = 0
+    for keep, array in zip(jax.tree.leaves(small), jax.tree.leaves(restored), strict=True):
+        if keep:
+            check = zlib.crc32(np.asarray(array, np.float32).tobytes(), check)
+    return f"{check:08x}"
 
 
 def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[LoraInfo, Params]:

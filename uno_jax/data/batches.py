@@ -1,7 +1,8 @@
 """Records -> Batches of numpy arrays, through grain.
 
 The order is a pure function of the seed and the records. Records are grouped by source, number of
-references and, where the list says their sizes, bucket of the target; each group is shuffled anew every
+references and, where the list says their sizes, bucket of the target (all buckets where encodings are
+cached, see `encodings`); each group is shuffled anew every
 epoch, cut into batches, and the groups' batches are mixed in proportion. A batch without known sizes gets
 the bucket of its mean height/width, as in UNO; so do references, slot by slot, always.
 
@@ -17,13 +18,13 @@ from typing import Any, NamedTuple
 import grain
 import numpy as np
 from absl import flags
-from PIL import Image
+from jaxtyping import Float64, Int64
 from tqdm import tqdm
 
 from uno_jax import images, tokenizers
 from uno_jax.data.entries import DataError
-from uno_jax.data.pictures import READ_ERRORS, picture_ratio, read_picture
-from uno_jax.data.records import SHOWN_PROBLEMS, Records
+from uno_jax.data.pictures import READ_ERRORS, bucket_array
+from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, picture_ratios
 from uno_jax.recipe import DataConfig
 from uno_jax.types import Batch
 
@@ -44,7 +45,7 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Records of one source, number of references and, where sizes are known, bucket."""
+    """Records of one source, number of references and, where sizes are known, bucket or buckets."""
 
     records: Records
     members: np.ndarray
@@ -65,33 +66,47 @@ class Loader:
     process_count: int
 
     def __call__(self, number: int, plan: tuple[Group, list[int]]) -> Loaded:
-        """The share of batch `number`: places in a group -> pictures in the batch's buckets, and tokens."""
+        """The share of batch `number`: places in a group -> pictures in the batch's buckets and tokens, or
+        what is cached of them.
+        """
         group, places = plan
         kept = np.random.default_rng((self.seed, number)).random(len(places)) >= self.config.text_dropout
-        slots = [_first_good(group, place, _ratios) for place in places]
+        slots = [_first_good(group, place, picture_ratios) for place in places]
         resolutions = (self.config.resolution, *[self.config.ref_resolution] * (len(slots[0].value) - 1))
         means = np.mean([slot.value for slot in slots], axis=0)
         sizes = [images.ratio_bucket_size(*pair) for pair in zip(means, resolutions, strict=True)]
         share = len(places) // self.process_count
         own = slice(self.process_index * share, (self.process_index + 1) * share)
-        read = [_first_good(group, slot.place, partial(_pictures, sizes)) for slot in slots[own]]
-        prompts = [
-            group.records[group.members[slot.place]].prompt if keep else ""
-            for slot, keep in zip(read, kept[own], strict=True)
-        ]
-        target, *refs = (np.stack(arrays) for arrays in zip(*(slot.value for slot in read), strict=True))
-        tokens = tokenizers.t5_tokens(prompts, self.t5_length), tokenizers.clip_tokens(prompts)
-        batch = Batch(target, tuple(refs), *tokens)
+        read = [_first_good(group, slot.place, partial(_arrays, sizes)) for slot in slots[own]]
+        batch = self.stacked(group, read, kept[own].tolist())
         bad = tuple(bad for slot in (*slots[own], *read) for bad in slot.bad)
         slots[own] = read
         return Loaded(batch, bad, tuple(group.name(slot.place) for slot in slots))
+
+    def stacked(self, group: Group, read: "list[Slot]", kept: list[bool]) -> Batch:
+        """The batch of what was read; texts that are not `kept` become those of the empty prompt."""
+        records, empty = group.records, group.records.encodings(None)
+        samples = [slot.value for slot in read]
+        texts = [sample if keep else empty for sample, keep in zip(samples, kept, strict=True)]
+        rows = [int(group.members[slot.place]) for slot in read]
+        prompts = [records[row].prompt if keep else "" for row, keep in zip(rows, kept, strict=True)]
+
+        def stack(arrays: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
+            return np.stack([part[name] for part in arrays])
+
+        return Batch(
+            stack(samples, PICTURES[0]),
+            tuple(stack(samples, name) for name in PICTURES[1:] if name in samples[0]),
+            stack(texts, "txt") if "txt" in empty else tokenizers.t5_tokens(prompts, self.t5_length),
+            stack(texts, "vec") if "vec" in empty else tokenizers.clip_tokens(prompts),
+        )
 
 
 class Slot(NamedTuple):
     """A usable record's place in its group, what was read of it, and the bad records before it."""
 
     place: int
-    value: Sequence[Any]
+    value: Any
     bad: list[tuple[str, str]]
 
 
@@ -108,32 +123,22 @@ def _first_good(group: Group, place: int, read: Any) -> Slot:
     raise DataError(f"{len(bad)} bad records in a row: {shown}")
 
 
-def _ratios(records: Records, index: int) -> list[float]:
-    known = records.ratios[index, : 1 + records.refs[index]]
-    if not np.isnan(known).any():
-        return known.tolist()
+def _arrays(sizes: Sequence[tuple[int, int]], records: Records, index: int) -> dict[str, np.ndarray]:
+    """What is cached of a record, and its pictures where their encodings are not."""
+    cached = records.encodings(index)
+    if PICTURES[0] in cached:
+        return cached
     record = records[index]
-    return [picture_ratio(path) for path in (record.target, *record.refs)]
+    named = zip(PICTURES, (record.target, *record.refs), sizes, strict=False)
+    return cached | {name: bucket_array(path, size) for name, path, size in named}
 
 
-def _pictures(sizes: Sequence[tuple[int, int]], records: Records, index: int) -> list[np.ndarray]:
-    record = records[index]
-    arrays = []
-    for path, (height, width) in zip((record.target, *record.refs), sizes, strict=True):
-        resized = read_picture(path).resize((width, height), Image.Resampling.LANCZOS)
-        arrays.append(images.to_array(resized))
-    return arrays
-
-
-def make_groups(records: Records, resolution: int) -> list[tuple[Group, float]]:
+def make_groups(records: Records, config: DataConfig) -> list[tuple[Group, float]]:
     """The groups that batches are cut from, each with its share of the samples."""
-    buckets: dict[tuple[int, int], int] = {}
-    known, inverse = np.unique(records.ratios[:, 0], return_inverse=True)
-    numbers = [
-        -1 if np.isnan(r) else buckets.setdefault(images.ratio_bucket_size(r, resolution), len(buckets))
-        for r in known
-    ]
-    keys = np.stack([records.source, records.refs, np.array(numbers)[inverse.reshape(-1)]], axis=1)
+    columns = [bucket_numbers(records.ratios[:, 0], config.resolution)]
+    if PICTURES[0] in records.encoded:  # no longer to be resized to the batch's mean
+        columns += [bucket_numbers(column, config.ref_resolution) for column in records.ratios.T[1:]]
+    keys = np.stack([records.source, records.refs, *columns], axis=1)
     kinds, which, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     sizes = np.bincount(records.source, minlength=len(records.sources))
     total = sum(source.weight for source in records.sources)
@@ -142,9 +147,20 @@ def make_groups(records: Records, resolution: int) -> list[tuple[Group, float]]:
     return [(Group(records, group), len(group) * share) for group, share in zip(members, shares, strict=True)]
 
 
-def plan_batches(records: Records, resolution: int, batch_size: int, seed: int) -> grain.MapDataset:
+def bucket_numbers(ratios: Float64[np.ndarray, " r"], resolution: int) -> Int64[np.ndarray, " r"]:
+    """A number for each bucket that occurs; -1 for unknown ratios."""
+    buckets: dict[tuple[int, int], int] = {}
+    known, inverse = np.unique(ratios, return_inverse=True)
+    numbers = [
+        -1 if np.isnan(r) else buckets.setdefault(images.ratio_bucket_size(r, resolution), len(buckets))
+        for r in known
+    ]
+    return np.array(numbers)[inverse.reshape(-1)]
+
+
+def plan_batches(records: Records, config: DataConfig, batch_size: int, seed: int) -> grain.MapDataset:
     """(Group, places in it) of every batch, endless and in the order that `seed` fixes."""
-    groups = make_groups(records, resolution)
+    groups = make_groups(records, config)
     batches = []
     for number, (group, _) in enumerate(groups):
         own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
@@ -173,7 +189,7 @@ def make_dataset(
     """
     if batch_size % process_count:
         raise DataError(f"batch_size {batch_size} does not divide over {process_count} processes")
-    plan = plan_batches(records, config.resolution, batch_size, seed)
+    plan = plan_batches(records, config, batch_size, seed)
     loader = Loader(config, t5_length, seed, process_index, process_count)
     return Batches(records, config, plan.map_with_index(loader))
 

@@ -9,7 +9,9 @@ from functools import lru_cache
 from typing import IO
 
 import fsspec
+import numpy as np
 from fsspec.core import url_to_fs
+from jaxtyping import Float32
 from PIL import Image
 
 from uno_jax import images
@@ -54,6 +56,12 @@ def read_picture(path: str) -> Image.Image:
     picture = images.read_image(io.BytesIO(read_bytes(path)), path)
     _refuse_thin(path, *picture.size)
     return picture
+
+
+def bucket_array(path: str, size: tuple[int, int]) -> Float32[np.ndarray, "h w 3"]:
+    """The picture resized to a bucket (height, width), as numbers; raises like `read_picture`."""
+    height, width = size
+    return images.to_array(read_picture(path).resize((width, height), Image.Resampling.LANCZOS))
 
 
 @lru_cache(maxsize=100_000)

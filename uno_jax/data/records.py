@@ -17,11 +17,12 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
 from uno_jax.data.entries import MAX_REFS, DataError, Entry, parse_entry, read_entries
-from uno_jax.data.pictures import exists, join_path, parent
+from uno_jax.data.pictures import exists, join_path, parent, picture_ratio
 from uno_jax.recipe import DataConfig, SourceConfig
 
 SHOWN_PROBLEMS = 5
 PROBED = 100
+PICTURES = ("target", *(f"ref{number}" for number in range(1, 1 + MAX_REFS)))
 MAX_BAD_SHARE = DataConfig().max_bad_share
 
 
@@ -87,6 +88,15 @@ class Records(Sequence[Record]):
     def name(self, index: int) -> str:
         """What messages call a record: its list and its place in it."""
         return f"{self.sources[self.source[index]].path} record {self.entry[index]}"
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """Which parts of a record are cached: of the names in PICTURES, txt and vec; here none."""
+        return ()
+
+    def encodings(self, index: int | None) -> dict[str, np.ndarray]:
+        """What is cached of a record (None: of the empty prompt), by those names."""
+        return {}
 
     def fingerprint(self) -> str:
         """Equal for equal records in equal order with equal sizes and weights."""
@@ -161,6 +171,15 @@ def parse_source(config: SourceConfig) -> Records:
         np.array(refs, np.uint8),
         np.array(ratios, np.float64).reshape(-1, 1 + MAX_REFS),
     )
+
+
+def picture_ratios(records: Records, index: int) -> list[float]:
+    """Height/width of a record's target and references; raises READ_ERRORS where they must be looked up."""
+    known = records.ratios[index, : 1 + records.refs[index]]
+    if not np.isnan(known).any():
+        return known.tolist()
+    record = records[index]
+    return [picture_ratio(path) for path in (record.target, *record.refs)]
 
 
 UNKNOWN = (float("nan"),) * (1 + MAX_REFS)
