@@ -105,6 +105,10 @@ def abstract_state(
     }
     frozen, trainable = split(params, config.trainable)
     frozen = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.dtype(config.dtype)), frozen)
+    if config.base:
+        from uno_jax.quantize import quantize_base  # needs qwix, an extra
+
+        quantize_base(frozen, config.base)
     optimizer = make_optimizer(config.optim, config.steps)
     zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     ema = trainable if config.optim.ema_decay else {}

@@ -3,6 +3,7 @@ command line.
 """
 
 import argparse
+import importlib.util
 import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,6 +111,8 @@ class TrainConfig:
     seed: int = 0
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of frozen weights and of the computation; what is trained is kept in float32."""
+    base: Literal["", "int8", "fp8"] = ""
+    """8 bits for the frozen kernels of the MM-DiT's and T5's blocks, in LoRA training; empty: `dtype`."""
     remat: Literal["none", "selective", "full"] = "full"
     """What the backward pass computes again: nothing, all but the matrix products, or whole blocks."""
     max_skipped: int = 10
@@ -187,6 +190,24 @@ def _data_problems(data: DataConfig) -> list[tuple[bool, str]]:
     ]
 
 
+def _base_problems(config: TrainConfig) -> list[tuple[bool, str]]:
+    return [
+        (
+            config.base not in ("", "int8", "fp8"),
+            f"base {config.base!r} is none of int8, fp8 and empty (dtype)",
+        ),
+        (
+            bool(config.base) and any(not pattern.startswith("lora/") for pattern in config.trainable),
+            f"base {config.base} is for LoRA training: trainable must name lora/… only, "
+            f"got {', '.join(config.trainable)}",
+        ),
+        (
+            bool(config.base) and importlib.util.find_spec("qwix") is None,
+            f"base {config.base} needs qwix: pip install 'uno_jax[quant]'",
+        ),
+    ]
+
+
 def check(config: TrainConfig) -> None:
     """Raises RecipeError for settings that cannot work together; looks at no file."""
     problems = [
@@ -207,6 +228,7 @@ def check(config: TrainConfig) -> None:
             f"learning_rate must be positive, got {config.optim.learning_rate}",
         ),
         (not config.trainable, "trainable is empty: nothing would be trained"),
+        *_base_problems(config),
         (
             config.objective == "autoencoder"
             and any(config.trains(kind) for kind in ("mmdit", "t5", "clip", "lora")),

@@ -109,9 +109,17 @@ def load_lora(config: TrainConfig, model: ModelConfig, mesh: Mesh, key: jax.Arra
 def make_state(
     config: TrainConfig, params: dict[str, Params], mesh: Mesh
 ) -> tuple[optax.GradientTransformation, TrainState, dict[str, Params]]:
-    """The optimizer, the state (float32), and the frozen rest in the recipe's dtype."""
+    """The optimizer, the state (float32), and the frozen rest in the recipe's dtype or 8 bits.
+
+    Empties `params`, so that what is replaced is freed.
+    """
     frozen, trainable = split(params, config.trainable)
+    params.clear()
     frozen = jax.tree.map(lambda leaf: leaf.astype(config.dtype), frozen)
+    if config.base:
+        from uno_jax.quantize import quantize_base  # needs qwix, an extra
+
+        quantize_base(frozen, config.base)
     trainable = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), trainable)
     optimizer = make_optimizer(config.optim, config.steps)
 

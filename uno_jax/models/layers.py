@@ -26,8 +26,9 @@ def parameter(
 class Dense(nn.Module):
     """x @ kernel + bias, plus (x @ down) @ up when the `lora` collection holds this layer.
 
-    `axes` names the kernel's input and output axes. The side path is never merged here: in bfloat16 a merged
-    kernel rounds most of a small update away.
+    `axes` names the kernel's input and output axes. A kernel of `uno_jax.quantize` brings its own product;
+    flax compares the shape of its values with this layer's. The side path is never merged here: in bfloat16
+    a merged kernel rounds most of a small update away.
     """
 
     features: int
