@@ -28,7 +28,7 @@ def test_splash_equals_plain_attention(length):
 @pytest.fixture(scope="module")
 def tpu_mesh():
     pytest.importorskip("libtpu", reason="compiling for a TPU takes libtpu (extra: plan)")
-    return make_mesh(1, 2, 2, find_devices("v5e:2x2"))
+    return make_mesh(1, 2, 2, devices=find_devices("v5e:2x2"))
 
 
 def kernels(mesh, *shape, dtype=jnp.bfloat16):

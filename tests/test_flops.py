@@ -67,7 +67,7 @@ def test_a_loop_of_unknown_length_is_refused_when_it_holds_products():
 def test_attention_counts_in_full_for_any_devices():
     pytest.importorskip("libtpu", reason="the compiler of the extra `plan` names TPU's devices")
     x = jax.ShapeDtypeStruct((2, 256, 4, 128), jnp.bfloat16)
-    with jax.set_mesh(make_mesh(1, 2, 2, find_devices("v5e:2x2"))):
+    with jax.set_mesh(make_mesh(1, 2, 2, devices=find_devices("v5e:2x2"))):
         assert count_flops(attention, x, x, x) == 2 * 2 * 2 * 4 * 256 * 256 * 128
 
 

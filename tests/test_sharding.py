@@ -13,7 +13,7 @@ from uno_jax.sharding import MESH_AXES, make_mesh, tree_shardings
 
 
 def test_sizes_must_fit_the_devices():
-    assert dict(make_mesh(devices=jax.devices()[:1]).shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    assert dict(make_mesh(devices=jax.devices()[:1]).shape) == dict.fromkeys(MESH_AXES, 1)
     for sizes in ((2, 1, 1), (-1, -1, 1), (0, -1, 1), (1, 1, 3)):
         with pytest.raises(ValueError, match="does not fit 1 devices"):
             make_mesh(*sizes, devices=jax.devices()[:1])
@@ -26,7 +26,7 @@ def spec(tree, *path):
 
 
 def test_the_full_model_is_spread_over_both_axes():
-    mesh = AbstractMesh((1, 4, 2), MESH_AXES)
+    mesh = AbstractMesh((1, 4, 2, 1), MESH_AXES)
     shapes, axes = abstract_params(PRESETS["flux_dev"].mmdit)
     shardings = tree_shardings(mesh, axes, shapes)
     qkv = spec(shardings, "double_blocks", "img", "qkv", "kernel")
@@ -38,7 +38,7 @@ def test_the_full_model_is_spread_over_both_axes():
 
 
 def test_a_dimension_that_does_not_divide_is_replicated():
-    mesh = AbstractMesh((1, 5, 1), MESH_AXES)
+    mesh = AbstractMesh((1, 5, 1, 1), MESH_AXES)
     shapes, axes = abstract_lora(PRESETS["tiny"].mmdit, LoraConfig(4))
     assert spec(tree_shardings(mesh, axes, shapes), "single_blocks", "qkv", "down") == PartitionSpec(
         None, None, None
@@ -46,7 +46,7 @@ def test_a_dimension_that_does_not_divide_is_replicated():
 
 
 def test_all_of_a_lora_is_spread():
-    mesh = AbstractMesh((1, 4, 1), MESH_AXES)
+    mesh = AbstractMesh((1, 4, 1, 1), MESH_AXES)
     shapes, axes = abstract_lora(PRESETS["flux_dev"].mmdit, LoraConfig())
     shardings = tree_shardings(mesh, axes, shapes)
     held = jax.tree.map(lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)), shapes, shardings)

@@ -7,7 +7,6 @@ Programs are compiled as the trainer and the sampler compile them, for local dev
 import math
 import re
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,16 +51,14 @@ def chip_bytes(tree: Any) -> int:
     )
 
 
-def compile_program(
-    function: Callable, args: tuple, kinds: dict[str, Any], mesh: Mesh, **options: Any
-) -> Program:
-    """Compiles jit(function, **options) for the mesh's devices. `kinds` names parts of the arguments."""
+def compile_program(function: Any, args: tuple, kinds: dict[str, Any], mesh: Mesh) -> Program:
+    """Compiles a jitted function for the mesh's devices. `kinds` names parts of the arguments."""
     flops = count_flops(function, *args)
     start = time.monotonic()
     inputs = {kind: chip_bytes(tree) for kind, tree in kinds.items()}
     with jax.set_mesh(mesh):
         try:
-            compiled = jax.jit(function, **options).lower(*args).compile()
+            compiled = function.lower(*args).compile()
         except jax.errors.JaxRuntimeError as error:
             used = out_of_memory(str(error))
             return Program(inputs, None, used, flops, time.monotonic() - start)

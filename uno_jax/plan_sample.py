@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -105,7 +106,7 @@ def plan_stages(
 
     def compiled(function: Callable, networks: dict[str, Params], *inputs: Any) -> Program:
         program = compile_program(
-            function, (networks, *inputs), {"weights": networks, "inputs": inputs}, mesh
+            jax.jit(function), (networks, *inputs), {"weights": networks, "inputs": inputs}, mesh
         )
         others = weights - program.inputs["weights"]
         return program._replace(inputs=program.inputs | {"weights": weights}, used=program.used + others)

@@ -5,7 +5,6 @@ loaded, and the nearest setting that fits when it does not.
 import argparse
 import dataclasses
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +17,13 @@ from uno_jax.checkpoint import NETWORKS
 from uno_jax.chips import PlanError, chip_of, find_devices
 from uno_jax.config import ModelConfig
 from uno_jax.lora import abstract_lora, count
-from uno_jax.losses import make_loss
 from uno_jax.models import Params, abstract_params
 from uno_jax.optim import make_optimizer
 from uno_jax.plan import Program, abstract, compile_program, fits, memory_line, placed, work_line
-from uno_jax.recipe import MeshConfig, RecipeError, TrainConfig, check, parse
-from uno_jax.sharding import BATCH, make_mesh, tree_shardings
-from uno_jax.state import model_config, split, state_shardings
-from uno_jax.step import train_step
+from uno_jax.recipe import MeshConfig, TrainConfig, check, parse
+from uno_jax.sharding import BATCH, tree_shardings
+from uno_jax.state import make_run_mesh, model_config, split, state_shardings
+from uno_jax.step import make_step
 from uno_jax.types import Batch, TrainState
 
 REMAT: tuple[Literal["none", "selective", "full"], ...] = ("none", "selective", "full")
@@ -48,7 +46,7 @@ def plan_training(where: str, argv: Sequence[str]) -> None:
         print(f"no weights at {config.weights}: planned with the numbers of preset {config.preset}")
         config = dataclasses.replace(config, weights="")
     chip, model = chip_of(devices[0]), model_config(config)
-    make_plan_mesh(config, devices)
+    make_run_mesh(config, devices)
     limits = [f"{chip.memory:.2f} GiB" if chip.memory else "", f"{chip.peak} TFLOP/s" if chip.peak else ""]
     print(f"{where}: {len(devices)} {chip.name} ({', '.join(filter(None, limits))})")
     program = show(config, model, devices, own.plan_refs)
@@ -61,24 +59,9 @@ def plan_training(where: str, argv: Sequence[str]) -> None:
     print("no setting of this recipe fits; take more chips, a smaller resolution or a smaller rank")
 
 
-def make_plan_mesh(config: TrainConfig, devices: list[jax.Device]) -> Mesh:
-    """The recipe's mesh over the planned devices. Raises RecipeError where it does not divide."""
-    try:
-        mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
-    except ValueError as error:
-        raise RecipeError(str(error)) from None
-    if config.batch_size // config.accumulate % (share := mesh.shape["data"] * mesh.shape["fsdp"]):
-        parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
-        raise RecipeError(
-            f"batch_size {config.batch_size}{parts} does not divide over {share} devices; "
-            "change it, or give more of them to --mesh.tensor"
-        )
-    return mesh
-
-
 def show(config: TrainConfig, model: ModelConfig, devices: list[jax.Device], refs: int) -> Program:
     """Compiles one setting and prints what it needs."""
-    mesh = make_plan_mesh(config, devices)
+    mesh = make_run_mesh(config, devices)
     state, frozen, optimizer = abstract_state(config, model, mesh)
     program = compile_step(config, model, mesh, state, frozen, optimizer, refs)
     shape = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
@@ -141,16 +124,13 @@ def compile_step(
     refs: int,
 ) -> Program:
     """The trainer's own step."""
-    step = partial(train_step, make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate)
+    step = make_step(config, model, optimizer, state)
     batch = abstract_batch(config, model, mesh, refs)
     seed = jax.eval_shape(lambda: jax.random.key(0))
     key = abstract(seed.shape, seed.dtype, mesh)
     kinds: dict[str, Any] = {"frozen": frozen, "trained": state.trainable}
     kinds |= {"optimizer": (state.opt_state, state.ema), "batch": batch}
-    places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    return compile_program(
-        step, (state, frozen, batch, key), kinds, mesh, donate_argnums=0, out_shardings=(places, None)
-    )
+    return compile_program(step, (state, frozen, batch, key), kinds, mesh)
 
 
 def smaller_settings(config: TrainConfig, chips: int) -> Iterator[TrainConfig]:

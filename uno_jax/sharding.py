@@ -1,58 +1,119 @@
-"""Where every array lives: a mesh, one table from logical to mesh axes, and NamedSharding trees made from it.
+"""Where every array lives: a mesh, one table from logical to mesh axes, and NamedSharding trees made from
+it.
 
-Logical axes come with the parameters (`models.abstract_params`, `lora.abstract_lora`); nothing else names a
-mesh axis.
+Logical axes come with the parameters (`models.abstract_params`, `lora.abstract_lora`) and where the models
+call `spread`; nothing else names a mesh axis.
 """
 
+import math
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
-MESH_AXES = ("data", "fsdp", "tensor")
+MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 
-# Logical axis of a parameter -> mesh axis. An axis that is not listed is replicated.
-RULES: dict[str, str] = {
-    "embed": "fsdp",
-    "heads": "tensor",
-    "mlp": "tensor",
-    "modulation": "tensor",
-    "vocab": "tensor",
-    "rank": "fsdp",
+# Logical axis of a parameter or an activation -> mesh axes. An axis that is not listed is replicated.
+RULES: dict[str, tuple[str, ...]] = {
+    "embed": ("fsdp",),
+    "heads": ("tensor",),
+    "mlp": ("tensor",),
+    "modulation": ("tensor",),
+    "vocab": ("tensor",),
+    "rank": ("fsdp",),
+    "samples": ("data", "fsdp"),  # of a batch: FSDP is data parallel too
+    "tokens": ("sequence",),
 }
-BATCH = PartitionSpec(("data", "fsdp"))  # samples are spread over both: FSDP is data parallel too
+BATCH = PartitionSpec(RULES["samples"])
 
 
 def make_mesh(
-    data: int = 1, fsdp: int = -1, tensor: int = 1, devices: list[jax.Device] | None = None
+    data: int = 1,
+    fsdp: int = -1,
+    tensor: int = 1,
+    sequence: int = 1,
+    devices: list[jax.Device] | None = None,
 ) -> Mesh:
-    """A mesh (data, fsdp, tensor) over `devices` (default all). One size may be -1: whatever is left.
+    """A mesh of these axes over `devices` (default all). One size may be -1: whatever is left.
 
     Raises ValueError when the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = [data, fsdp, tensor]
+    sizes = [data, fsdp, tensor, sequence]
     if sizes.count(-1) == 1:
-        known = -data * fsdp * tensor
+        known = -math.prod(sizes)
         sizes[sizes.index(-1)] = len(devices) // known if known > 0 else 0
-    if min(sizes) < 1 or sizes[0] * sizes[1] * sizes[2] != len(devices):
-        raise ValueError(f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {len(devices)} devices")
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    if min(sizes) < 1 or math.prod(sizes) != len(devices):
+        asked = " ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes, strict=True))
+        raise ValueError(f"mesh {asked} does not fit {len(devices)} devices")
+    return jax.make_mesh(
+        tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
+    )
+
+
+def partition(mesh: Any, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:
+    """Where an array with these logical axes lies.
+
+    A dimension that its mesh axes do not divide, or whose axes an earlier dimension has, is replicated, so
+    that every model runs on every mesh: it costs memory, never correctness.
+    """
+    places: list[tuple[str, ...] | str | None] = []
+    taken: set[str] = set()
+    for name, size in zip(axes, shape, strict=True):
+        rule = RULES.get(name, ()) if isinstance(name, str) else ()
+        fits = rule and not taken & set(rule) and size % math.prod(mesh.shape[axis] for axis in rule) == 0
+        taken |= set(rule) if fits else set()
+        places.append((rule if len(rule) > 1 else rule[0]) if fits else None)
+    return PartitionSpec(*places)
 
 
 def tree_shardings(mesh: Mesh, axes: Any, shapes: Any) -> Any:
-    """A tree of NamedSharding from a tree of logical axes (PartitionSpec leaves) and one of shapes.
+    """A tree of NamedSharding from a tree of logical axes (PartitionSpec leaves) and one of shapes."""
+    return jax.tree.map(
+        lambda names, leaf: NamedSharding(mesh, partition(mesh, names, leaf.shape)),
+        axes,
+        shapes,
+        is_leaf=lambda x: isinstance(x, PartitionSpec),
+    )
 
-    A dimension that its mesh axis does not divide, or whose axis an earlier dimension has, is replicated, so
-    that every model runs on every mesh: it costs memory, never correctness.
+
+def spread(x: Array, *axes: str | None) -> Array:
+    """An activation with these logical axes, laid out over the mesh in use (`jax.set_mesh`)."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, partition(mesh, axes, x.shape))
+
+
+def join_processes(coordinator: str, count: int, index: int) -> None:
+    """Makes this process one of a run's; call it before anything is computed. "" is a run of one process."""
+    if not coordinator or jax.distributed.is_initialized():
+        return
+    if coordinator == "auto":
+        jax.distributed.initialize()
+    else:
+        jax.distributed.initialize(coordinator, count, index)
+
+
+def batch_share(mesh: Mesh) -> tuple[int, int]:
+    """(index, count): which of `count` equal shares of a batch's samples this process's devices hold.
+
+    Processes that differ only along tensor or sequence hold the same one. Raises ValueError for a mesh whose
+    samples do not split into whole processes.
     """
+    groups = mesh.devices.reshape(mesh.shape["data"] * mesh.shape["fsdp"], -1)
+    here = jax.process_index()
+    mine = [number for number, row in enumerate(groups) if any(d.process_index == here for d in row)]
+    size = len(mine)
+    if len(groups) % size or mine != list(range(mine[0], mine[0] + size)) or mine[0] % size:
+        raise ValueError(
+            f"mesh {dict(mesh.shape)}: the samples of process {here} are no whole share of a batch"
+        )
+    return mine[0] // size, len(groups) // size
 
-    def leaf(names: PartitionSpec, shape: jax.ShapeDtypeStruct) -> NamedSharding:
-        places: list[str | None] = []
-        for name, size in zip(names, shape.shape, strict=True):
-            axis = RULES.get(name) if isinstance(name, str) else None
-            fits = axis is not None and axis not in places and size % mesh.shape[axis] == 0
-            places.append(axis if fits else None)
-        return NamedSharding(mesh, PartitionSpec(*places))
 
-    return jax.tree.map(leaf, axes, shapes, is_leaf=lambda x: isinstance(x, PartitionSpec))
+def place_batch(mesh: Mesh, batch: Any) -> Any:
+    """Global arrays of a batch from this process's share of it."""
+    place = NamedSharding(mesh, BATCH)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)

@@ -2,6 +2,7 @@
 trainable.
 """
 
+import dataclasses
 import re
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from uno_jax.checkpoint import NETWORKS, read_config, restore_network
 from uno_jax.config import PRESETS, ModelConfig
+from uno_jax.data.encodings import encoders_of
 from uno_jax.lora import abstract_lora, block_indices, init_lora, nest
 from uno_jax.models import Params, abstract_params, init_params
 from uno_jax.optim import make_optimizer
 from uno_jax.pretrained import read_fitting_lora
 from uno_jax.recipe import RecipeError, TrainConfig
-from uno_jax.sharding import tree_shardings
+from uno_jax.sharding import make_mesh, tree_shardings
 from uno_jax.types import TrainState
 
 
@@ -48,10 +50,13 @@ def join(frozen: Params, trainable: Params) -> Params:
 
 
 def model_config(config: TrainConfig) -> ModelConfig:
-    """Numbers of every network: those stored in `weights`, and the preset's for the rest."""
+    """Numbers of every network: those stored in `weights` or with cached encodings, the preset's for the
+    rest.
+    """
     preset = PRESETS[config.preset]
+    cached = encoders_of(config)
     if not config.weights:
-        return preset
+        return dataclasses.replace(preset, **cached)
     root = Path(config.weights)
     if not root.is_dir():
         raise FileNotFoundError(
@@ -59,20 +64,42 @@ def model_config(config: TrainConfig) -> ModelConfig:
         )
     kinds = [kind for kind in NETWORKS if (root / kind).is_dir()]
     stored: dict[str, Any] = {kind: read_config(root / kind, kind) for kind in kinds}
-    return ModelConfig(**({kind: getattr(preset, kind) for kind in NETWORKS} | stored))
+    return ModelConfig(**({kind: getattr(preset, kind) for kind in NETWORKS} | stored | cached))
+
+
+def make_run_mesh(config: TrainConfig, devices: list[jax.Device] | None = None) -> Mesh:
+    """The recipe's mesh over `devices` (default all). Raises RecipeError where it, or the batch over it, does
+    not divide.
+    """
+    sizes = config.mesh
+    try:
+        mesh = make_mesh(sizes.data, sizes.fsdp, sizes.tensor, sizes.sequence, devices)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    if config.batch_size // config.accumulate % (share := mesh.shape["data"] * mesh.shape["fsdp"]):
+        parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
+        raise RecipeError(
+            f"batch_size {config.batch_size}{parts} does not divide over {share} devices; "
+            "change it, or give more of them to --mesh.tensor or --mesh.sequence"
+        )
+    return mesh
 
 
 def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str, Params]:
     """Every tree the objective needs, sharded from the start: restored, or random where trained from scratch.
+    Not those of encoders whose encodings are cached.
 
     Raises RecipeError for a network that is frozen and has no weights.
     """
     params: dict[str, Params] = {}
     # XLA's own generator: with threefry, compiling the random numbers takes several times as long.
-    keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), 5)
+    keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), len(NETWORKS))
     kinds = ("vae",) if config.objective == "autoencoder" else NETWORKS
+    cached = encoders_of(config)
     for kind, key in zip(kinds, keys, strict=False):
         stored = Path(config.weights) / kind
+        if kind in cached:
+            continue
         if config.weights and stored.is_dir():
             params[kind] = restore_network(stored, kind, mesh)[1]
         elif config.trains(kind):
@@ -84,16 +111,18 @@ def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str
             place = stored if config.weights else "the directory given as weights"
             raise RecipeError(f"{kind} is frozen and has no weights: expected {place} to hold it")
     if config.trains("lora"):
-        params["lora"] = load_lora(config, model, mesh, keys[-1])
+        params["lora"] = load_lora(config, model, mesh)
     return params
 
 
-def load_lora(config: TrainConfig, model: ModelConfig, mesh: Mesh, key: jax.Array) -> Params:
+def load_lora(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> Params:
     """A fresh LoRA, or the one to start from; RecipeError if that has other blocks, rank or positions."""
     block_indices(model.mmdit, config.lora)
     shapes, axes = abstract_lora(model.mmdit, config.lora)
     shardings = tree_shardings(mesh, axes, shapes)
     if not config.init_lora:
+        # Threefry gives the same numbers on every mesh, and a LoRA has few arrays to compile it for.
+        key = jax.random.fold_in(jax.random.key(config.seed), len(NETWORKS))
         return jax.jit(init_lora, static_argnums=(1, 2), out_shardings=shardings)(
             key, model.mmdit, config.lora
         )

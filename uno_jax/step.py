@@ -1,16 +1,32 @@
 """One training step, a pure function of the state: gradients, clipped AdamW, running average."""
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from uno_jax.losses import Loss
+from uno_jax.config import ModelConfig
+from uno_jax.losses import Loss, make_loss
 from uno_jax.models import Params
+from uno_jax.recipe import TrainConfig
 from uno_jax.state import join
 from uno_jax.types import Batch, TrainState
 
 Metrics = dict[str, Float[Array, ""]]
+
+
+def make_step(
+    config: TrainConfig, model: ModelConfig, optimizer: optax.GradientTransformation, state: TrainState
+) -> Any:
+    """The recipe's jitted step (state, frozen, batch, key) -> (state, metrics). It uses up the state and
+    returns it where `state`, of arrays or shapes, lies.
+    """
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    step = partial(train_step, make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate)
+    return jax.jit(step, donate_argnums=0, out_shardings=(places, None))
 
 
 def train_step(

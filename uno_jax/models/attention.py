@@ -1,10 +1,15 @@
 """The one place where attention is computed: each platform's fastest kernel behind one function."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from uno_jax.models.splash import LANES, splash_attention
+from uno_jax.sharding import partition
 
 
 def attention(
@@ -18,19 +23,32 @@ def attention(
     """Softmax attention; `scale` defaults to d**-0.5 and the softmax accumulates in float32.
 
     Without bias and causality: JAX's splash kernel on TPU, cuDNN's flash kernel on NVIDIA GPUs for the heads
-    it can do, one head at a time on the CPU; elsewhere XLA.
+    it can do, one head at a time on the CPU; elsewhere XLA. Each chip of the mesh in use runs the kernel on
+    its own samples, heads and queries; keys and values are gathered over the sequence axis.
     """
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if bias is not None or causal:
+        return jax.nn.dot_product_attention(q, k, v, bias=bias, scale=scale, is_causal=causal)
+    kernel = partial(_kernel(q), scale=scale)
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return kernel(q, k, v)
+    # A compiler cannot partition a kernel that it does not know.
+    queries = partition(mesh, ("samples", "tokens", "heads", None), q.shape)
+    keys = PartitionSpec(queries[0], None, queries[2], None)
+    spread_out = jax.shard_map(kernel, in_specs=(queries, keys, keys), out_specs=queries, check_vma=False)
+    return spread_out(q, k, v)
+
+
+def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]]:
     where, width = platform(), q.shape[-1]
-    plain = bias is None and not causal
-    if where == "cpu" and plain:
-        return _by_head(q, k, v, width**-0.5 if scale is None else scale)
-    if where == "tpu" and plain and width % LANES == 0:
-        return splash_attention(q, k, v, width**-0.5 if scale is None else scale)
+    if where == "cpu":
+        return _by_head
+    if where == "tpu" and width % LANES == 0:
+        return splash_attention
     half = q.dtype in (jnp.bfloat16, jnp.float16)
-    cudnn = where == "gpu" and half and bias is None and width <= 128 and width % 8 == 0
-    return jax.nn.dot_product_attention(
-        q, k, v, bias=bias, scale=scale, is_causal=causal, implementation="cudnn" if cudnn else "xla"
-    )
+    cudnn = where == "gpu" and half and width <= 128 and width % 8 == 0
+    return partial(jax.nn.dot_product_attention, implementation="cudnn" if cudnn else "xla")
 
 
 def _by_head(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from uno_jax.config import MMDiTConfig
 from uno_jax.models.attention import attention
 from uno_jax.models.layers import Dense, RMSNorm, apply_rope, layer_norm, rope_table, timestep_embedding
+from uno_jax.sharding import spread
 
 REMAT_POLICIES = {
     "none": None,
@@ -25,6 +26,7 @@ REMAT_POLICIES = {
 }
 
 Rope = tuple[np.ndarray, np.ndarray]
+TOKENS = ("samples", "tokens", None)
 
 
 class MLPEmbedder(nn.Module):
@@ -128,7 +130,7 @@ class DoubleStreamBlock(nn.Module):
         txt_attended, img_attended = jnp.split(joint, [txt.shape[1]], axis=1)
         img = self.img.finish(img, img_attended, img_mod[2], img_mod[3:])
         txt = self.txt.finish(txt, txt_attended, txt_mod[2], txt_mod[3:])
-        return (img, txt), None
+        return (spread(img, *TOKENS), spread(txt, *TOKENS)), None
 
 
 class SingleStreamBlock(nn.Module):
@@ -157,7 +159,7 @@ class SingleStreamBlock(nn.Module):
         q, k = self.norm(q, k)
         attended = attention(apply_rope(q, *rope), apply_rope(k, *rope), v).reshape(x.shape)
         both = jnp.concatenate([attended, nn.gelu(self.mlp(normed), approximate=True)], axis=-1)
-        return x + gate * self.linear2(both), None
+        return spread(x + gate * self.linear2(both), *TOKENS), None
 
 
 class MMDiT(nn.Module):
@@ -203,14 +205,14 @@ class MMDiT(nn.Module):
         if guidance is not None:
             vec_sum += MLPEmbedder(c.hidden_size, dtype, name="guidance_in")(timestep_embedding(guidance))
         vec_sum += MLPEmbedder(c.hidden_size, dtype, name="vector_in")(vec)
-        img = Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="img_in")(img)
-        txt = Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="txt_in")(txt)
+        img = spread(Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="img_in")(img), *TOKENS)
+        txt = spread(Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="txt_in")(txt), *TOKENS)
 
         # One copy of vec a block makes a product batched over blocks, for which no kernel is transposed.
         double = self._stacked(DoubleStreamBlock, c.depth)(c, dtype, name="double_blocks")
         modulations = double.modulations(jnp.broadcast_to(vec_sum, (c.depth, *vec_sum.shape)))
         (img, txt), _ = double((img, txt), modulations, rope)
-        x = jnp.concatenate([txt, img], axis=1)
+        x = spread(jnp.concatenate([txt, img], axis=1), *TOKENS)
         single = self._stacked(SingleStreamBlock, c.depth_single_blocks)(c, dtype, name="single_blocks")
         modulations = single.modulations(jnp.broadcast_to(vec_sum, (c.depth_single_blocks, *vec_sum.shape)))
         x, _ = single(x, modulations, rope)
