@@ -36,6 +36,8 @@ class DataConfig:
     path: str = ""
     """The list; or several as `sources`."""
     sources: tuple[SourceConfig, ...] = ()
+    encodings: str = ""
+    """A directory that `python -m uno_jax.encodings` made of the lists, to train from in their place."""
     resolution: int = 512
     """Bucket resolution of targets, and of the training schedule."""
     ref_resolution: int = 512
@@ -175,7 +177,7 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
 def _data_problems(data: DataConfig) -> list[tuple[bool, str]]:
     return [
         (
-            not data.path and not data.sources,
+            not (data.path or data.sources or data.encodings),
             "data.path is empty: give a JSON list of pairs (--data.path FILE)",
         ),
         (bool(data.path and data.sources), "give data.path or data.sources, not both"),
@@ -233,6 +235,10 @@ def check(config: TrainConfig) -> None:
             config.objective == "autoencoder"
             and any(config.trains(kind) for kind in ("mmdit", "t5", "clip", "lora")),
             "the autoencoder objective trains vae/… only",
+        ),
+        (
+            config.objective == "autoencoder" and bool(config.data.encodings),
+            "the autoencoder objective learns from pictures, not from data.encodings",
         ),
         (
             config.objective == "flow" and config.trains("vae"),

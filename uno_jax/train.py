@@ -26,7 +26,7 @@ from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
 from uno_jax.command_line import errors_told, take_plan
 from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
-from uno_jax.data import Batches, each_picture, make_dataset, read_records
+from uno_jax.data import Batches, each_picture, make_dataset, read_encodings, read_records
 from uno_jax.lora import count
 from uno_jax.losses import make_loss
 from uno_jax.models import Params, apply
@@ -49,7 +49,8 @@ class TrainingError(ValueError):
 def run(config: TrainConfig) -> TrainState:
     """Trains to the last step, continuing from the newest checkpoint of the working directory."""
     check(config)
-    records = read_records(config.data)
+    cached = config.data.encodings
+    records = read_encodings(cached) if cached else read_records(config.data)
     if config.objective == "autoencoder":
         records = each_picture(records)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)

@@ -1,8 +1,10 @@
-"""Training data: lists of pairs -> Records -> Batches (entries, pictures, records, batches); and the command
+"""Training data: lists of pairs -> Records -> Batches (entries, pictures, records, batches), or to cached
+encodings; and the command
 `python -m uno_jax.data`, which checks a list and packs it into shards.
 """
 
 from uno_jax.data.batches import Batches, make_dataset
+from uno_jax.data.encodings import read_encodings
 from uno_jax.data.entries import DataError
 from uno_jax.data.records import Record, Records, each_picture, read_list, read_records
 
@@ -13,6 +15,7 @@ __all__ = [
     "Records",
     "each_picture",
     "make_dataset",
+    "read_encodings",
     "read_list",
     "read_records",
 ]

@@ -25,8 +25,12 @@ import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Int32
 
+from uno_jax.checkpoint import NETWORKS, fingerprint, read_config
+from uno_jax.config import from_dict, to_dict
 from uno_jax.data.entries import DataError
 from uno_jax.data.records import PICTURES, Records, Source, concatenate
+from uno_jax.recipe import RecipeError, TrainConfig
+from uno_jax.resume import differences
 from uno_jax.tensor_file import DTYPES
 
 FORMAT = 1
@@ -115,6 +119,35 @@ def read_info(folder: Path) -> Info:
     if info.format != FORMAT:
         raise DataError(f"{folder} has format {info.format}; this program reads format {FORMAT}")
     return info
+
+
+def describe(network: Path, kind: str) -> dict[str, Any]:
+    """What `Info.encoders` records of a network's directory. Raises as `checkpoint.read_config`."""
+    return {"config": to_dict(read_config(network, kind)), "weights": fingerprint(network)}
+
+
+def encoders_of(config: TrainConfig) -> dict[str, Any]:
+    """Configs of the networks that a run's encodings stand in for; none without encodings.
+
+    Raises as `read_info`, and RecipeError where the run itself would encode otherwise.
+    """
+    if not config.data.encodings:
+        return {}
+    info = read_info(Path(config.data.encodings))
+    problems = []
+    for name in ("resolution", "ref_resolution"):
+        made, asked = getattr(info, name), getattr(config.data, name)
+        if "vae" in info.encoders and made != asked:
+            problems.append(f"they were made at {name} {made}, this run's is {asked}")
+    for kind, recorded in info.encoders.items():
+        stored = Path(config.weights) / kind
+        if config.trains(kind):
+            problems.append(f"{kind} is trained, so that they would not follow it; make them without {kind}")
+        elif config.weights and stored.is_dir() and (other := differences(recorded, describe(stored, kind))):
+            problems.append(f"they are of another {kind} than {stored} ({'; '.join(other)})")
+    if problems:
+        raise RecipeError(f"the encodings {config.data.encodings} do not fit: {'; '.join(problems)}")
+    return {kind: from_dict(NETWORKS[kind], made["config"]) for kind, made in info.encoders.items()}
 
 
 def write_info(folder: Path, info: Info) -> None:
