@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 from tiny_model import TINY, write_model
 
-from uno_jax import train
+from uno_jax import loop, train
 from uno_jax.checkpoint import read_config, read_lora, restore_lora, restore_network
 from uno_jax.config import LoraConfig, UnoPE
+from uno_jax.lora_formats import load_tensors
 from uno_jax.recipe import DataConfig, OptimConfig, RecipeError, TrainConfig
 from uno_jax.state import join, split
 
@@ -79,6 +80,10 @@ def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, fi
     _, lora = restore_lora(workdir / "lora")
     for stored, trained in zip(leaves(lora), leaves(finished.trainable["lora"]), strict=True):
         np.testing.assert_array_equal(stored, trained)
+    in_unos_naming = load_tensors(workdir / "dit_lora.safetensors", TINY.mmdit)
+    assert in_unos_naming[:2] == (recipe.lora, recipe.unope)
+    for stored, trained in zip(leaves(in_unos_naming[2]), leaves(lora), strict=True):
+        np.testing.assert_array_equal(stored, trained)
     single = finished.trainable["lora"]["single_blocks"]["qkv"]["up"]
     assert single[0].any() and not single[1].any()
     losses = [json.loads(line)["loss"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -91,13 +96,13 @@ def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
 ):
     halves = dataclasses.replace(recipe, workdir=str(tmp_path / "halves"))
 
-    def preempted(config, number, *rest, report=train.report):
-        report(config, number, *rest)
-        if number == 1:
+    def preempted(config, step, *rest, judge=loop.judge):
+        judge(config, step, *rest)
+        if step.number == 1:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "report", preempted)
+        patch.setattr(loop, "judge", preempted)
         stopped = train.run(halves)
     assert stopped.step == 2 and not (tmp_path / "halves" / "lora").exists()
     for whole, half in zip(leaves(finished), leaves(train.run(halves)), strict=True):

@@ -68,7 +68,7 @@ def chip_of(device: jax.Device) -> Chip:
     """Memory and peak of a device; a GPU's and a TPU's by its name, a CPU's memory the machine's."""
     kind = device.device_kind
     if device.platform == "tpu":
-        return TPUS[kind]
+        return TPUS.get(kind, Chip(kind, None, None))
     if device.platform == "gpu":
         peak = next((peak for name, peak in GPU_PEAKS.items() if name in kind), None)
         return Chip(kind, (device.memory_stats() or {}).get("bytes_limit", 0) / GIB or None, peak)

@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from uno_jax.command_line import errors_told, parse_args
 from uno_jax.data import Record, read_list
-
-CELL = 256  # pixels of a picture on the sheet
-MARGIN, HEADER, CAPTION = 12, 34, 30
-COLUMNS = ("reference", "target", "sample")
+from uno_jax.images import read_image
+from uno_jax.sheet import Row, contact_sheet
 
 
 @dataclass(frozen=True)
@@ -47,22 +45,13 @@ def commands(work: Path) -> list[list[str]]:
     ]
 
 
-def sheet(records: Sequence[Record], samples: list[Path]) -> Image.Image:
-    """Two records a row: reference, target and sample under their names, the prompt below."""
-    width, height = len(COLUMNS) * CELL + 2 * MARGIN, CELL + CAPTION
-    rows = (len(records) + 1) // 2
-    page = Image.new("RGB", (2 * width, HEADER + rows * height + MARGIN), "white")
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(18)
-    for index, (record, sample) in enumerate(zip(records, samples, strict=True)):
-        left, top = index % 2 * width + MARGIN, HEADER + index // 2 * height
-        for column, path in enumerate((record.refs[0], record.target, str(sample))):
-            x = left + column * CELL
-            pen.text((x + 4, 7), COLUMNS[column], "black", font)
-            with Image.open(path) as picture:
-                shown = picture.resize((CELL - 4, CELL - 4), Image.Resampling.BICUBIC)
-                page.paste(shown, (x, top))
-        pen.text((left + 4, top + CELL), record.prompt, "dimgrey", font)
-    return page
+def page(records: Sequence[Record], samples: Sequence[Path]) -> Image.Image:
+    """Two records a row: reference, target and sample, the prompt below."""
+    rows = []
+    for record, sample in zip(records, samples, strict=True):
+        pictures = [read_image(path) for path in (record.refs[0], record.target, str(sample))]
+        rows.append(Row(pictures, record.prompt))
+    return contact_sheet(("reference", "target", "sample"), rows, abreast=2)
 
 
 def main() -> None:
@@ -75,7 +64,7 @@ def main() -> None:
                 sys.exit(code)
         records = read_list(work / "pairs" / "pairs.json")
         samples = [work / "samples" / f"{index}_0.png" for index in range(len(records))]
-        sheet(records, samples).save(args.out / "demo.png")
+        page(records, samples).save(args.out / "demo.png")
         print(f"\nwrote {args.out / 'demo.png'}")
 
 

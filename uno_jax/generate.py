@@ -104,13 +104,17 @@ def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int)
 
 
 def sample_batch(
-    model: Model, requests: Sequence[Request], settings: Settings, lora: Params | None = None
+    model: Model,
+    requests: Sequence[Request],
+    settings: Settings,
+    lora: Params | None = None,
+    dtype: Any = None,
 ) -> list[Image.Image]:
     """One batch: every request has the same size, and references of the same sizes. Attention is spread over
-    the mesh in use (`jax.set_mesh`).
+    the mesh in use (`jax.set_mesh`). It is computed in `dtype`, by default the parameters'.
     """
     config, params = model.config, model.params
-    dtype = jax.tree.leaves(params["mmdit"])[0].dtype
+    dtype = jnp.dtype(dtype or jax.tree.leaves(params["mmdit"])[0].dtype)
     width, height = requests[0].width, requests[0].height
 
     prompts = [request.prompt for request in requests]

@@ -189,9 +189,13 @@ def is_finished(output: Output) -> bool:
     return output.path.is_file() and recorded == output.record
 
 
-def make_request(output: Output, config: ModelConfig) -> Request:
+def shape(job: Job) -> tuple:
+    """Pictures of equal shape make a batch: size, and the references' sizes in order."""
+    return job.width, job.height, tuple(ref.size for ref in job.refs)
+
+
+def make_request(job: Job, config: ModelConfig) -> Request:
     """What `generate.sample_batch` needs. References are read again: not all fit in memory."""
-    job = output.job
     names = [str(ref.path) for ref in job.refs]
     pictures = [images.read_image(name) for name in names]
     refs = prepare_refs(config, pictures, job.ref_size, names)

@@ -1,5 +1,7 @@
 """The optimizer as one optax chain."""
 
+from typing import Any
+
 import optax
 
 from uno_jax.recipe import OptimConfig
@@ -26,3 +28,8 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
             weight_decay=config.weight_decay,
         ),
     )
+
+
+def count_updates(opt_state: Any) -> int:
+    """Updates made so far, in a run that this one carries on too: what the schedule has counted."""
+    return max((int(count) for _, count in optax.tree.get_all_with_path(opt_state, "count")), default=0)

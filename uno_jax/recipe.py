@@ -4,7 +4,9 @@ command line.
 
 import argparse
 import importlib.util
+import pprint
 import runpy
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,11 +73,50 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the mesh axes; -1 takes what is left of the local devices."""
+    """Sizes of the mesh axes; -1 takes what is left of the devices."""
 
     data: int = 1
+    """Copies of the weights, each with a share of the samples."""
     fsdp: int = -1
+    """Shares of the weights, each with a share of the samples too."""
     tensor: int = 1
+    """Shares of heads and MLPs."""
+    sequence: int = 1
+    """Shares of a sample's tokens, for pictures too large for one chip."""
+
+
+@dataclass(frozen=True)
+class ProcessesConfig:
+    """One run over several processes, each started with the same recipe (`jax.distributed`)."""
+
+    coordinator: str = ""
+    """HOST:PORT of process 0; or "auto" where jax finds its cluster: TPU slices, SLURM, Open MPI, Kubernetes.
+    """
+    count: int = 1
+    """Of processes; not needed with "auto"."""
+    index: int = 0
+    """Of this process; not needed with "auto"."""
+
+
+@dataclass(frozen=True)
+class SamplesConfig:
+    """Pictures of fixed prompts, drawn while the run goes on."""
+
+    every: int = 0
+    """Steps from one drawing to the next, with a last one at the end. 0: never."""
+    jobs: str = ""
+    """The prompts and their references: a list as `uno_jax.sample --jobs` takes."""
+    steps: int | None = None
+    """Euler steps; default 25, for schnell 4."""
+    guidance: float | None = None
+    """Guidance embedding; default 4, none for schnell."""
+    width: int | None = None
+    """Pixels, for entries without their own; default the model's resolution."""
+    height: int | None = None
+    """As width."""
+    ref_size: int | None = None
+    """Longest side of references; default as `uno_jax.sample`."""
+    seed: int = 3407
 
 
 @dataclass(frozen=True)
@@ -105,6 +146,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    processes: ProcessesConfig = field(default_factory=ProcessesConfig)
     batch_size: int = 16
     """Samples a step, over all devices."""
     accumulate: int = 1
@@ -120,6 +162,11 @@ class TrainConfig:
     max_skipped: int = 10
     """Steps with a non-finite loss or gradient, which change nothing, before the run stops."""
     log_every: int = 10
+    wandb_project: str = ""
+    """Log to this W&B project too, which takes the package wandb."""
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
+    profile_steps: int = 0
+    """Steps to profile, from the third on, when what they take is compiled."""
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     """The newest ones."""
@@ -169,9 +216,16 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
     if known.config is None and not {"-h", "--help"} & set(overrides):
         raise RecipeError("no recipe: pass --config FILE, for example --config configs/demo.py")
     default = load_recipe(known.config) if known.config else TrainConfig()
-    return parse_args(
-        TrainConfig, "python -m uno_jax.train --config FILE [--plan TOPOLOGY]", overrides, default
-    )
+    usage = "python -m uno_jax.train --config FILE [--plan TOPOLOGY] [--print-config]"
+    return parse_args(TrainConfig, usage, overrides, default)
+
+
+def recipe_text(config: TrainConfig) -> str:
+    """A recipe file that says every field of `config`."""
+    imports = "from uno_jax.config import *\nfrom uno_jax.recipe import *\n"
+    start = "    return "
+    body = textwrap.indent(pprint.pformat(config, width=100), " " * len(start)).strip()
+    return f"{imports}\n\ndef get_config():\n{start}{body}"
 
 
 def _data_problems(data: DataConfig) -> list[tuple[bool, str]]:
@@ -210,6 +264,18 @@ def _base_problems(config: TrainConfig) -> list[tuple[bool, str]]:
     ]
 
 
+def _sample_problems(config: TrainConfig) -> list[tuple[bool, str]]:
+    samples = config.samples
+    return [
+        (samples.every < 0, f"samples.every must not be negative, got {samples.every}"),
+        (
+            samples.every > 0 and not samples.jobs,
+            "samples.every needs a list of prompts (--samples.jobs FILE)",
+        ),
+        (samples.every > 0 and config.objective != "flow", "an autoencoder draws no samples (samples.every)"),
+    ]
+
+
 def check(config: TrainConfig) -> None:
     """Raises RecipeError for settings that cannot work together; looks at no file."""
     problems = [
@@ -224,7 +290,21 @@ def check(config: TrainConfig) -> None:
         ),
         (not 0 <= config.optim.ema_decay < 1, f"ema_decay must lie in [0, 1), got {config.optim.ema_decay}"),
         (bool(config.init_lora and config.init_run), "give init_lora or init_run, not both"),
+        (
+            not 0 <= config.processes.index < config.processes.count,
+            f"processes.index {config.processes.index} is none of {config.processes.count} processes",
+        ),
+        (
+            config.processes.count > 1 and not config.processes.coordinator,
+            "several processes need --processes.coordinator HOST:PORT, or auto",
+        ),
         (config.log_every < 1, f"log_every must be at least 1, got {config.log_every}"),
+        (config.profile_steps < 0, f"profile_steps must not be negative, got {config.profile_steps}"),
+        (
+            bool(config.wandb_project) and importlib.util.find_spec("wandb") is None,
+            "wandb_project takes the package wandb: pip install wandb",
+        ),
+        *_sample_problems(config),
         (
             not config.optim.learning_rate > 0,
             f"learning_rate must be positive, got {config.optim.learning_rate}",

@@ -24,6 +24,9 @@ HARMLESS = {
     "keep_checkpoints",
     "keep_every",
     "max_skipped",
+    "profile_steps",
+    "samples",
+    "wandb_project",
     "data.threads",
 }
 
@@ -98,9 +101,11 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     found = []
     for name in sorted(old.keys() | new.keys()):
         path, was, now = prefix + name, old.get(name), new.get(name)
+        if path in HARMLESS and not (path == "steps" and _decays(new)):
+            continue
         if isinstance(was, dict) and isinstance(now, dict):
             found += differences(was, now, f"{path}.")
-        elif was != now and (path not in HARMLESS or path == "steps" and _decays(new)):
+        elif was != now:
             found.append(f"{path}: {json.dumps(was)} -> {json.dumps(now)}")
     return found
 

@@ -32,6 +32,7 @@ from uno_jax.jobs import (
     make_request,
     plan,
     read_jobs,
+    shape,
     weights_id,
     write,
 )
@@ -182,23 +183,17 @@ def run(args: Args, work: Work) -> int:
     bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
     with jax.set_mesh(local_mesh()), bar:
         # Batches follow from the whole list and are made whole: what is resumed is then no different.
-        for batch in batches(indices, lambda index: shape(work.outputs[index]), args.batch_size):
+        for batch in batches(indices, lambda index: shape(work.outputs[index].job), args.batch_size):
             missing = [not finished[index] for index in batch]
             if not any(missing):
                 continue
             outputs = [work.outputs[index] for index in batch]
-            requests = [make_request(output, work.config) for output in outputs]
+            requests = [make_request(output.job, work.config) for output in outputs]
             pictures = sample_batch(model, requests, work.settings)
             for output, picture in compress(zip(outputs, pictures, strict=True), missing):
                 write(output, picture)
                 bar.update()
     return finished.count(False)
-
-
-def shape(output: Output) -> tuple:
-    """Pictures of equal shape make a batch: size, and the references' sizes in order."""
-    job = output.job
-    return job.width, job.height, tuple(ref.size for ref in job.refs)
 
 
 if __name__ == "__main__":

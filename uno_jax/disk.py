@@ -1,0 +1,41 @@
+"""A full disk told as what it is, wherever it was met: in a log, an export, or a checkpoint's own thread."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class FullDiskError(OSError):
+    """The run cannot write on; its last good checkpoint is whole."""
+
+
+@contextlib.contextmanager
+def full_disk_told(workdir: Path) -> Iterator[None]:
+    """Raises FullDiskError, which names the last good checkpoint of `workdir`, for any error that a full disk
+    is behind.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        steps = ocp.utils.checkpoint_steps(workdir / "checkpoints")
+        last = f"the last good checkpoint is step {max(steps)}" if steps else "there is no checkpoint yet"
+        raise FullDiskError(
+            f"no space left in {workdir}; {last}, from where the same command continues"
+        ) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk or quota is behind an error. Tensorstore tells it in words only."""
+    while error is not None:
+        told = any(words in str(error) for words in ("No space left on device", "Disk quota exceeded"))
+        if told or (isinstance(error, OSError) and error.errno in FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
