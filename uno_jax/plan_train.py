@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from uno_jax.checkpoint import NETWORKS
 from uno_jax.chips import PlanError, chip_of, find_devices
 from uno_jax.config import ModelConfig
+from uno_jax.data.encodings import encoders_of
 from uno_jax.lora import abstract_lora, count
 from uno_jax.models import Params, abstract_params
 from uno_jax.optim import make_optimizer
@@ -79,7 +80,7 @@ def abstract_state(
     config: TrainConfig, model: ModelConfig, mesh: Mesh
 ) -> tuple[TrainState, dict[str, Params], optax.GradientTransformation]:
     """The state and the frozen weights of a run as `state.make_state` places them, without arrays."""
-    kinds = ("vae",) if config.objective == "autoencoder" else NETWORKS
+    kinds = {"vae"} if config.objective == "autoencoder" else NETWORKS.keys() - encoders_of(config).keys()
     trees = {kind: abstract_params(getattr(model, kind)) for kind in kinds}
     if config.trains("lora"):
         trees["lora"] = abstract_lora(model.mmdit, config.lora)
@@ -100,17 +101,24 @@ def abstract_state(
 
 
 def abstract_batch(config: TrainConfig, model: ModelConfig, mesh: Mesh, refs: int) -> Batch:
-    """Square pictures: every bucket has about as many tokens."""
+    """Square pictures: every bucket has about as many tokens. Or their cached encodings, as a recipe of this
+    dtype makes them.
+    """
+    cached = encoders_of(config)
+
+    def part(kind: str, given: tuple[int, ...], dtype: str, encoding: tuple[int, ...]) -> Any:
+        shape, dtype = (encoding, config.dtype) if kind in cached else (given, dtype)
+        return abstract((config.batch_size, *shape), jnp.dtype(dtype), mesh, *BATCH)
 
     def picture(side: int) -> Any:
-        return abstract((config.batch_size, side, side, 3), jnp.float32, mesh, *BATCH)
+        cells = side // model.vae.downsampling
+        return part("vae", (side, side, 3), "float32", (cells, cells, 2 * model.vae.latent_channels))
 
-    def tokens(length: int) -> Any:
-        return abstract((config.batch_size, length), jnp.int32, mesh, *BATCH)
-
-    references = (picture(config.data.ref_resolution),) * refs
     return Batch(
-        picture(config.data.resolution), references, tokens(model.t5.length), tokens(model.clip.max_positions)
+        picture(config.data.resolution),
+        (picture(config.data.ref_resolution),) * refs,
+        part("t5", (model.t5.length,), "int32", (model.t5.length, model.t5.d_model)),
+        part("clip", (model.clip.max_positions,), "int32", (model.clip.hidden_size,)),
     )
 
 

@@ -18,6 +18,7 @@ from uno_jax.data import DataError, make_dataset, read_encodings, read_records
 from uno_jax.data.encodings import encoders_of
 from uno_jax.encodings import encode_lists
 from uno_jax.losses import make_loss
+from uno_jax.plan_train import abstract_batch, abstract_state
 from uno_jax.recipe import DataConfig, OptimConfig, RecipeError, TrainConfig
 from uno_jax.sharding import make_mesh
 from uno_jax.state import load_params, model_config
@@ -270,3 +271,12 @@ def test_directories_that_hold_no_encodings(recipe_file, cache, capsys, tmp_path
     assert "00001.array_record is damaged; remove it and encode again" in told(damaged)
     (damaged / "encodings.json").write_text("{}")
     assert "does not describe encodings" in told(damaged)
+
+
+def test_a_plan_has_no_encoders(recipe, cache):
+    config = changed(recipe, encodings=str(cache))
+    _, frozen, _ = abstract_state(config, model_config(config), make_mesh())
+    assert frozen.keys() == {"mmdit"}
+    planned, real = abstract_batch(config, TINY, make_mesh(), refs=2), next(batches_of(config))
+    assert jax.tree.map(np.shape, planned) == jax.tree.map(np.shape, real)
+    assert [x.dtype for x in jax.tree.leaves(planned)] == [x.dtype for x in jax.tree.leaves(real)]
