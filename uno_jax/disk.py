@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def full_disk_told(workdir: Path) -> Iterator[None]:
     """Raises FullDiskError, which names the last good checkpoint of `workdir`, for any error that a full disk
     is behind.
     """
+    log = logging.getLogger("absl")  # orbax prints the trace of what it then raises
+    log.addFilter(_tells_news)
     try:
         yield
     except Exception as error:
@@ -29,6 +32,12 @@ def full_disk_told(workdir: Path) -> Iterator[None]:
         raise FullDiskError(
             f"no space left in {workdir}; {last}, from where the same command continues"
         ) from error
+    finally:
+        log.removeFilter(_tells_news)
+
+
+def _tells_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and is_full(record.exc_info[1]))
 
 
 def is_full(error: BaseException | None) -> bool:

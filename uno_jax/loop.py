@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from PIL import Image
 from tqdm import tqdm
@@ -23,13 +24,13 @@ from uno_jax.data import Batches
 from uno_jax.models import Params
 from uno_jax.recipe import TrainConfig
 from uno_jax.resume import save
-from uno_jax.sharding import place_batch
+from uno_jax.sharding import is_first_process, place_batch
 from uno_jax.step import Metrics
 from uno_jax.train_samples import Samples, draw, sheet_path, write_sheet
 from uno_jax.types import Batch, TrainState
 from uno_jax.watch import Step, Watch, is_finite, open_watch, step_flops
 
-PROFILED_FROM = 3  # a run's first steps compile and fill queues
+SETTLING = 2  # steps in which a run compiles and fills its queues, not worth a profile
 
 
 class TrainingError(ValueError):
@@ -37,12 +38,17 @@ class TrainingError(ValueError):
 
 
 @contextlib.contextmanager
-def stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, which is what a preempted machine gets: save, and leave with code 0."""
+def stop_signal() -> Iterator[Callable[[int], bool]]:
+    """Whether to stop after a step, once SIGTERM came, which is what a preempted machine gets: save, and
+    leave with code 0. Several processes, of which one may have got it, agree on the step.
+    """
+    if jax.distributed.is_initialized():
+        yield multihost_utils.reached_preemption_sync_point
+        return
     stopping = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     try:
-        yield stopping
+        yield lambda _: stopping.is_set()
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -57,41 +63,44 @@ def loop(
     batches: Batches,
     checkpoints: ocp.CheckpointManager,
     samples: Samples | None,
-    stopping: threading.Event,
+    stopping: Callable[[int], bool],
 ) -> TrainState:
     """All steps from the state's on. The host runs one step ahead of what it has read of the metrics."""
     key = jax.random.key(config.seed + 1)
     number = first = int(state.step)
+    profiled = range(first + SETTLING, first + SETTLING + config.profile_steps)
     pending: Step | None = None
+    stopped = False
     flops: dict[tuple, int | None] = {}  # of a step, for each shape of batch that was met
     paint = samples and partial(draw, samples, config, frozen, mesh)
     with open_watch(config, mesh, state) as watch, contextlib.ExitStack() as profile:
         # A run that was killed while it drew has the step's checkpoint, but not its picture.
         show_samples(config, paint, number, state, watch)
-        while number < config.steps and not stopping.is_set():
+        while number < config.steps and not stopped:
             batch = place_batch(mesh, next(batches))
             if (shape := shape_of(batch)) not in flops:
                 watch.pause("compiling…")
                 flops[shape] = step_flops(config, model, state, frozen, batch) if watch.peak else None
-            if config.profile_steps and number == first + PROFILED_FROM - 1:
+            if profiled and number == profiled.start:
                 start_profile(config, profile)
             state, metrics = step(state, frozen, batch, key)
             number += 1
-            if number == first + PROFILED_FROM - 1 + config.profile_steps:
+            if profiled and number == profiled.stop:
                 jax.block_until_ready(metrics)
                 profile.close()
+                watch.pause("profiled")
             if pending is not None:
                 judge(config, pending, watch.report(pending))
             pending = Step(number, metrics, batches.names, batches.skipped, flops[shape])
             if number % config.checkpoint_every == 0:
                 save(checkpoints, config, number, state, batches)
-            if not stopping.is_set():
+            if not (stopped := stopping(number)):
                 show_samples(config, paint, number, state, watch)
         if pending is not None:
             judge(config, pending, watch.report(pending))
         save(checkpoints, config, number, state, batches)
         checkpoints.wait_until_finished()
-    if stopping.is_set():
+    if stopped:
         tqdm.write(f"stopped by SIGTERM after step {number}, which is saved; the same command continues")
     return state
 
@@ -133,7 +142,7 @@ def show_samples(
     except FloatingPointError as error:
         tqdm.write(f"step {number}: no samples: {error}")
         return
-    if jax.process_index() == 0:
+    if is_first_process():
         write_sheet(path, picture)
     watch.picture(number, "samples", picture)
 
@@ -141,6 +150,6 @@ def show_samples(
 def start_profile(config: TrainConfig, profile: contextlib.ExitStack) -> None:
     """Records what host and devices do until `profile` is closed, which tells how to look at it."""
     folder = Path(config.workdir) / "profile"
-    hint = f"profile in {folder}: look at it with xprof {folder} (pip install xprof), or open the "
+    hint = f"profile in {folder}: look at it with xprof --logdir {folder} (pip install xprof), or open the "
     profile.callback(tqdm.write, f"{hint}trace.json.gz at https://ui.perfetto.dev")
     profile.enter_context(jax.profiler.trace(str(folder)))

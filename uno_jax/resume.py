@@ -32,7 +32,9 @@ HARMLESS = {
 
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, keep_period=config.keep_every)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=config.keep_checkpoints, keep_period=config.keep_every, cleanup_tmp_directories=True
+    )
     return ocp.CheckpointManager(Path(config.workdir).absolute() / "checkpoints", options=options)
 
 

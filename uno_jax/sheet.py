@@ -30,7 +30,8 @@ def contact_sheet(columns: Sequence[str], rows: Sequence[Row], abreast: int = 1)
         left, top = index % abreast * width + MARGIN, HEADER + index // abreast * height
         for column, (name, picture) in enumerate(zip(columns, row.pictures, strict=True)):
             x = left + column * CELL
-            pen.text((x + GAP, 7), name, "black", font)
+            if index < abreast:
+                pen.text((x + GAP, 7), name, "black", font)
             if picture is not None:
                 page.paste(
                     ImageOps.contain(picture, (CELL - GAP, CELL - GAP), Image.Resampling.BICUBIC), (x, top)

@@ -87,7 +87,7 @@ def make_run_mesh(config: TrainConfig, devices: list[jax.Device] | None = None) 
 
 def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str, Params]:
     """Every tree the objective needs, sharded from the start: restored, or random where trained from scratch.
-    Not those of encoders whose encodings are cached.
+    Not those of encoders whose encodings are cached, where no samples need them.
 
     Raises RecipeError for a network that is frozen and has no weights.
     """
@@ -95,7 +95,7 @@ def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str
     # XLA's own generator: with threefry, compiling the random numbers takes several times as long.
     keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), len(NETWORKS))
     kinds = ("vae",) if config.objective == "autoencoder" else NETWORKS
-    cached = encoders_of(config)
+    cached = () if config.samples.every else encoders_of(config)
     for kind, key in zip(kinds, keys, strict=False):
         stored = Path(config.weights) / kind
         if kind in cached:

@@ -10,11 +10,12 @@ import jax
 from jax.sharding import Mesh
 from PIL import Image
 
+from uno_jax.checkpoint import NETWORKS
 from uno_jax.config import ModelConfig
 from uno_jax.generate import batches, sample_batch
 from uno_jax.jobs import Checker, Job, make_request, read_jobs, shape
 from uno_jax.models import Params
-from uno_jax.recipe import TrainConfig
+from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.request import Settings, make_settings
 from uno_jax.sheet import Row, contact_sheet
 from uno_jax.state import join
@@ -36,6 +37,14 @@ def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
     wanted, side = config.samples, model.mmdit.resolution
     if not wanted.every:
         return None
+    lacking = [
+        kind for kind in NETWORKS if not (config.trains(kind) or (Path(config.weights) / kind).is_dir())
+    ]
+    if lacking:
+        raise RecipeError(
+            f"samples.every: drawing takes every network, and weights {config.weights!r} lack "
+            f"{', '.join(lacking)}; convert them too, or leave samples out"
+        )
     settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope)
     checker = Checker(
         model, wanted.width or side, wanted.height or side, wanted.seed, ref_size=wanted.ref_size

@@ -26,6 +26,7 @@ from uno_jax.losses import make_loss
 from uno_jax.models import Params
 from uno_jax.optim import count_updates, learning_rate
 from uno_jax.recipe import TrainConfig
+from uno_jax.sharding import is_first_process
 from uno_jax.step import Metrics, gradients
 from uno_jax.types import Batch, TrainState
 from uno_jax.writers import Value, Writer, open_writers
@@ -133,7 +134,7 @@ def open_watch(config: TrainConfig, mesh: Mesh, state: TrainState) -> Iterator[W
         initial=done,
         bar_format=BAR,
         dynamic_ncols=True,
-        disable=jax.process_index() > 0,
+        disable=not is_first_process(),
     )
     with bar, open_writers(config, done) as writers:
         yield Watch(config, bar, writers, rates, peak and peak * 1e12 * mesh.size)

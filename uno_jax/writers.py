@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 from PIL import Image
 
 from uno_jax.config import to_dict
 from uno_jax.recipe import TrainConfig
+from uno_jax.sharding import is_first_process
 
 Value = float | None | list[str] | Image.Image
 Writer = Callable[[int, Mapping[str, Value]], None]
@@ -28,7 +28,7 @@ def open_writers(config: TrainConfig, number: int) -> Iterator[list[Writer]]:
     """The recipe's writers, for a run that has taken `number` steps; none but in the first process."""
     workdir = Path(config.workdir)
     with contextlib.ExitStack() as opened:
-        if jax.process_index():
+        if not is_first_process():
             yield []
             return
         kinds = [jsonl(workdir / "metrics.jsonl", number), tensorboard(workdir / "tensorboard", number)]
