@@ -11,56 +11,19 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from PIL import Image
-from tiny_model import TINY, write_model
+from tiny_model import TINY
+from tiny_run import make_recipe
 
 from uno_jax import loop, train
 from uno_jax.checkpoint import read_config, read_lora, restore_lora, restore_network
-from uno_jax.config import LoraConfig, UnoPE
 from uno_jax.lora_formats import load_tensors
-from uno_jax.recipe import DataConfig, OptimConfig, RecipeError, TrainConfig
+from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.state import join, split
 
-PHOTOS = Path(__file__).parent / "assets" / "photos"
-
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory) -> Path:
-    """Four pairs of real photos, with one reference each; squares, so that one shape is compiled."""
-    names = ["chelsea", "coffee", "astronaut", "rocket"]
-    entries = [
-        {"prompt": f"a photo of {name}", "image_paths": [f"{name}.jpg"], "image_tgt_path": f"{other}.jpg"}
-        for name, other in zip(names, names[1:] + names[:1], strict=True)
-    ]
-    folder = tmp_path_factory.mktemp("pairs")
-    for name in names:
-        Image.open(PHOTOS / f"{name}.jpg").resize((96, 96)).save(folder / f"{name}.jpg")
-    (folder / "pairs.json").write_text(json.dumps(entries))
-    return folder / "pairs.json"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    return write_model(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def recipe(pairs, weights, tmp_path_factory) -> TrainConfig:
-    return TrainConfig(
-        workdir=str(tmp_path_factory.mktemp("run") / "whole"),
-        preset="tiny",
-        weights=str(weights),
-        lora=LoraConfig(rank=4, single_idx=(0,)),
-        unope=UnoPE("h", 2.0),
-        data=DataConfig(path=str(pairs), resolution=64, ref_resolution=32),
-        optim=OptimConfig(learning_rate=1e-2),
-        batch_size=2,
-        steps=4,
-        dtype="float32",
-        remat="full",
-        log_every=1,
-        checkpoint_every=2,
-    )
+def recipe(tmp_path_factory) -> TrainConfig:
+    return make_recipe(tmp_path_factory.mktemp("run"))
 
 
 def leaves(tree):
@@ -143,12 +106,12 @@ def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path
         train.run(dataclasses.replace(onward, workdir=str(tmp_path / "more"), init_run=str(tmp_path)))
 
 
-def test_everything_can_be_trained_and_is_left_as_a_model(recipe, weights, tmp_path):
+def test_everything_can_be_trained_and_is_left_as_a_model(recipe, tmp_path):
     patterns = ("mmdit/double_blocks/.*", "t5/.*")
     whole = dataclasses.replace(recipe, workdir=str(tmp_path), trainable=patterns, steps=1, batch_size=4)
     train.run(whole)
     for kind, changed in (("mmdit", True), ("t5", True), ("clip", False), ("vae", False)):
-        before = leaves(restore_network(weights / kind)[1])
+        before = leaves(restore_network(Path(recipe.weights) / kind)[1])
         after = leaves(restore_network(tmp_path / "model" / kind)[1])
         assert any((a != b).any() for a, b in zip(before, after, strict=True)) == changed
     assert not (tmp_path / "lora").exists()

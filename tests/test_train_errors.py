@@ -54,6 +54,7 @@ def fails(capsys, *args: str) -> str:
     return message
 
 
+SAMPLES = ("--config", "recipe.py", "--samples.every", "2", "--samples.jobs")
 ARGUMENTS = [
     ((), "no recipe: pass --config FILE"),
     (("--config", "missing.py"), "no recipe missing.py: expected a file, or one of demo.py"),
@@ -80,12 +81,34 @@ ARGUMENTS = [
     (("--config", "recipe.py", "--init-lora", "lora"), "UnoPE(variant='h'"),
     (("--config", "recipe.py", "--init-lora", "weights/vae"), "expected a lora"),
     (("--config", "recipe.py", "--mesh.data", "3"), "does not fit 1 devices"),
+    (("--config", "recipe.py", "--profile-steps", "-1"), "profile_steps must not be negative"),
+    (("--config", "recipe.py", "--samples.every", "-1"), "samples.every must not be negative"),
+    (("--config", "recipe.py", "--samples.every", "2"), "samples.every needs a list of prompts"),
+    ((*SAMPLES, "nowhere.json"), "no job list nowhere.json"),
+    (
+        (*SAMPLES, "pairs.json", "--samples.width", "20"),
+        "samples: picture sides must be positive multiples of 16 pixels, got 20x64",
+    ),
+    ((*SAMPLES, "pairs.json", "--samples.steps", "0"), "samples: steps must be at least 1"),
 ]
 
 
 @pytest.mark.parametrize(("args", "message"), ARGUMENTS, ids=lambda value: str(value)[-40:])
 def test_bad_arguments(here, capsys, args, message):
     assert message in fails(capsys, *args)
+
+
+def test_samples_take_every_network(here, capsys):
+    Path("weights").unlink()
+    Path("weights").mkdir()
+    for kind in ("mmdit", "t5", "clip"):
+        Path("weights", kind).symlink_to((here / "lora").resolve().parent / "weights" / kind)
+    assert "weights 'weights' lack vae" in fails(capsys, *SAMPLES, "pairs.json")
+
+
+def test_wandb_must_be_there_when_it_is_asked_for(here, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install wandb" in fails(capsys, "--config", "recipe.py", "--wandb-project", "uno")
 
 
 def test_a_recipe_must_return_a_config(here, capsys):

@@ -28,6 +28,9 @@ HARMLESS = {
     "samples",
     "wandb_project",
     "data.threads",
+    "processes.coordinator",
+    "processes.count",
+    "processes.index",
 }
 
 

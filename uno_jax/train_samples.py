@@ -31,7 +31,7 @@ class Samples(NamedTuple):
 
 
 def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
-    """The recipe's samples, every reference looked at; None where it asks for none. Raises ValueError or
+    """The recipe's samples, every reference looked at; None where it asks for none. Raises RecipeError or
     FileNotFoundError for what cannot be drawn.
     """
     wanted, side = config.samples, model.mmdit.resolution
@@ -45,11 +45,13 @@ def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
             f"samples.every: drawing takes every network, and weights {config.weights!r} lack "
             f"{', '.join(lacking)}; convert them too, or leave samples out"
         )
-    settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope)
-    checker = Checker(
-        model, wanted.width or side, wanted.height or side, wanted.seed, ref_size=wanted.ref_size
-    )
-    return Samples(model, read_jobs(Path(wanted.jobs), checker), settings)
+    size = (wanted.width or side, wanted.height or side)
+    try:
+        settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope)
+        checker = Checker(model, *size, wanted.seed, ref_size=wanted.ref_size)
+        return Samples(model, read_jobs(Path(wanted.jobs), checker), settings)
+    except ValueError as error:
+        raise RecipeError(f"samples: {error}") from None
 
 
 def draw(

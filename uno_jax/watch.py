@@ -104,7 +104,7 @@ class Watch:
         """Over the steps since the last call, as far as they can be told."""
         steps, seconds, flops = self._steps, self._seconds, self._flops
         self._steps, self._seconds, self._flops = 0, 0.0, 0
-        if not steps:
+        if not seconds:
             return {}
         rates = {"images_per_second": steps * self._config.batch_size / seconds}
         return rates | ({"mfu": flops / seconds / self.peak} if self.peak else {})
