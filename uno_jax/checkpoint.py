@@ -32,7 +32,7 @@ from uno_jax.config import (
 )
 from uno_jax.lora import abstract_lora
 from uno_jax.models import NetworkConfig, Params, abstract_params
-from uno_jax.sharding import tree_shardings
+from uno_jax.sharding import is_first_process, tree_shardings, wait_for_all
 
 FORMAT = 1
 NETWORKS: dict[str, type] = {"mmdit": MMDiTConfig, "vae": VAEConfig, "t5": T5Config, "clip": CLIPConfig}
@@ -61,32 +61,42 @@ def kind_of(config: NetworkConfig) -> str:
 def written_aside(directory: Path, overwrite: bool = False) -> Iterator[Path]:
     """Gives an empty folder to write into, which then becomes `directory`; removed on any failure.
 
-    Raises FileExistsError before anything is written when `directory` exists and `overwrite` is false.
+    Of several processes the first makes and renames it. Raises FileExistsError before anything is written
+    when `directory` exists and `overwrite` is false.
     """
     directory = Path(directory).absolute()
     if directory.exists() and not overwrite:
         raise FileExistsError(f"{directory} exists already: choose another destination, or --overwrite")
     # One name, so that what a killed run left is found and removed by the next.
     aside = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
     created = [parent for parent in directory.parents if not parent.exists()]
-    aside.mkdir(parents=True)
+    if is_first_process():
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    wait_for_all(f"made {aside}")
     try:
         yield aside
-        if directory.exists():
-            old = directory.with_name(f".{directory.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(directory, old)
-            os.replace(aside, directory)
-            shutil.rmtree(old)
-        else:
-            os.replace(aside, directory)
+        wait_for_all(f"written {aside}")
+        if is_first_process():
+            _become(aside, directory)
+        wait_for_all(f"renamed {aside}")
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(OSError):  # not empty: another has written there meanwhile
             for parent in created:
                 parent.rmdir()
         raise
+
+
+def _become(aside: Path, directory: Path) -> None:
+    if not directory.exists():
+        os.replace(aside, directory)
+        return
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(directory, old)
+    os.replace(aside, directory)
+    shutil.rmtree(old)
 
 
 def write_config(directory: Path, record: dict[str, Any]) -> None:
@@ -110,7 +120,8 @@ def _save(directory: Path, record: dict[str, Any], params: Params, overwrite: bo
     with written_aside(directory, overwrite) as aside:
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(aside / "params", params)
-        write_config(aside, record)
+        if is_first_process():
+            write_config(aside, record)
 
 
 def read_record(directory: Path) -> dict[str, Any]:

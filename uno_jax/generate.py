@@ -31,6 +31,7 @@ from uno_jax.request import (
     make_settings,
     prepare_refs,
 )
+from uno_jax.sharding import on_host
 from uno_jax.tokens import PATCH, unpack
 from uno_jax.types import Conditioning, Model
 
@@ -153,7 +154,7 @@ def decode_latent(
     cells = tile // config.vae.downsampling
     if latent.shape[1] * latent.shape[2] > cells**2:
         return decode_tiled(decode, latent, cells, overlap=cells // 8)
-    return np.asarray(decode(latent))
+    return on_host(decode(latent))
 
 
 # What is compiled: each function once for every shape, the denoising loop as a whole.

@@ -9,6 +9,8 @@ import math
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -94,6 +96,23 @@ def join_processes(coordinator: str, count: int, index: int) -> None:
         jax.distributed.initialize()
     else:
         jax.distributed.initialize(coordinator, count, index)
+
+
+def is_first_process() -> bool:
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Every process of the run waits here for the others."""
+    if jax.distributed.is_initialized():
+        multihost_utils.sync_global_devices(what)
+
+
+def on_host(tree: Any) -> Any:
+    """Numpy arrays of a tree, whichever processes' devices hold them."""
+    if not jax.distributed.is_initialized():
+        return jax.tree.map(np.asarray, tree)
+    return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
 
 
 def batch_share(mesh: Mesh) -> tuple[int, int]:

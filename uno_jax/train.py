@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
@@ -28,7 +29,7 @@ from uno_jax.models.vae import Autoencoder
 from uno_jax.plan_train import plan_training
 from uno_jax.recipe import TrainConfig, check, parse, recipe_text
 from uno_jax.resume import carry_on, open_checkpoints, restore
-from uno_jax.sharding import batch_share, join_processes
+from uno_jax.sharding import batch_share, is_first_process, join_processes, on_host, place_batch
 from uno_jax.state import join, load_params, make_run_mesh, make_state, model_config
 from uno_jax.step import make_step
 from uno_jax.train_samples import read_samples
@@ -64,32 +65,34 @@ def run(config: TrainConfig) -> TrainState:
             state = restore(checkpoints, config, state, batches)
             state = loop(config, model, mesh, step, state, frozen, batches, checkpoints, samples, stopping)
         if int(state.step) == config.steps:
-            export(config, model, join(frozen, state.ema or state.trainable), batches)
+            export(config, model, join(frozen, state.ema or state.trainable), batches, mesh)
     return state
 
 
 def export(
-    config: TrainConfig, model: ModelConfig, params: dict[str, Params], batches: Iterator[Batch]
+    config: TrainConfig, model: ModelConfig, params: dict[str, Params], batches: Iterator[Batch], mesh: Mesh
 ) -> None:
     """Writes lora/ and dit_lora.safetensors (UNO's naming) when one was trained, and model/ with every
     network when anything else was.
     """
     workdir = Path(config.workdir)
     if config.objective == "autoencoder":
-        model = standardised(model, params["vae"], batches)
+        model = standardised(model, params["vae"], batches, mesh)
     if "lora" in params:
         info = LoraInfo(model.mmdit, config.lora, config.unope)
         save_lora(workdir / "lora", info, params["lora"], overwrite=True)
-        save_tensors(workdir / "dit_lora.safetensors", *info, params["lora"], overwrite=True)
+        lora = on_host(params["lora"])
+        if is_first_process():
+            save_tensors(workdir / "dit_lora.safetensors", *info, lora, overwrite=True)
     if any(config.trains(kind) for kind in NETWORKS):
         for kind in params.keys() - {"lora"}:
             save_network(workdir / "model" / kind, getattr(model, kind), params[kind], overwrite=True)
 
 
-def standardised(model: ModelConfig, vae: Params, batches: Iterator[Batch]) -> ModelConfig:
+def standardised(model: ModelConfig, vae: Params, batches: Iterator[Batch], mesh: Mesh) -> ModelConfig:
     """The model with the autoencoder's scale and shift set so that latents have mean 0 and deviation 1."""
     encoder = jax.jit(lambda image: apply(model.vae, {"params": vae}, image, method=Autoencoder.encode))
-    moments = [np.asarray(encoder(next(batches).target)) for _ in range(STATISTICS_BATCHES)]
+    moments = [on_host(encoder(place_batch(mesh, next(batches).target))) for _ in range(STATISTICS_BATCHES)]
     values = np.concatenate([np.split(part, 2, axis=-1)[0].ravel() for part in moments])
     vae_config = dataclasses.replace(model.vae, scale=float(1 / values.std()), shift=float(values.mean()))
     return dataclasses.replace(model, vae=vae_config)
