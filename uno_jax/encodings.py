@@ -23,14 +23,14 @@ from uno_jax.checkpoint import restore_network
 from uno_jax.command_line import errors_told
 from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
-from uno_jax.data.batches import JUDGED_AFTER
+from uno_jax.data.batches import judge
 from uno_jax.data.encodings import (
     PARTS,
     Arrays,
     Info,
     Table,
     describe,
-    missing_files,
+    has_empty,
     part,
     read_info,
     read_table,
@@ -41,7 +41,7 @@ from uno_jax.data.encodings import (
 )
 from uno_jax.data.entries import DataError
 from uno_jax.data.pictures import READ_ERRORS, bucket_array
-from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, picture_ratios, read_records
+from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
 from uno_jax.encode import encode_clip, encode_t5, encode_vae
 from uno_jax.recipe import DataConfig, RecipeError, TrainConfig, check, parse
 from uno_jax.resume import differences
@@ -92,18 +92,18 @@ def encode_lists(
     todo = sorted(set(own) - set(done))
     bad = {name: why for number in done for name, why in read_table(out, number).bad.items()}
     read = sum(len(shard_rows(info, number)) for number in done)
-    if not missing_files(out, info):
+    if not todo and has_empty(out):
         return bad
     encoders = {kind: load_encoder(config, model, kind, mesh) for kind in kinds}
     with jax.set_mesh(mesh):
-        if index == 0:
+        if index == 0 and not has_empty(out):
             write_empty(out, encode_empty(model, encoders, config.batch_size))
         with tqdm(total=count_inputs(records, info, todo), unit="encoding", dynamic_ncols=True) as bar:
             for number in todo:
                 rows = shard_rows(info, number)
                 table, samples = encode_shard(config, model, records, rows, encoders, bar)
                 bad, read = bad | table.bad, read + len(rows)
-                judge(bad, read, len(records), config.data.max_bad_share)
+                judge(bad, len(bad), read, len(records), config.data.max_bad_share)
                 write_shard(out, number, table, samples)
     return bad
 
@@ -272,15 +272,6 @@ def count_inputs(records: Records, info: Info, shards: Iterable[int]) -> int:
     return sum(
         inputs_of(records, row, info.encoders) for number in shards for row in shard_rows(info, number)
     )
-
-
-def judge(bad: dict[str, str], read: int, total: int, max_bad_share: float) -> None:
-    """Raises DataError when too many of the records read so far are bad."""
-    if read >= min(JUDGED_AFTER, total) and len(bad) > max_bad_share * read:
-        shown = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:SHOWN_PROBLEMS])
-        raise DataError(
-            f"{len(bad)} of {read} records were bad, more than max_bad_share {max_bad_share}: {shown}"
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

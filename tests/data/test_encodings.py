@@ -157,7 +157,7 @@ def test_every_picture_has_its_own_bucket_and_bad_ones_are_left_out(recipe, tmp_
     seen = {next(batches).target.shape[1:3]: set(batches.names) for _ in range(2)}
     expected = {(8, 8): (0, 2), (4, 12): (1, 3)}
     assert seen == {shape: {f"{pairs} record {n}" for n in rows} for shape, rows in expected.items()}
-    with pytest.raises(DataError, match="2 of 6 records were bad, more than max_bad_share 0.01"):
+    with pytest.raises(DataError, match="2 of 6 records read were bad, more than max_bad_share 0.01"):
         encode_lists(changed(config, max_bad_share=0.01), tmp_path / "strict", ("vae",))
 
 

@@ -221,7 +221,7 @@ class Batches(Iterator[Batch]):
             if name not in self.bad:
                 tqdm.write(f"left out {name}: {why}")
                 self.bad[name] = why
-        self._judge()
+        judge(self.bad, self.skipped, self.read, len(self._records), self._config.max_bad_share)
         return batch
 
     def get_state(self) -> dict[str, Any]:
@@ -254,11 +254,11 @@ class Batches(Iterator[Batch]):
             batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
         return iter(batches)
 
-    def _judge(self) -> None:
-        judged = self.read >= min(JUDGED_AFTER, len(self._records))
-        if judged and self.skipped > self._config.max_bad_share * self.read:
-            shown = "; ".join(f"{name}: {why}" for name, why in list(self.bad.items())[:SHOWN_PROBLEMS])
-            raise DataError(
-                f"{self.skipped} of {self.read} records read were bad, more than max_bad_share "
-                f"{self._config.max_bad_share}: {shown}"
-            )
+
+def judge(bad: dict[str, str], skipped: int, read: int, total: int, max_bad_share: float) -> None:
+    """Raises DataError, with the first reasons, when too many of the records read so far were bad."""
+    if read >= min(JUDGED_AFTER, total) and skipped > max_bad_share * read:
+        shown = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:SHOWN_PROBLEMS])
+        raise DataError(
+            f"{skipped} of {read} records read were bad, more than max_bad_share {max_bad_share}: {shown}"
+        )

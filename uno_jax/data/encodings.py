@@ -34,6 +34,7 @@ from uno_jax.resume import differences
 from uno_jax.tensor_file import DTYPES
 
 FORMAT = 1
+EMPTY = "empty.safetensors"
 # Which parts of a record an encoder makes.
 PARTS = {"vae": PICTURES, "t5": ("txt",), "clip": ("vec",)}
 COLUMNS = ("ends", "source", "entry", "refs", "ratios")
@@ -157,12 +158,16 @@ def write_info(folder: Path, info: Info) -> None:
 
 def write_empty(folder: Path, arrays: Arrays) -> None:
     """The encodings of the empty prompt."""
-    _put(folder / "empty.safetensors", safetensors.numpy.save(arrays))
+    _put(folder / EMPTY, safetensors.numpy.save(arrays))
+
+
+def has_empty(folder: Path) -> bool:
+    return (folder / EMPTY).is_file()
 
 
 def missing_files(folder: Path, info: Info) -> list[str]:
     """Names of what is still to be written."""
-    paths = [folder / "empty.safetensors", *(shard_path(folder, number) for number in range(info.shards))]
+    paths = [folder / EMPTY, *(shard_path(folder, number) for number in range(info.shards))]
     return [path.name for path in paths if not path.is_file()]
 
 
@@ -189,7 +194,7 @@ def read_encodings(directory: str) -> EncodedRecords:
         info=info,
         shard=np.repeat(np.arange(info.shards, dtype=np.int32), counts),
         place=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
-        empty=_from_bytes((folder / "empty.safetensors").read_bytes()),
+        empty=_from_bytes((folder / EMPTY).read_bytes()),
     )
 
 
