@@ -196,6 +196,7 @@ def wandb(monkeypatch):
     package = types.ModuleType("wandb")
     package.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
     package.init, package.Image = init, lambda picture: ("picture", picture.size)
+    package.Error = type("Error", (Exception,), {})
     monkeypatch.setitem(sys.modules, "wandb", package)
     return opened
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from uno_jax.config import to_dict
-from uno_jax.recipe import TrainConfig
+from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.sharding import is_first_process
 
 Value = float | None | list[str] | Image.Image
@@ -99,12 +99,20 @@ def tensorboard(folder: Path, number: int) -> Iterator[Writer]:
 
 @contextlib.contextmanager
 def wandb(config: TrainConfig) -> Iterator[Writer]:
-    """A W&B run, the same one whenever this working directory's run goes on."""
+    """A W&B run, the same one whenever this working directory's run goes on. Raises RecipeError where W&B
+    lets nobody in.
+    """
     package = importlib.import_module("wandb")
     known = Path(config.workdir) / "wandb_run"
     run_id = known.read_text() if known.is_file() else None
     where = {"project": config.wandb_project, "dir": config.workdir, "id": run_id, "resume": "allow"}
-    with package.init(config=to_dict(config), **where) as run:
+    try:
+        opened = package.init(config=to_dict(config), **where)
+    except package.Error as error:
+        raise RecipeError(
+            f"wandb_project {config.wandb_project}: {error} (or set WANDB_MODE=offline)"
+        ) from None
+    with opened as run:
         known.write_text(run.id)
 
         def write(number: int, values: Mapping[str, Value]) -> None:
