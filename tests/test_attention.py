@@ -45,3 +45,14 @@ def test_tpus_run_a_flash_kernel(tpu_mesh):
     assert kernels(tpu_mesh, 2, 600, 4, 128) == 3  # forward, backward for q, backward for k and v
     assert kernels(tpu_mesh, 1, 256, 3, 128) == 3  # neither samples nor heads divide over the mesh
     assert kernels(tpu_mesh, 2, 64, 4, 64) == 0  # half-filled lanes: T5's and CLIP's heads
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+def test_attention_by_head_has_plain_attentions_gradients(dtype, tolerance):
+    """Fewer queries than keys, as on a sequence axis. bfloat16 rounds values up to about 2 to 2^-8."""
+    shapes = ((2, 20, 3, 16), (2, 24, 3, 16), (2, 24, 3, 16))
+    q, k, v = (jax.random.normal(jax.random.key(i), shape).astype(dtype) for i, shape in enumerate(shapes))
+    _, expected = loss_and_grads(lambda *x: jax.nn.dot_product_attention(*x).astype(jnp.float32), q, k, v)
+    _, grads = loss_and_grads(lambda *x: attention(*x).astype(jnp.float32), q, k, v)
+    for grad, expected_grad in zip(grads, expected, strict=True):
+        assert grad.dtype == dtype and jnp.abs(grad - expected_grad).max() < tolerance

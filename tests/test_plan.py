@@ -117,7 +117,8 @@ def test_convolutions_are_counted():
 
 def test_the_full_size_step_does_no_needless_work():
     """TFLOP a sample of 2560 tokens: forward 37.6 (12.91 GFLOP a token, attention 4 T^2 3072 in 57 blocks),
-    back through frozen weights 33.1 and attention 9.2, three times the LoRA's 4.0 and nothing else.
+    back through frozen weights 33.1 and attention 11.5 (2.5 forwards, its scores are computed again), three
+    times the LoRA's 4.0 and nothing else.
     """
     recipe = load_recipe("configs/uno_stage1.py")
     config = dataclasses.replace(recipe, weights="", batch_size=1, remat="none")
@@ -127,4 +128,4 @@ def test_the_full_size_step_does_no_needless_work():
     key = jax.eval_shape(lambda: jax.random.key(0))
     step = partial(train_step, make_loss(config, model), optimizer, 0.0, 1)
     encoders = count_flops(lambda *x: encode(Model(model, x[0]), *x[1:]), frozen, batch, key)
-    assert count_flops(step, state, frozen, batch, key) - encoders == pytest.approx(91.7e12, rel=0.01)
+    assert count_flops(step, state, frozen, batch, key) - encoders == pytest.approx(94.0e12, rel=0.01)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from uno_jax.models.by_head import by_head_attention
 from uno_jax.models.splash import LANES, splash_attention
 from uno_jax.sharding import partition
 
@@ -43,30 +44,12 @@ def attention(
 def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]]:
     where, width = platform(), q.shape[-1]
     if where == "cpu":
-        return _by_head
+        return by_head_attention
     if where == "tpu" and width % LANES == 0:
         return splash_attention
     half = q.dtype in (jnp.bfloat16, jnp.float16)
     cudnn = where == "gpu" and half and width <= 128 and width % 8 == 0
     return partial(jax.nn.dot_product_attention, implementation="cudnn" if cudnn else "xla")
-
-
-def _by_head(
-    q: Float[Array, "b l h d"], k: Float[Array, "b s h d"], v: Float[Array, "b s h d"], scale: float
-) -> Float[Array, "b l h d"]:
-    """One head after another, so that its scores stay in cache, divided by their sum only after the product
-    with v: a third less time than `dot_product_attention` on a CPU at 640 tokens.
-    """
-
-    def one(head: tuple[Array, Array, Array]) -> Float[Array, "b l d"]:
-        q, k, v = head
-        scores = jnp.einsum("bld,bsd->bls", q, k, preferred_element_type=jnp.float32) * scale
-        weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-        mixed = jnp.einsum("bls,bsd->bld", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
-        return (mixed / weights.sum(-1, keepdims=True)).astype(v.dtype)
-
-    heads = tuple(jnp.moveaxis(x, 2, 0) for x in (q, k, v))
-    return jnp.moveaxis(jax.lax.map(one, heads), 0, 2)
 
 
 def platform() -> str:

@@ -5,6 +5,7 @@ Every parameter carries logical axis names, which `uno_jax.sharding` maps to mes
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import flax.linen as nn
@@ -72,6 +73,12 @@ def layer_norm(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, 
     centred = x32 - x32.mean(-1, keepdims=True)
     normed = centred * jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + epsilon)
     return normed.astype(x.dtype)
+
+
+@partial(jax.checkpoint, prevent_cse=False)
+def gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """GELU by tanh. Its backward pass starts from x again; autodiff would keep five arrays of x's size."""
+    return nn.gelu(x, approximate=True)
 
 
 def timestep_embedding(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from uno_jax.config import MMDiTConfig
 from uno_jax.models.attention import attention
-from uno_jax.models.layers import Dense, RMSNorm, apply_rope, layer_norm, rope_table, timestep_embedding
+from uno_jax.models.layers import Dense, RMSNorm, apply_rope, gelu, layer_norm, rope_table, timestep_embedding
 from uno_jax.sharding import spread
 
 REMAT_POLICIES = {
@@ -99,7 +99,7 @@ class Stream(nn.Module):
     def finish(self, x: Array, attended: Array, gate: Array, mlp_mod: list[Array]) -> Array:
         x = x + gate * self.proj(attended)
         shift, scale, mlp_gate = mlp_mod
-        hidden = nn.gelu(self.mlp_in(modulate(x, shift, scale)), approximate=True)
+        hidden = gelu(self.mlp_in(modulate(x, shift, scale)))
         return x + mlp_gate * self.mlp_out(hidden)
 
 
@@ -158,7 +158,7 @@ class SingleStreamBlock(nn.Module):
         q, k, v = split_heads(self.qkv(normed), self.config.num_heads)
         q, k = self.norm(q, k)
         attended = attention(apply_rope(q, *rope), apply_rope(k, *rope), v).reshape(x.shape)
-        both = jnp.concatenate([attended, nn.gelu(self.mlp(normed), approximate=True)], axis=-1)
+        both = jnp.concatenate([attended, gelu(self.mlp(normed))], axis=-1)
         return spread(x + gate * self.linear2(both), *TOKENS), None
 
 

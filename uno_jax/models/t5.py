@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from uno_jax.config import T5Config
 from uno_jax.models.attention import attention
-from uno_jax.models.layers import Dense, RMSNorm, parameter
+from uno_jax.models.layers import Dense, RMSNorm, gelu, parameter
 
 
 def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:
@@ -42,7 +42,7 @@ class T5Block(nn.Module):
         attended = attention(q, k, v, bias=bias, scale=1.0).reshape(*x.shape[:2], -1)
         x = x + dense(c.d_model, ("heads", "embed"), "o")(attended)
         normed = RMSNorm(c.layer_norm_epsilon, "embed", name="mlp_norm")(x)
-        gate = nn.gelu(dense(c.d_ff, ("embed", "mlp"), "wi_0")(normed), approximate=True)
+        gate = gelu(dense(c.d_ff, ("embed", "mlp"), "wi_0")(normed))
         hidden = gate * dense(c.d_ff, ("embed", "mlp"), "wi_1")(normed)
         return x + dense(c.d_model, ("mlp", "embed"), "wo")(hidden), None
 
