@@ -71,10 +71,12 @@ def ours(config: MMDiTConfig, params: Params, inputs: flux_71m.Inputs) -> Callab
     return lambda: np.asarray(run({"params": params}, inputs))
 
 
-def theirs(
-    module: Callable, guidance_embed: bool, inputs: flux_71m.Inputs, sizes: Sequence[TokenSize]
-) -> Callable[[], np.ndarray]:
-    """`sizes` are those of target and references, which are more image tokens to diffusers."""
+def tensors(
+    inputs: flux_71m.Inputs, guidance_embed: bool, sizes: Sequence[TokenSize]
+) -> dict[str, torch.Tensor]:
+    """The arguments of diffusers' module: references are more image tokens to it. `sizes` are those of target
+    and references.
+    """
     latents, text = [inputs.latent, *inputs.conditioning.refs], inputs.conditioning.txt
     packed = np.concatenate([pack(latent) for latent in latents], axis=1)
     ids = position_ids(text.shape[1], sizes[0], list(sizes[1:]), UnoPE())
@@ -86,12 +88,18 @@ def theirs(
         "img_ids": ids[text.shape[1] :],
         "txt_ids": ids[: text.shape[1]],
     } | ({"guidance": inputs.guidance} if guidance_embed else {})
-    tensors = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
+    return {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
+
+
+def theirs(
+    module: Callable, guidance_embed: bool, inputs: flux_71m.Inputs, sizes: Sequence[TokenSize]
+) -> Callable[[], np.ndarray]:
+    arguments = tensors(inputs, guidance_embed, sizes)
     length = sizes[0][0] * sizes[0][1]
 
     def run() -> np.ndarray:
         with torch.inference_mode():
-            return module(**tensors, return_dict=False)[0][:, :length].numpy()
+            return module(**arguments, return_dict=False)[0][:, :length].numpy()
 
     return run
 

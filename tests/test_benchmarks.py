@@ -2,18 +2,29 @@
 
 import jax
 
-from benchmarks import compile_time, forward
+from benchmarks import compile_time, forward, lora_gradient
 from uno_jax.config import MMDiTConfig
 from uno_jax.models import abstract_params
 
+# Head size 128: the only one whose rope axes a diffusers folder need not tell.
+SMALL = MMDiTConfig(
+    hidden_size=128, num_heads=1, depth=1, depth_single_blocks=1, vec_in_dim=24, context_in_dim=40
+)
+
 
 def test_both_sides_of_the_forward_benchmark_agree():
-    # Head size 128: the only one whose rope axes a diffusers folder need not tell.
-    config = MMDiTConfig(
-        hidden_size=128, num_heads=1, depth=1, depth_single_blocks=1, vec_in_dim=24, context_in_dim=40
-    )
-    rows = forward.compare(config, text=8, sizes=((2, 2), (2, 2)), rounds=1, compiled=False)
+    rows = forward.compare(SMALL, text=8, sizes=((2, 2), (2, 2)), rounds=1, compiled=False)
     assert [row[0] for row in rows] == ["uno_jax", "diffusers, eager"]
+
+
+def test_both_sides_of_the_lora_benchmark_agree():
+    sides = lora_gradient.make_sides(SMALL, 8, ((2, 2), (2, 2)), rank=4, remats=("none",))
+    rows = lora_gradient.compare(sides, rounds=1)  # which raises where loss or gradients differ
+    assert [row[0] for row in rows] == [
+        "uno_jax, remat none",
+        lora_gradient.CHECKPOINTED,
+        lora_gradient.PLAIN,
+    ]
 
 
 def test_blocks_are_scanned():
