@@ -1,10 +1,11 @@
-"""FLOPs of the full-size FLUX.1-dev forward with references, against the least that its blocks need.
+"""FLOPs of the full-size FLUX.1-dev with references, forward and LoRA gradient, against the least they need.
 
     python -m benchmarks.flops
 
 Counted from abstract shapes in a second: no weight is made. The floor is the blocks' products over tokens,
 12 hidden² multiply-adds a token and block, and attention's two products; what is above it are the embedders,
-the modulations and whatever is computed needlessly.
+the modulations and whatever is computed needlessly. The gradient's floor adds the way back through frozen
+kernels, attention 2.5 times (a flash kernel computes its scores again), and the LoRA's products three times.
 """
 
 import jax
@@ -12,27 +13,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import table
-from uno_jax.config import MMDiTConfig
+from uno_jax.config import LoraConfig, MMDiTConfig
 from uno_jax.flops import count_flops
+from uno_jax.lora import SITES, abstract_lora, count, get
 from uno_jax.models import abstract_params, apply
 
 # Tokens of (text, target, references): 512² with a reference of 512², 1024² without, 704² with two of 320².
 CASES = {"(a)": (512, 1024, 1024), "(b)": (512, 4096, 0), "(c)": (512, 1936, 800)}
 
 
-def forward_flops(config: MMDiTConfig, text: int, target: int, refs: int) -> int:
-    """Operations of one forward of one sample."""
+def forward_flops(
+    config: MMDiTConfig, text: int, target: int, refs: int, lora: LoraConfig | None = None
+) -> int:
+    """Operations of one sample's forward; with `lora`, of the forward and the gradient in the LoRA."""
 
     def shape(*sizes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, jnp.bfloat16)
 
-    def forward(params, img, txt, vec, t, ref, guidance):
+    def forward(side_path, params, img, txt, vec, t, ref, guidance):
         ids = np.zeros((text + target + refs, 3))
         inputs = (img, txt, vec, t, ids, ref if refs else None, guidance if config.guidance_embed else None)
-        return apply(config, {"params": params}, *inputs, dtype=jnp.bfloat16)
+        variables = {"params": params} | ({"lora": side_path} if lora else {})
+        return apply(config, variables, *inputs, dtype=jnp.bfloat16).astype(jnp.float32).sum()
 
     return count_flops(
-        forward,
+        jax.value_and_grad(forward) if lora else forward,
+        abstract_lora(config, lora)[0] if lora else {},
         abstract_params(config, jnp.bfloat16)[0],
         shape(1, target, config.in_channels),
         shape(1, text, config.context_in_dim),
@@ -45,17 +51,40 @@ def forward_flops(config: MMDiTConfig, text: int, target: int, refs: int) -> int
 
 def floor(config: MMDiTConfig, tokens: int) -> int:
     """Operations of the blocks' linear layers and of attention."""
+    linear, attention = _parts(config, tokens)
+    return linear + attention
+
+
+def gradient_floor(config: MMDiTConfig, lora: LoraConfig, text: int, tokens: int) -> float:
+    """Operations of the LoRA's gradient without remat, of `tokens` of which the first `text` are text."""
+    linear, attention = _parts(config, tokens)
+    side_path = 0
+    for site in SITES:
+        length = {"img": tokens - text, "txt": text}.get(site[1], tokens)
+        side_path += 2 * length * count(get(abstract_lora(config, lora)[0], site))
+    return 2 * linear + 3.5 * attention + 3 * side_path
+
+
+def _parts(config: MMDiTConfig, tokens: int) -> tuple[int, int]:
     blocks = config.depth + config.depth_single_blocks
-    return blocks * (12 * config.hidden_size**2 * 2 * tokens + 4 * tokens**2 * config.hidden_size)
+    linear = 12 * config.hidden_size**2 * 2 * tokens
+    return blocks * linear, blocks * 4 * tokens**2 * config.hidden_size
 
 
 def main() -> None:
-    rows = []
+    config, lora, rows = MMDiTConfig(), LoraConfig(), []
     for name, lengths in CASES.items():
-        counted, least = forward_flops(MMDiTConfig(), *lengths), floor(MMDiTConfig(), sum(lengths))
-        rows.append(
-            (name, sum(lengths), f"{counted / 1e12:.2f}", f"{least / 1e12:.2f}", f"{counted / least:.4f}")
-        )
+        tokens = sum(lengths)
+        for what, counted, least in (
+            ("forward", forward_flops(config, *lengths), floor(config, tokens)),
+            (
+                f"gradient, rank {lora.rank}",
+                forward_flops(config, *lengths, lora),
+                gradient_floor(config, lora, lengths[0], tokens),
+            ),
+        ):
+            figures = f"{counted / 1e12:.2f}", f"{least / 1e12:.2f}", f"{counted / least:.4f}"
+            rows.append((f"{name} {what}", tokens, *figures))
     print(table(("case", "tokens", "TFLOP", "floor", "ratio"), rows))
 
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.flops import CASES, floor, forward_flops
+from benchmarks.flops import CASES, floor, forward_flops, gradient_floor
 from uno_jax.chips import find_devices
-from uno_jax.config import MMDiTConfig
+from uno_jax.config import LoraConfig, MMDiTConfig
 from uno_jax.flops import count_flops
 from uno_jax.models.attention import attention
 from uno_jax.sharding import make_mesh
@@ -76,3 +76,9 @@ def test_the_full_size_forward_is_near_its_floor(case):
     config, lengths = MMDiTConfig(), CASES[case]
     tokens = sum(lengths)
     assert 1 <= forward_flops(config, *lengths) / floor(config, tokens) <= 1.03
+
+
+def test_the_full_size_lora_gradient_is_near_its_floor():
+    config, lora, lengths = MMDiTConfig(), LoraConfig(), CASES["(a)"]
+    least = gradient_floor(config, lora, lengths[0], sum(lengths))
+    assert least < forward_flops(config, *lengths, lora) < 1.05 * least
