@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, fi
     losses = [json.loads(line)["loss"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == recipe.steps and all(np.isfinite(losses))
     assert not (workdir / "model").exists()
+
+
+@pytest.mark.parametrize("part", ["state", "data", "recipe"])
+def test_a_damaged_checkpoint_is_told_before_a_step(recipe, finished, tmp_path, part):
+    shutil.copytree(recipe.workdir, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "4"
+    payload = [path for path in (newest / part).rglob("*") if path.is_file() and path.suffix != ".txt"]
+    largest = max(payload, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:20])
+    damaged = dataclasses.replace(recipe, workdir=str(tmp_path / "run"), steps=6)
+    with pytest.raises(RecipeError, match=f"{newest} cannot be read: .*Remove that folder to continue"):
+        train.run(damaged)
 
 
 def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(

@@ -60,21 +60,32 @@ def restore(
 ) -> TrainState:
     """The newest checkpoint's state, the data iterator put where it was; `state` as it is when there is none.
 
-    Raises RecipeError, naming every field that differs, when the recipe is not the one that was saved.
+    Raises RecipeError, naming every field that differs, when the recipe is not the one that was saved; and
+    for a checkpoint that was damaged since.
     """
     number = checkpoints.latest_step()
     if number is None:
         return state
-    recipe = checkpoints.restore(number, args=ocp.args.Composite(recipe=ocp.args.JsonRestore()))["recipe"]
+    recipe = _read(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
     if changes := differences(recipe, to_dict(config)):
         raise RecipeError(
             f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
             "Continue with the old settings, or choose another workdir"
         )
-    parts = ocp.args.Composite(state=_standard(state), data=ocp.args.JsonRestore())
-    restored = checkpoints.restore(number, args=parts)
+    restored = _read(checkpoints, number, state=_standard(state), data=ocp.args.JsonRestore())
     batches.set_state(restored["data"])
     return TrainState(**restored["state"])
+
+
+def _read(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
+    try:
+        return checkpoints.restore(number, args=ocp.args.Composite(**parts))
+    except Exception as error:  # orbax raises bare ones
+        path = Path(checkpoints.directory) / str(number)
+        raise RecipeError(
+            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}. Remove that folder to "
+            "continue from the one before"
+        ) from error
 
 
 def carry_on(workdir: str, state: TrainState) -> TrainState:
