@@ -49,14 +49,14 @@ def run(config: TrainConfig) -> TrainState:
     mesh = make_run_mesh(config)
     model = model_config(config)
     samples = read_samples(config, model)
+    batches = make_dataset(
+        records, config.data, config.batch_size, model.t5.length, config.seed, *batch_share(mesh)
+    )
     params = load_params(config, model, mesh)
     optimizer, state, frozen = make_state(config, params, mesh)
     del params
     if config.init_run:
         state = carry_on(config.init_run, state)
-    batches = make_dataset(
-        records, config.data, config.batch_size, model.t5.length, config.seed, *batch_share(mesh)
-    )
     step = make_step(config, model, optimizer, state)
     sizes = f"{count(state.trainable):,} trained and {count(frozen):,} frozen parameters"
     tqdm.write(f"{sizes}, {len(records)} records")

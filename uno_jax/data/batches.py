@@ -2,9 +2,9 @@
 
 The order is a pure function of the seed and the records. Records are grouped by source, number of
 references and, where the list says their sizes, bucket of the target (all buckets where encodings are
-cached, see `encodings`); each group is shuffled anew every
-epoch, cut into batches, and the groups' batches are mixed in proportion. A batch without known sizes gets
-the bucket of its mean height/width, as in UNO; so do references, slot by slot, always.
+cached, see `encodings`); each group is shuffled anew every epoch, cut into batches, and the groups' batches
+are mixed in proportion. A batch without known sizes gets the bucket of its mean height/width, as in UNO; so
+do references, slot by slot, always.
 
 Every process plans the same global batches and reads its own share of each, so that the number of processes
 changes nothing. A picture that cannot be read is replaced by the next good record of its group.
