@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 from tiny_model import TINY
-from tiny_run import make_recipe
+from tiny_run import make_recipe, stop_after_first_step
 
-from uno_jax import loop, train
+from uno_jax import train
 from uno_jax.checkpoint import read_config, read_lora, restore_lora, restore_network
 from uno_jax.lora_formats import load_tensors
 from uno_jax.recipe import RecipeError, TrainConfig
@@ -72,13 +71,8 @@ def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
 ):
     halves = dataclasses.replace(recipe, workdir=str(tmp_path / "halves"))
 
-    def preempted(config, step, *rest, judge=loop.judge):
-        judge(config, step, *rest)
-        if step.number == 1:
-            signal.raise_signal(signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "judge", preempted)
+        stop_after_first_step(patch)
         stopped = train.run(halves)
     assert stopped.step == 2 and not (tmp_path / "halves" / "lora").exists()
     for whole, half in zip(leaves(finished), leaves(train.run(halves)), strict=True):

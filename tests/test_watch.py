@@ -5,7 +5,6 @@ import errno
 import importlib.machinery
 import json
 import os
-import signal
 import sys
 import types
 from pathlib import Path
@@ -16,9 +15,9 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_model import TINY
-from tiny_run import make_recipe
+from tiny_run import make_recipe, stop_after_first_step
 
-from uno_jax import loop, train
+from uno_jax import train
 from uno_jax.checkpoint import LoraInfo, save_lora
 from uno_jax.chips import Chip
 from uno_jax.disk import FullDiskError, full_disk_told
@@ -212,13 +211,8 @@ def test_a_run_that_is_watched_and_stopped_ends_bit_for_bit_like_one_that_is_not
         recipe, workdir=str(tmp_path), samples=samples, wandb_project="uno", profile_steps=1
     )
 
-    def preempted(config, step, *rest, judge=loop.judge):
-        judge(config, step, *rest)
-        if step.number == 1:
-            signal.raise_signal(signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "judge", preempted)
+        stop_after_first_step(patch)
         # A peak to measure against, as of an accelerator.
         patch.setattr("uno_jax.watch.chip_of", lambda device: Chip("any", None, 1.0))
         assert train.run(config).step == 2

@@ -1,11 +1,13 @@
 """A short LoRA run of the `tiny` model on real photos; squares, so that one shape is compiled."""
 
 import json
+import signal
 from pathlib import Path
 
 from PIL import Image
 from tiny_model import write_model
 
+from uno_jax import loop
 from uno_jax.config import LoraConfig, UnoPE
 from uno_jax.recipe import DataConfig, OptimConfig, TrainConfig
 
@@ -23,6 +25,17 @@ def write_pairs(folder: Path) -> Path:
         Image.open(PHOTOS / f"{name}.jpg").resize((96, 96)).save(folder / f"{name}.jpg")
     (folder / "pairs.json").write_text(json.dumps(entries))
     return folder / "pairs.json"
+
+
+def stop_after_first_step(patch) -> None:
+    """SIGTERM, once the first step was reported: by then the second has been started."""
+
+    def preempted(config, step, *rest, judge=loop.judge):
+        judge(config, step, *rest)
+        if step.number == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    patch.setattr(loop, "judge", preempted)
 
 
 def make_recipe(folder: Path) -> TrainConfig:

@@ -2,7 +2,6 @@
 the moment -> a contact sheet of references and results.
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 from PIL import Image
 
+from uno_jax.aside import whole_file
 from uno_jax.checkpoint import NETWORKS
 from uno_jax.config import ModelConfig
 from uno_jax.generate import batches, sample_batch
@@ -92,6 +92,5 @@ def sheet_path(config: TrainConfig, number: int) -> Path:
 def write_sheet(path: Path, picture: Image.Image) -> None:
     """Written aside first: a sheet that is there is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    picture.save(aside, format="png")
-    os.replace(aside, path)
+    with whole_file(path) as aside:
+        picture.save(aside, format="png")

@@ -7,7 +7,6 @@ writer takes what it can show. What a killed run wrote of steps that are taken a
 import contextlib
 import importlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from uno_jax.aside import whole_file
 from uno_jax.config import to_dict
 from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.sharding import is_first_process
@@ -44,9 +44,8 @@ def jsonl(path: Path, number: int) -> Iterator[Writer]:
         written = path.read_text()
         kept = "".join(f"{line}\n" for line in written.splitlines() if _step_of(line) <= number)
         if kept != written:
-            aside = path.with_name(f".{path.name}.partial")
-            aside.write_text(kept)
-            os.replace(aside, path)
+            with whole_file(path) as aside:
+                aside.write_text(kept)
     with path.open("a", buffering=1) as file:
 
         def write(number: int, values: Mapping[str, Value]) -> None:

@@ -10,7 +10,6 @@ Records are safetensors' bytes. A shard appears when it is whole, and the direct
 
 import dataclasses
 import json
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Int32
 
+from uno_jax.aside import whole_file
 from uno_jax.checkpoint import NETWORKS, fingerprint, read_config
 from uno_jax.config import from_dict, to_dict
 from uno_jax.data.entries import DataError
@@ -201,20 +201,17 @@ def read_encodings(directory: str) -> EncodedRecords:
 def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Arrays]) -> None:
     """A shard, written aside and renamed. Raises OSError when it cannot be written."""
     path = shard_path(folder, number)
-    aside = path.with_name(f".{path.name}.partial")
     first: Arrays = {name: getattr(table.records, name) for name in COLUMNS}
     first["text"] = np.frombuffer(table.records.text, np.uint8)
     first["bad"] = np.frombuffer(json.dumps(table.bad).encode(), np.uint8)
-    writer = ArrayRecordWriter(str(aside), WRITING)
     try:
-        for arrays in (first, *samples):
-            writer.write(safetensors.numpy.save(arrays))
-        writer.close()
-        os.replace(aside, path)
+        with whole_file(path) as aside:
+            writer = ArrayRecordWriter(str(aside), WRITING)
+            for arrays in (first, *samples):
+                writer.write(safetensors.numpy.save(arrays))
+            writer.close()
     except RuntimeError as error:
-        raise OSError(f"{aside} could not be written: {error}") from None
-    finally:
-        aside.unlink(missing_ok=True)
+        raise OSError(f"{path} could not be written: {error}") from None
 
 
 def read_table(folder: Path, number: int) -> Table:
@@ -242,9 +239,8 @@ def part(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]
 
 
 def _put(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    with whole_file(path) as aside:
+        aside.write_bytes(content)
 
 
 @lru_cache(maxsize=OPEN_SHARDS)

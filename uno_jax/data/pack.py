@@ -7,7 +7,6 @@ reading is random access and one range of one file.
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -15,11 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from uno_jax.aside import whole_file
 from uno_jax.data.entries import DataError
 from uno_jax.data.pictures import IN_SHARD, READ_ERRORS, read_bytes, read_picture
 from uno_jax.data.records import Record, Records
-
-SUFFIX = ".partial"
 
 
 def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
@@ -35,15 +33,13 @@ def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
     with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
         for shard, first in enumerate(range(0, len(records), per_shard)):
             path = out / f"{shard:05d}.tar"
-            aside = path.with_name(path.name + SUFFIX)
-            with tarfile.open(aside, "w") as tar:
+            with whole_file(path) as aside, tarfile.open(aside, "w") as tar:
                 for index in range(first, min(first + per_shard, len(records))):
                     try:
                         entries.append(_add(tar, path.name, f"{index:09d}", records[index]))
                     except READ_ERRORS as error:
                         bad[records.name(index)] = str(error)
                     bar.update()
-            os.replace(aside, path)
     write_json(out / "records.json", entries)
     return bad
 
@@ -81,7 +77,5 @@ def _suffix(path: str) -> str:
 
 def write_json(path: Path, entries: Sequence[Any]) -> None:
     """One entry a line; written aside, then put in place."""
-    aside = path.with_name(path.name + SUFFIX)
-    with aside.open("w", encoding="utf-8") as file:
+    with whole_file(path) as aside, aside.open("w", encoding="utf-8") as file:
         file.write("[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n")
-    os.replace(aside, path)

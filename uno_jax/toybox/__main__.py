@@ -6,7 +6,6 @@ pairs.json: [{"prompt", "image_paths", "image_tgt_path"}] with paths relative to
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from uno_jax.aside import whole_file
 from uno_jax.command_line import errors_told, parse_args
 from uno_jax.toybox.samples import Sample, diptych, pair, text_image
 from uno_jax.toybox.subjects import Split, Subject, SubjectError, load_subjects
@@ -109,9 +109,8 @@ def _write_pictures(sample: Sample, folder: Path, index: int) -> dict[str, Any]:
 
 
 def _write_json(path: Path, entries: list[dict[str, Any]]) -> None:
-    aside = path.with_name(f"{path.name}.partial")
-    aside.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    with whole_file(path) as aside:
+        aside.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
