@@ -22,7 +22,7 @@ from uno_jax import images, tokenizers
 from uno_jax.checkpoint import restore_network
 from uno_jax.command_line import errors_told
 from uno_jax.compile_cache import use_compile_cache
-from uno_jax.config import ModelConfig
+from uno_jax.config import ModelConfig, to_dict
 from uno_jax.data.batches import judge
 from uno_jax.data.encodings import (
     PARTS,
@@ -125,7 +125,7 @@ def check_encoders(config: TrainConfig, kinds: Sequence[str]) -> None:
 def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_shard: int) -> Info:
     if per_shard < 1:
         raise RecipeError(f"--per-shard must be at least 1, got {per_shard}")
-    sources = [dataclasses.asdict(source) for source in records.sources]
+    sources = [to_dict(source) for source in records.sources]
     return Info(
         {kind: describe(Path(config.weights) / kind, kind) for kind in PARTS if kind in kinds},
         config.dtype,
@@ -215,7 +215,7 @@ def read_pictures(
     for row, values in ratios.items():
         record = records[row]
         for name, path, ratio in zip(PICTURES, (record.target, *record.refs), values, strict=False):
-            places[picture_bucket(config.data, name, ratio)].append((row, name, path))
+            places[picture_bucket(config.data, records, row, name, ratio)].append((row, name, path))
 
     def read(chunk: tuple[tuple[int, int], list[tuple[int, str, str]]]) -> list[Input]:
         size, pictures = chunk
@@ -231,8 +231,10 @@ def read_pictures(
     return ahead(read, chunks, config.data.threads)
 
 
-def picture_bucket(data: DataConfig, name: str, ratio: float) -> tuple[int, int]:
-    return images.ratio_bucket_size(ratio, data.resolution if name == PICTURES[0] else data.ref_resolution)
+def picture_bucket(data: DataConfig, records: Records, row: int, name: str, ratio: float) -> tuple[int, int]:
+    if name == PICTURES[0]:
+        return records.sources[records.source[row]].target_size(ratio, data.resolution)
+    return images.ratio_bucket_size(ratio, data.ref_resolution)
 
 
 def encoded(encoder: Encoder, chunks: Iterable[list[Input]], size: int) -> Iterator[Input]:

@@ -19,7 +19,7 @@ from uno_jax.data.encodings import encoders_of
 from uno_jax.encodings import encode_lists
 from uno_jax.losses import make_loss
 from uno_jax.plan_train import abstract_batch, abstract_state
-from uno_jax.recipe import DataConfig, OptimConfig, RecipeError, TrainConfig
+from uno_jax.recipe import DataConfig, OptimConfig, RecipeError, SourceConfig, TrainConfig
 from uno_jax.sharding import make_mesh
 from uno_jax.state import load_params, model_config
 
@@ -159,6 +159,20 @@ def test_every_picture_has_its_own_bucket_and_bad_ones_are_left_out(recipe, tmp_
     assert seen == {shape: {f"{pairs} record {n}" for n in rows} for shape, rows in expected.items()}
     with pytest.raises(DataError, match="2 of 6 records read were bad, more than max_bad_share 0.01"):
         encode_lists(changed(config, max_bad_share=0.01), tmp_path / "strict", ("vae",))
+
+
+def test_a_source_with_a_size_has_it_from_pictures_and_from_the_cache(recipe, tmp_path):
+    """Two to one, which no bucket is: targets of two shapes in one batch, one of another list in its own."""
+    wide = SourceConfig(str(write_pairs(tmp_path / "wide", [(64, 32), (64, 30)])), size=(32, 64))
+    plain = SourceConfig(str(write_pairs(tmp_path / "plain", [(64, 64)] * 2)))
+    config = changed(recipe, path="", sources=(wide, plain))
+    encode_lists(config, tmp_path / "out", ("vae",))
+    pictures, cached = batches_of(config), batches_of(changed(config, encodings=str(tmp_path / "out")))
+    for _ in range(2):
+        seen, stored = next(pictures), next(cached)
+        expected = (32, 64) if "wide" in pictures.names[0] else (64, 64)
+        assert pictures.names == cached.names and seen.target.shape[1:3] == expected
+        assert stored.target.shape[1:3] == (expected[0] // 8, expected[1] // 8)
 
 
 def test_batches_are_resumed_and_shared_out(recipe, cache):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from uno_jax import images, tokenizers
 from uno_jax.data.entries import DataError
 from uno_jax.data.pictures import READ_ERRORS, bucket_array
-from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, picture_ratios
+from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
 from uno_jax.recipe import DataConfig
 from uno_jax.types import Batch
 
@@ -51,6 +51,10 @@ class Group:
     members: np.ndarray
     """Their indices in `records`."""
 
+    @property
+    def source(self) -> Source:
+        return self.records.sources[self.records.source[self.members[0]]]
+
     def name(self, place: int) -> str:
         return self.records.name(int(self.members[place]))
 
@@ -72,9 +76,11 @@ class Loader:
         group, places = plan
         kept = np.random.default_rng((self.seed, number)).random(len(places)) >= self.config.text_dropout
         slots = [_first_good(group, place, picture_ratios) for place in places]
-        resolutions = (self.config.resolution, *[self.config.ref_resolution] * (len(slots[0].value) - 1))
-        means = np.mean([slot.value for slot in slots], axis=0)
-        sizes = [images.ratio_bucket_size(*pair) for pair in zip(means, resolutions, strict=True)]
+        mean, *ref_means = np.mean([slot.value for slot in slots], axis=0)
+        sizes = [
+            group.source.target_size(mean, self.config.resolution),
+            *(images.ratio_bucket_size(ref_mean, self.config.ref_resolution) for ref_mean in ref_means),
+        ]
         share = len(places) // self.process_count
         own = slice(self.process_index * share, (self.process_index + 1) * share)
         read = [_first_good(group, slot.place, partial(_arrays, sizes)) for slot in slots[own]]
@@ -135,7 +141,8 @@ def _arrays(sizes: Sequence[tuple[int, int]], records: Records, index: int) -> d
 
 def make_groups(records: Records, config: DataConfig) -> list[tuple[Group, float]]:
     """The groups that batches are cut from, each with its share of the samples."""
-    columns = [bucket_numbers(records.ratios[:, 0], config.resolution)]
+    sized = np.array([source.size is not None for source in records.sources])[records.source]
+    columns = [np.where(sized, 0, bucket_numbers(records.ratios[:, 0], config.resolution))]
     if PICTURES[0] in records.encoded:  # no longer to be resized to the batch's mean
         columns += [bucket_numbers(column, config.ref_resolution) for column in records.ratios.T[1:]]
     keys = np.stack([records.source, records.refs, *columns], axis=1)

@@ -187,7 +187,7 @@ def read_encodings(directory: str) -> EncodedRecords:
         raise DataError(f"{folder} holds no record: all {info.records} were bad")
     counts = [len(table) for table in tables]
     columns = {field.name: getattr(records, field.name) for field in dataclasses.fields(Records)}
-    columns["sources"] = tuple(Source(**source, bad={}) for source in info.sources)
+    columns["sources"] = tuple(_source(**source) for source in info.sources)
     return EncodedRecords(
         **columns,
         folder=folder,
@@ -196,6 +196,10 @@ def read_encodings(directory: str) -> EncodedRecords:
         place=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
         empty=_from_bytes((folder / EMPTY).read_bytes()),
     )
+
+
+def _source(size: Sequence[int] | None = None, **recorded: Any) -> Source:
+    return Source(**recorded, bad={}, size=(size[0], size[1]) if size else None)
 
 
 def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Arrays]) -> None:

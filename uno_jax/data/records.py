@@ -16,6 +16,7 @@ import fsspec
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
+from uno_jax import images
 from uno_jax.data.entries import MAX_REFS, DataError, Entry, parse_entry, read_entries
 from uno_jax.data.pictures import exists, join_path, parent, picture_ratio
 from uno_jax.recipe import DataConfig, SourceConfig
@@ -37,7 +38,8 @@ class Record(NamedTuple):
 @dataclass(frozen=True)
 class Source:
     """A list that records come from. `folder` is where its pictures are; weights count relative to each
-    other; `bad` maps entries to why they were left out; `below_score` were left out for their score.
+    other; `bad` maps entries to why they were left out; `below_score` were left out for their score;
+    `size` is (height, width) of every target, where that is not left to buckets.
     """
 
     path: str
@@ -46,6 +48,11 @@ class Source:
     entries: int
     bad: dict[int, str]
     below_score: int
+    size: tuple[int, int] | None = None
+
+    def target_size(self, ratio: float, resolution: int) -> tuple[int, int]:
+        """(height, width) in pixels for targets whose height/width is `ratio`, or is so in the mean."""
+        return self.size or images.ratio_bucket_size(ratio, resolution)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,8 @@ class Records(Sequence[Record]):
         """Equal for equal records in equal order with equal sizes and weights."""
         weights = np.array([source.weight for source in self.sources])
         check = zlib.crc32(self.text)
-        for column in (self.ends, self.source, self.ratios, weights):
+        sizes = np.array([source.size for source in self.sources if source.size])
+        for column in (self.ends, self.source, self.ratios, weights, sizes):
             check = zlib.crc32(column.tobytes(), check)
         return f"{check:08x}"
 
@@ -163,7 +171,7 @@ def parse_source(config: SourceConfig) -> Records:
             raise DataError(f"{config.path} is not readable JSON: {error}") from None
     folder = join_path(parent(config.path), config.root)
     return Records(
-        (Source(config.path, folder, config.weight, index + 1, bad, below),),
+        (Source(config.path, folder, config.weight, index + 1, bad, below, config.size),),
         bytes(text),
         np.array(ends, np.int64),
         np.zeros(len(ends), np.uint8),
