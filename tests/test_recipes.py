@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from uno_jax.config import LoraConfig, UnoPE
-from uno_jax.recipe import check, load_recipe
+from uno_jax.recipe import DataConfig, RecipeError, SourceConfig, TrainConfig, check, load_recipe
 
 RECIPES = sorted(path.name for path in Path("configs").glob("*.py") if path.stem != "__init__")
 
@@ -23,6 +23,13 @@ def test_stage_one_is_the_papers():
     assert (optim.weight_decay, optim.clip_norm) == (0.01, 1.0)
     assert stage1.lora == LoraConfig(rank=512) and stage1.unope == UnoPE("d", 1.0)
     assert stage1.data.text_dropout == 0.1
+
+
+def test_unroll_and_size_are_checked():
+    sources = (SourceConfig("a.json", size=(128, 250)),)
+    bad = TrainConfig(unroll=0, precision="int4", data=DataConfig(sources=sources))  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="size of a.json .* 16, got .*unroll must.*precision 'int4' is"):
+        check(bad)
 
 
 def test_stage_two_starts_from_stage_one():

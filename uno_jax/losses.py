@@ -68,7 +68,7 @@ def autoencoder_loss(
 def make_loss(config: TrainConfig, model: ModelConfig) -> Loss:
     """The loss of a batch given every parameter tree by name, for the recipe's objective."""
     dtype = jnp.dtype(config.dtype)
-    net = MMDiT(model.mmdit, dtype, config.remat)
+    net = MMDiT(model.mmdit, dtype, config.remat, config.unroll)
     schedule = flow.training_schedule(config.data.resolution)
 
     def autoencoder(params: dict[str, Params], batch: Batch, key: jax.Array) -> Float[Array, ""]:
@@ -82,4 +82,10 @@ def make_loss(config: TrainConfig, model: ModelConfig) -> Loss:
         variables = {"params": params["mmdit"]} | ({"lora": params["lora"]} if "lora" in params else {})
         return flow_loss(net, variables, latent, noise, t, conditioning, config.guidance, config.unope)
 
-    return autoencoder if config.objective == "autoencoder" else rectified_flow
+    objective = autoencoder if config.objective == "autoencoder" else rectified_flow
+
+    def loss(params: dict[str, Params], batch: Batch, key: jax.Array) -> Float[Array, ""]:
+        with jax.default_matmul_precision(config.precision or None):
+            return objective(params, batch, key)
+
+    return loss

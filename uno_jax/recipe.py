@@ -29,6 +29,10 @@ class SourceConfig:
     """Of UNO-1M's labels, from 0 to 4; the paper's. Entries below are left out."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
+    size: tuple[int, int] | None = None
+    """(height, width) of every target in pixels, for shapes that no bucket has, such as two pictures side by
+    side. None: the bucket of each one's own shape.
+    """
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,12 @@ class TrainConfig:
     seed: int = 0
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of frozen weights and of the computation; what is trained is kept in float32."""
+    precision: Literal["", "bfloat16"] = ""
+    """Of matrix products in float32. "bfloat16" rounds their inputs, which is faster, also on CPUs with
+    matrix units; empty: as jax does by default.
+    """
+    unroll: int = 1
+    """Blocks compiled in one piece. More of them make steps faster on CPUs, and compiling slower."""
     base: Literal["", "int8", "fp8"] = ""
     """8 bits for the frozen kernels of the MM-DiT's and T5's blocks, in LoRA training; empty: `dtype`."""
     remat: Literal["none", "selective", "full"] = "full"
@@ -243,6 +253,13 @@ def _data_problems(data: DataConfig) -> list[tuple[bool, str]]:
             (not source.weight > 0, f"the weight of {source.path} must be positive, got {source.weight}")
             for source in data.sources
         ),
+        *(
+            (
+                any(side < images.MULTIPLE or side % images.MULTIPLE for side in source.size or ()),
+                f"the size of {source.path} must be multiples of {images.MULTIPLE}, got {source.size}",
+            )
+            for source in data.sources
+        ),
     ]
 
 
@@ -310,6 +327,11 @@ def check(config: TrainConfig) -> None:
             f"learning_rate must be positive, got {config.optim.learning_rate}",
         ),
         (not config.trainable, "trainable is empty: nothing would be trained"),
+        (config.unroll < 1, f"unroll must be at least 1, got {config.unroll}"),
+        (
+            config.precision not in ("", "bfloat16"),
+            f"precision {config.precision!r} is neither bfloat16 nor empty",
+        ),
         *_base_problems(config),
         (
             config.objective == "autoencoder"

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from uno_jax.models.products import product
+
 Initializer = nn.initializers.Initializer
 
 
@@ -42,14 +44,14 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
         kernel = parameter(self, "kernel", self.kernel_init, self.axes, (x.shape[-1], self.features))
         x = x.astype(self.dtype)
-        y = x @ kernel.astype(self.dtype)
+        y = product(x, kernel.astype(self.dtype))
         if self.use_bias:
             bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
             y += bias.astype(self.dtype)
         if self.has_variable("lora", "down"):
             down: Array = self.get_variable("lora", "down")
             up: Array = self.get_variable("lora", "up")
-            y += (x @ down.astype(self.dtype)) @ up.astype(self.dtype)
+            y += product(product(x, down.astype(self.dtype)), up.astype(self.dtype))
         return y
 
 

@@ -166,12 +166,13 @@ class MMDiT(nn.Module):
     """Predicts the velocity of the img tokens, given text, time, guidance and noise-free reference tokens.
 
     `remat` says what the backward pass computes again: "none", "selective" (all but the matrix products), or
-    "full" (each block from its input).
+    "full" (each block from its input). `unroll` is how many blocks are compiled in one piece.
     """
 
     config: MMDiTConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"
+    unroll: int = 1
 
     @nn.compact
     def __call__(
@@ -228,7 +229,7 @@ class MMDiT(nn.Module):
             "metadata_params": {nn.PARTITION_NAME: "layers"},
         }
         mapped = nn.vmap(body, axis_size=depth, methods=["modulations"], **stacked)
-        return nn.scan(mapped, length=depth, in_axes=(0, nn.broadcast), **stacked)
+        return nn.scan(mapped, length=depth, unroll=self.unroll, in_axes=(0, nn.broadcast), **stacked)
 
 
 class FinalLayer(nn.Module):
