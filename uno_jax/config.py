@@ -161,18 +161,18 @@ PRESETS: dict[str, ModelConfig] = {
     "flux_schnell": ModelConfig(mmdit=MMDiTConfig(guidance_embed=False), t5=T5Config(length=256)),
     "small": ModelConfig(
         mmdit=MMDiTConfig(
-            vec_in_dim=128,
-            context_in_dim=128,
-            hidden_size=192,
-            num_heads=3,
+            vec_in_dim=64,
+            context_in_dim=96,
+            hidden_size=256,
+            num_heads=4,
             depth=2,
-            depth_single_blocks=6,
+            depth_single_blocks=5,
             axes_dim=(8, 28, 28),
-            resolution=64,
+            resolution=128,
         ),
         vae=VAEConfig(width=16, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
-        t5=T5Config(d_model=128, d_kv=32, d_ff=256, num_layers=2, num_heads=4, length=32),
-        clip=CLIPConfig(hidden_size=128, intermediate_size=256, num_layers=2, num_heads=4),
+        t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=36),
+        clip=CLIPConfig(hidden_size=64, intermediate_size=256, num_layers=2, num_heads=2),
     ),
     "tiny": ModelConfig(
         mmdit=MMDiTConfig(

@@ -1,0 +1,32 @@
+"""The small base model, from scratch on toybox pictures and diptychs of 128 pixels.
+
+python -m uno_jax.toybox --out data/toybox/text_image --kind text-image --count 40000 --size 128 --seed 20
+python -m uno_jax.toybox --out data/toybox/diptychs --kind diptychs --count 20000 --size 128 --seed 21
+python -m uno_jax.encodings --config configs/small_base.py --networks vae --out data/toybox/base_encodings
+python -m uno_jax.train --config configs/small_base.py --data.encodings data/toybox/base_encodings
+"""
+
+from uno_jax.recipe import DataConfig, OptimConfig, SourceConfig, TrainConfig
+
+
+def get_config() -> TrainConfig:
+    return TrainConfig(
+        workdir="runs/small_base",
+        weights="runs/small_vae/model",
+        trainable=("mmdit/.*", "t5/(?!embedding).*", "clip/(?!token_embedding).*"),
+        preset="small",
+        data=DataConfig(
+            sources=(
+                SourceConfig("data/toybox/text_image/pairs.json", weight=0.7),
+                SourceConfig("data/toybox/diptychs/pairs.json", weight=0.3, size=(128, 256)),
+            ),
+            resolution=128,
+        ),
+        optim=OptimConfig(learning_rate=1e-3, warmup_steps=500, b2=0.95, ema_decay=0.999),
+        batch_size=64,
+        steps=20_000,
+        dtype="float32",
+        remat="none",
+        precision="bfloat16",
+        unroll=8,
+    )
