@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from uno_jax.config import LoraConfig, UnoPE
-from uno_jax.recipe import DataConfig, RecipeError, SourceConfig, TrainConfig, check, load_recipe
+from uno_jax.recipe import DataConfig, RecipeError, SourceConfig, TrainConfig, load_recipe
+from uno_jax.recipe_check import check
 
 RECIPES = sorted(path.name for path in Path("configs").glob("*.py") if path.stem != "__init__")
 

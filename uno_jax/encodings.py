@@ -43,7 +43,8 @@ from uno_jax.data.entries import DataError
 from uno_jax.data.pictures import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
 from uno_jax.encode import encode_clip, encode_t5, encode_vae
-from uno_jax.recipe import DataConfig, RecipeError, TrainConfig, check, parse
+from uno_jax.recipe import DataConfig, RecipeError, TrainConfig, parse
+from uno_jax.recipe_check import check
 from uno_jax.resume import differences
 from uno_jax.sharding import place_batch
 from uno_jax.state import make_run_mesh, model_config

@@ -21,7 +21,8 @@ from uno_jax.lora import abstract_lora, count
 from uno_jax.models import Params, abstract_params
 from uno_jax.optim import make_optimizer
 from uno_jax.plan import Program, abstract, compile_program, fits, memory_line, placed, work_line
-from uno_jax.recipe import MeshConfig, TrainConfig, check, parse
+from uno_jax.recipe import MeshConfig, TrainConfig, parse
+from uno_jax.recipe_check import check
 from uno_jax.sharding import BATCH, tree_shardings
 from uno_jax.state import make_run_mesh, model_config, split, state_shardings
 from uno_jax.step import make_step

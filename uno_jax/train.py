@@ -27,7 +27,8 @@ from uno_jax.lora_formats import save_tensors
 from uno_jax.models import Params, apply
 from uno_jax.models.vae import Autoencoder
 from uno_jax.plan_train import plan_training
-from uno_jax.recipe import TrainConfig, check, parse, recipe_text
+from uno_jax.recipe import TrainConfig, parse, recipe_text
+from uno_jax.recipe_check import check
 from uno_jax.resume import carry_on, open_checkpoints, restore
 from uno_jax.sharding import batch_share, is_first_process, join_processes, on_host, place_batch
 from uno_jax.state import join, load_params, make_run_mesh, make_state, model_config
