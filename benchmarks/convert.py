@@ -24,6 +24,7 @@ from tqdm import tqdm
 from tools.convert_weights import flux, mapping
 from uno_jax.config import MMDiTConfig
 from uno_jax.models import abstract_params
+from uno_jax.params import by_path
 from uno_jax.tensor_file import DTYPES, write
 
 CONVERT = (sys.executable, "-m", "tools.convert_weights", "flux")
@@ -32,7 +33,7 @@ GIB = 2**20  # of ru_maxrss, which counts KiB
 
 def write_random(file: Path, config: MMDiTConfig) -> None:
     """A transformer of random finite numbers, tensor by tensor."""
-    params = mapping.leaves(abstract_params(config)[0])
+    params = by_path(abstract_params(config)[0])
     shapes = mapping.source_shapes(mapping.expand(flux.MODEL, config, flux.ORIGINAL), params)
     rng = np.random.default_rng(0)
     with tqdm(total=sum(map(math.prod, shapes.values())), desc="random weights", unit_scale=True) as bar:

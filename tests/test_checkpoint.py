@@ -14,6 +14,7 @@ from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, w
 from tools.convert_weights import stream, t5
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.export import export
+from tools.convert_weights.pack import pack_network
 from tools.convert_weights.source import open_source
 from uno_jax import checkpoint
 from uno_jax.checkpoint import CheckpointError, LoraInfo, read_config, read_lora, read_model, restore_network
@@ -98,7 +99,7 @@ def test_copied_in_part(clip):
     with pytest.raises(CheckpointError, match="damaged or was copied in part"):
         restore_network(clip)
     shutil.rmtree(clip / "params")
-    with pytest.raises(CheckpointError, match="holds 0 bytes where"):
+    with pytest.raises(CheckpointError, match="holds 0 bytes of parameters where"):
         restore_network(clip)
 
 
@@ -163,12 +164,15 @@ print("sharded")
 """
 
 
-@pytest.mark.parametrize("converted", [False, True], ids=["saved", "converted"])
-def test_each_shard_is_read_to_its_device(tmp_path, monkeypatch, converted):
+@pytest.mark.parametrize("form", ["saved", "converted", "packed"])
+def test_each_shard_is_read_to_its_device(tmp_path, monkeypatch, form):
     """On eight simulated devices: the whole of a sharded array is never on its way."""
     place = tmp_path / "model" / "t5"
     checkpoint.save_network(place, SIZES, random_params(SIZES, 0))
-    if converted:  # there and back, in the layout that the converter writes layer by layer
+    if form == "packed":
+        pack_network(place, tmp_path / "packed", "keep", overwrite=False)
+        place = tmp_path / "packed"
+    if form == "converted":  # there and back, in the layout that the converter writes layer by layer
         monkeypatch.setattr(stream, "SMALL", 0)
         export(t5.MODEL, place, tmp_path / "t5.safetensors")
         place = convert(plan(t5.MODEL, open_source(tmp_path / "t5.safetensors")), tmp_path / "again")

@@ -31,10 +31,10 @@ def random_params(config: NetworkConfig, seed: int) -> Params:
     return jax.tree_util.tree_map_with_path(leaf, abstract_params(config)[0])
 
 
-def write_model(directory: Path, config: ModelConfig = TINY) -> Path:
-    for seed, kind in enumerate(NETWORKS):
+def write_model(directory: Path, config: ModelConfig = TINY, seed: int = 0) -> Path:
+    for number, kind in enumerate(NETWORKS):
         part = getattr(config, kind)
-        save_network(directory / kind, part, random_params(part, seed))
+        save_network(directory / kind, part, random_params(part, seed + number))
     return directory
 
 

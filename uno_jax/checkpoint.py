@@ -1,8 +1,7 @@
-"""The native format on disk: a network or a LoRA is a directory of config.json and params/ (by orbax).
+"""The native format on disk: a network or a LoRA is a directory of config.json and its parameters (`params`).
 
-A model is a directory that holds the networks mmdit/, vae/, t5/ and clip/. Directories are written aside and
-renamed, config.json last, so what was interrupted never loads. Restoring reads each shard straight to its
-device.
+A model is a directory that holds the networks mmdit/, vae/, t5/ and clip/, and perhaps the lora/ that comes
+with it. Directories are written aside and renamed, config.json last, so what was interrupted never loads.
 """
 
 import contextlib
@@ -16,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh
 
+from uno_jax import params as stored
 from uno_jax.config import (
     CLIPConfig,
     LoraConfig,
@@ -32,16 +31,12 @@ from uno_jax.config import (
 )
 from uno_jax.lora import abstract_lora
 from uno_jax.models import NetworkConfig, Params, abstract_params
-from uno_jax.sharding import is_first_process, tree_shardings, wait_for_all
+from uno_jax.sharding import is_first_process, wait_for_all
+from uno_jax.tensor_file import CheckpointError
 
 FORMAT = 1
 NETWORKS: dict[str, type] = {"mmdit": MMDiTConfig, "vae": VAEConfig, "t5": T5Config, "clip": CLIPConfig}
 FINGERPRINTED = 1 << 17  # elements of the largest array that `fingerprint` reads
-HOST_LIMIT_GB = 8  # in flight between disk and devices, so that restoring needs little host memory
-
-
-class CheckpointError(ValueError):
-    """A directory is not the checkpoint that was asked for; the message names it and says what it is."""
 
 
 class LoraInfo(NamedTuple):
@@ -101,7 +96,7 @@ def _become(aside: Path, directory: Path) -> None:
 
 def write_config(directory: Path, record: dict[str, Any]) -> None:
     """Writes config.json. Call it last: it makes the directory a checkpoint."""
-    record = {"format": FORMAT, **record, "params_bytes": _size(directory / "params")}
+    record = {"format": FORMAT, **record, "params_bytes": stored.stored_bytes(directory)}
     (directory / "config.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -118,8 +113,7 @@ def save_lora(directory: Path, info: LoraInfo, params: Params, overwrite: bool =
 
 def _save(directory: Path, record: dict[str, Any], params: Params, overwrite: bool) -> None:
     with written_aside(directory, overwrite) as aside:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save(aside / "params", params)
+        stored.save(aside, params)
         if is_first_process():
             write_config(aside, record)
 
@@ -148,10 +142,10 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{directory} has format {record['format']}; this program reads format {FORMAT}"
         )
-    if (size := _size(directory / "params")) != record["params_bytes"]:
+    if (size := stored.stored_bytes(directory)) != record["params_bytes"]:
         raise CheckpointError(
-            f"{directory / 'params'} holds {size} bytes where {record['params_bytes']} were written: "
-            "it is damaged or was copied in part; copy or convert it again"
+            f"{directory} holds {size} bytes of parameters where {record['params_bytes']} were "
+            "written: it is damaged or was copied in part; copy or convert it again"
         )
     return record
 
@@ -194,7 +188,7 @@ def restore_network(
     `dtype` None keeps each array's own. Raises as `read_config`.
     """
     config = read_config(directory, kind)
-    return config, _restore(Path(directory), abstract_params(config), mesh, dtype)
+    return config, stored.restore(Path(directory), abstract_params(config), mesh, dtype)
 
 
 def fingerprint(directory: Path) -> str:
@@ -203,63 +197,16 @@ def fingerprint(directory: Path) -> str:
     """
     shapes, _ = abstract_params(read_config(directory))
     small = jax.tree.map(lambda leaf: leaf.size <= FINGERPRINTED, shapes)
-    wanted = jax.tree.map(lambda leaf, keep: leaf if keep else ocp.PLACEHOLDER, shapes, small)
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-    args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore((Path(directory) / "params").absolute(), args=args)
     check = 0
-    for keep, array in zip(jax.tree.leaves(small), jax.tree.leaves(restored), strict=True):
-        if keep:
-            check = zlib.crc32(np.asarray(array, np.float32).tobytes(), check)
+    for array in stored.read_some(directory, shapes, small):
+        check = zlib.crc32(np.asarray(array, np.float32).tobytes(), check)
     return f"{check:08x}"
 
 
 def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[LoraInfo, Params]:
     """A LoRA's record and its tree, as `restore_network`."""
     info = read_lora(directory)
-    return info, _restore(Path(directory), abstract_lora(info.mmdit, info.lora), mesh, dtype)
-
-
-def _restore(directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None, dtype: Any) -> Params:
-    shapes, axes = abstract
-    if mesh is None:
-        here = SingleDeviceSharding(jax.devices()[0])
-        shardings = jax.tree.map(lambda _: here, shapes)
-    else:
-        shardings = tree_shardings(mesh, axes, shapes)
-    path = (directory / "params").absolute()
-    largest = max(leaf.size * 4 for leaf in jax.tree.leaves(shapes))
-    handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
-    with ocp.Checkpointer(handler) as checkpointer:
-        stored = checkpointer.metadata(path).item_metadata.tree
-        _check_arrays(path, stored, shapes)
-        args = jax.tree.map(
-            lambda shape, sharding, array: ocp.ArrayRestoreArgs(
-                dtype=dtype or array.dtype, sharding=sharding, global_shape=shape.shape
-            ),
-            shapes,
-            shardings,
-            stored,
-        )
-        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=args))
-
-
-def _check_arrays(path: Path, stored: Any, expected: Params) -> None:
-    """Compares names and shapes, so that a mismatch is told in this program's words."""
-    found, wanted = (
-        {jax.tree_util.keystr(key, simple=True, separator="."): tuple(leaf.shape) for key, leaf in leaves}
-        for leaves in map(lambda tree: jax.tree_util.tree_flatten_with_path(tree)[0], (stored, expected))
-    )
-    if found != wanted:
-        wrong = [
-            f"{name}: {found.get(name, 'absent')} stored, {wanted.get(name, 'absent')} expected"
-            for name in sorted(found.keys() | wanted.keys())
-            if found.get(name) != wanted.get(name)
-        ]
-        raise CheckpointError(
-            f"{path} does not fit its config.json in {len(wrong)} arrays: {'; '.join(wrong[:4])}"
-        )
+    return info, stored.restore(Path(directory), abstract_lora(info.mmdit, info.lora), mesh, dtype)
 
 
 def _parse(cls: type, values: dict[str, Any], directory: Path) -> Any:
@@ -267,7 +214,3 @@ def _parse(cls: type, values: dict[str, Any], directory: Path) -> Any:
         return from_dict(cls, values)
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{Path(directory) / 'config.json'}: {error}") from None
-
-
-def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from uno_jax.checkpoint import CheckpointError
-
 DTYPES: dict[str, np.dtype] = {
     name: np.dtype(kind)
     for name, kind in (
@@ -37,6 +35,10 @@ DTYPES: dict[str, np.dtype] = {
 NAMES = {kind: name for name, kind in DTYPES.items()}
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 Shape = tuple[int, ...]
+
+
+class CheckpointError(ValueError):
+    """A file or directory is not the checkpoint that was asked for; the message says what it is."""
 
 
 class Tensor(NamedTuple):

@@ -19,6 +19,7 @@ from tools.convert_weights.source import open_source
 from uno_jax.checkpoint import CheckpointError, read_config, restore_network
 from uno_jax.config import PRESETS, to_dict
 from uno_jax.models import abstract_params
+from uno_jax.params import by_path
 from uno_jax.tensor_file import read_header, write
 
 MODELS = [flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL]
@@ -44,7 +45,7 @@ def model_dir(tmp_path_factory):
 @pytest.mark.parametrize(("model", "naming"), NAMINGS, ids=[f"{m.kind}-{n.name}" for m, n in NAMINGS])
 def test_a_table_fills_every_parameter_once_and_tells_its_config(model, naming, preset):
     config = getattr(PRESETS[preset], model.kind)
-    params = mapping.leaves(abstract_params(config)[0])
+    params = by_path(abstract_params(config)[0])
     entries = mapping.expand(model, config, naming)
     filled: dict = {}
     for entry in entries:

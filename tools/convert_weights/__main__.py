@@ -13,6 +13,7 @@ from uno_jax.checkpoint import CheckpointError
 from uno_jax.command_line import errors_told, parse_args
 from uno_jax.config import UnoPE
 from uno_jax.lora_formats import Format
+from uno_jax.params import holds_params
 
 from . import clip, flux, hub, t5, vae
 from .convert import convert, plan, some
@@ -20,6 +21,7 @@ from .export import export
 from .inspection import describe
 from .lora import export_lora, import_lora
 from .mapping import Model
+from .pack import pack
 from .source import open_source
 from .verify import LIMIT, verify
 
@@ -44,7 +46,7 @@ class Network:
 
     def run(self) -> int:
         src = hub.locate(self.src, self.model.folder)
-        if any((place / "params").is_dir() for place in (src, src / self.model.kind)):
+        if any(holds_params(place) for place in (src, src / self.model.kind)):
             print(f"wrote {export(self.model, src, self.dst, self.dtype, self.overwrite)}")
             return 0
         planned = plan(self.model, open_source(src, self.model.folder), self.dtype, self.config)
@@ -136,6 +138,27 @@ class ExportLora:
 
 
 @dataclass(frozen=True)
+class Pack:
+    """Model, with its LoRA, as one .safetensors file a network beside its config.json: to ship or copy."""
+
+    model: Path
+    """Model directory."""
+    dst: Path
+    """Model directory to write."""
+    lora: Path | None = None
+    """LoRA directory, to come with the model as DST/lora."""
+    dtype: Dtype = "keep"
+    """Of what is written."""
+    overwrite: bool = False
+    """Replace what is at the destination."""
+
+    def run(self) -> int:
+        size = pack(self.model, self.lora, self.dst, self.dtype, self.overwrite)
+        print(f"wrote {self.dst}: {size / 1e6:.1f} MB")
+        return 0
+
+
+@dataclass(frozen=True)
 class Inspect:
     """What a file or folder is: network, naming, config, every tensor's name, dtype and shape, the size."""
 
@@ -172,6 +195,7 @@ Command = (
     | Annotated[Clip, subcommand("clip")]
     | Annotated[Lora, subcommand("lora")]
     | Annotated[ExportLora, subcommand("export-lora")]
+    | Annotated[Pack, subcommand("pack")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Verify, subcommand("verify")]
 )

@@ -17,6 +17,7 @@ import numpy as np
 from uno_jax.checkpoint import kind_of, write_config, written_aside
 from uno_jax.config import to_dict
 from uno_jax.models import NetworkConfig, abstract_params
+from uno_jax.params import FOLDER, by_path
 from uno_jax.tensor_file import DTYPES as STORED
 from uno_jax.tensor_file import Tensor
 
@@ -71,7 +72,7 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     except (ValueError, TypeError) as error:
         raise ConversionError(f"{source.path} gives no valid {model.title}: {error}") from None
     entries = mapping.expand(model, config, naming)
-    params = mapping.leaves(abstract_params(config)[0])
+    params = by_path(abstract_params(config)[0])
     _check(source, model, shapes, mapping.source_shapes(entries, params))
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
@@ -164,8 +165,8 @@ def convert(
         return _assemble(plan, slices[job])
 
     with written_aside(directory, overwrite) as aside:
-        stream.create(aside / "params", plan.params, jobs)
-        stream.write_all(aside / "params", plan.params, jobs, make, plan.model.kind)
+        stream.create(aside / FOLDER, plan.params, jobs)
+        stream.write_all(aside / FOLDER, plan.params, jobs, make, plan.model.kind)
         write_config(aside, {"kind": plan.model.kind, "config": to_dict(plan.config)})
     return directory
 

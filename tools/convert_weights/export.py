@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from uno_jax.checkpoint import read_config
 from uno_jax.models import abstract_params
+from uno_jax.params import by_path
 from uno_jax.tensor_file import write
 
 from . import mapping, stream
@@ -31,8 +32,8 @@ def export(
     directory, file = Path(directory), Path(file)
     directory = directory / model.kind if (directory / model.kind).is_dir() else directory
     config = read_config(directory, model.kind)
-    params = mapping.leaves(abstract_params(config)[0])
-    stores = stream.open_params(directory / "params", params)
+    params = by_path(abstract_params(config)[0])
+    stores = stream.open_params(directory, params)
     entries: dict[str, list[Entry]] = {}
     for entry in mapping.expand(model, config, model.namings[0]):
         entries.setdefault(model.written_prefix + entry.source, []).append(entry)

@@ -4,12 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-import orbax.checkpoint as ocp
-
 from uno_jax.checkpoint import CheckpointError, read_record
 from uno_jax.config import to_dict
 from uno_jax.lora_formats import METADATA, detect
+from uno_jax.params import holds_params, stored_arrays
 
 from .convert import MODELS, find_naming, plan
 from .source import Source, open_source
@@ -20,9 +18,9 @@ Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
 def describe(path: Path) -> Iterator[str]:
     """The lines. Raises FileNotFoundError, or CheckpointError for what is neither ours nor safetensors."""
     path = Path(path)
-    ours = [path / model.kind for model in MODELS if (path / model.kind / "params").is_dir()]
+    ours = [path / model.kind for model in MODELS if holds_params(path / model.kind)]
     pipeline = [path / model.folder for model in MODELS if (path / model.folder / "config.json").is_file()]
-    if (path / "params").is_dir():
+    if holds_params(path):
         yield from _native(path)
     elif path.is_dir() and not any(path.glob("*.safetensors")) and (ours or pipeline):
         yield f"{path}: a {'model of uno_jax' if ours else 'diffusers pipeline'}"
@@ -38,16 +36,12 @@ def _native(path: Path) -> Iterator[str]:
     yield from (
         f"  {name}: {record[name]}" for name in ("config", "mmdit", "lora", "unope") if name in record
     )
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata((path / "params").absolute()).item_metadata.tree
-    rows = []
-    for key, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        size = leaf.dtype.itemsize
-        for length in leaf.shape:
-            size *= length
-        name = jax.tree_util.keystr(key, simple=True, separator=".")
-        rows.append((name, str(leaf.dtype), tuple(leaf.shape), size))
-    yield from _table(rows)
+    yield from _table(
+        [
+            (".".join(name), str(leaf.dtype), leaf.shape, leaf.size * leaf.dtype.itemsize)
+            for name, leaf in stored_arrays(path).items()
+        ]
+    )
 
 
 def _source(source: Source) -> Iterator[str]:

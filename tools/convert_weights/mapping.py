@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
-
 from uno_jax.checkpoint import CheckpointError
-from uno_jax.models import NetworkConfig, Params, abstract_params
+from uno_jax.models import NetworkConfig, abstract_params
+from uno_jax.params import by_path
 
 Shapes = dict[str, tuple[int, ...]]
 Path = tuple[str, ...]
@@ -84,15 +83,9 @@ class Entry(NamedTuple):
     kernel: bool
 
 
-def leaves(tree: Params) -> dict[Path, Any]:
-    """A tree's leaves by path."""
-    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {tuple(key.key for key in path): leaf for path, leaf in flat}
-
-
 def expand(model: Model, config: NetworkConfig, naming: Naming) -> list[Entry]:
     """Every entry of a network in one naming: each parameter is covered exactly once."""
-    params = leaves(abstract_params(config)[0])
+    params = by_path(abstract_params(config)[0])
     column = model.namings.index(naming)
     taken: dict[str, int] = {}  # rows of a source that earlier table rows have claimed
     entries = []

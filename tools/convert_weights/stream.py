@@ -22,7 +22,9 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from tqdm import tqdm
 
+from uno_jax import params
 from uno_jax.lora import nest
+from uno_jax.tensor_file import read_header
 
 from . import mapping
 
@@ -120,9 +122,13 @@ def contiguous(array: np.ndarray) -> np.ndarray:
 
 
 def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
-    """The arrays of a params/ folder, this module's or any other of orbax's, to be read by slices."""
-    base: dict[str, Any] = {"driver": "file", "path": f"{directory.absolute()}/"}
-    ocdbt = (directory / "manifest.ocdbt").is_file()
+    """The arrays of a checkpoint, of any form, to be read by slices."""
+    if params.is_compact(directory):
+        tensors, _ = read_header(directory / params.FILE)
+        return {path: ts.array(tensors["/".join(path)].read(), write=False) for path in paths}
+    folder = directory / params.FOLDER
+    base: dict[str, Any] = {"driver": "file", "path": f"{folder.absolute()}/"}
+    ocdbt = (folder / "manifest.ocdbt").is_file()
     stores = {}
     for path in paths:
         name = ".".join(path) + "/"
