@@ -38,7 +38,7 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def start(data: Path, workdir: Path, devices: int, *processes: str) -> subprocess.Popen:
+def start(data: Path, workdir: Path, devices: int, *processes: str, module="train") -> subprocess.Popen:
     options = {
         "preset": "tiny",
         "weights": str(data / "weights"),
@@ -58,18 +58,19 @@ def start(data: Path, workdir: Path, devices: int, *processes: str) -> subproces
         "mesh.tensor": "2",
     }
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
-    command = [sys.executable, "-m", "uno_jax.train", "--config", "configs/uno_stage1.py", *flags, *processes]
+    config = ["--config", "configs/uno_stage1.py"]
+    command = [sys.executable, "-m", f"uno_jax.{module}", *config, *flags, *processes]
     xla = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": xla}, **pipes)
 
 
-def start_two(data: Path, workdir: Path) -> list[subprocess.Popen]:
+def start_two(data: Path, workdir: Path, *more: str, module="train") -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     where = ["--processes.coordinator", address, "--processes.count", "2", "--processes.index"]
-    return [start(data, workdir, 2, *where, str(index)) for index in range(2)]
+    return [start(data, workdir, 2, *where, str(index), *more, module=module) for index in range(2)]
 
 
 def ended(*processes: subprocess.Popen) -> list[str]:
@@ -104,3 +105,17 @@ def test_two_processes_stop_resume_and_train_as_one(data, tmp_path):
     exported = load_tensors(tmp_path / "two" / "dit_lora.safetensors", info.mmdit)[2]
     for tree in (again, exported):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), tree, lora)
+
+
+def test_two_processes_encode_a_list_together(data, tmp_path):
+    def options(out: Path) -> list[str]:
+        return ["--out", str(out), "--networks", "t5,clip", "--per-shard", "2"]
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    (said,) = ended(start(data, tmp_path, 2, *options(one), module="encodings"))
+    told = ended(*start_two(data, tmp_path, *options(two), module="encodings"))
+    files = {path.name: path.read_bytes() for path in one.iterdir()}
+    assert {path.name: path.read_bytes() for path in two.iterdir()} == files and len(files) == 6
+    end = "is whole: 7 records, 1 left out"
+    assert end in said and all(end in text for text in told)
+    assert sum("missing.jpg" in text for text in told) == 1  # named by the one whose share it is in

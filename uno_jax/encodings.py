@@ -32,6 +32,7 @@ from uno_jax.data.encodings import (
     describe,
     has_empty,
     part,
+    read_encodings,
     read_info,
     read_table,
     shard_path,
@@ -46,7 +47,7 @@ from uno_jax.encode import encode_clip, encode_t5, encode_vae
 from uno_jax.recipe import DataConfig, RecipeError, TrainConfig, parse
 from uno_jax.recipe_check import check
 from uno_jax.resume import differences
-from uno_jax.sharding import place_batch
+from uno_jax.sharding import join_processes, place_batch, wait_for_all
 from uno_jax.state import make_run_mesh, model_config
 from uno_jax.types import Model
 
@@ -87,7 +88,11 @@ def encode_lists(
     records = read_records(config.data)
     mesh, model = make_run_mesh(config, jax.local_devices()), model_config(config)
     info = make_info(config, kinds, records, per_shard)
+    if index > 0:
+        wait_for_all(f"claimed {out}")
     claim(out, info)
+    if index == 0:
+        wait_for_all(f"claimed {out}")
     own = range(index, info.shards, count)
     done = [number for number in own if shard_path(out, number).is_file()]
     todo = sorted(set(own) - set(done))
@@ -119,7 +124,7 @@ def check_encoders(config: TrainConfig, kinds: Sequence[str]) -> None:
     for kind in kinds:
         if config.trains(kind):
             raise RecipeError(f"the recipe trains {kind}: its encodings would not follow; leave it out")
-        if not (place := Path(config.weights) / kind).is_dir() or not config.weights:
+        if not (place := config.weights_dir / kind).is_dir() or not config.weights:
             raise RecipeError(f"{kind} has no weights to encode with: expected {place} to hold it")
 
 
@@ -128,7 +133,7 @@ def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_s
         raise RecipeError(f"--per-shard must be at least 1, got {per_shard}")
     sources = [to_dict(source) for source in records.sources]
     return Info(
-        {kind: describe(Path(config.weights) / kind, kind) for kind in PARTS if kind in kinds},
+        {kind: describe(config.weights_dir / kind, kind) for kind in PARTS if kind in kinds},
         config.dtype,
         config.data.resolution,
         config.data.ref_resolution,
@@ -153,7 +158,7 @@ def claim(out: Path, info: Info) -> None:
 
 def load_encoder(config: TrainConfig, model: ModelConfig, kind: str, mesh: Mesh) -> Encoder:
     """A network, sharded and compiled as in training: arrays of inputs -> their encodings on the devices."""
-    _, params = restore_network(Path(config.weights) / kind, kind, mesh, config.dtype)
+    _, params = restore_network(config.weights_dir / kind, kind, mesh, config.dtype)
     run = jax.jit(lambda params, x: FUNCTIONS[kind](Model(model, {kind: params}), x, config.dtype))
     return lambda inputs: run(params, place_batch(mesh, inputs))
 
@@ -289,11 +294,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     own, rest = parser.parse_known_args(argv)
     with errors_told(ValueError, OSError):
         config = parse(rest)
+        join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
         use_compile_cache()
         bad = encode_lists(config, own.out, tuple(filter(None, own.networks.split(","))), own.per_shard)
         for name, why in bad.items():
             print(f"left out {name}: {why}")
-        print(f"{own.out} is whole: {read_info(own.out).records - len(bad)} records, {len(bad)} left out")
+        wait_for_all(f"encoded {own.out}")
+        kept, listed = len(read_encodings(str(own.out))), read_info(own.out).records
+        print(f"{own.out} is whole: {kept} records, {listed - kept} left out")
 
 
 if __name__ == "__main__":
