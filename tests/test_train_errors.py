@@ -69,7 +69,7 @@ ARGUMENTS = [
     (("--config", "recipe.py", "--data.text-dropout", "2"), "text_dropout 2.0 is no share"),
     (("--config", "recipe.py", "--data.resolution", "16"), "resolution 16: buckets need at least 32"),
     (("--config", "recipe.py", "--optim.learning-rate", "-1"), "learning_rate must be positive"),
-    (("--config", "recipe.py", "--weights", "elsewhere"), "weights: no directory elsewhere"),
+    (("--config", "recipe.py", "--weights", "elsewhere"), "no model directory elsewhere"),
     (("--config", "recipe.py", "--weights", ""), "mmdit is frozen and has no weights"),
     (("--config", "recipe.py", "--trainable", "lora/nothing"), "pattern 'lora/nothing' matches no parameter"),
     (("--config", "recipe.py", "--trainable", "vae/.*"), "the flow objective cannot train vae"),

@@ -29,6 +29,7 @@ class MMDiTConfig:
     qkv_bias: bool = True
     guidance_embed: bool = True
     resolution: int = 512  # side in pixels of the pictures it was taught, and sampling's default
+    guidance: float = 4.0  # sampling's default
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
@@ -101,6 +102,20 @@ class CLIPConfig:
 
 
 @dataclass(frozen=True)
+class EfficientNetConfig:
+    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`); no part of a model. One entry a stage."""
+
+    stem: int = 32
+    repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
+    widths: tuple[int, ...] = (16, 24, 40, 80, 112, 192, 320)
+    kernels: tuple[int, ...] = (3, 3, 5, 3, 5, 5, 3)
+    strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
+    expansions: tuple[int, ...] = (1, 6, 6, 6, 6, 6, 6)
+    head: int = 1280
+    resolution: int = 224
+
+
+@dataclass(frozen=True)
 class UnoPE:
     """The position convention of a LoRA: which axes of the references are offset, and how far.
 
@@ -169,6 +184,7 @@ PRESETS: dict[str, ModelConfig] = {
             depth_single_blocks=5,
             axes_dim=(8, 28, 28),
             resolution=128,
+            guidance=1.0,  # the only one it was taught
         ),
         vae=VAEConfig(width=16, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
         t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=36),

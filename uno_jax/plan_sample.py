@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -31,7 +30,7 @@ STEP = "one denoising step"
 class Args:
     """Plan sampling: memory a chip, work and time of every stage, compiled without loading weights."""
 
-    model: str = "flux_dev"
+    model: str = "small"
     """A preset's name, or a directory of converted networks, of which only the numbers are read."""
     width: int | None = None
     """Pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
@@ -54,7 +53,7 @@ def plan_sampling(where: str, argv: Sequence[str]) -> None:
     """
     args = parse_args(Args, "python -m uno_jax.sample --plan TOPOLOGY", argv)
     devices = find_devices(where)
-    config = PRESETS[args.model] if args.model in PRESETS else read_model_config(Path(args.model))
+    config = PRESETS[args.model] if args.model in PRESETS else read_model_config(args.model)
     width, height = (side or config.mmdit.resolution for side in (args.width, args.height))
     check_request(config, width, height, 0)
     if args.batch_size < 1 or args.refs < 0:

@@ -5,7 +5,6 @@ loaded, and the nearest setting that fits when it does not.
 import argparse
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -44,7 +43,7 @@ def plan_training(where: str, argv: Sequence[str]) -> None:
     check(config)  # which does not read the list of records
     if own.plan_refs < 0:
         raise PlanError(f"--plan-refs must be 0 or more, got {own.plan_refs}")
-    if config.weights and not Path(config.weights).is_dir():
+    if config.weights and not config.weights_dir.is_dir():
         print(f"no weights at {config.weights}: planned with the numbers of preset {config.preset}")
         config = dataclasses.replace(config, weights="")
     chip, model = chip_of(devices[0]), model_config(config)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from uno_jax.checkpoint import NETWORKS, CheckpointError, read_model, restore_network
-from uno_jax.config import PRESETS, LoraConfig, MMDiTConfig, ModelConfig, UnoPE
+from uno_jax.config import LoraConfig, MMDiTConfig, ModelConfig, UnoPE
 from uno_jax.lora import abstract_lora, merge
 from uno_jax.lora_formats import load_lora
 from uno_jax.models import Params
 from uno_jax.sharding import make_mesh, tree_shardings
+from uno_jax.shipped import find_lora, find_model
 from uno_jax.types import Model
 
 
@@ -29,19 +30,22 @@ def default_dtype() -> str:
     return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
-def load_model(path: str | Path, lora: str | Path | Lora | None = None, dtype: str | None = None) -> Model:
-    """The model in a directory of converted networks, each weight put straight on its device.
+def load_model(path: str | Path, lora: str | Path | Lora | None = "auto", dtype: str | None = None) -> Model:
+    """The model in a directory of converted networks, or the shipped one ("small"), each weight put straight
+    on its device.
 
     With several devices each holds its share of heads and MLPs. `lora` is a native LoRA directory, a
-    .safetensors file, or what `read_fitting_lora` made of one; it is merged in float32. Weights are kept, and
-    later used, in `dtype` (see `default_dtype`). Raises FileNotFoundError, or CheckpointError for a directory
-    that is no model and a LoRA of another model, which is found before the model's weights are read.
+    .safetensors file, what `read_fitting_lora` made of one, "auto" for the lora/ in the model's directory if
+    it has one, or None; it is merged in float32. Weights are kept, and later used, in `dtype` (see
+    `default_dtype`). Raises FileNotFoundError, or CheckpointError for a directory that is no model and a LoRA
+    of another model, which is found before the model's weights are read.
     """
-    config = read_model_config(path)
+    config, directory = read_model_config(path), find_model(path)
     if isinstance(lora, str | Path):
-        lora = read_fitting_lora(lora, config.mmdit)
+        place = find_lora(lora, directory)
+        lora = None if place is None else read_fitting_lora(place, config.mmdit)
     mesh, kept = local_mesh(), jnp.dtype(dtype or default_dtype())
-    params = {kind: restore_network(Path(path) / kind, kind, mesh, kept)[1] for kind in NETWORKS}
+    params = {kind: restore_network(directory / kind, kind, mesh, kept)[1] for kind in NETWORKS}
     if lora is None:
         return Model(config, params)
     params["mmdit"] = _merged(params.pop("mmdit"), lora, config.mmdit, mesh)
@@ -65,15 +69,7 @@ def read_model_config(path: str | Path) -> ModelConfig:
     """What the networks of a model directory are. Raises FileNotFoundError or CheckpointError saying what to
     do.
     """
-    path = Path(path)
-    if not path.is_dir():
-        preset = " (a preset is a list of sizes and holds no weights)" if str(path) in PRESETS else ""
-        raise FileNotFoundError(
-            f"no model directory {path}{preset}; convert downloaded weights into one, for example "
-            f"python -m tools.convert_weights flux --src flux1-dev.safetensors --dst {path}, "
-            "and vae, t5 and clip likewise"
-        )
-    return read_model(path)
+    return read_model(find_model(path))
 
 
 def read_fitting_lora(path: str | Path, mmdit: MMDiTConfig) -> Lora:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from uno_jax.command_line import parse_args
 from uno_jax.config import LoraConfig, UnoPE
+from uno_jax.shipped import model_dir
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class TrainConfig:
     preset: str = "flux_dev"
     """Numbers of the networks that `weights` does not hold; those start at random."""
     weights: str = ""
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/)."""
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/); "small": the shipped one."""
     lora: LoraConfig = LoraConfig()
     """Made when `trainable` names lora/…"""
     init_lora: str = ""
@@ -180,6 +181,11 @@ class TrainConfig:
     """The newest ones."""
     keep_every: int | None = None
     """And for good each whose step is a multiple of this."""
+
+    @property
+    def weights_dir(self) -> Path:
+        """Where `weights` lie."""
+        return model_dir(self.weights)
 
     def trains(self, kind: str) -> bool:
         """Whether any pattern names parameters of `kind`: mmdit, vae, t5, clip or lora."""

@@ -52,14 +52,14 @@ def make_settings(
     guidance: float | None = None,
     unope: UnoPE = UnoPE(),
 ) -> Settings:
-    """Settings with a model's defaults for what is None: 25 steps and guidance 4 as in UNO, for schnell 4
-    steps and no guidance. Raises ValueError, also for guidance given to a model that takes none.
+    """Settings with a model's defaults for what is None: 25 steps and its guidance (4 as in UNO), for
+    schnell 4 steps and none. Raises ValueError, also for guidance given to a model that takes none.
     """
     if not config.guidance_embed:
         if guidance is not None:
             raise ValueError(f"guidance {guidance} was given, but this model (as FLUX.1-schnell) takes none")
         return Settings(4 if steps is None else steps, None, unope)
-    guidance = 4.0 if guidance is None else guidance
+    guidance = config.guidance if guidance is None else guidance
     return Settings(25 if steps is None else steps, guidance, unope)
 
 

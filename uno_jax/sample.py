@@ -46,14 +46,15 @@ from uno_jax.pretrained import (
     read_model_config,
 )
 from uno_jax.request import Settings, agreed_unope, make_settings
+from uno_jax.shipped import SMALL, find_lora, find_model
 
 
 @dataclass(frozen=True)
 class Args:
     """Sample pictures of the references' subjects, of one --prompt or of a list of --jobs."""
 
-    model: Path
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/)."""
+    model: str = SMALL
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/); small: the shipped one."""
     prompt: str | None = None
     """What the picture shows."""
     ref: Annotated[tuple[tuple[Path, ...], ...], UseAppendAction] = ()
@@ -64,8 +65,8 @@ class Args:
     """Directory for {entry}_{image}.png, or a .png file for a single picture; replaces what other settings
     made.
     """
-    lora: Path | None = None
-    """LoRA: a native directory or a .safetensors file."""
+    lora: str = "auto"
+    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
     width: int | None = None
     """Pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
     height: int | None = None
@@ -73,7 +74,7 @@ class Args:
     steps: int | None = None
     """Euler steps; default 25, for schnell 4."""
     guidance: float | None = None
-    """Guidance embedding; default 4, none for schnell."""
+    """Guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
     seed: int = 3407
     """Seed of the first picture of a prompt; the next has the next seed."""
     num_images: int = 1
@@ -129,7 +130,8 @@ def prepare(args: Args) -> Work:
         jobs = read_jobs(args.jobs, checker)
     else:
         jobs = [checker.job(args.prompt or "", [ref for refs in args.ref for ref in refs])]
-    lora = None if args.lora is None else read_fitting_lora(args.lora, config.mmdit)
+    place = find_lora(args.lora, find_model(args.model))
+    lora = None if place is None else read_fitting_lora(place, config.mmdit)
     settings = replace(settings, unope=choose_unope(args, lora))
     outputs = plan(jobs, settings, args.num_images, args.out, common_record(args))
     return Work(config, settings, lora, outputs)
@@ -167,7 +169,8 @@ def choose_unope(args: Args, lora: Lora | None) -> UnoPE:
 def common_record(args: Args) -> dict[str, str | None]:
     """What the settings of all pictures have in common."""
     record: dict[str, str | None] = {"version": __version__, "dtype": args.dtype or default_dtype()}
-    for name, path in (("model", args.model), ("lora", args.lora)):
+    model = find_model(args.model)
+    for name, path in (("model", model), ("lora", find_lora(args.lora, model))):
         record[name] = None if path is None else str(path.absolute())
         record[f"{name}_id"] = None if path is None else weights_id(path)
     return record

@@ -5,7 +5,6 @@ trainable.
 import dataclasses
 import re
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +21,7 @@ from uno_jax.optim import make_optimizer
 from uno_jax.pretrained import read_fitting_lora
 from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.sharding import make_mesh, tree_shardings
+from uno_jax.shipped import find_model
 from uno_jax.types import TrainState
 
 
@@ -57,11 +57,7 @@ def model_config(config: TrainConfig) -> ModelConfig:
     cached = encoders_of(config)
     if not config.weights:
         return dataclasses.replace(preset, **cached)
-    root = Path(config.weights)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"weights: no directory {root}; make one with python -m tools.convert_weights"
-        )
+    root = find_model(config.weights)
     kinds = [kind for kind in NETWORKS if (root / kind).is_dir()]
     stored: dict[str, Any] = {kind: read_config(root / kind, kind) for kind in kinds}
     return ModelConfig(**({kind: getattr(preset, kind) for kind in NETWORKS} | stored | cached))
@@ -97,7 +93,7 @@ def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str
     kinds = ("vae",) if config.objective == "autoencoder" else NETWORKS
     cached = () if config.samples.every else encoders_of(config)
     for kind, key in zip(kinds, keys, strict=False):
-        stored = Path(config.weights) / kind
+        stored = config.weights_dir / kind
         if kind in cached:
             continue
         if config.weights and stored.is_dir():

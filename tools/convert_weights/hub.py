@@ -13,17 +13,22 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from uno_jax.shipped import SMALL, find_model
+
 from .mapping import ConversionError
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
 
 def locate(src: str, folder: str = "") -> Path:
-    """A local path as it is, or a downloaded hub file; of a whole repository its `folder`, else its root.
+    """A local path as it is, the shipped model for "small", or a downloaded hub file; of a whole repository
+    its `folder`, else its root.
 
     Raises FileNotFoundError for what exists nowhere, ConversionError for a hub that cannot be reached or
     refuses.
     """
+    if src == SMALL:
+        return find_model(src)
     path = Path(src).expanduser()
     local = src.startswith((".", "/", "~")) or (
         src.count("/") < 2 and path.suffix in (".safetensors", ".json")

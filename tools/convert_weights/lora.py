@@ -54,8 +54,12 @@ def export_lora(
     overwrite: bool = False,
     free: Callable[[Path], int] | None = None,
 ) -> LoraInfo:
-    """Writes a native LoRA directory as one .safetensors file. Raises CheckpointError, FileExistsError."""
-    info, restored = restore_lora(Path(src))
+    """Writes a native LoRA directory, or that of a model, as one .safetensors file.
+
+    Raises CheckpointError, FileExistsError.
+    """
+    src = src / "lora" if (src / "lora").is_dir() else src
+    info, restored = restore_lora(src)
     params = _cast(restored, dtype)
     # q, k and v each get a copy of their down matrix in diffusers' naming.
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * (2 if format == "diffusers" else 1)

@@ -141,7 +141,7 @@ def encoders_of(config: TrainConfig) -> dict[str, Any]:
         if "vae" in info.encoders and made != asked:
             problems.append(f"they were made at {name} {made}, this run's is {asked}")
     for kind, recorded in info.encoders.items():
-        stored = Path(config.weights) / kind
+        stored = config.weights_dir / kind
         if config.trains(kind):
             problems.append(f"{kind} is trained, so that they would not follow it; make them without {kind}")
         elif config.weights and stored.is_dir() and (other := differences(recorded, describe(stored, kind))):
