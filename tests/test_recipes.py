@@ -33,8 +33,9 @@ def test_unroll_and_size_are_checked():
         check(bad)
 
 
-def test_stage_two_starts_from_stage_one():
-    stage1, stage2 = load_recipe("uno_stage1"), load_recipe("uno_stage2")
+@pytest.mark.parametrize(("name", "sizes"), [("uno", (512, 320)), ("small", (128, 80))])
+def test_stage_two_starts_from_stage_one(name, sizes):
+    stage1, stage2 = load_recipe(f"{name}_stage1"), load_recipe(f"{name}_stage2")
     assert stage2.init_lora == f"{stage1.workdir}/lora"
-    assert (stage2.data.resolution, stage2.data.ref_resolution) == (512, 320)
+    assert (stage2.data.resolution, stage2.data.ref_resolution) == sizes
     assert (stage2.optim, stage2.lora, stage2.batch_size) == (stage1.optim, stage1.lora, stage1.batch_size)
