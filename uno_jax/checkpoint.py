@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from uno_jax import params as stored
 from uno_jax.config import (
     CLIPConfig,
+    EfficientNetConfig,
     LoraConfig,
     MMDiTConfig,
     ModelConfig,
@@ -36,6 +37,7 @@ from uno_jax.tensor_file import CheckpointError
 
 FORMAT = 1
 NETWORKS: dict[str, type] = {"mmdit": MMDiTConfig, "vae": VAEConfig, "t5": T5Config, "clip": CLIPConfig}
+KINDS: dict[str, type] = NETWORKS | {"efficientnet": EfficientNetConfig}  # also what is no part of a model
 FINGERPRINTED = 1 << 17  # elements of the largest array that `fingerprint` reads
 
 
@@ -49,7 +51,7 @@ class LoraInfo(NamedTuple):
 
 def kind_of(config: NetworkConfig) -> str:
     """The name of a network's kind, which is also its folder in a model."""
-    return next(kind for kind, cls in NETWORKS.items() if isinstance(config, cls))
+    return next(kind for kind, cls in KINDS.items() if isinstance(config, cls))
 
 
 @contextlib.contextmanager
@@ -100,9 +102,18 @@ def write_config(directory: Path, record: dict[str, Any]) -> None:
     (directory / "config.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def save_network(directory: Path, config: NetworkConfig, params: Params, overwrite: bool = False) -> None:
-    """Writes a network. Raises FileExistsError when `directory` exists and `overwrite` is false."""
-    _save(directory, {"kind": kind_of(config), "config": to_dict(config)}, params, overwrite)
+def save_network(
+    directory: Path,
+    config: NetworkConfig,
+    params: Params,
+    overwrite: bool = False,
+    origin: dict[str, str] | None = None,
+) -> None:
+    """Writes a network; `origin` tells in config.json where it comes from. Raises FileExistsError when
+    `directory` exists and `overwrite` is false.
+    """
+    record = {"kind": kind_of(config), "config": to_dict(config), **({"origin": origin} if origin else {})}
+    _save(directory, record, params, overwrite)
 
 
 def save_lora(directory: Path, info: LoraInfo, params: Params, overwrite: bool = False) -> None:
@@ -154,9 +165,9 @@ def read_config(directory: Path, kind: str | None = None) -> NetworkConfig:
     """The config of a network. Raises as `read_record`, or CheckpointError if it is not a `kind`."""
     record = read_record(directory)
     found = record["kind"]
-    if found not in NETWORKS or kind not in (None, found):
-        raise CheckpointError(f"{directory} holds a {found}, expected {kind or ' or '.join(NETWORKS)}")
-    return _parse(NETWORKS[found], record["config"], directory)
+    if found not in KINDS or kind not in (None, found):
+        raise CheckpointError(f"{directory} holds a {found}, expected {kind or ' or '.join(KINDS)}")
+    return _parse(KINDS[found], record["config"], directory)
 
 
 def read_model(directory: Path) -> ModelConfig:

@@ -10,19 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uno_jax.config import CLIPConfig, MMDiTConfig, T5Config, VAEConfig
+from uno_jax.config import CLIPConfig, EfficientNetConfig, MMDiTConfig, T5Config, VAEConfig
 from uno_jax.models.clip import CLIPText
+from uno_jax.models.efficientnet import EfficientNet
 from uno_jax.models.mmdit import MMDiT
 from uno_jax.models.t5 import T5Encoder
 from uno_jax.models.vae import Autoencoder
 
-NetworkConfig = MMDiTConfig | VAEConfig | T5Config | CLIPConfig
+NetworkConfig = MMDiTConfig | VAEConfig | T5Config | CLIPConfig | EfficientNetConfig
 Params = dict[str, Any]
 
 
 def network(config: NetworkConfig, dtype: Any = jnp.float32) -> nn.Module:
     """The Flax module of a config, computing in `dtype`."""
-    modules = {MMDiTConfig: MMDiT, VAEConfig: Autoencoder, T5Config: T5Encoder, CLIPConfig: CLIPText}
+    modules = {
+        MMDiTConfig: MMDiT,
+        VAEConfig: Autoencoder,
+        T5Config: T5Encoder,
+        CLIPConfig: CLIPText,
+        EfficientNetConfig: EfficientNet,
+    }
     return modules[type(config)](config, dtype)  # type: ignore[arg-type]
 
 
@@ -51,6 +58,8 @@ def _init(config: NetworkConfig, key: jax.Array) -> Any:
             inputs = (jnp.zeros((1, side, side, 3)),)
         case T5Config() | CLIPConfig():
             inputs = (tokens,)
+        case EfficientNetConfig():
+            inputs = (jnp.zeros((1, 32, 32, 3)),)
     return network(config).init(key, *inputs)["params"]
 
 
