@@ -103,7 +103,7 @@ class CLIPConfig:
 
 @dataclass(frozen=True)
 class EfficientNetConfig:
-    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`); no part of a model. One entry a stage."""
+    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`). One entry a stage."""
 
     stem: int = 32
     repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)

@@ -4,7 +4,7 @@ loaded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import Image
 
@@ -73,6 +73,15 @@ def agreed_unope(wanted: UnoPE | None, trained: UnoPE | None) -> UnoPE:
             f"was trained with {trained.variant} and {trained.offset_scale:g}; sample it as it was trained"
         )
     return trained or wanted or UnoPE()
+
+
+def choose_unope(
+    variant: Literal["d", "h", "w", "o"] | None, offset_scale: float | None, trained: UnoPE | None
+) -> UnoPE:
+    """The convention of a command line: the LoRA's, which it may name in part or whole but not contradict."""
+    default = trained or UnoPE()
+    scale = default.offset_scale if offset_scale is None else offset_scale
+    return agreed_unope(UnoPE(variant or default.variant, scale), trained)
 
 
 def ref_side(config: MMDiTConfig, count: int, ref_size: int | None = None) -> int:

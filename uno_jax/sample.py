@@ -21,7 +21,7 @@ from uno_jax import __version__
 from uno_jax.checkpoint import CheckpointError
 from uno_jax.command_line import errors_told, parse_args, take_plan
 from uno_jax.compile_cache import use_compile_cache
-from uno_jax.config import ModelConfig, UnoPE
+from uno_jax.config import ModelConfig
 from uno_jax.generate import batches, sample_batch
 from uno_jax.images import ImageError
 from uno_jax.jobs import (
@@ -45,7 +45,7 @@ from uno_jax.pretrained import (
     read_fitting_lora,
     read_model_config,
 )
-from uno_jax.request import Settings, agreed_unope, make_settings
+from uno_jax.request import Settings, choose_unope, make_settings
 from uno_jax.shipped import SMALL, find_lora, find_model
 
 
@@ -132,7 +132,8 @@ def prepare(args: Args) -> Work:
         jobs = [checker.job(args.prompt or "", [ref for refs in args.ref for ref in refs])]
     place = find_lora(args.lora, find_model(args.model))
     lora = None if place is None else read_fitting_lora(place, config.mmdit)
-    settings = replace(settings, unope=choose_unope(args, lora))
+    unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
+    settings = replace(settings, unope=unope)
     outputs = plan(jobs, settings, args.num_images, args.out, common_record(args))
     return Work(config, settings, lora, outputs)
 
@@ -157,13 +158,6 @@ def check_args(args: Args) -> None:
         folder = folder.parent
     if not (folder.is_dir() or folder == args.out.absolute()) or not os.access(folder, os.W_OK):
         raise PermissionError(f"--out {args.out}: cannot write in {folder}")
-
-
-def choose_unope(args: Args, lora: Lora | None) -> UnoPE:
-    """The LoRA's convention, which --unope and --offset-scale may name but not contradict."""
-    default = lora.unope if lora else UnoPE()
-    scale = default.offset_scale if args.offset_scale is None else args.offset_scale
-    return agreed_unope(UnoPE(args.unope or default.variant, scale), lora.unope if lora else None)
 
 
 def common_record(args: Args) -> dict[str, str | None]:

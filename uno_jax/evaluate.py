@@ -1,0 +1,165 @@
+"""The command line of evaluation: a model draws the toybox suite, and its pictures are scored.
+
+Out: scores.json, index.html, sheet.png and the pictures. Beside the model's scores are those of the base
+model without references, from the same prompts and seeds, and of the real composites (docs/evaluation.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from uno_jax import __version__
+from uno_jax.checkpoint import CheckpointError
+from uno_jax.command_line import errors_told, parse_args
+from uno_jax.compile_cache import use_compile_cache
+from uno_jax.config import ModelConfig
+from uno_jax.evaluation.cases import Cases, make_cases
+from uno_jax.evaluation.drawing import draw
+from uno_jax.evaluation.page import SOURCES, Drawn, write_page, write_pictures, write_scores, write_sheet
+from uno_jax.evaluation.scorer import NAME, Pictures, check_scorer, load_scorer
+from uno_jax.evaluation.scores import check_subjects, judge_pictures, make_judge, summary
+from uno_jax.pretrained import Lora, default_dtype, load_model, read_fitting_lora, read_model_config
+from uno_jax.request import Settings, check_request, choose_unope, make_settings
+from uno_jax.shipped import SMALL, find_lora, find_model
+from uno_jax.toybox import Subject, load_subjects
+
+
+@dataclass(frozen=True)
+class Args:
+    """Score a model on prompts with one and two subjects that it has never seen."""
+
+    suite: Literal["toybox"] = "toybox"
+    """What is drawn."""
+    model: str = SMALL
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/); small: the shipped one."""
+    out: Path = Path("out/evaluation")
+    """Directory for scores.json, index.html, sheet.png and pictures/; must be empty or not there."""
+    scorer: Path = Path("weights/scorer")
+    """Directory that `python -m tools.convert_weights efficientnet --dst DIR` wrote."""
+    lora: str = "auto"
+    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
+    unope: Literal["d", "h", "w", "o"] | None = None
+    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
+    """
+    offset_scale: float | None = None
+    """Factor on those offsets; default the LoRA's."""
+    steps: int | None = None
+    """Euler steps; default 25, for schnell 4."""
+    guidance: float | None = None
+    """Guidance embedding; default the model's."""
+    subjects: Path | None = None
+    """Folder with a manifest.json, whose split val is drawn, in place of the shipped subjects."""
+    count: int = 60
+    """Prompts with one subject, and as many with two."""
+    seed: int = 0
+    """Of the prompts, the candidates and the pictures' noise."""
+    batch_size: int = 4
+    """Most pictures to make at once."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Of the model; default bfloat16 on accelerators, float32 on the CPU."""
+
+
+class Work(NamedTuple):
+    """What a command line asks for, checked."""
+
+    config: ModelConfig
+    settings: Settings
+    lora: Lora | None
+    subjects: list[Subject]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(Args, "python -m uno_jax.evaluate", argv)
+    use_compile_cache()
+    with errors_told(ValueError, OSError):
+        work = prepare(args)
+    with errors_told(CheckpointError, FloatingPointError, OSError):
+        record = run(args, work)
+    for kind, scores in record[NAME].items():
+        for source in SOURCES:
+            shown = ", ".join(f"{NAME}_{name} {value:.3g}" for name, value in scores[source].items())
+            print(f"{kind}, {source}: {shown}")
+    print(f"wrote {args.out / 'index.html'}")
+
+
+def prepare(args: Args) -> Work:
+    """Checks everything before weights are loaded. Raises ValueError or OSError saying what to change."""
+    for name, value in (("--count", args.count), ("--batch-size", args.batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise FileExistsError(f"--out {args.out} is a file or not empty: name a new directory")
+    subjects = load_subjects(args.subjects, "val")
+    check_subjects(subjects)
+    check_scorer(args.scorer)
+    config = read_model_config(args.model)
+    side = config.mmdit.resolution
+    check_request(config, side, side, args.seed, args.count)
+    settings = make_settings(config.mmdit, args.steps, args.guidance)
+    place = find_lora(args.lora, find_model(args.model))
+    lora = None if place is None else read_fitting_lora(place, config.mmdit)
+    unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
+    args.out.mkdir(parents=True, exist_ok=True)
+    return Work(config, replace(settings, unope=unope), lora, subjects)
+
+
+def run(args: Args, work: Work) -> dict[str, Any]:
+    """Draws, scores and writes everything; returns what scores.json holds."""
+    side = work.config.mmdit.resolution
+    cases = make_cases(work.subjects, args.count, side, args.seed)
+    pictures = draw_all(args, work, cases)
+    judge = make_judge(load_scorer(args.scorer), work.subjects, side, args.seed)
+    drawn = {}
+    for kind, each in cases._asdict().items():
+        made = pictures[kind]
+        verdicts = {source: judge_pictures(judge, each, made[source], f"{kind}, {source}") for source in made}
+        drawn[kind] = Drawn(each, made, verdicts)
+        write_pictures(args.out, kind, drawn[kind])
+    record = common_record(args, work)
+    record[NAME] = {
+        kind: {source: summary(verdicts) for source, verdicts in each.verdicts.items()}
+        for kind, each in drawn.items()
+    }
+    write_page(args.out, record, drawn)
+    write_sheet(args.out, drawn)
+    write_scores(args.out, record)
+    return record
+
+
+def draw_all(args: Args, work: Work, cases: Cases) -> dict[str, dict[str, Pictures]]:
+    """By kind of case and source: one model is held at a time."""
+    pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases._fields}
+    for source, lora, references in (("without_reference", None, False), ("model", work.lora, True)):
+        model = load_model(args.model, lora, args.dtype)
+        for kind, each in cases._asdict().items():
+            made = draw(model, each, work.settings, args.seed, args.batch_size, references)
+            pictures[kind][source] = made
+        del model
+    for kind, each in cases._asdict().items():
+        real = [case.target for case in each]
+        pictures[kind] = {source: (pictures[kind] | {"real": real})[source] for source in SOURCES}
+    return pictures
+
+
+def common_record(args: Args, work: Work) -> dict[str, Any]:
+    """The settings, as scores.json has them."""
+    settings = work.settings
+    return {
+        "suite": args.suite,
+        "version": __version__,
+        "model": str(args.model),
+        "lora": str(args.lora) if work.lora else None,
+        "subjects": None if args.subjects is None else str(args.subjects),
+        "resolution": work.config.mmdit.resolution,
+        "steps": settings.steps,
+        "guidance": settings.guidance,
+        "unope": settings.unope.variant,
+        "offset_scale": settings.unope.offset_scale,
+        "seed": args.seed,
+        "dtype": args.dtype or default_dtype(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Which scene a picture's background is: ridge regression on features of real composites, in closed form."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from uno_jax.evaluation.scorer import Scorer, features
+from uno_jax.toybox import SCENES, Subject, compose
+
+NAMES = tuple(SCENES)
+PER_SCENE = 10  # composites to learn from, half of them with two subjects
+STRENGTH = 0.1  # of the regularisation, a feature
+
+
+class Ridge(NamedTuple):
+    """Classes by the largest of (features - mean) / spread @ weights."""
+
+    mean: Float[np.ndarray, "f"]
+    spread: Float[np.ndarray, "f"]
+    weights: Float[np.ndarray, "f classes"]
+
+
+def fit(x: Float[np.ndarray, "n f"], labels: Int[np.ndarray, "n"], classes: int) -> Ridge:
+    """Least squares on one-hot labels, each feature scaled to variance 1, with a penalty on the weights."""
+    mean, spread = x.mean(0), x.std(0) + 1e-6
+    scaled = ((x - mean) / spread).astype(np.float64)
+    wanted = np.eye(classes)[labels] - 1 / classes
+    penalty = STRENGTH * x.shape[1] * np.eye(x.shape[1])
+    return Ridge(mean, spread, np.linalg.solve(scaled.T @ scaled + penalty, scaled.T @ wanted))
+
+
+def predict(ridge: Ridge, x: Float[np.ndarray, "n f"]) -> Int[np.ndarray, "n"]:
+    return ((x - ridge.mean) / ridge.spread @ ridge.weights).argmax(axis=1)
+
+
+def learn_scenes(scorer: Scorer, subjects: Sequence[Subject], size: int, seed: int) -> Ridge:
+    """The classifier of the borders of composites of `subjects`, which no scored picture may show."""
+    pictures, labels = [], []
+    for label, scene in enumerate(NAMES):
+        for i in range(PER_SCENE):
+            rng = np.random.default_rng([seed, 3, label, i])
+            shown = rng.choice(len(subjects), 1 + i % 2, replace=False)
+            pictures.append(compose(rng, [subjects[index] for index in shown], scene, size).image)
+            labels.append(label)
+    return fit(features(scorer, pictures, "scenes").border, np.array(labels), len(NAMES))
