@@ -74,9 +74,10 @@ def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"no file {file}")
     size = file.stat().st_size
     with file.open("rb") as stream:
-        start = stream.read(8)
+        start = stream.read(9)
         _refuse_others(file, start)
-        length = int.from_bytes(start, "little")
+        stream.seek(8)
+        length = int.from_bytes(start[:8], "little")
         text = stream.read(length) if 0 < length <= size - 8 else b""
     try:
         header = json.loads(text)
@@ -93,7 +94,9 @@ def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _refuse_others(file: Path, start: bytes) -> None:
-    zipped, pickled = start[:4] == b"PK\x03\x04", start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"
+    # A safetensors header's length may begin with a pickle's two bytes, but is followed by a JSON object.
+    pickled = start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:] != b"{"
+    zipped = start[:4] == b"PK\x03\x04"
     if zipped or pickled or file.suffix in PICKLE_SUFFIXES:
         raise CheckpointError(
             f"{file} is a pickle (a PyTorch checkpoint), which can run any code when loaded and is never "

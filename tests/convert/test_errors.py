@@ -16,6 +16,7 @@ from tools.convert_weights.export import export
 from tools.convert_weights.lora import import_lora
 from tools.convert_weights.mapping import ConversionError
 from tools.convert_weights.source import open_source
+from uno_jax.tensor_file import read_header
 
 FP8 = ml_dtypes.float8_e4m3fn
 LORA = GOLDEN / "dit_lora.safetensors"
@@ -118,6 +119,13 @@ def test_surplus_bytes(refused, tmp_path):
 def test_pickle_by_content(refused, tmp_path, start):
     (tmp_path / "disguised.safetensors").write_bytes(start)
     assert "is a pickle" in refused("flux", tmp_path / "disguised.safetensors")
+
+
+def test_a_header_as_long_as_a_pickle_begins(tmp_path):
+    text = b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}'.ljust(0x0280)
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"7")
+    tensors, _ = read_header(tmp_path / "a.safetensors")
+    assert tensors["a"].read().tolist() == [ord("7")]
 
 
 @pytest.mark.parametrize("name", ["flux.pt", "flux.bin", "flux.ckpt"])
