@@ -1,6 +1,7 @@
 """Evaluation: ranking, swaps and scenes on features made by hand; real composites; the command at large."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from uno_jax.config import EfficientNetConfig, UnoPE
 from uno_jax.evaluate import main
 from uno_jax.evaluation import ranking, scenes
 from uno_jax.evaluation.cases import left_to_right, make_cases
+from uno_jax.evaluation.drawing import draw
 from uno_jax.evaluation.ranking import cosines, draw_candidates, first_is_best, similarity, swapped
 from uno_jax.evaluation.scorer import features, load_scorer
 from uno_jax.evaluation.scores import judge_pictures, make_judge, on_white, summary
+from uno_jax.pretrained import load_model
+from uno_jax.request import make_settings
 from uno_jax.toybox import load_subjects
 
 # Random weights, in the shape of the real network but small.
@@ -136,6 +140,18 @@ def test_a_picture_of_the_candidate_itself_is_recognised(scorer_dir, subjects):
     assert summary(verdicts)["top1"] == 1 and summary(verdicts)["cosine"] == pytest.approx(1, abs=1e-5)
     scores = summary(judge_pictures(judge, cases.two, [case.target for case in cases.two], "real"))
     assert scores["count"] == 6 and scores["sided"] == sum(left_to_right(c) is not None for c in cases.two)
+
+
+def test_without_references_a_base_model_draws_from_prompt_and_seed_alone(weights, subjects):
+    model = load_model(weights / "model", None)
+    cases = make_cases(subjects, 2, 64, seed=0).single
+    settings = make_settings(model.config.mmdit, steps=1)
+    drawn = draw(model, cases, settings, seed=5, batch_size=2, references=False)
+    bare = [replace(case, references=()) for case in cases]
+    again = draw(model, bare, settings, seed=5, batch_size=2, references=True)
+    assert all((one == other).all() for one, other in zip(drawn, again, strict=True))
+    other = draw(model, cases, settings, seed=6, batch_size=2, references=False)
+    assert (other[0] != drawn[0]).any() and drawn[0].shape == (64, 64, 3)
 
 
 def arguments(weights, scorer_dir, out, *more):
