@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(PY) -m uno_jax.demo --out out
 
 test: .venv/installed-test
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed-lint
 	$(PY) -m ruff format --check .

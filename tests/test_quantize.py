@@ -14,8 +14,7 @@ from PIL import Image
 from tiny_model import TINY, make_lora, random_params, write_model
 
 from benchmarks import flux_71m
-from uno_jax import recipe as recipes
-from uno_jax import train
+from uno_jax import recipe_check, train
 from uno_jax.config import LoraConfig
 from uno_jax.flops import count_flops
 from uno_jax.models import Params, abstract_params
@@ -152,6 +151,6 @@ def test_what_cannot_be_quantised_is_refused(config, monkeypatch):
         train.run(dataclasses.replace(config, base="int4"))
     with pytest.raises(RecipeError, match=r"must name lora/… only, got lora/\.\*, mmdit/img_in/\.\*"):
         train.run(dataclasses.replace(config, trainable=("lora/.*", "mmdit/img_in/.*")))
-    monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(recipe_check.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"pip install 'uno_jax\[quant\]'"):
         train.run(config)

@@ -213,7 +213,7 @@ def test_lora_of_another_model(refused, base, tmp_path):
     told = refused("lora", LORA)
     assert "expected (rank, 3072) and (9216, rank)" in told
     assert "no LoRA in UNO's, diffusers' or kohya's naming" in refused("lora", FLUX, "--base", base)
-    assert "no checkpoint directory" in refused("lora", LORA, "--base", tmp_path / "absent")
+    assert "no model directory" in refused("lora", LORA, "--base", tmp_path / "absent")
     assert "offset_scale must be" in refused("lora", LORA, "--base", base, "--offset-scale", "-1")
 
 
