@@ -1,8 +1,8 @@
 """The demo: a FLUX-shaped model learns six (reference, prompt, target) by heart, after demo_vae.py.
 
 python -m uno_jax.train --config configs/demo.py
-python -m uno_jax.sample --jobs out/demo/pairs/pairs.json --model out/demo/run/model --guidance 1 \\
-    --out out/demo/samples
+python -m uno_jax.sample --jobs out/demo/pairs/pairs.json --model out/demo/run/model --width 64 --height 64 \\
+    --ref-size 64 --guidance 1 --out out/demo/samples
 """
 
 from uno_jax.recipe import DataConfig, OptimConfig, TrainConfig

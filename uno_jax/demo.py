@@ -40,7 +40,8 @@ def commands(work: Path) -> list[list[str]]:
         [*train, "configs/demo.py", "--workdir", str(run), "--weights", str(vae / "model"), *data],
         [
             *("uno_jax.sample", "--jobs", str(pairs / "pairs.json"), "--model", str(run / "model")),
-            *("--guidance", "1", "--ref-size", "64", "--out", str(work / "samples")),
+            *("--width", "64", "--height", "64", "--ref-size", "64", "--guidance", "1"),
+            *("--out", str(work / "samples")),
         ],
     ]
 
