@@ -62,11 +62,21 @@ def trained(workdir: Path) -> bytes:
     return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(lora))
 
 
-def killed_run(workdir: Path, folder: Path, delay: float) -> int:
-    """Starts a run, kills it after `delay` seconds, and finishes it. Returns the steps saved at the kill."""
+def begin(workdir: Path, folder: Path) -> subprocess.Popen:
+    """Starts a run and waits until its first save begins: before, there is nothing that a kill could harm."""
     process = subprocess.Popen(
         lora_run(workdir, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    while process.poll() is None and not any((workdir / "checkpoints").glob("*")):
+        time.sleep(0.01)
+    return process
+
+
+def killed_run(workdir: Path, folder: Path, delay: float) -> int:
+    """Kills a run `delay` seconds after its first save began, and finishes it. Returns the steps that were
+    saved at the kill.
+    """
+    process = begin(workdir, folder)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -84,11 +94,13 @@ def main() -> None:
     args = parser.parse_args()
     prepare(args.folder)
     subprocess.run(lora_run(args.folder / "warm", args.folder), check=True, capture_output=True)
+    whole = begin(args.folder / "whole", args.folder)
     start = time.perf_counter()
-    subprocess.run(lora_run(args.folder / "whole", args.folder), check=True, capture_output=True)
+    if whole.wait():
+        sys.exit("the undisturbed run failed")
     seconds = time.perf_counter() - start
     expected, rng = trained(args.folder / "whole"), random.Random(0)
-    print(f"undisturbed: {seconds:.1f} s, {len(expected)} bytes")
+    print(f"undisturbed: {seconds:.1f} s from the first save on, {len(expected)} bytes")
     different = 0
     for number in range(args.runs):
         delay = rng.uniform(0, seconds)

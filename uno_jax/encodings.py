@@ -88,11 +88,8 @@ def encode_lists(
     records = read_records(config.data)
     mesh, model = make_run_mesh(config, jax.local_devices()), model_config(config)
     info = make_info(config, kinds, records, per_shard)
-    if index > 0:
-        wait_for_all(f"claimed {out}")
-    claim(out, info)
-    if index == 0:
-        wait_for_all(f"claimed {out}")
+    claim(out, info, first=index == 0)
+    wait_for_all(f"claimed {out}")
     own = range(index, info.shards, count)
     done = [number for number in own if shard_path(out, number).is_file()]
     todo = sorted(set(own) - set(done))
@@ -144,15 +141,17 @@ def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_s
     )
 
 
-def claim(out: Path, info: Info) -> None:
-    """Makes `out` the place of these encodings. Raises DataError when it is that of others."""
+def claim(out: Path, info: Info, first: bool) -> None:
+    """Makes `out` the place of these encodings, as the `first` of several processes does. Raises DataError
+    when it is that of others.
+    """
     if (out / "encodings.json").exists():
         old, new = (dataclasses.asdict(each) for each in (read_info(out), info))
         if changes := differences(old, new):
             raise DataError(
                 f"{out} has encodings of other settings: {'; '.join(changes)}. Choose another --out"
             )
-    else:
+    elif first:
         write_info(out, info)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from uno_jax import __version__
 from uno_jax.checkpoint import CheckpointError
 from uno_jax.command_line import errors_told, parse_args
 from uno_jax.compile_cache import use_compile_cache
@@ -19,9 +18,10 @@ from uno_jax.evaluation.drawing import draw
 from uno_jax.evaluation.page import SOURCES, Drawn, write_page, write_pictures, write_scores, write_sheet
 from uno_jax.evaluation.scorer import NAME, Pictures, check_scorer, load_scorer
 from uno_jax.evaluation.scores import check_subjects, judge_pictures, make_judge, summary
-from uno_jax.pretrained import Lora, default_dtype, load_model, read_fitting_lora, read_model_config
+from uno_jax.jobs import common_record
+from uno_jax.pretrained import Lora, default_dtype, load_model, read_model_config, read_named_lora
 from uno_jax.request import Settings, check_request, choose_unope, make_settings
-from uno_jax.shipped import SMALL, find_lora, find_model
+from uno_jax.shipped import SMALL, find_model
 from uno_jax.toybox import Subject, load_subjects
 
 
@@ -97,8 +97,7 @@ def prepare(args: Args) -> Work:
     side = config.mmdit.resolution
     check_request(config, side, side, args.seed, args.count)
     settings = make_settings(config.mmdit, args.steps, args.guidance)
-    place = find_lora(args.lora, find_model(args.model))
-    lora = None if place is None else read_fitting_lora(place, config.mmdit)
+    lora = read_named_lora(args.lora, find_model(args.model), config.mmdit)
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
     args.out.mkdir(parents=True, exist_ok=True)
     return Work(config, replace(settings, unope=unope), lora, subjects)
@@ -116,7 +115,7 @@ def run(args: Args, work: Work) -> dict[str, Any]:
         verdicts = {source: judge_pictures(judge, each, made[source], f"{kind}, {source}") for source in made}
         drawn[kind] = Drawn(each, made, verdicts)
         write_pictures(args.out, kind, drawn[kind])
-    record = common_record(args, work)
+    record: dict[str, Any] = settings_record(args, work)
     record[NAME] = {
         kind: {source: summary(verdicts) for source, verdicts in each.verdicts.items()}
         for kind, each in drawn.items()
@@ -130,26 +129,23 @@ def run(args: Args, work: Work) -> dict[str, Any]:
 def draw_all(args: Args, work: Work, cases: Cases) -> dict[str, dict[str, Pictures]]:
     """By kind of case and source: one model is held at a time."""
     pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases._fields}
-    for source, lora, references in (("without_reference", None, False), ("model", work.lora, True)):
+    for source, lora, references in (("model", work.lora, True), ("without_reference", None, False)):
         model = load_model(args.model, lora, args.dtype)
         for kind, each in cases._asdict().items():
             made = draw(model, each, work.settings, args.seed, args.batch_size, references)
             pictures[kind][source] = made
         del model
     for kind, each in cases._asdict().items():
-        real = [case.target for case in each]
-        pictures[kind] = {source: (pictures[kind] | {"real": real})[source] for source in SOURCES}
+        pictures[kind]["real"] = [case.target for case in each]
     return pictures
 
 
-def common_record(args: Args, work: Work) -> dict[str, Any]:
+def settings_record(args: Args, work: Work) -> dict[str, Any]:
     """The settings, as scores.json has them."""
     settings = work.settings
     return {
         "suite": args.suite,
-        "version": __version__,
-        "model": str(args.model),
-        "lora": str(args.lora) if work.lora else None,
+        **common_record(args.model, args.lora, args.dtype or default_dtype()),
         "subjects": None if args.subjects is None else str(args.subjects),
         "resolution": work.config.mmdit.resolution,
         "steps": settings.steps,
@@ -157,7 +153,6 @@ def common_record(args: Args, work: Work) -> dict[str, Any]:
         "unope": settings.unope.variant,
         "offset_scale": settings.unope.offset_scale,
         "seed": args.seed,
-        "dtype": args.dtype or default_dtype(),
     }
 
 

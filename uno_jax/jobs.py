@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from uno_jax import images
+from uno_jax import __version__, images
 from uno_jax.config import ModelConfig
 from uno_jax.flow import sampling_schedule
 from uno_jax.request import Request, Settings, check_request, prepare_refs, ref_side
+from uno_jax.shipped import find_lora, find_model
 
 KEYS = {"prompt", "image_paths", "image_path", "image_tgt_path", "width", "height", "seed"}
 SHOWN_PROBLEMS = 10
@@ -218,6 +219,16 @@ def write(output: Output, picture: Image.Image) -> None:
     finally:
         for aside in asides.values():
             aside.unlink(missing_ok=True)
+
+
+def common_record(model: str, lora: str, dtype: str) -> dict[str, str | None]:
+    """What the settings of all pictures have in common; `model` and `lora` as they were named."""
+    record: dict[str, str | None] = {"version": __version__, "dtype": dtype}
+    directory = find_model(model)
+    for name, path in (("model", directory), ("lora", find_lora(lora, directory))):
+        record[name] = None if path is None else str(path.absolute())
+        record[f"{name}_id"] = None if path is None else weights_id(path)
+    return record
 
 
 def weights_id(path: Path) -> str:

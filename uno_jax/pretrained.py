@@ -42,8 +42,7 @@ def load_model(path: str | Path, lora: str | Path | Lora | None = "auto", dtype:
     """
     config, directory = read_model_config(path), find_model(path)
     if isinstance(lora, str | Path):
-        place = find_lora(lora, directory)
-        lora = None if place is None else read_fitting_lora(place, config.mmdit)
+        lora = read_named_lora(lora, directory, config.mmdit)
     mesh, kept = local_mesh(), jnp.dtype(dtype or default_dtype())
     params = {kind: restore_network(directory / kind, kind, mesh, kept)[1] for kind in NETWORKS}
     if lora is None:
@@ -70,6 +69,12 @@ def read_model_config(path: str | Path) -> ModelConfig:
     do.
     """
     return read_model(find_model(path))
+
+
+def read_named_lora(name: str | Path, model: Path, mmdit: MMDiTConfig) -> Lora | None:
+    """The LoRA that `shipped.find_lora` finds by that name. Raises as `read_fitting_lora`."""
+    place = find_lora(name, model)
+    return None if place is None else read_fitting_lora(place, mmdit)
 
 
 def read_fitting_lora(path: str | Path, mmdit: MMDiTConfig) -> Lora:

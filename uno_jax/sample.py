@@ -17,7 +17,6 @@ from PIL import Image
 from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
-from uno_jax import __version__
 from uno_jax.checkpoint import CheckpointError
 from uno_jax.command_line import errors_told, parse_args, take_plan
 from uno_jax.compile_cache import use_compile_cache
@@ -27,13 +26,13 @@ from uno_jax.images import ImageError
 from uno_jax.jobs import (
     Checker,
     Output,
+    common_record,
     is_finished,
     is_picture,
     make_request,
     plan,
     read_jobs,
     shape,
-    weights_id,
     write,
 )
 from uno_jax.plan_sample import plan_sampling
@@ -42,11 +41,11 @@ from uno_jax.pretrained import (
     default_dtype,
     load_model,
     local_mesh,
-    read_fitting_lora,
     read_model_config,
+    read_named_lora,
 )
 from uno_jax.request import Settings, choose_unope, make_settings
-from uno_jax.shipped import SMALL, find_lora, find_model
+from uno_jax.shipped import SMALL, find_model
 
 
 @dataclass(frozen=True)
@@ -130,11 +129,11 @@ def prepare(args: Args) -> Work:
         jobs = read_jobs(args.jobs, checker)
     else:
         jobs = [checker.job(args.prompt or "", [ref for refs in args.ref for ref in refs])]
-    place = find_lora(args.lora, find_model(args.model))
-    lora = None if place is None else read_fitting_lora(place, config.mmdit)
+    lora = read_named_lora(args.lora, find_model(args.model), config.mmdit)
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
     settings = replace(settings, unope=unope)
-    outputs = plan(jobs, settings, args.num_images, args.out, common_record(args))
+    record = common_record(args.model, args.lora, args.dtype or default_dtype())
+    outputs = plan(jobs, settings, args.num_images, args.out, record)
     return Work(config, settings, lora, outputs)
 
 
@@ -158,16 +157,6 @@ def check_args(args: Args) -> None:
         folder = folder.parent
     if not (folder.is_dir() or folder == args.out.absolute()) or not os.access(folder, os.W_OK):
         raise PermissionError(f"--out {args.out}: cannot write in {folder}")
-
-
-def common_record(args: Args) -> dict[str, str | None]:
-    """What the settings of all pictures have in common."""
-    record: dict[str, str | None] = {"version": __version__, "dtype": args.dtype or default_dtype()}
-    model = find_model(args.model)
-    for name, path in (("model", model), ("lora", find_lora(args.lora, model))):
-        record[name] = None if path is None else str(path.absolute())
-        record[f"{name}_id"] = None if path is None else weights_id(path)
-    return record
 
 
 def run(args: Args, work: Work) -> int:
