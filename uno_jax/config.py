@@ -187,7 +187,7 @@ PRESETS: dict[str, ModelConfig] = {
             guidance=1.0,  # the only one it was taught
         ),
         vae=VAEConfig(width=16, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
-        t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=36),
+        t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=40),
         clip=CLIPConfig(hidden_size=64, intermediate_size=256, num_layers=2, num_heads=2),
     ),
     "tiny": ModelConfig(

@@ -64,11 +64,12 @@ def test_two_subjects_stand_on_their_own_sides():
     assert all("dog" in text and "owl" in text for text in said)
 
 
-def test_a_diptych_names_both_scenes():
-    text = diptych_caption(np.random.default_rng(0), "dog", ("brick wall", "wooden table"))
-    assert text == (
-        "two side-by-side images of the same dog: left in front of a brick wall, right on a wooden table"
-    )
+def test_a_diptych_names_both_scenes_and_a_second_subject():
+    same, scenes = "two side-by-side images of the same dog: left", ("brick wall", "wooden table")
+    text = diptych_caption(np.random.default_rng(0), ["dog"], scenes)
+    assert text == f"{same} in front of a brick wall, right on a wooden table"
+    text = diptych_caption(np.random.default_rng(0), ["dog", "owl"], scenes)
+    assert text == f"{same} in front of a brick wall, right with an owl on a wooden table"
 
 
 def test_no_two_scenes_share_a_phrase():

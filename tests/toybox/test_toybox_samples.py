@@ -119,6 +119,7 @@ def test_a_diptych_is_two_different_scenes_side_by_side(val):
     assert sample.target.shape == (48, 96, 3)
     assert sample.scenes[0] != sample.scenes[1]
     assert sample.references == ()
+    assert {len(diptych(rng(seed), val, 32).subjects) for seed in range(20)} == {1, 2}
 
 
 def test_text_images_show_one_or_two_subjects(val):

@@ -94,10 +94,11 @@ def caption(rng: Generator, names: Sequence[str], composite: Composite) -> str:
     return _with_two(rng, names, where, composite.placements)
 
 
-def diptych_caption(rng: Generator, name: str, scenes: tuple[str, str]) -> str:
-    """ "two side-by-side images of the same dog: left on the grass, right in the snow"."""
+def diptych_caption(rng: Generator, names: Sequence[str], scenes: tuple[str, str]) -> str:
+    """ "two side-by-side images of the same dog: left on the grass, right with an owl in the snow"."""
     left, right = (choose(rng, SCENES[scene].phrases) for scene in scenes)
-    return f"two side-by-side images of the same {noun(name)}: left {left}, right {right}"
+    beside = "".join(f"with {noun_phrase(name)} " for name in names[1:])
+    return f"two side-by-side images of the same {noun(names[0])}: left {left}, right {beside}{right}"
 
 
 def _with_one(rng: Generator, name: str, where: str, placement: Placement) -> str:

@@ -40,13 +40,16 @@ def text_image(rng: Generator, subjects: Sequence[Subject], size: int, two: floa
     return Sample(caption(rng, names, composite), composite.image, (), names, (scene,))
 
 
-def diptych(rng: Generator, subjects: Sequence[Subject], size: int) -> Sample:
-    """One picture of (size, 2 * size): the same subject in two scenes side by side."""
-    shown = _draw_subjects(rng, subjects, 1)
+def diptych(rng: Generator, subjects: Sequence[Subject], size: int, two: float = 0.3) -> Sample:
+    """One picture of (size, 2 * size): the same subject in two scenes side by side, with probability `two`
+    beside a second subject on the right.
+    """
+    shown = _draw_subjects(rng, subjects, 2 if rng.random() < two else 1)
     left, right = _draw_scenes(rng, 2)
-    halves = [compose(rng, shown, scene, size).image for scene in (left, right)]
-    prompt = diptych_caption(rng, shown[0].name, (left, right))
-    return Sample(prompt, np.concatenate(halves, axis=1), (), (shown[0].name,), (left, right))
+    halves = [compose(rng, shown[:1], left, size).image, compose(rng, shown, right, size).image]
+    names = tuple(subject.name for subject in shown)
+    prompt = diptych_caption(rng, names, (left, right))
+    return Sample(prompt, np.concatenate(halves, axis=1), (), names, (left, right))
 
 
 def pair(rng: Generator, subjects: Sequence[Subject], size: int, references: int = 1) -> Sample:
