@@ -27,6 +27,7 @@ from uno_jax.config import (
     T5Config,
     UnoPE,
     VAEConfig,
+    ViTConfig,
     from_dict,
     to_dict,
 )
@@ -37,7 +38,8 @@ from uno_jax.tensor_file import CheckpointError
 
 FORMAT = 1
 NETWORKS: dict[str, type] = {"mmdit": MMDiTConfig, "vae": VAEConfig, "t5": T5Config, "clip": CLIPConfig}
-KINDS: dict[str, type] = NETWORKS | {"efficientnet": EfficientNetConfig}  # also what is no part of a model
+# Also what is no part of a model.
+KINDS: dict[str, type] = NETWORKS | {"efficientnet": EfficientNetConfig, "vit": ViTConfig}
 FINGERPRINTED = 1 << 17  # elements of the largest array that `fingerprint` reads
 
 

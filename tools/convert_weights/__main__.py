@@ -16,15 +16,16 @@ from uno_jax.lora_formats import Format
 from uno_jax.params import holds_params
 from uno_jax.shipped import find_lora, find_model, model_dir
 
-from . import clip, flux, hub, t5, vae
-from .convert import convert, plan, some
+from . import clip, flux, hub, t5, vae, vit
+from .convert import Plan, convert, plan, some
 from .efficientnet import convert_efficientnet
+from .encoders import open_encoder
 from .export import export
 from .inspection import describe
 from .lora import export_lora, import_lora
 from .mapping import Model
 from .pack import pack
-from .source import open_source
+from .source import Source, open_source
 from .verify import LIMIT, verify
 
 Dtype = Literal["keep", "bf16", "fp16", "fp32"]
@@ -53,11 +54,10 @@ class Network:
         if any(holds_params(place) for place in (src, src / self.model.kind)):
             print(f"wrote {export(self.model, src, self.dst, self.dtype, self.overwrite)}")
             return 0
-        planned = plan(self.model, open_source(src, self.model.folder), self.dtype, self.config)
-        if planned.ignored:
-            print(f"ignored {len(planned.ignored)} keys of no use here: {some(planned.ignored)}")
-        print(f"wrote {convert(planned, self.dst, self.overwrite)}: {planned.config}")
-        return 0
+        return _write(plan(self.model, self.source(src), self.dtype, self.config), self.dst, self.overwrite)
+
+    def source(self, path: Path) -> Source:
+        return open_source(path, self.model.folder)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,46 @@ class T5(Network):
 class Clip(Network):
     """CLIP text encoder, transformers or OpenAI naming, to DST/clip; or a model's back to one file."""
 
-    model = clip.MODEL
+    projection: bool = False
+    """With its projection, for scores: DST is then an encoder's directory (see vit). FLUX takes none."""
+
+    @property
+    def model(self) -> Model:
+        return clip.PROJECTED if self.projection else clip.MODEL
+
+    def source(self, path: Path) -> Source:
+        return open_encoder(path, self.model.folder) if self.projection else super().source(path)
+
+
+@dataclass(frozen=True)
+class Vit:
+    """Vision transformer of DINO, DINOv2, CLIP or SigLIP, which pictures are scored with, to DST/vit."""
+
+    src: str
+    """File, folder or hub name owner/name[/file] in the original, OpenAI's or transformers' naming; also a
+    torch file (.pth) of DINO or DINOv2.
+    """
+    dst: Path
+    """Directory of the encoder, which gets the network's folder. For CLIP also that of clip --projection."""
+    dtype: Dtype = "keep"
+    """Of what is written."""
+    config: Path | None = None
+    """JSON with what shapes do not tell, {"patch_size": 16, "activation": "gelu"} for open_clip's own small
+    ones; default the config.json beside the source.
+    """
+    overwrite: bool = False
+    """Replace what is at the destination."""
+
+    def run(self) -> int:
+        source = open_encoder(hub.locate(self.src))
+        return _write(plan(vit.MODEL, source, self.dtype, self.config), self.dst, self.overwrite)
+
+
+def _write(planned: Plan, dst: Path, overwrite: bool) -> int:
+    if planned.ignored:
+        print(f"ignored {len(planned.ignored)} keys of no use here: {some(planned.ignored)}")
+    print(f"wrote {convert(planned, dst, overwrite)}: {planned.config}")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -215,6 +254,7 @@ Command = (
     | Annotated[Vae, subcommand("vae")]
     | Annotated[T5, subcommand("t5")]
     | Annotated[Clip, subcommand("clip")]
+    | Annotated[Vit, subcommand("vit")]
     | Annotated[Efficientnet, subcommand("efficientnet")]
     | Annotated[Lora, subcommand("lora")]
     | Annotated[ExportLora, subcommand("export-lora")]

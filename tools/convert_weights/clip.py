@@ -1,9 +1,11 @@
 """The CLIP text tower's table: ours, transformers, and OpenAI's original (also open_clip's).
 
-A full CLIP file is read too: its vision tower and projections are ignored. The original keeps q, k, v as one
+A full CLIP file is read too: its vision tower and projections are ignored. `PROJECTED` takes the text's
+projection along, from sources in the layout of `encoders.one_layout`. The original keeps q, k, v as one
 in_proj.
 """
 
+import dataclasses
 from typing import Any
 
 from uno_jax.config import CLIPConfig
@@ -13,6 +15,7 @@ from .mapping import ConversionError, Model, Naming, Row, Shapes, count_layers
 TRANSFORMERS = Naming("transformers", "embeddings.token_embedding.weight")
 ORIGINAL = Naming("original", "positional_embedding")
 HEAD_DIM = 64  # of every released CLIP
+LARGEST_OPENAI = 768  # wide; wider ones are open_clip's, which has the exact GELU
 
 
 def rows(config: CLIPConfig) -> list[Row]:
@@ -55,12 +58,13 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> CLIPConfig:
         "num_layers": count_layers(shapes, blocks),
         "max_positions": shapes[positions][0],
     }
+    activation = "quick_gelu" if hidden <= LARGEST_OPENAI else "gelu"
     if hidden % HEAD_DIM and "num_heads" not in hints:
         raise ConversionError(
             f"it is {hidden} wide, and the heads are known only for multiples of {HEAD_DIM}: give them "
             'in a JSON file, --config FILE with {"max_positions": 77, "num_heads": …}'
         )
-    return CLIPConfig(**{"num_heads": hidden // HEAD_DIM, **hints, **told})
+    return CLIPConfig(**{"num_heads": hidden // HEAD_DIM, "activation": activation, **hints, **told})
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +76,8 @@ def hints(record: dict[str, Any]) -> dict[str, Any]:
             "hidden_act": "activation",
             "layer_norm_eps": "layer_norm_eps",
         }
-        return {ours: record[theirs] for theirs, ours in names.items() if theirs in record}
+        known = {"hidden_act": "quick_gelu"} | record  # transformers leaves out what is its default
+        return {ours: known[theirs] for theirs, ours in names.items() if theirs in known}
     ours = ("num_heads", "activation", "layer_norm_eps")
     return {name: record[name] for name in ours if name in record and "max_positions" in record}
 
@@ -89,4 +94,35 @@ MODEL = Model(
     infer=infer,
     hints=hints,
     written_prefix="text_model.",  # as released files have it
+)
+
+
+# With its projection. transformers stores that beside the tower, whose prefix is then part of the stems.
+UNDER = MODEL.written_prefix
+PROJECTION = "text_projection"
+
+
+def rows_projected(config: CLIPConfig) -> list[Row]:
+    """The table of `PROJECTED`."""
+    tower = [Row(row.target, (UNDER + row.stems[0], row.stems[1])) for row in rows(config)]
+    return [*tower, Row("projection", (PROJECTION, PROJECTION))]
+
+
+def infer_projected(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> CLIPConfig:
+    """As `infer`."""
+    tower = {key.removeprefix(UNDER): shape for key, shape in shapes.items()}
+    config = infer(tower, TRANSFORMERS if naming.marker.startswith(UNDER) else naming, hints)
+    return dataclasses.replace(config, projection=shapes[f"{PROJECTION}.weight"][0])
+
+
+PROJECTED = dataclasses.replace(
+    MODEL,
+    title="CLIP text encoder with projection",
+    namings=(Naming(TRANSFORMERS.name, UNDER + TRANSFORMERS.marker), ORIGINAL),
+    prefixes=(),
+    ignored=r"text_model\.embeddings\.position_ids|(vision_model|visual)\..*|logit_scale|input_resolution"
+    r"|context_length|vocab_size",
+    rows=rows_projected,
+    infer=infer_projected,
+    written_prefix="",
 )

@@ -9,7 +9,9 @@ from uno_jax.config import to_dict
 from uno_jax.lora_formats import METADATA, detect
 from uno_jax.params import holds_params, stored_arrays
 
+from . import vit
 from .convert import MODELS, find_naming, plan
+from .encoders import one_layout
 from .source import Source, open_source
 
 Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
@@ -18,7 +20,7 @@ Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
 def describe(path: Path) -> Iterator[str]:
     """The lines. Raises FileNotFoundError, or CheckpointError for what is neither ours nor safetensors."""
     path = Path(path)
-    ours = [path / model.kind for model in MODELS if holds_params(path / model.kind)]
+    ours = [path / model.kind for model in (*MODELS, vit.MODEL) if holds_params(path / model.kind)]
     pipeline = [path / model.folder for model in MODELS if (path / model.folder / "config.json").is_file()]
     if holds_params(path):
         yield from _native(path)
@@ -47,14 +49,14 @@ def _native(path: Path) -> Iterator[str]:
 def _source(source: Source) -> Iterator[str]:
     keys = source.tensors.keys()
     found = False
-    for model in MODELS:
+    for model in (*MODELS, vit.MODEL):
         if named := find_naming(model, keys):
             found = True
             naming, prefix = named
             under = f", keys under {prefix}" if prefix else ""
             yield f"{source.path}: a {model.title} in {naming.name} naming{under}"
             try:
-                yield f"  config: {to_dict(plan(model, source).config)}"
+                yield f"  config: {to_dict(plan(model, one_layout(source)).config)}"
             except CheckpointError as error:
                 yield f"  cannot be converted as it is: {error}"
     if not found:

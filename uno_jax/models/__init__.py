@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uno_jax.config import CLIPConfig, EfficientNetConfig, MMDiTConfig, T5Config, VAEConfig
+from uno_jax.config import CLIPConfig, EfficientNetConfig, MMDiTConfig, T5Config, VAEConfig, ViTConfig
 from uno_jax.models.clip import CLIPText
 from uno_jax.models.efficientnet import EfficientNet
 from uno_jax.models.mmdit import MMDiT
 from uno_jax.models.t5 import T5Encoder
 from uno_jax.models.vae import Autoencoder
+from uno_jax.models.vit import ViT
 
-NetworkConfig = MMDiTConfig | VAEConfig | T5Config | CLIPConfig | EfficientNetConfig
+NetworkConfig = MMDiTConfig | VAEConfig | T5Config | CLIPConfig | EfficientNetConfig | ViTConfig
 Params = dict[str, Any]
 
 
@@ -29,6 +30,7 @@ def network(config: NetworkConfig, dtype: Any = jnp.float32) -> nn.Module:
         T5Config: T5Encoder,
         CLIPConfig: CLIPText,
         EfficientNetConfig: EfficientNet,
+        ViTConfig: ViT,
     }
     return modules[type(config)](config, dtype)  # type: ignore[arg-type]
 
@@ -60,6 +62,9 @@ def _init(config: NetworkConfig, key: jax.Array) -> Any:
             inputs = (tokens,)
         case EfficientNetConfig():
             inputs = (jnp.zeros((1, 32, 32, 3)),)
+        case ViTConfig():
+            side = config.patch_size
+            inputs = (jnp.zeros((1, side, side, 3)),)
     return network(config).init(key, *inputs)["params"]
 
 

@@ -1,4 +1,10 @@
-"""The CLIP text tower, of which FLUX takes the pooled output. Source: transformers `modeling_clip.py`."""
+"""The CLIP text tower, of which FLUX takes the pooled output, and scores its projection.
+
+Source: transformers `modeling_clip.py`.
+"""
+
+from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -7,6 +13,12 @@ from jaxtyping import Array, Float, Int
 from uno_jax.config import CLIPConfig
 from uno_jax.models.attention import attention
 from uno_jax.models.layers import Dense, parameter
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
+    "gelu": partial(nn.gelu, approximate=False),
+    "gelu_tanh": partial(nn.gelu, approximate=True),
+}
 
 
 class LayerNorm(nn.Module):
@@ -45,11 +57,7 @@ class CLIPBlock(nn.Module):
         x = x + Dense(c.hidden_size, ("heads", "embed"), dtype=self.dtype, name="out_proj")(attended)
         normed = LayerNorm(c.layer_norm_eps, name="layer_norm2")(x)
         hidden = Dense(c.intermediate_size, ("embed", "mlp"), dtype=self.dtype, name="fc1")(normed)
-        hidden = (
-            hidden * nn.sigmoid(1.702 * hidden)
-            if c.activation == "quick_gelu"
-            else nn.gelu(hidden, approximate=False)
-        )
+        hidden = ACTIVATIONS[c.activation](hidden)
         return x + Dense(c.hidden_size, ("mlp", "embed"), dtype=self.dtype, name="fc2")(hidden), None
 
 
@@ -59,7 +67,9 @@ class CLIPText(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b d"]:
-        """Hidden state at the end-of-text token, the highest id, after the final norm."""
+        """Hidden state at the end-of-text token, the highest id, after the final norm; projected if the
+        config says so.
+        """
         c = self.config
         init = nn.initializers.normal(0.02)
         embedding_shape, position_shape = (c.vocab_size, c.hidden_size), (c.max_positions, c.hidden_size)
@@ -76,4 +86,8 @@ class CLIPText(nn.Module):
         )(c, self.dtype, name="blocks")
         x, _ = blocks(x, None)
         x = LayerNorm(c.layer_norm_eps, name="final_layer_norm")(x)
-        return x[jnp.arange(x.shape[0]), tokens.argmax(-1)]
+        pooled = x[jnp.arange(x.shape[0]), tokens.argmax(-1)]
+        if not c.projection:
+            return pooled
+        axes = ("embed", "projection")
+        return Dense(c.projection, axes, use_bias=False, dtype=self.dtype, name="projection")(pooled)

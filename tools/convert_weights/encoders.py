@@ -1,0 +1,92 @@
+"""Files of encoders as sources: safetensors as for any network, or torch's own files of DINO and DINOv2.
+
+A torch file is a pickle: torch reads it with weights_only, which builds tensors and runs nothing. Namings
+store some tensors in another layout; here they get the one that the tables speak of.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from uno_jax.tensor_file import PICKLE_SUFFIXES
+
+from .mapping import ConversionError
+from .source import Source, open_source, read_json
+
+INSTALL = "pip install 'uno_jax[evaluate]'"
+# Last words of the keys of tokens: (1, 1, width), (1, count, width) or (width,) elsewhere, here rows.
+TOKENS = ("cls_token", "class_embedding", "register_tokens", "pos_embed", "position_embeddings")
+TOKENS += ("positional_embedding", "probe", "latent")
+# OpenAI multiplies these from the right: (width, projection).
+TURNED = {"visual.proj": "visual.proj.weight", "text_projection": "text_projection.weight"}
+# Stored beside its tower by transformers, inside it by OpenAI.
+MOVED = {"visual_projection.weight": "vision_model.visual_projection.weight"}
+
+
+class Held(NamedTuple):
+    """A tensor in memory, read as those of files are (`uno_jax.tensor_file.Tensor`)."""
+
+    array: np.ndarray
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.nbytes
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows [start, stop)."""
+        return self.array[start:stop]
+
+
+def open_encoder(path: Path, folder: str = "") -> Source:
+    """Opens an encoder's safetensors (as `open_source`) or torch file, in one layout.
+
+    Raises FileNotFoundError, CheckpointError or ConversionError for anything else.
+    """
+    pickled = path.is_file() and path.suffix in PICKLE_SUFFIXES
+    return one_layout(read_torch(path) if pickled else open_source(path, folder))
+
+
+def one_layout(source: Source) -> Source:
+    """The same source with tokens as rows, and projections as (projection, width) inside their tower."""
+    tensors = {}
+    for key, tensor in source.tensors.items():
+        if key in TURNED:
+            key, tensor = TURNED[key], Held(tensor.read().T)
+        elif key.rpartition(".")[2] in TOKENS and tensor.shape:
+            tensor = Held(tensor.read().reshape(-1, tensor.shape[-1]))
+        tensors[MOVED.get(key, key)] = tensor
+    return dataclasses.replace(source, tensors=tensors)
+
+
+def read_torch(file: Path) -> Source:
+    """A torch file of named tensors, and the config.json beside it. Raises ConversionError."""
+    try:
+        import torch
+    except ImportError:
+        raise ConversionError(f"{file} is a torch file, and torch is not installed: {INSTALL}") from None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        wide = {
+            name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+            for name, tensor in state.items()
+        }
+        tensors = {name: Held(tensor.numpy()) for name, tensor in wide.items()}
+    # What torch raises depends on the first bytes, and its words advise to load what may run any code.
+    except Exception:
+        raise ConversionError(
+            f"{file} is not a torch file of named tensors (a training state or a TorchScript archive holds "
+            "more): give its .safetensors file, or save the model's state_dict with "
+            "safetensors.torch.save_file"
+        ) from None
+    beside = file.parent / "config.json"
+    return Source(file, tensors, {}, read_json(beside) if beside.is_file() else {})

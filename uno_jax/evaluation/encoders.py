@@ -1,0 +1,146 @@
+"""Pictures and prompts -> features whose products are cosines, by a network that scores are made with.
+
+A directory holds the vision transformer (vit/) and, for CLIP, its text tower with projection (clip/). Both
+are written by tools.convert_weights.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int
+from tqdm import tqdm
+
+from uno_jax.checkpoint import CheckpointError, read_config, restore_network
+from uno_jax.config import CLIPConfig, ViTConfig
+from uno_jax.evaluation.preprocess import prepare
+from uno_jax.evaluation.scorer import Pictures
+from uno_jax.models import Params, apply
+from uno_jax.tokenizers import CLIP_EOS, clip_tokens
+
+BATCH = 16
+VIT, TEXT = "vit", "clip"  # kinds, and their folders
+
+
+class TextTower(NamedTuple):
+    config: CLIPConfig
+    params: Params
+
+
+class Encoder(NamedTuple):
+    config: ViTConfig
+    params: Params
+    text: TextTower | None  # of CLIP
+
+
+def check_encoder(directory: Path) -> None:
+    """Raises FileNotFoundError or CheckpointError unless `directory` holds a vision transformer, alone or
+    with the text tower that belongs to it.
+    """
+    if not (directory / VIT).is_dir():
+        raise FileNotFoundError(
+            f"no encoder {directory / VIT}: make it with "
+            f"python -m tools.convert_weights vit --src WEIGHTS --dst {directory}"
+        )
+    vision = cast(ViTConfig, read_config(directory / VIT, VIT))
+    if not (directory / TEXT).is_dir():
+        return
+    text = cast(CLIPConfig, read_config(directory / TEXT, TEXT))
+    if not text.projection or text.projection != vision.projection:
+        raise CheckpointError(
+            f"{directory}: the vision tower is projected to {vision.projection} and the text tower to "
+            f"{text.projection}: convert both from one CLIP with projections, the text tower with "
+            "python -m tools.convert_weights clip --projection"
+        )
+    if text.vocab_size <= CLIP_EOS:
+        raise CheckpointError(
+            f"{directory / TEXT} knows {text.vocab_size} tokens, and CLIP's prompts have ids up to {CLIP_EOS}"
+        )
+
+
+def load_encoder(directory: Path) -> Encoder:
+    """The encoder in `directory`, in float32. Raises as `check_encoder`."""
+    directory = Path(directory)
+    check_encoder(directory)
+    config, params = restore_network(directory / VIT, VIT, dtype=np.float32)
+    text = None
+    if (directory / TEXT).is_dir():
+        text_config, text_params = restore_network(directory / TEXT, TEXT, dtype=np.float32)
+        text = TextTower(cast(CLIPConfig, text_config), text_params)
+    return Encoder(cast(ViTConfig, config), params, text)
+
+
+def image_features(
+    encoder: Encoder, pictures: Pictures, what: str = "pictures"
+) -> Float32[np.ndarray, "n width"]:
+    """Features of length 1 of pictures of any sizes; `what` names them on the progress bar."""
+    config, params = encoder.config, encoder.params
+
+    def features(some: Pictures) -> Array:
+        return _features(config, params, _padded(np.stack([prepare(config, picture) for picture in some])))
+
+    return _in_batches(features, pictures, config.width, what)
+
+
+def image_cells(
+    encoder: Encoder, pictures: Pictures, what: str = "pictures"
+) -> Float32[np.ndarray, "n h w d"]:
+    """Features of length 1 of every patch of pictures, in rows and columns as the network sees them."""
+    config, params = encoder.config, encoder.params
+    rows = config.resolution // config.patch_size
+
+    def features(some: Pictures) -> Array:
+        pixels = _padded(np.stack([prepare(config, picture) for picture in some]))
+        return _features(config, params, pixels, True).reshape(len(pixels), -1)
+
+    whole = _in_batches(features, pictures, rows * rows * config.hidden_size, what)
+    cells = whole.reshape(len(pictures), rows, rows, config.hidden_size)
+    return cells / np.linalg.norm(cells, axis=-1, keepdims=True)
+
+
+def text_features(
+    encoder: Encoder, prompts: Sequence[str], what: str = "prompts"
+) -> Float32[np.ndarray, "n width"]:
+    """Features of length 1 of prompts, cut at CLIP's 77 tokens. Raises ValueError without a text tower."""
+    if encoder.text is None:
+        raise ValueError(
+            "this encoder has no text tower: text is compared by CLIP, whose directory gets one from "
+            "python -m tools.convert_weights clip --projection"
+        )
+    config, params = encoder.text
+
+    def features(some: Sequence[str]) -> Array:
+        return _features(config, params, _padded(clip_tokens(some, config.max_positions)))
+
+    return _in_batches(features, prompts, config.projection, what)
+
+
+def _in_batches(
+    features: Callable[[Sequence], Array], inputs: Sequence, width: int, what: str
+) -> Float32[np.ndarray, "n width"]:
+    """The features of all inputs, divided by their lengths."""
+    found = np.empty((len(inputs), width), np.float32)
+    for start in tqdm(range(0, len(inputs), BATCH), f"encoding {what}", leave=False, dynamic_ncols=True):
+        some = inputs[start : start + BATCH]
+        found[start : start + len(some)] = np.asarray(features(some))[: len(some)]
+    return found / np.linalg.norm(found, axis=-1, keepdims=True)
+
+
+def _padded(batch: np.ndarray) -> np.ndarray:
+    """With zeros to BATCH samples, so that one shape is compiled."""
+    return np.pad(batch, ((0, BATCH - len(batch)), *[(0, 0)] * (batch.ndim - 1)))
+
+
+@partial(jax.jit, static_argnames=("config", "cells"))
+def _features(
+    config: ViTConfig | CLIPConfig,
+    params: Params,
+    inputs: Float[Array, "b h w 3"] | Int[Array, "b l"],
+    cells: bool = False,
+) -> Array:
+    # Not the accelerators' fast products of rounded numbers: a score does not depend on where it is computed.
+    with jax.default_matmul_precision("float32"):
+        return apply(config, {"params": params}, inputs, *([cells] if cells else []))

@@ -1,0 +1,44 @@
+"""Pictures -> the pixels that a vision transformer was trained with, as transformers' processors make them.
+
+Resized by Pillow's bicubic filter, which is antialiased and rounds to 8 bits; then cut, from 0 to 1, and
+normalised channel by channel. The numbers are the network's (`ViTConfig`).
+"""
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from uno_jax.config import ViTConfig
+
+
+def prepare(config: ViTConfig, picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "side side 3"]:
+    """What the network sees of a picture, of `config.resolution` pixels a side."""
+    side = config.resolution
+    height, width = picture.shape[:2]
+    size = resized_size(height, width, config.shortest_side) if config.shortest_side else (side, side)
+    return normalise(centre_crop(resize(picture, *size), side), config.mean, config.std)
+
+
+def resized_size(height: int, width: int, shortest: int) -> tuple[int, int]:
+    """(height, width) with a shortest side of `shortest`; the other side's fraction is cut off."""
+    if height < width:
+        return shortest, int(shortest * width / height)
+    return int(shortest * height / width), shortest
+
+
+def resize(picture: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def centre_crop(picture: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """Of an odd margin the smaller half is cut off at the top and the left."""
+    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
+
+
+def normalise(
+    picture: UInt8[np.ndarray, "h w 3"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float32[np.ndarray, "h w 3"]:
+    return (np.asarray(picture, np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(
+        std, np.float32
+    )
