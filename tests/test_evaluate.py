@@ -194,7 +194,8 @@ def test_the_command_writes_scores_page_sheet_and_pictures(weights, scorer_dir, 
 def test_bad_input_is_told_before_weights_are_loaded(
     weights, scorer_dir, tmp_path, monkeypatch, capsys, more, message
 ):
-    monkeypatch.setattr("uno_jax.evaluate.load_model", lambda *_: pytest.fail("weights were loaded"))
+    loader = "uno_jax.evaluation.toybox_suite.load_model"
+    monkeypatch.setattr(loader, lambda *_: pytest.fail("weights were loaded"))
     more = [str(weights / "lora") if each == "LORA" else each for each in more]
     with pytest.raises(SystemExit) as stop:
         main(arguments(weights, scorer_dir, tmp_path / "out", *more))

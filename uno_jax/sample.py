@@ -160,7 +160,9 @@ def check_args(args: Args) -> None:
 
 
 def run(args: Args, work: Work) -> int:
-    """Makes the pictures that are not there yet, batch by batch, and returns their number."""
+    """Makes the pictures that are not there yet, batch by batch, and returns their number. Several processes
+    share the batches out.
+    """
     finished = [is_finished(output) for output in work.outputs]
     if all(finished):
         return 0
@@ -169,9 +171,10 @@ def run(args: Args, work: Work) -> int:
     bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
     with jax.set_mesh(local_mesh()), bar:
         # Batches follow from the whole list and are made whole: what is resumed is then no different.
-        for batch in batches(indices, lambda index: shape(work.outputs[index].job), args.batch_size):
+        grouped = batches(indices, lambda index: shape(work.outputs[index].job), args.batch_size)
+        for number, batch in enumerate(grouped):
             missing = [not finished[index] for index in batch]
-            if not any(missing):
+            if not any(missing) or number % jax.process_count() != jax.process_index():
                 continue
             outputs = [work.outputs[index] for index in batch]
             requests = [make_request(output.job, work.config) for output in outputs]

@@ -1,4 +1,4 @@
-"""The command line of evaluation: a model draws the toybox suite, and its pictures are scored.
+"""The suite "toybox": a model draws held-out subjects of the toy world, and its pictures are scored.
 
 Out: scores.json, index.html, sheet.png and the pictures. Beside the model's scores are those of the base
 model without references, from the same prompts and seeds, and of the real composites (docs/evaluation.md).
@@ -69,7 +69,8 @@ class Work(NamedTuple):
     subjects: list[Subject]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def evaluate(argv: Sequence[str] | None) -> None:
+    """The command line behind --suite toybox."""
     args = parse_args(Args, "python -m uno_jax.evaluate", argv)
     use_compile_cache()
     with errors_told(ValueError, OSError):
@@ -154,7 +155,3 @@ def settings_record(args: Args, work: Work) -> dict[str, Any]:
         "offset_scale": settings.unope.offset_scale,
         "seed": args.seed,
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,321 @@
+"""DreamBench's lists, and its scores beside an independent computation by torch and transformers."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from tests.convert.command import run as convert
+from tests.tiny_model import TINY, write_lora, write_model
+from uno_jax.config import UnoPE
+from uno_jax.evaluate import main
+from uno_jax.evaluation import dreambench
+from uno_jax.evaluation.dreambench_scores import copied, interval, summary
+from uno_jax.tokenizers import clip_tokens
+
+SIDE, PATCH = 32, 8
+VISION = dict(
+    hidden_size=24,
+    intermediate_size=48,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    patch_size=PATCH,
+    image_size=SIDE,
+)
+TEXT = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+SUBJECTS = ("backpack", "can", "cat", "dog")
+TOLERANCE = 1e-4  # of a cosine; measured 3e-7 plus what the pixels' roundings add
+SAMPLED = ("--steps", "2", "--ref-size", "32", "--width", "32", "--height", "32")
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """DINO and CLIP of transformers, tiny and random."""
+    torch.manual_seed(0)
+    dino = ViTModel(ViTConfig(**VISION), add_pooling_layer=False).eval()
+    clip = CLIPModel(CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=12)).eval()
+    for module in (dino, clip):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(torch.randn_like(parameter) / 5)
+    return dino, clip
+
+
+@pytest.fixture(scope="module")
+def encoders(modules, tmp_path_factory):
+    """The same networks, converted by the command."""
+    folder = tmp_path_factory.mktemp("encoders")
+    for name, module in zip(("dino", "clip"), modules, strict=True):
+        module.save_pretrained(folder / "torch" / name)
+        assert convert("vit", "--src", folder / "torch" / name, "--dst", folder / name) == 0
+    source = folder / "torch/clip"
+    assert convert("clip", "--projection", "--src", source, "--dst", folder / "clip") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A drawn DreamBooth folder: three photos a subject, of differing shapes."""
+    folder = tmp_path_factory.mktemp("dreambooth")
+    for number, subject in enumerate(dreambench.description()["subjects"]):
+        (folder / subject).mkdir()
+        for index in range(3 if subject in SUBJECTS else 1):
+            name = (
+                f"{index:02d}.jpg"
+                if subject in SUBJECTS
+                else dreambench.description()["subjects"][subject][2]
+            )
+            noise = np.random.default_rng([number, index]).integers(0, 255, (4, 5 + index, 3), np.uint8)
+            Image.fromarray(noise).resize((50, 40 + 7 * index)).save(folder / subject / name, quality=95)
+    for subject in SUBJECTS:  # the reference's own name
+        shutil.copy(
+            folder / subject / "00.jpg", folder / subject / dreambench.description()["subjects"][subject][2]
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_list(tmp_path_factory):
+    """Five prompts in UNO's form; of one, two, and three subjects."""
+    path = tmp_path_factory.mktemp("list") / "list.json"
+    path.write_text(
+        json.dumps(
+            [
+                {"prompt": "a backpack in the jungle", "image_paths": ["./any/where/backpack/02.jpg"]},
+                {"prompt": "a can on the beach", "image_paths": ["x/can/01.jpg"]},
+                {"prompt": "a cat and a dog in the snow", "image_paths": ["x/cat/04.jpg", "x/dog/02.jpg"]},
+                {"prompt": "a red bowl and a red can", "image_paths": ["backpack/02.jpg", "can/01.jpg"]},
+                {
+                    "prompt": "something of my own",
+                    "image_paths": ["cat/04.jpg", "can/01.jpg", "dog/02.jpg"],
+                },
+            ]
+        )
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """Ten pictures by some other program, two a prompt."""
+    folder = tmp_path_factory.mktemp("given")
+    for index in range(5):
+        for j in range(2):
+            noise = np.random.default_rng([9, index, j]).integers(0, 255, (6, 6, 3), np.uint8)
+            Image.fromarray(noise).resize((48, 40)).save(folder / f"{index}_{j}.png")
+    return folder
+
+
+def scores(*words: object) -> dict:
+    out = words[words.index("--out") + 1]
+    main([str(word) for word in words])
+    return json.loads((out / "scores.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def scored(encoders, photos, small_list, given, tmp_path_factory):
+    """What the command says of the given pictures."""
+    out = tmp_path_factory.mktemp("scored")
+    shared = ("--suite", "dreambench-multi", "--data", photos, "--encoders", encoders, "--lists", small_list)
+    return scores(*shared, "--score-only", given, "--num-images", "2", "--out", out)
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+class Independent:
+    """The same scores by transformers' modules and processors."""
+
+    def __init__(self, modules):
+        self.dino, self.clip = modules
+        size = {"height": SIDE, "width": SIDE}
+        # As DINO is evaluated, and clip's published processor for this resolution.
+        self.pixels = {
+            "dino": BitImageProcessorPil(
+                size={"shortest_edge": 256},
+                crop_size={"height": 224, "width": 224},
+                resample=Image.Resampling.BICUBIC,
+                image_mean=[0.485, 0.456, 0.406],
+                image_std=[0.229, 0.224, 0.225],
+            ),
+            "clip_i": CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=size),
+        }
+
+    def picture(self, name, path):
+        image = Image.open(path).convert("RGB")
+        pixels = self.pixels[name](image, return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            if name == "dino":
+                return unit(self.dino(pixels, interpolate_pos_encoding=True).last_hidden_state[:, 0])[0]
+            return unit(self.clip.get_image_features(pixels).pooler_output)[0]
+
+    def prompt(self, text):
+        with torch.no_grad():
+            ids = torch.from_numpy(np.asarray(clip_tokens([text]))).long()
+            return unit(self.clip.get_text_features(ids).pooler_output)[0]
+
+
+def test_the_lists_are_dreambenchs(photos):
+    single, pairs = dreambench.single_prompts(photos), dreambench.multi_prompts(photos)
+    assert len(single) == len(pairs) == 750 == len(dreambench.multi_prompts(photos, 4))
+    assert len({prompt.subjects for prompt in single}) == len({prompt.subjects for prompt in pairs}) == 30
+    assert single[24].prompt == "a cube shaped backpack"
+    said = {prompt.prompt for prompt in pairs if prompt.subjects == ("cat", "backpack")}
+    assert {"a cat and a backpack in the snow", "a cat wearing a red hat, next to it is a backpack"} <= said
+    assert "a purple cat, next to it is a backpack" in said
+    assert any(prompt.prompt == "a wet bowl and a wet can" for prompt in pairs)
+    for prompt in dreambench.multi_prompts(photos, 3):
+        assert len(set(prompt.subjects)) == 3 == len(prompt.references)
+
+
+@pytest.mark.parametrize("name", ["dino", "clip_i"])
+def test_picture_scores_equal_an_independent_computation(scored, modules, photos, given, name):
+    theirs = Independent(modules)
+    for row in scored["rows"]:
+        picture = theirs.picture(name, given / row["picture"])
+        each = [
+            float(
+                np.mean(
+                    [float(picture @ theirs.picture(name, path)) for path in dreambench.photos(photos, s)]
+                )
+            )
+            for s in row["subjects"]
+        ]
+        assert abs(row[name] - np.mean(each)) < TOLERANCE
+        if len(each) > 1:
+            assert abs(row[f"{name}_worst"] - min(each)) < TOLERANCE
+
+
+def test_text_scores_equal_an_independent_computation(scored, modules, given):
+    theirs = Independent(modules)
+    for row in scored["rows"]:
+        cosine = float(theirs.picture("clip_i", given / row["picture"]) @ theirs.prompt(row["prompt"]))
+        assert abs(row["clip_t"] - cosine) < TOLERANCE
+
+
+def test_means_are_over_pictures_then_over_subjects(scored):
+    for name in ("dino", "clip_i", "clip_t"):
+        groups = {}
+        for row in scored["rows"]:
+            groups.setdefault("+".join(row["subjects"]), []).append(row[name])
+        means = {group: np.mean(values) for group, values in groups.items()}
+        found = scored["scores"][name]
+        assert found["groups"] == pytest.approx(means)
+        assert found["mean"] == pytest.approx(np.mean(list(means.values())))
+        low, high = found["interval"]
+        assert min(means.values()) <= low < found["mean"] < high <= max(means.values())
+    assert scored["scores"]["dino"]["categories"].keys() == {"scene", "property", "other"}
+
+
+def test_everything_that_a_score_depends_on_is_told(scored):
+    assert scored["num_images"] == 2 and scored["prompts"] == 5
+    assert scored["encoders"].keys() == {"dino", "clip"}
+    assert {"jax", "pillow"} <= scored["versions"].keys()
+
+
+def test_a_copy_is_closer_to_the_reference_than_any_other_photo():
+    rng = np.random.default_rng(0)
+    cells = rng.standard_normal((4, 3, 3, 8))
+    cells /= np.linalg.norm(cells, axis=-1, keepdims=True)
+    reference, other, another, _ = cells
+    assert copied(reference, reference, [other, another])
+    assert not copied(other, reference, [other, another])
+    assert not copied(reference.transpose(1, 0, 2), reference, [reference])
+
+
+def test_the_interval_narrows_with_more_subjects():
+    values = np.random.default_rng(0).uniform(size=400)
+    (a, b), (c, d) = interval(values[:10]), interval(values)
+    assert d - c < (b - a) / 3
+    assert interval(values) == (c, d)
+
+
+def test_a_score_that_no_picture_has_is_left_out():
+    rows = [{"subjects": ["a"], "category": "scene", "dino": 0.5, "copied_border": None}]
+    assert summary(rows, ("dino", "copied_border")).keys() == {"dino"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder / "tiny")
+    write_lora(folder / "lora", UnoPE(), TINY.mmdit)
+    return folder
+
+
+def sampled(model, encoders, photos, small_list, out) -> tuple:
+    own = ("--model", model / "tiny", "--lora", model / "lora", *SAMPLED, "--batch-size", "2")
+    shared = ("--suite", "dreambench-multi", "--data", photos, "--encoders", encoders, "--lists", small_list)
+    return (*shared, *own, "--out", out)
+
+
+def test_an_interrupted_run_ends_with_the_same_file(model, encoders, photos, small_list, tmp_path):
+    out = tmp_path / "out"
+    whole = scores(*sampled(model, encoders, photos, small_list, out))
+    content = (out / "scores.json").read_bytes()
+    assert len(whole["rows"]) == 5 and whole["steps"] == 2 and whole["unope"] == "d"
+    (out / "scores.json").unlink()
+    (out / "3_0.png").unlink()
+    (out / "4_0.json").write_text("{")
+    times = {path: path.stat().st_mtime_ns for path in out.glob("[012]_0.png")}
+    scores(*sampled(model, encoders, photos, small_list, out))
+    assert (out / "scores.json").read_bytes() == content
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "{tmp}/nowhere"], "--data is DreamBooth's dataset"),
+        (["--data", "{tmp}"], "no photos of backpack"),
+        (["--encoders", "{tmp}"], "no encoder {tmp}/dino/vit"),
+        (["--num-images", "0"], "--num-images must be at least 1"),
+        (["--subjects", "5"], "--subjects must be 2, 3 or 4, got 5"),
+        (["--lists", "{tmp}/none.json"], "none.json"),
+        (["--lists", "{tmp}/object.json"], "must hold a list of records"),
+        (["--lists", "{tmp}/empty_prompt.json"], 'entry 1: "prompt" must be a text'),
+        (["--lists", "{tmp}/no_paths.json"], 'entry 0: "image_paths" must be a list of paths'),
+        (["--lists", "{tmp}/no_photo.json"], "no reference"),
+        (["--score-only", "{tmp}"], "5 of 5 pictures are missing: 0_0.png"),
+        (["--model", "{tmp}/none"], "none"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_drawn(
+    encoders, photos, small_list, tmp_path, capsys, monkeypatch, words, message
+):
+    good = {"prompt": "a can", "image_paths": ["can/01.jpg"]}
+    lists = {
+        "object": {"a": 1},
+        "empty_prompt": [good, {"prompt": " ", "image_paths": ["can/01.jpg"]}],
+        "no_paths": [{"prompt": "a can", "image_paths": "can/01.jpg"}],
+        "no_photo": [{"prompt": "a can", "image_paths": ["can/77.jpg"]}],
+    }
+    for name, content in lists.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    monkeypatch.setattr("uno_jax.sample.load_model", lambda *_: pytest.fail("weights were loaded"))
+    given = {"--data": photos, "--encoders": encoders, "--lists": small_list, "--out": tmp_path / "out"}
+    given |= {words[0]: words[1].format(tmp=tmp_path)}
+    line = [str(word) for pair in given.items() for word in pair]
+    with pytest.raises(SystemExit) as stop:
+        main(["--suite", "dreambench-multi", *line])
+    assert stop.value.code == 2
+    assert message.format(tmp=tmp_path) in capsys.readouterr().err
+
+
+def test_an_unreadable_photo_is_named(encoders, photos, small_list, tmp_path, capsys):
+    data = tmp_path / "photos"
+    shutil.copytree(photos, data)
+    (data / "can/01.jpg").write_bytes(b"no picture")
+    with pytest.raises(SystemExit):
+        main(
+            ["--suite", "dreambench-single", "--data", str(data), "--encoders", str(encoders)]
+            + ["--lists", str(small_list), "--out", str(tmp_path / "out")]
+        )
+    assert "01.jpg" in capsys.readouterr().err

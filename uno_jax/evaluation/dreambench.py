@@ -1,0 +1,110 @@
+"""DreamBench: 30 subjects in 25 prompts each, alone and in 30 pairs -> entries to draw and score.
+
+`dreambench.json` holds what DreamBooth (Ruiz et al. 2022, arXiv:2208.12242, the data set's description) says:
+folders, class words and prompts; which photo is the reference and which subjects pair up are UNO's choices.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from uno_jax.data.entries import DataError, read_entries
+
+DATA = Path(__file__).parent / "dreambench.json"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+class Prompt(NamedTuple):
+    """One prompt of the suite; references and subjects in the same order."""
+
+    prompt: str
+    references: tuple[Path, ...]
+    subjects: tuple[str, ...]
+    """Folders of their photos."""
+    category: str
+
+
+@cache
+def description() -> dict[str, Any]:
+    return json.loads(DATA.read_text(encoding="utf-8"))
+
+
+def single_prompts(data: Path) -> list[Prompt]:
+    """Every subject in its 25 prompts: 750."""
+    return [prompt for folder in description()["subjects"] for prompt in prompts_of((folder,), data)]
+
+
+def multi_prompts(data: Path, count: int = 2) -> list[Prompt]:
+    """UNO's 30 pairs in 25 prompts each: 750. For 3 or 4 subjects a pair is joined by those of the pairs
+    that follow, animals first.
+    """
+    subjects, pairs = description()["subjects"], description()["pairs"]
+    groups = []
+    for index, pair in enumerate(pairs):
+        others = (name for later in pairs[index + 1 :] + pairs[:index] for name in later if name not in pair)
+        unique = list(dict.fromkeys(others))
+        group = (*pair, *islice(unique, count - 2))
+        groups.append(tuple(sorted(group, key=lambda name: subjects[name][1] != "live")))
+    return [prompt for group in groups for prompt in prompts_of(group, data)]
+
+
+def prompts_of(folders: tuple[str, ...], data: Path) -> Iterator[Prompt]:
+    """The 25 prompts of one subject, or of several together.
+
+    Animals come in clothes where objects come in more scenes. What changes a subject changes every object,
+    but of a group with an animal only the first subject, as in UNO's lists.
+    """
+    subjects, templates = description()["subjects"], description()["templates"]
+    names = [f"a {subjects[folder][0]}" for folder in folders]
+    living = any(subjects[folder][1] == "live" for folder in folders)
+    references = tuple(data / folder / subjects[folder][2] for folder in folders)
+    first, rest = names[0], "".join(f", next to it is {name}" for name in names[1:])
+    for category, phrases in templates.items():
+        if category == ("scene of objects" if living else "clothes of animals"):
+            continue
+        for phrase in phrases:
+            if category == "clothes of animals":
+                prompt = f"{first} {phrase}{rest}"
+            elif category != "property":
+                prompt = f"{' and '.join(names)} {phrase}"
+            elif living:
+                prompt = f"a {phrase} {first[2:]}{rest}"
+            else:
+                prompt = " and ".join(f"a {phrase} {name[2:]}" for name in names)
+            yield Prompt(prompt, references, folders, category)
+
+
+def listed_prompts(path: Path, data: Path) -> list[Prompt]:
+    """Prompts of a list in UNO's form; a reference's folder is its subject, looked up in `data`.
+
+    Raises FileNotFoundError or DataError naming the entry.
+    """
+    known = {
+        prompt.prompt: prompt.category
+        for prompt in (*single_prompts(data), *multi_prompts(data))  # the same words are the same category
+    }
+    prompts = []
+    with path.open(encoding="utf-8") as stream:
+        for index, entry in enumerate(read_entries(stream, str(path))):
+            paths = entry.get("image_paths") if isinstance(entry, dict) else None
+            if not isinstance(paths, list) or not paths or not all(isinstance(item, str) for item in paths):
+                raise DataError(
+                    f'{path}, entry {index}: "image_paths" must be a list of paths, got {paths!r}'
+                )
+            if not isinstance(text := entry.get("prompt"), str) or not text.strip():
+                raise DataError(f'{path}, entry {index}: "prompt" must be a text, got {text!r}')
+            subjects = tuple(Path(item).parent.name for item in paths)
+            references = tuple(data / Path(item).parent.name / Path(item).name for item in paths)
+            prompts.append(Prompt(text, references, subjects, known.get(text, "other")))
+    return prompts
+
+
+def photos(data: Path, subject: str) -> list[Path]:
+    """All photos of a subject's folder, by name. Raises FileNotFoundError when there is none."""
+    found = sorted(path for path in (data / subject).glob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise FileNotFoundError(f"no photos of {subject}: expected {data / subject} to hold pictures")
+    return found

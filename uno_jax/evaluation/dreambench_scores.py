@@ -1,0 +1,83 @@
+"""Features of pictures, photos and prompts -> DreamBench's scores, as the UNO paper (section 4) has them.
+
+DINO and CLIP-I are the mean cosine of a picture with all photos of a subject; of several subjects their mean.
+CLIP-T is the cosine with the prompt. They are averaged over a subject's (or group's) pictures, then over
+subjects. Beyond the paper: the worst subject of a picture in place of their mean, and how often a picture is
+closer to its reference than any other photo of the subject is, by its border and by its layout.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from uno_jax.evaluation.dreambench import Prompt
+
+DRAWS = 2000  # bootstrap samples
+LEVEL = 0.95
+
+
+def subject_cosines(
+    pictures: Float[np.ndarray, "n d"],
+    prompts: Sequence[Prompt],
+    photos: Mapping[str, Float[np.ndarray, "m d"]],
+) -> list[list[float]]:
+    """For each picture and each of its subjects the mean cosine with that subject's photos."""
+    return [
+        [float((photos[subject] @ picture).mean()) for subject in prompt.subjects]
+        for picture, prompt in zip(pictures, prompts, strict=True)
+    ]
+
+
+def copied(
+    picture: Float[np.ndarray, "*l d"],
+    reference: Float[np.ndarray, "*l d"],
+    others: Sequence[Float[np.ndarray, "*l d"]],
+) -> bool:
+    """Whether a picture is closer to the reference than every other photo of the subject is. Unit vectors
+    are compared place by place, so that of a whole map of cells pose and framing count.
+    """
+    return alike(picture, reference) > max(alike(other, reference) for other in others)
+
+
+def alike(a: Float[np.ndarray, "*l d"], b: Float[np.ndarray, "*l d"]) -> float:
+    return float((a * b).sum(-1).mean())
+
+
+def group_means(rows: Sequence[dict[str, Any]], score: str) -> dict[str, float]:
+    """A score's mean over the pictures of each subject or group; rows without it are left out."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.get(score) is not None:
+            found.setdefault("+".join(row["subjects"]), []).append(float(row[score]))
+    return {group: float(np.mean(values)) for group, values in found.items()}
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """Bootstrap interval of a mean over subjects or groups (percentiles, LEVEL)."""
+    array = np.asarray(values, np.float64)
+    picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))
+    low, high = np.quantile(array[picks].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def summary(rows: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, Any]:
+    """Each score's final mean with its interval, the means of subjects or groups, and those by category."""
+    result: dict[str, Any] = {}
+    for score in scores:
+        groups = group_means(rows, score)
+        if not groups:
+            continue
+        values = list(groups.values())
+        categories: dict[str, list[float]] = {row["category"]: [] for row in rows}
+        for row in rows:
+            if row.get(score) is not None:
+                categories[row["category"]].append(float(row[score]))
+        result[score] = {
+            "mean": float(np.mean(values)),
+            "interval": interval(values),
+            "groups": groups,
+            "categories": {name: float(np.mean(found)) for name, found in categories.items() if found},
+        }
+    return result
