@@ -29,12 +29,13 @@ def test_every_data_file_is_listed():
         path
         for package in patterns
         for pattern in patterns[package].split()
-        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+        for path in (ROOT / package.replace("uno_jax_tools", "tools").replace(".", "/")).glob(pattern)
         if path.is_file()
     }
     present = {
         path
-        for path in (ROOT / "uno_jax").rglob("*")
+        for folder in ("uno_jax", "tools")
+        for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
     assert present == covered

@@ -1,0 +1,59 @@
+"""Pairs of toy subjects from the small model that comes with uno_jax: no network, no other models, two cores.
+
+python -m tools.synthesize_data run --config small --run runs/small_pairs
+
+What stands in for what: the toybox's training subjects and scenes for the taxonomy and the LLM's subjects and
+scenes; the small base model for FLUX.1-dev; EfficientNet-Lite0, which has seen neither this project nor its
+data, for DINOv2, and its features part by part for the VLM; a search for the subject's own drawing for the
+open-vocabulary detector. Each of them measures the pictures; none knows how they were made.
+"""
+
+from ..config import (
+    DetectConfig,
+    DiptychsConfig,
+    ExportConfig,
+    FilterDinoConfig,
+    FilterVlmConfig,
+    GenerateConfig,
+    ScenesConfig,
+    SecondReferenceConfig,
+    SubjectsConfig,
+    SynthConfig,
+    TaxonomyConfig,
+)
+
+SCENES = (
+    *("on the grass", "in a flower field", "on a beach", "in the snow", "in the desert", "in a forest"),
+    *("on a city street", "at sunset", "under a night sky", "in the sky among clouds", "in outer space"),
+    *("on the water", "under water", "in front of a brick wall", "on autumn leaves", "on pebbles"),
+    *("on glowing lava", "on a patterned carpet", "on a wooden table", "on a checkered floor"),
+    *("in front of a bookshelf", "by a rainy window", "on a stage with a red curtain", "in a plain studio"),
+)
+SAME = "two side-by-side images of the same {subject}: left {scene_1}, right "
+
+
+def get_config() -> SynthConfig:
+    return SynthConfig(
+        taxonomy=TaxonomyConfig(path="toybox"),
+        subjects=SubjectsConfig(
+            backend="template", manners=("realistic",), per_manner=1, templates=("{category}",)
+        ),
+        scenes=ScenesConfig(backend="template", per_subject=8, plain=0.0, scenes=SCENES),
+        diptychs=DiptychsConfig(
+            per_subject=2,
+            layouts=("left-right",),
+            panels=((128, 128),),
+            prompts=(SAME + "{scene_2}",),
+            prompts_two=(SAME + "with {a_other} {scene_2}",),
+        ),
+        generate=GenerateConfig(
+            backend="uno_jax", model="small", guidance=1.0, arguments=("--lora", "none"), batch_size=256
+        ),
+        filter_dino=FilterDinoConfig(backend="efficientnet-lite0", threshold=0.4),
+        filter_vlm=FilterVlmConfig(backend="features", threshold=3.0),
+        detect=DetectConfig(backend="catalog", catalog="toybox", threshold=0.46),
+        second_reference=SecondReferenceConfig(
+            model="small", lora="", size=(128, 128), guidance=1.0, batch_size=256
+        ),
+        export=ExportConfig(licences=("uno_jax small: Apache-2.0", "EfficientNet-Lite0: Apache-2.0")),
+    )
