@@ -1,0 +1,115 @@
+"""A language model behind any endpoint of OpenAI's protocol. The package repeats what the network loses."""
+
+import base64
+import io
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from PIL import Image
+
+from .config import ModelConfig
+from .language_model import Conversation, Message
+from .rows import Failed, SynthesisError
+
+CONNECT = 10.0  # seconds
+IN_A_ROW = 16  # requests without an answer, after which it is not the requests' fault
+EXAMPLE = "http://localhost:8000/v1"
+RESUME = "What is done is kept; the same command goes on from here"
+
+
+class Endpoint:
+    """One client, whose threads share its connections."""
+
+    def __init__(self, config: ModelConfig, setting: str):
+        try:
+            import openai
+        except ImportError as error:
+            raise SynthesisError(
+                f"{setting}.backend openai: pip install 'uno_jax[synth]' ({error})"
+            ) from None
+        self.errors = openai
+        self.config, self.setting = config, setting
+        base_url = config.endpoint or os.environ.get("OPENAI_BASE_URL", "")
+        if base_url and not base_url.startswith(("http://", "https://")):
+            raise SynthesisError(f"{setting}.endpoint must be a URL such as {EXAMPLE}, got {base_url}")
+        key = os.environ.get("OPENAI_API_KEY", "") or ("none" if base_url else "")
+        if not key:
+            raise SynthesisError(
+                f"{setting}.endpoint is empty, and neither OPENAI_BASE_URL nor OPENAI_API_KEY is set: pass an"
+                f" endpoint such as {EXAMPLE}, or set the key"
+            )
+        self.client = openai.OpenAI(
+            api_key=key,
+            base_url=base_url or None,
+            timeout=openai.Timeout(config.timeout, connect=min(CONNECT, config.timeout)),
+            max_retries=config.retries,
+        )
+        self.place = f"{config.model} at {self.client.base_url}"
+        self.silent = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, conversations: Sequence[Conversation]) -> list[str | Failed]:
+        with ThreadPoolExecutor(self.config.parallel) as pool:
+            return list(pool.map(self.answer, conversations))
+
+    def answer(self, conversation: Conversation) -> str | Failed:
+        """The next turn; Failed when this request is at fault. Raises SynthesisError when the endpoint is."""
+        result = self.request(conversation)
+        failed = isinstance(result, Failed)
+        with self.lock:
+            self.silent = self.silent + 1 if failed else 0
+            silent = self.silent
+        if failed and silent >= IN_A_ROW:
+            raise self.stop(f"gave no answer to {silent} requests in a row; the last: {result.reason}")
+        return result
+
+    def request(self, conversation: Conversation) -> str | Failed:
+        errors = self.errors
+        try:
+            completion: Any = self.client.chat.completions.create(
+                model=self.config.model,
+                messages=[spoken(message) for message in conversation],
+                temperature=self.config.temperature,
+                max_tokens=self.config.max_tokens,
+            )
+            text = completion.choices[0].message.content or ""
+            return text.encode(errors="replace").decode()  # JSON's escapes can make halves of characters
+        except errors.APITimeoutError as error:
+            if type(error.__cause__).__name__ == "ConnectTimeout":
+                raise self.stop(f"cannot be reached within {CONNECT:.0f} s") from None
+            return Failed(f"no answer within {self.config.timeout:g} s, {self.config.retries + 1} times")
+        except errors.APIConnectionError as error:
+            raise self.stop(f"cannot be reached: {error.__cause__ or error}") from None
+        except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
+            raise self.stop(f"refuses the key (OPENAI_API_KEY): {error}") from None
+        except errors.NotFoundError as error:
+            raise self.stop(f"is not there: {error}. Check {self.setting}.endpoint and .model") from None
+        except errors.RateLimitError as error:
+            raise self.stop(
+                f"takes no more requests: {error}. Lower {self.setting}.parallel or wait"
+            ) from None
+        except errors.APIError as error:
+            return Failed(f"the endpoint refused: {error}")
+        except (ValueError, AttributeError, TypeError, IndexError) as error:
+            return Failed(f"the endpoint's reply is not of the protocol: {error}")
+
+    def stop(self, what: str) -> SynthesisError:
+        return SynthesisError(f"{self.setting}: {self.place} {what}. {RESUME}")
+
+
+def spoken(message: Message) -> Any:
+    """A message as the protocol has it."""
+    if not message.pictures:
+        return {"role": message.role, "content": message.text}
+    shown = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in message.pictures]
+    return {"role": message.role, "content": [*shown, {"type": "text", "text": message.text}]}
+
+
+def data_url(picture: Image.Image) -> str:
+    """JPEG, a tenth of PNG's size: a conversation of three rounds sends its pictures three times."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=95, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,43 @@
+"""Stage 8: pairs that passed the first filter -> a score of the subject's likeness, part by part."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import prompts
+from .config import SynthConfig
+from .rows import Json, Row
+from .stage import Stage, Worker
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def inputs(run: "Run") -> Iterator[Json]:
+    for row in run.kept("filter-dino"):
+        pair = {name: row.inputs[name] for name in ("kind", "first", "second", "subject")}
+        yield {"parent": row.id, **pair}
+
+
+def settings(config: SynthConfig) -> Any:
+    if config.filter_vlm.backend == "features":
+        return ["features"]
+    return ["model", config.filter_vlm.model, prompts.PARTS, prompts.DIFFERENCES, prompts.SCORES]
+
+
+def worker(config: SynthConfig, folder: Path) -> Worker:
+    if config.filter_vlm.backend == "features":
+        from .feature_judge import FeatureJudge
+
+        return FeatureJudge(config, folder)
+    from .judge import VlmJudge
+
+    return VlmJudge(config, folder)
+
+
+def verdict(config: SynthConfig, row: Row) -> str:
+    score, threshold = (row.result or {})["score"], config.filter_vlm.threshold
+    return f"mean score {score:.2f} is below {threshold:g}" if score < threshold else ""
+
+
+STAGE = Stage("filter-vlm", inputs, settings, worker, verdict, lambda config: config.filter_vlm.batch_size)

@@ -1,0 +1,139 @@
+"""Stage 3: subjects, each once in the whole run -> one-line scenes, by a language model or from a list."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import prompts
+from .clip_length import clip_length
+from .config import ScenesConfig, SynthConfig
+from .draws import scattered, share
+from .language_model import Answer, Malformed, Message, Question, ask, load_model, parse
+from .packaged import read_data
+from .phrases import key, limited
+from .rows import Failed, Job, Json, SynthesisError
+from .stage import Stage, Worker
+
+if TYPE_CHECKING:
+    from .run import Run
+
+LEAST = 2  # scenes, which a diptych takes
+TOKENS_A_WORD = 1.6  # at most, of most English; the model counts in words, the limit is in tokens
+
+
+class Scenes(Answer):
+    scenes: list[str]
+
+
+def inputs(run: "Run") -> Iterator[Json]:
+    seen: set[str] = set()
+    for row in run.kept("subjects"):
+        for subject in (row.result or {})["subjects"]:
+            if key(subject) not in seen:
+                seen.add(key(subject))
+                yield {
+                    "parent": row.id,
+                    "subject": subject,
+                    "category": row.inputs["category"],
+                    "group": row.inputs["group"],
+                    "plain": share("plain", key(subject)) < run.config.scenes.plain,
+                }
+
+
+def settings(config: SynthConfig) -> Any:
+    """Not the share of plain ones, which the inputs show."""
+    own = config.scenes
+    limits = [own.backend, own.per_subject, own.max_tokens]
+    if own.backend == "model":
+        return [*limits, config.llm, prompts.SCENES, prompts.PLAIN_SCENES]
+    return [*limits, lists(own)]
+
+
+def worker(config: SynthConfig, folder: Path) -> Worker:
+    check(config.scenes)
+    if config.scenes.backend == "template":
+        return partial(from_list, config.scenes)
+    return from_model(config)
+
+
+def lists(config: ScenesConfig) -> dict[str, list[str]]:
+    """The template backend's scenes."""
+    shipped = read_data("scenes.json")
+    return {
+        "scenes": list(config.scenes or shipped["scenes"]),
+        "plain_scenes": list(config.plain_scenes or shipped["plain_scenes"]),
+    }
+
+
+def check(config: ScenesConfig) -> None:
+    """Raises SynthesisError for settings that no scene can come of."""
+    clip_length("")
+    if config.per_subject < LEAST:
+        raise SynthesisError(f"scenes.per_subject must be {LEAST} or more, got {config.per_subject}")
+    if config.max_tokens < 3:
+        raise SynthesisError(
+            f"scenes.max_tokens must be 3 or more (start, end, a word), got {config.max_tokens}"
+        )
+    if not 0 <= config.plain <= 1:
+        raise SynthesisError(f"scenes.plain is a share from 0 to 1, got {config.plain}")
+    if config.backend == "template":
+        for name, texts in lists(config).items():
+            usable, dropped = limited(texts, len(texts), partial(too_long, config))
+            if dropped or len(usable) < LEAST:
+                raise SynthesisError(
+                    f"scenes.{name}: {LEAST} or more different scenes of at most {config.max_tokens}"
+                    f" tokens of CLIP are wanted; {len(usable)} of {len(texts)} are (others: {dropped})"
+                )
+
+
+def from_list(config: ScenesConfig, jobs: Sequence[Job]) -> list[Json | Failed]:
+    results, listed = [], lists(config)
+    for job in jobs:
+        texts = listed["plain_scenes" if job.inputs["plain"] else "scenes"]
+        order = scattered(len(texts), "scenes", key(job.inputs["subject"]))
+        results.append(result(config, [texts[index] for index in islice(order, config.per_subject)]))
+    return results
+
+
+def from_model(config: SynthConfig) -> Worker:
+    model = load_model(config.llm, config.device, "llm")
+
+    def listed(jobs: Sequence[Job]) -> list[Json | Failed]:
+        questions = [question(config.scenes, job.inputs) for job in jobs]
+        return ask(model, questions, config.llm.attempts)
+
+    return listed
+
+
+def question(config: ScenesConfig, inputs: Json) -> Question:
+    text = (prompts.PLAIN_SCENES if inputs["plain"] else prompts.SCENES).format(
+        subject=inputs["subject"],
+        category=inputs["category"],
+        count=config.per_subject,
+        max_words=max(1, min(40, int((config.max_tokens - 2) / TOKENS_A_WORD))),
+    )
+    return Question((Message("user", text),), partial(read, config))
+
+
+def read(config: ScenesConfig, text: str) -> Json:
+    """Raises Malformed when the answer has too few scenes that can be used."""
+    listed = result(config, parse(text, Scenes).scenes)
+    if isinstance(listed, Failed):
+        raise Malformed(listed.reason)
+    return listed
+
+
+def result(config: ScenesConfig, texts: Sequence[str]) -> Json | Failed:
+    scenes, dropped = limited(texts, config.per_subject, partial(too_long, config))
+    if len(scenes) < LEAST:
+        return Failed(f"{len(scenes)} scenes where a diptych takes {LEAST} (dropped: {dropped})")
+    return {"scenes": scenes, "dropped": dropped}
+
+
+def too_long(config: ScenesConfig, text: str) -> bool:
+    return clip_length(text) > config.max_tokens
+
+
+STAGE = Stage("scenes", inputs, settings, worker, batch_size=lambda config: config.scenes.batch_size)
