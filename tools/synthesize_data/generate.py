@@ -1,0 +1,138 @@
+"""Stage 5: a prompt for two panels -> its picture, by a pipeline of diffusers or uno_jax's sampler."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import pictures
+from .config import SynthConfig
+from .devices import choose_device, loading
+from .rows import Failed, Job, Json, SynthesisError
+from .sampler import Sampler, Wanted
+from .stage import Stage, Worker
+
+if TYPE_CHECKING:
+    from .run import Run
+
+ACROSS, DOWN = (2, 1), (1, 2)  # panels in width and in height
+
+
+def inputs(run: "Run") -> Iterator[Json]:
+    """Sorted by size, so that most batches have one only."""
+    rows = []
+    for row in run.kept("diptychs"):
+        (width, height), layout = row.inputs["panel"], row.inputs["layout"]
+        columns, lines = ACROSS if layout == "left-right" else DOWN
+        size = {"width": columns * width, "height": lines * height}
+        prompt = (row.result or {})["prompt"]
+        rows.append({"parent": row.id, "prompt": prompt, **size, "seed": row.inputs["seed"]})
+    yield from sorted(rows, key=lambda row: (row["width"], row["height"]))
+
+
+def worker(config: SynthConfig, folder: Path) -> Worker:
+    """Raises SynthesisError for settings that no picture can come of, before any model is loaded."""
+    own = config.generate
+    if own.steps < 1:
+        raise SynthesisError(f"generate.steps must be 1 or more, got {own.steps}")
+    if own.backend == "uno_jax":
+        return OwnSampler(config, folder)
+    if own.arguments:
+        raise SynthesisError(
+            f"generate.arguments {own.arguments} are for generate.backend uno_jax; remove them, or change it"
+        )
+    return Pipeline(config, folder)
+
+
+class Pipeline:
+    """A text-to-image pipeline of diffusers."""
+
+    def __init__(self, config: SynthConfig, folder: Path):
+        self.config, self.folder = config.generate, folder
+        try:
+            import torch
+            from diffusers import DiffusionPipeline
+        except ImportError as error:
+            raise SynthesisError(
+                f"generate.backend diffusers: pip install 'uno_jax[synth]' ({error})"
+            ) from None
+        device = choose_device(config.device)
+        with loading("generate.model", self.config.model):
+            dtype = getattr(torch, self.config.dtype)
+            pipeline = DiffusionPipeline.from_pretrained(self.config.model, torch_dtype=dtype)
+        self.taken = taken(pipeline, self.config.model)
+        self.pipeline = pipeline.to(device)
+        self.pipeline.set_progress_bar_config(disable=True)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
+        results: dict[str, Json | Failed] = {}
+        for size in dict.fromkeys(size_of(job) for job in jobs):
+            group = [job for job in jobs if size_of(job) == size]
+            results |= zip((job.id for job in group), self.draw(group, *size), strict=True)
+        return [results[job.id] for job in jobs]
+
+    def draw(self, jobs: Sequence[Job], width: int, height: int) -> Iterator[Json | Failed]:
+        """Pictures of one size. Each has a generator of its own, on the CPU: its noise depends neither on
+        the batch nor on the device.
+        """
+        import torch
+
+        arguments = {
+            "prompt": [job.inputs["prompt"] for job in jobs],
+            "width": width,
+            "height": height,
+            "num_inference_steps": self.config.steps,
+            "guidance_scale": self.config.guidance,
+            "generator": [torch.Generator("cpu").manual_seed(job.inputs["seed"]) for job in jobs],
+        }
+        output = self.pipeline(**{name: arguments[name] for name in arguments if name in self.taken})
+        unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(jobs)
+        for job, image, blacked in zip(jobs, output.images, unsafe, strict=True):
+            if image.size != (width, height):
+                raise SynthesisError(
+                    f"generate.model {self.config.model} made {image.size[0]}x{image.size[1]} pixels where"
+                    f" {width}x{height} were asked for: choose other diptychs.panels"
+                )
+            if blacked:
+                yield Failed("blacked out by the pipeline's safety checker")
+            else:
+                yield {"picture": pictures.save(image, self.folder, STAGE.name, job.id)}
+
+
+def size_of(job: Job) -> tuple[int, int]:
+    return job.inputs["width"], job.inputs["height"]
+
+
+def taken(pipeline: Any, model: str) -> set[str]:
+    """Names of the arguments that a pipeline takes. Raises SynthesisError for one that needs a picture."""
+    parameters = inspect.signature(pipeline.__call__).parameters
+    needed = {name for name, each in parameters.items() if each.default is each.empty} - {"prompt", "kwargs"}
+    lacking = {"prompt", "width", "height", "generator"} - set(parameters)
+    if needed or lacking or "image" in parameters:
+        raise SynthesisError(
+            f"generate.model {model} is a {type(pipeline).__name__}, which does not make pictures of a given"
+            " size from text alone; choose a text-to-image pipeline"
+        )
+    return set(parameters)
+
+
+class OwnSampler:
+    """`python -m uno_jax.sample`."""
+
+    def __init__(self, config: SynthConfig, folder: Path):
+        own = config.generate
+        self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
+        wanted = [Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"]) for job in jobs]
+        paths = self.sampler(wanted, STAGE.name, [job.id for job in jobs])
+        return [{"picture": path} for path in paths]
+
+
+STAGE = Stage(
+    "generate",
+    inputs,
+    lambda config: config.generate,
+    worker,
+    batch_size=lambda config: config.generate.batch_size,
+)
