@@ -54,6 +54,19 @@ def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, fi
     assert not (workdir / "model").exists()
 
 
+def test_a_run_that_stopped_early_can_be_exported(recipe, finished, tmp_path):
+    stopped = dataclasses.replace(recipe, workdir=str(tmp_path / "run"))
+    with pytest.raises(RecipeError, match="nothing to export"):
+        train.run(stopped, only_export=True)
+    shutil.copytree(Path(recipe.workdir) / "checkpoints/2", tmp_path / "run/checkpoints/2")
+    state = train.run(stopped, only_export=True)
+    assert int(state.step) == 2
+    _, lora = restore_lora(tmp_path / "run/lora")
+    for stored, trained in zip(leaves(lora), leaves(state.trainable["lora"]), strict=True):
+        np.testing.assert_array_equal(stored, trained)
+    assert not (tmp_path / "run/checkpoints/4").exists()
+
+
 @pytest.mark.parametrize("part", ["state", "data", "recipe"])
 def test_a_damaged_checkpoint_is_told_before_a_step(recipe, finished, tmp_path, part):
     shutil.copytree(recipe.workdir, tmp_path / "run")

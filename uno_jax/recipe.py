@@ -230,7 +230,7 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
     if known.config is None and not {"-h", "--help"} & set(overrides):
         raise RecipeError("no recipe: pass --config FILE, for example --config configs/demo.py")
     default = load_recipe(known.config) if known.config else TrainConfig()
-    usage = "python -m uno_jax.train --config FILE [--plan TOPOLOGY] [--print-config]"
+    usage = "python -m uno_jax.train --config FILE [--plan TOPOLOGY] [--print-config] [--export]"
     return parse_args(TrainConfig, usage, overrides, default)
 
 

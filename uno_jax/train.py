@@ -27,7 +27,7 @@ from uno_jax.lora_formats import save_tensors
 from uno_jax.models import Params, apply
 from uno_jax.models.vae import Autoencoder
 from uno_jax.plan_train import plan_training
-from uno_jax.recipe import TrainConfig, parse, recipe_text
+from uno_jax.recipe import RecipeError, TrainConfig, parse, recipe_text
 from uno_jax.recipe_check import check
 from uno_jax.resume import carry_on, open_checkpoints, restore
 from uno_jax.sharding import batch_share, is_first_process, join_processes, on_host, place_batch
@@ -39,8 +39,10 @@ from uno_jax.types import Batch, TrainState
 STATISTICS_BATCHES = 8
 
 
-def run(config: TrainConfig) -> TrainState:
-    """Trains to the last step, continuing from the newest checkpoint of the working directory."""
+def run(config: TrainConfig, only_export: bool = False) -> TrainState:
+    """Trains to the last step, continuing from the newest checkpoint of the working directory; or exports
+    what that checkpoint holds. Raises RecipeError when there is none to export.
+    """
     check(config)
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
     cached = config.data.encodings
@@ -63,9 +65,14 @@ def run(config: TrainConfig) -> TrainState:
     tqdm.write(f"{sizes}, {len(records)} records")
     with full_disk_told(Path(config.workdir)):
         with jax.set_mesh(mesh), open_checkpoints(config) as checkpoints, stop_signal() as stopping:
+            if only_export and checkpoints.latest_step() is None:
+                raise RecipeError(f"nothing to export: {checkpoints.directory} has no checkpoint")
             state = restore(checkpoints, config, state, batches)
-            state = loop(config, model, mesh, step, state, frozen, batches, checkpoints, samples, stopping)
-        if int(state.step) == config.steps:
+            if not only_export:
+                state = loop(
+                    config, model, mesh, step, state, frozen, batches, checkpoints, samples, stopping
+                )
+        if only_export or int(state.step) == config.steps:
             export(config, model, join(frozen, state.ema or state.trainable), batches, mesh)
     return state
 
@@ -104,11 +111,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         where, rest = take_plan(argv)
         if where is not None:
             return plan_training(where, rest)
-        config = parse([argument for argument in rest if argument != "--print-config"])
+        config = parse([argument for argument in rest if argument not in ("--print-config", "--export")])
         if "--print-config" in rest:
             return print(recipe_text(config))
         use_compile_cache()
-        run(config)
+        run(config, only_export="--export" in rest)
 
 
 if __name__ == "__main__":
