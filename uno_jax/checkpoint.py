@@ -118,6 +118,13 @@ def save_network(
     _save(directory, record, params, overwrite)
 
 
+def copy_network(source: Path, directory: Path) -> None:
+    """Puts a stored network in place of what is in `directory`."""
+    with written_aside(directory, overwrite=True) as aside:
+        if is_first_process():
+            shutil.copytree(source, aside, dirs_exist_ok=True)
+
+
 def save_lora(directory: Path, info: LoraInfo, params: Params, overwrite: bool = False) -> None:
     """Writes a LoRA with the convention it was trained with. Raises as `save_network`."""
     record = {name: to_dict(part) for name, part in info._asdict().items()}

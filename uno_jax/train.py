@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
+from uno_jax.checkpoint import NETWORKS, LoraInfo, copy_network, save_lora, save_network
 from uno_jax.command_line import errors_told, take_plan
 from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
@@ -69,9 +69,8 @@ def run(config: TrainConfig, only_export: bool = False) -> TrainState:
                 raise RecipeError(f"nothing to export: {checkpoints.directory} has no checkpoint")
             state = restore(checkpoints, config, state, batches)
             if not only_export:
-                state = loop(
-                    config, model, mesh, step, state, frozen, batches, checkpoints, samples, stopping
-                )
+                around = batches, checkpoints, samples, stopping
+                state = loop(config, model, mesh, step, state, frozen, *around)
         if only_export or int(state.step) == config.steps:
             export(config, model, join(frozen, state.ema or state.trainable), batches, mesh)
     return state
@@ -95,6 +94,9 @@ def export(
     if any(config.trains(kind) for kind in NETWORKS):
         for kind in params.keys() - {"lora"}:
             save_network(workdir / "model" / kind, getattr(model, kind), params[kind], overwrite=True)
+        # Encoders that were not loaded, since their encodings were.
+        for kind in NETWORKS.keys() - params.keys() if config.data.encodings else ():
+            copy_network(config.weights_dir / kind, workdir / "model" / kind)
 
 
 def standardised(model: ModelConfig, vae: Params, batches: Iterator[Batch], mesh: Mesh) -> ModelConfig:

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_model import TINY, random_params, write_model
 
 from uno_jax import encodings, train
-from uno_jax.checkpoint import save_network
+from uno_jax.checkpoint import read_model, restore_network, save_network
 from uno_jax.config import LoraConfig
 from uno_jax.data import DataError, make_dataset, read_encodings, read_records
 from uno_jax.data.encodings import encoders_of
@@ -106,6 +106,21 @@ def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
         assert loss(without, stored, jax.random.key(number)) == pytest.approx(float(expected), abs=1e-6)
         dropped += (seen.txt[:, 3] == 0).sum()
     assert 0 < dropped < 8
+
+
+def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
+    whole = dataclasses.replace(
+        changed(recipe, path="", encodings=str(cache)),
+        workdir=str(tmp_path),
+        trainable=("mmdit/.*",),
+        steps=1,
+    )
+    train.run(whole)
+    assert read_model(tmp_path / "model").vae == TINY.vae
+    stored, given = (
+        restore_network(place / "vae")[1] for place in (tmp_path / "model", Path(recipe.weights))
+    )
+    assert jax.tree.all(jax.tree.map(np.array_equal, stored, given))
 
 
 @pytest.mark.parametrize("kinds", [("vae",), ("t5", "clip")])
