@@ -2,8 +2,8 @@
 
     python -m benchmarks.kills FOLDER --runs 20      # about ten minutes on two cores
 
-Every step saves a checkpoint, so that many kills fall into a save. Prints a line a run; exits 1 on a
-difference.
+Every step saves a checkpoint, so that many kills fall into a save. Then one run is stopped with SIGTERM, for
+the seconds that it takes to save and leave. Prints a line a run; exits 1 on a difference.
 """
 
 import argparse
@@ -85,6 +85,18 @@ def killed_run(workdir: Path, folder: Path, delay: float) -> int:
     return max(saved, default=0)
 
 
+def stopped_run(workdir: Path, folder: Path) -> float:
+    """Seconds from SIGTERM to the end of a run, which must leave with code 0; then finishes it."""
+    process = begin(workdir, folder)
+    start = time.perf_counter()
+    process.send_signal(signal.SIGTERM)
+    if code := process.wait():
+        sys.exit(f"stopped with SIGTERM, the run left with code {code}")
+    seconds = time.perf_counter() - start
+    subprocess.run(lora_run(workdir, folder), check=True, capture_output=True)
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,7 +121,11 @@ def main() -> None:
         different += not same
         verdict = "same" if same else "DIFFERENT"
         print(f"run {number}: killed after {delay:.1f} s with step {saved} saved: {verdict}", flush=True)
-    print(f"{args.runs} runs, {different} different")
+    seconds = stopped_run(args.folder / "stopped", args.folder)
+    same = trained(args.folder / "stopped") == expected
+    different += not same
+    print(f"stopped with SIGTERM: left after {seconds:.1f} s: {'same' if same else 'DIFFERENT'}")
+    print(f"{args.runs + 1} runs, {different} different")
     sys.exit(int(different > 0))
 
 
