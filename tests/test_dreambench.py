@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from tests.convert.command import run as convert
+from tests.tiny_dreambench import SIDE, make_modules, write_encoders, write_list, write_photos
 from tests.tiny_model import TINY, write_lora, write_model
 from uno_jax.config import UnoPE
 from uno_jax.evaluate import main
@@ -19,86 +18,28 @@ from uno_jax.evaluation import dreambench
 from uno_jax.evaluation.dreambench_scores import copied, interval, summary
 from uno_jax.tokenizers import clip_tokens
 
-SIDE, PATCH = 32, 8
-VISION = dict(
-    hidden_size=24,
-    intermediate_size=48,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    patch_size=PATCH,
-    image_size=SIDE,
-)
-TEXT = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
-SUBJECTS = ("backpack", "can", "cat", "dog")
 TOLERANCE = 1e-4  # of a cosine; measured 3e-7 plus what the pixels' roundings add
 SAMPLED = ("--steps", "2", "--ref-size", "32", "--width", "32", "--height", "32")
 
 
 @pytest.fixture(scope="module")
 def modules():
-    """DINO and CLIP of transformers, tiny and random."""
-    torch.manual_seed(0)
-    dino = ViTModel(ViTConfig(**VISION), add_pooling_layer=False).eval()
-    clip = CLIPModel(CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=12)).eval()
-    for module in (dino, clip):
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.add_(torch.randn_like(parameter) / 5)
-    return dino, clip
+    return make_modules()
 
 
 @pytest.fixture(scope="module")
 def encoders(modules, tmp_path_factory):
-    """The same networks, converted by the command."""
-    folder = tmp_path_factory.mktemp("encoders")
-    for name, module in zip(("dino", "clip"), modules, strict=True):
-        module.save_pretrained(folder / "torch" / name)
-        assert convert("vit", "--src", folder / "torch" / name, "--dst", folder / name) == 0
-    source = folder / "torch/clip"
-    assert convert("clip", "--projection", "--src", source, "--dst", folder / "clip") == 0
-    return folder
+    return write_encoders(tmp_path_factory.mktemp("encoders"), modules)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A drawn DreamBooth folder: three photos a subject, of differing shapes."""
-    folder = tmp_path_factory.mktemp("dreambooth")
-    for number, subject in enumerate(dreambench.description()["subjects"]):
-        (folder / subject).mkdir()
-        for index in range(3 if subject in SUBJECTS else 1):
-            name = (
-                f"{index:02d}.jpg"
-                if subject in SUBJECTS
-                else dreambench.description()["subjects"][subject][2]
-            )
-            noise = np.random.default_rng([number, index]).integers(0, 255, (4, 5 + index, 3), np.uint8)
-            Image.fromarray(noise).resize((50, 40 + 7 * index)).save(folder / subject / name, quality=95)
-    for subject in SUBJECTS:  # the reference's own name
-        shutil.copy(
-            folder / subject / "00.jpg", folder / subject / dreambench.description()["subjects"][subject][2]
-        )
-    return folder
+    return write_photos(tmp_path_factory.mktemp("dreambooth"))
 
 
 @pytest.fixture(scope="module")
 def small_list(tmp_path_factory):
-    """Five prompts in UNO's form; of one, two, and three subjects."""
-    path = tmp_path_factory.mktemp("list") / "list.json"
-    path.write_text(
-        json.dumps(
-            [
-                {"prompt": "a backpack in the jungle", "image_paths": ["./any/where/backpack/02.jpg"]},
-                {"prompt": "a can on the beach", "image_paths": ["x/can/01.jpg"]},
-                {"prompt": "a cat and a dog in the snow", "image_paths": ["x/cat/04.jpg", "x/dog/02.jpg"]},
-                {"prompt": "a red bowl and a red can", "image_paths": ["backpack/02.jpg", "can/01.jpg"]},
-                {
-                    "prompt": "something of my own",
-                    "image_paths": ["cat/04.jpg", "can/01.jpg", "dog/02.jpg"],
-                },
-            ]
-        )
-    )
-    return path
+    return write_list(tmp_path_factory.mktemp("list") / "list.json")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from .rows import Failed, SynthesisError
 THOUGHTS_END = "</think>"  # the beginning may be in the prompt
 FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
 SHOWN = 200  # characters of a bad answer in the reason of a failure
+UNUSABLE = "no usable answer"  # how the failure begins when every answer was malformed
 REPEATED = 2000  # characters of a bad answer that its author gets to see again
 AGAIN = "That answer cannot be used: {error}. Answer once more, with nothing but the JSON that was asked for."
 
@@ -115,7 +116,7 @@ def judged(text: str | Failed, read: Callable[[str], Any]) -> tuple[Any, Malform
     try:
         return read(text), None
     except Malformed as error:
-        return Failed(f"no usable answer: {error}; it begins {text[:SHOWN]!r}"), error
+        return Failed(f"{UNUSABLE}: {error}; it begins {text[:SHOWN]!r}"), error
 
 
 def parse(text: str, answer: type[AnswerType]) -> AnswerType:

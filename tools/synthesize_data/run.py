@@ -124,18 +124,25 @@ def opened(folder: Path, config: SynthConfig) -> Iterator[Run]:
 
     Raises SynthesisError when another command is at work there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SynthesisError(f"{folder}: another command is at work there; wait for it to end") from None
+    with locked(folder):
         for change in changes(stored_config(folder), config):
             print(f"settings changed: {change}")
         aside = folder / ".config.json.partial"
         aside.write_text(json.dumps(dataclasses.asdict(config), indent=1, ensure_ascii=False) + "\n")
         os.replace(aside, folder / "config.json")
         yield Run(folder, config)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else writes in `folder`, which is made if need be. Raises SynthesisError when somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SynthesisError(f"{folder}: another command is at work there; wait for it to end") from None
+        yield
 
 
 def stored_config(folder: Path) -> SynthConfig | None:

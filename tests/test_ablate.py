@@ -1,0 +1,165 @@
+"""An ablation: equal stages are trained once, only what is missing is done, one table comes of it."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tests.tiny_dreambench import make_modules, write_encoders, write_photos
+from tests.tiny_run import make_recipe
+from uno_jax import ablate
+from uno_jax.ablate import Ablation, Score, Variant, cell
+from uno_jax.config import UnoPE
+from uno_jax.recipe import RecipeError, find_recipe
+
+SAMPLED = ("--steps", "1", "--ref-size", "32", "--width", "32", "--height", "32")
+
+
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory) -> Ablation:
+    """Two variants that share stage I, and the base model."""
+    folder = tmp_path_factory.mktemp("ablation")
+    recipe = dataclasses.replace(make_recipe(folder), steps=1, checkpoint_every=1, unope=UnoPE())
+    second = dataclasses.replace(recipe, seed=1)
+    (folder / "list.json").write_text('[{"prompt": "a can", "image_paths": ["can/01.jpg"]}]')
+    shared = ("--data", write_photos(folder / "photos"), "--lists", folder / "list.json")
+    encoders = write_encoders(folder / "encoders", make_modules())
+    words = ("--suite", "dreambench-multi", *shared, "--encoders", encoders, *SAMPLED)
+    return Ablation(
+        model=recipe.weights,
+        variants=(
+            Variant("both stages", (recipe, second), paper={"DINO": 0.542}),
+            Variant("stage I alone", (recipe,), paper={"DINO": 0.511}),
+            Variant("base"),
+        ),
+        evaluations={"one": tuple(map(str, words))},
+        scores=(
+            Score("DINO", "one", ("scores", "dino", "mean")),
+            Score("CLIP-T", "one", ("scores", "clip_t", "mean"), percent=True),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def done(ablation, tmp_path_factory):
+    """Where it was run, and the programs that ran."""
+    out, programs = tmp_path_factory.mktemp("out"), []
+
+    def program(what, module, *arguments, ours=ablate.program):
+        programs.append(what)
+        ours(what, module, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablate, "program", program)
+        ablate.run(ablation, out)
+        yield out, programs
+
+
+def test_equal_stages_are_trained_once(done):
+    _, programs = done
+    assert programs == [
+        "both stages, stage 1",
+        "both stages, stage 2",
+        "both stages, one",
+        "stage I alone, one",
+        "base, one",
+    ]
+
+
+def test_the_second_stage_starts_from_the_first(ablation, done):
+    out, _ = done
+    first, second = ablate.stage_recipes(ablation.variants[0], out)
+    assert second.init_lora == f"{first.workdir}/lora" and first.init_lora == ""
+    assert ablate.stage_recipes(ablation.variants[1], out) == [first]
+
+
+def test_the_table_has_values_differences_and_the_papers(ablation, done):
+    out, _ = done
+    lines = (out / "table.md").read_text().splitlines()
+    assert lines[0] == "| | DINO | paper | CLIP-T | paper |"
+    scores = json.loads((out / "table.json").read_text())["scores"]
+    assert len({json.dumps(row) for row in scores.values()}) == 3
+    difference = scores["stage I alone"]["DINO"] - scores["both stages"]["DINO"]
+    assert f"({difference:+.3f}) | 0.511 (-0.031) |" in lines[3]
+    assert (
+        lines[4].startswith("| base |") and lines[2].split(" | ")[1] == f"{scores['both stages']['DINO']:.3f}"
+    )
+
+
+def test_only_what_is_missing_is_done(ablation, done):
+    out, programs = done
+    before = (out / "table.md").read_bytes()
+    del programs[:]
+    ablate.run(ablation, out)
+    assert programs == []
+    (broken,) = [
+        path
+        for path in (out / "evaluations").iterdir()
+        if json.loads((path / "scores.json").read_text())["lora"] is None
+    ]
+    (broken / "scores.json").unlink()
+    ablate.run(ablation, out, only=["base"])
+    assert programs == ["base, one"] and (out / "table.md").read_bytes() == before
+
+
+def test_cells():
+    assert cell(None, 1.0, True, False) == ""
+    assert cell(0.4667, 0.4667, True, True) == "46.7 %"
+    assert cell(0.4, 0.5, True, False) == "40.0 % (-10.0)"
+    assert cell(0.4, None, False, False) == "0.400"
+
+
+GOOD = "from uno_jax.ablate import *\nfrom uno_jax.recipe import TrainConfig\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no ablation"),
+        ("x = 1", "must define get_config"),
+        (f"{GOOD}def get_config(): return Ablation('m', (), {{}}, ())", "variants of different names"),
+        (
+            f"{GOOD}def get_config(): return Ablation('m', (Variant('a'), Variant('a')), {{}}, ())",
+            "variants of different names",
+        ),
+        (
+            f"{GOOD}def get_config(): return Ablation('m', (Variant('a'),), {{}}, (Score('s', 'e', ()),))",
+            "is of no evaluation",
+        ),
+        (
+            f"{GOOD}a = Variant('a', (TrainConfig(steps=0),))\n"
+            "def get_config(): return Ablation('m', (a,), {}, ())",
+            "steps must be at least 1",
+        ),
+    ],
+)
+def test_files_that_are_no_ablation(tmp_path, capsys, text, message):
+    path = tmp_path / "ablation.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        ablate.main(["--config", str(path), "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
+    out, _ = done
+    with pytest.raises(RecipeError, match="no variant other; there are both stages, stage I alone, base"):
+        ablate.run(ablation, out, only=["other"])
+    odd = dataclasses.replace(ablation, scores=(Score("odd", "one", ("scores", "nothing")),))
+    with pytest.raises(RecipeError, match="has no scores.nothing: at 'nothing' there is dino"):
+        ablate.read_scores(odd, out)
+
+
+def test_a_program_that_fails_is_told(ablation, tmp_path):
+    broken = dataclasses.replace(ablation, model=str(tmp_path / "nowhere"), variants=(Variant("base"),))
+    with pytest.raises(RecipeError, match="base, one failed with code 2; the same command goes on"):
+        ablate.run(broken, tmp_path / "out")
+
+
+def test_the_shipped_ablation_is_one():
+    found = ablate.load_ablation(find_recipe("configs/small_ablation.py"))
+    assert [variant.name for variant in found.variants][:2] == ["diagonal", "none"]
+    assert {len(variant.stages) for variant in found.variants} == {2}
+    assert len({stage.steps for variant in found.variants for stage in variant.stages}) == 1

@@ -1,0 +1,92 @@
+"""Answers -> what judge.json holds: a row a picture, and each score's means with their spread.
+
+As the scores of uno_jax.evaluate: averaged over the pictures of a subject or group, then over these. Where a
+round has no answer, the others count.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from ..synthesize_data.language_model import UNUSABLE
+from ..synthesize_data.rows import Json, Row
+from .cases import Case
+
+SCORES = ("score", "score_worst", "instruction", "consistency", "consistency_worst")
+
+
+def points(answer: Json) -> dict[str, float]:
+    """One answer's scores, each from 0 to 10. `score` is the geometric mean of instruction following and of
+    consistency, the mean over subjects; in `_worst` it is the least of them.
+    """
+    instruction, subjects = answer["instruction"], answer["subjects"]
+    mean, worst = fmean(subjects), min(subjects)
+    return {
+        "score": math.sqrt(instruction * mean),
+        "score_worst": math.sqrt(instruction * worst),
+        "instruction": instruction,
+        "consistency": mean,
+        "consistency_worst": worst,
+    }
+
+
+def picture_row(case: Case, answers: Sequence[Row]) -> Json:
+    """Scores are None where no round has an answer."""
+    found = [points(answer.result) for answer in answers if answer.result is not None]
+    return {
+        "picture": case.picture.name,
+        "prompt": case.prompt,
+        "subjects": list(case.subjects),
+        **{score: fmean(each[score] for each in found) if found else None for score in SCORES},
+        "rounds": [answer.result or {"failed": answer.failed} for answer in answers],
+    }
+
+
+def group_means(values: Iterable[tuple[Sequence[str], float]]) -> dict[str, float]:
+    """Mean of the values of each subject or group."""
+    found: dict[str, list[float]] = {}
+    for subjects, value in values:
+        found.setdefault("+".join(subjects), []).append(value)
+    return {group: fmean(values) for group, values in found.items()}
+
+
+def summary(rows: Sequence[Json], score: str) -> dict[str, Any]:
+    """A score's mean; that of each round, and their standard deviation; those of subjects or groups."""
+    groups = group_means((row["subjects"], row[score]) for row in rows if row[score] is not None)
+    rounds = []
+    for answers in zip(*(row["rounds"] for row in rows), strict=True):
+        found = group_means(
+            (row["subjects"], points(answer)[score])
+            for row, answer in zip(rows, answers, strict=True)
+            if "failed" not in answer
+        )
+        rounds.append(fmean(found.values()) if found else None)
+    means = [mean for mean in rounds if mean is not None]
+    return {
+        "mean": fmean(groups.values()),
+        "spread": stdev(means) if len(means) > 1 else None,
+        "rounds": rounds,
+        "groups": groups,
+    }
+
+
+def record(settings: Json, cases: Sequence[Case], answers: Sequence[Sequence[Row]]) -> Json:
+    """All of judge.json; `scores` is empty when nothing was answered. `malformed` counts rounds of pictures
+    where every attempt was, `failed` those without an answer for other reasons.
+    """
+    rows = [picture_row(case, of_case) for case, of_case in zip(cases, answers, strict=True)]
+    every = [row for of_case in answers for row in of_case]
+    reasons = [row.failed or "" for row in every if row.result is None]
+    malformed = sum(reason.startswith(UNUSABLE) for reason in reasons)
+    answered = len(every) - len(reasons)
+    return {
+        "settings": settings,
+        "pictures": len(cases),
+        "answers": answered,
+        "malformed": malformed,
+        "failed": len(reasons) - malformed,
+        "reasons": list(dict.fromkeys(reasons)),
+        "scores": {score: summary(rows, score) for score in SCORES} if answered else {},
+        "rows": rows,
+    }

@@ -1,0 +1,251 @@
+"""A grid of trainings and evaluations -> one table beside the paper's.
+
+`python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation` trains every variant's
+stages and evaluates its LoRA, each by its own program. Equal stages are trained once. The same command again
+does what is missing. OUT/training/ID and OUT/evaluations/ID hold the jobs, OUT/table.md and table.json what
+came of them.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uno_jax.aside import whole_file
+from uno_jax.command_line import errors_told
+from uno_jax.config import to_dict
+from uno_jax.recipe import RecipeError, TrainConfig, recipe_text
+from uno_jax.recipe_check import check
+
+ID_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table."""
+
+    name: str
+    stages: tuple[TrainConfig, ...] = ()
+    """Trainings after another, each from the LoRA of the one before; their workdir is chosen here."""
+    evaluate: tuple[str, ...] = ()
+    """More for every evaluation, such as ("--offset-scale", "2")."""
+    paper: dict[str, float] = field(default_factory=dict)
+    """The paper's figure of this variant, by the name of a score."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One column: where it is in which evaluation's scores.json, such as ("single", "model", "top1")."""
+
+    name: str
+    evaluation: str
+    path: tuple[str, ...]
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What get_config() of an ablation's file returns."""
+
+    model: str
+    """Of every evaluation."""
+    variants: tuple[Variant, ...]
+    """Differences are to the first."""
+    evaluations: dict[str, tuple[str, ...]]
+    """Name -> arguments of `uno_jax.evaluate`, without --model, --lora and --out."""
+    scores: tuple[Score, ...]
+
+
+def load_ablation(path: Path) -> Ablation:
+    """Raises RecipeError for anything but a file with such a get_config(), and for recipes that cannot
+    work.
+    """
+    if not path.is_file():
+        raise RecipeError(f"no ablation {path}: expected a Python file")
+    get_config = runpy.run_path(str(path)).get("get_config")
+    ablation = get_config() if callable(get_config) else None
+    if not isinstance(ablation, Ablation):
+        raise RecipeError(f"{path} must define get_config() that returns a uno_jax.ablate.Ablation")
+    names = [variant.name for variant in ablation.variants]
+    if not names or len(set(names)) < len(names):
+        raise RecipeError(f"{path} must have variants of different names, got {names}")
+    for score in ablation.scores:
+        if score.evaluation not in ablation.evaluations:
+            raise RecipeError(
+                f"{path}: score {score.name!r} is of no evaluation; it names {score.evaluation!r}"
+            )
+    for variant in ablation.variants:
+        for stage in variant.stages:
+            check(stage)
+    return ablation
+
+
+def run(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
+    """Does what is missing, variant by variant, and writes the table after each.
+
+    Raises RecipeError for unknown names in `only`, and when a program fails.
+    """
+    if unknown := sorted(set(only) - {variant.name for variant in ablation.variants}):
+        known = ", ".join(variant.name for variant in ablation.variants)
+        raise RecipeError(f"no variant {', '.join(unknown)}; there are {known}")
+    for variant in ablation.variants:
+        if not only or variant.name in only:
+            lora = train_stages(variant, out)
+            for name in ablation.evaluations:
+                evaluate(ablation, variant, name, lora, out)
+        write_table(ablation, out)
+
+
+def stage_recipes(variant: Variant, out: Path) -> list[TrainConfig]:
+    """The recipes as they are run: in a directory of their content's name, from the stage before."""
+    recipes: list[TrainConfig] = []
+    for stage in variant.stages:
+        if recipes:
+            stage = dataclasses.replace(stage, init_lora=str(Path(recipes[-1].workdir) / "lora"))
+        id = digest(to_dict(dataclasses.replace(stage, workdir="")))
+        recipes.append(dataclasses.replace(stage, workdir=str(out / "training" / id)))
+    return recipes
+
+
+def train_stages(variant: Variant, out: Path) -> str:
+    """The LoRA of a variant's last stage, trained where it is missing; "none" for a variant without any."""
+    lora = "none"
+    for number, recipe in enumerate(stage_recipes(variant, out), 1):
+        lora = str(Path(recipe.workdir) / "lora")
+        if not Path(lora).is_dir():
+            file = Path(recipe.workdir) / "recipe.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(recipe_text(recipe) + "\n", encoding="utf-8")
+            program(f"{variant.name}, stage {number}", "uno_jax.train", "--config", str(file))
+    return lora
+
+
+def evaluate(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
+    place = evaluation_dir(ablation, variant, name, lora, out)
+    if not (place / "scores.json").is_file():
+        shutil.rmtree(place, ignore_errors=True)  # what an interrupted one left
+        where = ("--model", ablation.model, "--lora", lora, "--out", str(place))
+        program(
+            f"{variant.name}, {name}",
+            "uno_jax.evaluate",
+            *ablation.evaluations[name],
+            *variant.evaluate,
+            *where,
+        )
+
+
+def evaluation_dir(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> Path:
+    words = [ablation.model, lora, *ablation.evaluations[name], *variant.evaluate]
+    return out / "evaluations" / digest(words)
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
+
+
+def program(what: str, module: str, *arguments: str) -> None:
+    """Runs one of the project's programs. Raises RecipeError with the command when it fails."""
+    command = [sys.executable, "-m", module, *arguments]
+    print(f"{what}: {' '.join(command[1:])}", flush=True)
+    if code := subprocess.run(command).returncode:
+        raise RecipeError(f"{what} failed with code {code}; the same command goes on from there")
+
+
+def read_scores(ablation: Ablation, out: Path) -> dict[str, dict[str, float]]:
+    """Variant -> score -> value, of the evaluations that are finished. Raises RecipeError when one lacks a
+    score.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for variant in ablation.variants:
+        recipes = stage_recipes(variant, out)
+        lora = str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
+        row: dict[str, float] = {}
+        for score in ablation.scores:
+            path = evaluation_dir(ablation, variant, score.evaluation, lora, out) / "scores.json"
+            if path.is_file():
+                row[score.name] = value_at(json.loads(path.read_text(encoding="utf-8")), score, path)
+        found[variant.name] = row
+    return found
+
+
+def value_at(record: Any, score: Score, path: Path) -> float:
+    for key in score.path:
+        if not isinstance(record, dict) or key not in record:
+            known = ", ".join(record) if isinstance(record, dict) else repr(record)
+            raise RecipeError(f"{path} has no {'.'.join(score.path)}: at {key!r} there is {known}")
+        record = record[key]
+    return float(record)
+
+
+def write_table(ablation: Ablation, out: Path) -> None:
+    """table.json and table.md: each value, its difference from the first variant, and the paper's."""
+    scores = read_scores(ablation, out)
+    paper = {variant.name: variant.paper for variant in ablation.variants}
+    out.mkdir(parents=True, exist_ok=True)
+    with whole_file(out / "table.json") as aside:
+        aside.write_text(json.dumps({"scores": scores, "paper": paper}, indent=1) + "\n", encoding="utf-8")
+    with whole_file(out / "table.md") as aside:
+        aside.write_text("\n".join(table(ablation, scores)) + "\n", encoding="utf-8")
+
+
+def table(ablation: Ablation, scores: dict[str, dict[str, float]]) -> list[str]:
+    """Lines of Markdown."""
+    lines = ["| | " + " | ".join(f"{score.name} | paper" for score in ablation.scores) + " |"]
+    lines.append("|---|" + "---|---|" * len(ablation.scores))
+    first = ablation.variants[0]
+    for variant in ablation.variants:
+        cells = [variant.name]
+        for score in ablation.scores:
+            for values, base, percent in (
+                (scores[variant.name], scores[first.name], score.percent),
+                (variant.paper, first.paper, False),
+            ):
+                cells.append(cell(values.get(score.name), base.get(score.name), percent, variant is first))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def cell(value: float | None, base: float | None, percent: bool, is_first: bool) -> str:
+    """ "46.7 % (-12.0)": the value and its difference from the first variant's."""
+    if value is None:
+        return ""
+    scale, digits = (100, 1) if percent else (1, 3)
+    shown = f"{scale * value:.{digits}f}{' %' if percent else ''}"
+    if is_first or base is None:
+        return shown
+    return f"{shown} ({scale * (value - base):+.{digits}f})"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m uno_jax.ablate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="file with get_config() -> Ablation")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the jobs and the table")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="this variant; repeatable"
+    )
+    parser.add_argument("--table", action="store_true", help="do nothing more: table of what is finished")
+    args = parser.parse_args(argv)
+    with errors_told(ValueError, OSError):
+        ablation = load_ablation(args.config)
+        if args.table:
+            write_table(ablation, args.out)
+        else:
+            run(ablation, args.out, args.only)
+        print((args.out / "table.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""A directory with scores.json, of DreamBench or the toybox -> its scores, and its pictures with theirs.
+
+Raises ReportError for files that `uno_jax.evaluate` cannot have written.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from uno_jax.evaluation import dreambench
+from uno_jax.evaluation.page import SOURCES, TITLES, picture_name
+from uno_jax.evaluation.scorer import NAME
+
+SUBJECTS = {"single": 1, "two": 2}  # of the toybox's kinds of cases
+VERDICTS = ("cosine", "top1", "scene_right", "exchanged")
+UNSCORED = (
+    "{}: scores.json has no rows, so its pictures come without prompts and scores, in the order drawn; evaluate again"
+)
+Key = tuple[Any, ...]
+Row = Mapping[str, Any]
+
+
+class ReportError(ValueError):
+    """A run that cannot be shown; the message names it and says what to do."""
+
+
+class Picture(NamedTuple):
+    """One picture, what made it, and its scores by name (None: not known)."""
+
+    source: str
+    path: Path
+    scores: dict[str, float | None]
+    verdict: str = ""
+
+
+class Entry(NamedTuple):
+    """One prompt with its references and the run's pictures, the one that is judged first."""
+
+    prompt: str
+    subjects: tuple[str, ...]
+    category: str
+    references: list[Path]
+    pictures: list[Picture]
+
+
+class Score(NamedTuple):
+    """A mean, its interval where there is one, and the means of parts, by "groups" or "categories"."""
+
+    mean: float
+    interval: tuple[float, float] | None = None
+    parts: dict[str, dict[str, float]] = {}
+
+
+class Evaluation(NamedTuple):
+    """`scores`: by column ("" where a run has one) and name; `subjects`: in each prompt, None where that
+    differs. The same key is the same prompt in another run.
+    """
+
+    suite: str
+    subjects: int | None
+    settings: dict[str, Any]
+    scores: dict[str, dict[str, Score]]
+    entries: dict[Key, Entry]
+    note: str = ""
+
+
+def read_evaluation(run: Path, data: Path | None) -> Evaluation:
+    """What run/scores.json holds. `data`: DreamBooth's photos, where the run does not tell its references or
+    has them elsewhere.
+    """
+    path = run / "scores.json"
+    record = read_json(path)
+    suite = record.get("suite") if isinstance(record, dict) else None
+    if not isinstance(suite, str) or suite not in READERS:
+        raise ReportError(f"{path}: suite must be one of {', '.join(READERS)}, got {suite!r}")
+    try:
+        return READERS[suite](run, record, data)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, ReportError):
+            raise
+        told = f"{type(error).__name__}: {error}"
+        raise ReportError(f"{path}: not as `uno_jax.evaluate --suite {suite}` writes it ({told})") from error
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReportError(
+            f"{path}: torn or no JSON ({error}); run again what should have written it"
+        ) from None
+
+
+def number(value: Any) -> float | None:
+    """A number or verdict as float, None for none and what is not finite."""
+    if value is None:
+        return None
+    found = float(value)
+    return found if math.isfinite(found) else None
+
+
+def read_dreambench(run: Path, record: dict[str, Any], data: Path | None) -> Evaluation:
+    scores = {name: dreambench_score(score) for name, score in record["scores"].items()}
+    folder = Path(record.get("pictures") or run)
+    references = find_references(folder, record, data)
+    entries: dict[Key, Entry] = {}
+    seen: Counter[Key] = Counter()
+    for row in record["rows"]:
+        subjects, prompt = tuple(map(str, row["subjects"])), str(row["prompt"])
+        own = {name: number(row.get(name)) for name in scores}
+        picture = Picture("", folder / row["picture"], own)
+        seen[prompt, subjects] += 1
+        key = (prompt, subjects, seen[prompt, subjects])
+        entries[key] = Entry(prompt, subjects, str(row["category"]), references(row), [picture])
+    settings = {name: value for name, value in record.items() if name not in ("suite", "scores", "rows")}
+    return Evaluation(record["suite"], count_subjects(entries), settings, {"": scores}, entries)
+
+
+def dreambench_score(score: Mapping[str, Any]) -> Score:
+    low, high = map(float, score["interval"])
+    parts = {
+        part: {name: float(mean) for name, mean in score[part].items()} for part in ("groups", "categories")
+    }
+    return Score(float(score["mean"]), (low, high), parts)
+
+
+def count_subjects(entries: Mapping[Key, Entry]) -> int | None:
+    counts = {len(entry.subjects) for entry in entries.values()}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def find_references(
+    folder: Path, record: Mapping[str, Any], data: Path | None
+) -> Callable[[Row], list[Path]]:
+    """Where a row's references are: by the list that was drawn, beside the pictures; else DreamBench's own."""
+    path = folder / "prompts.json"
+    listed = read_json(path) if path.is_file() else []
+    photo = {name: values[2] for name, values in dreambench.description()["subjects"].items()}
+
+    def references(row: Row) -> list[Path]:
+        index = int(row["picture"].split("_")[0])
+        if index < len(listed) and listed[index]["prompt"] == row["prompt"]:
+            found = [Path(each) for each in listed[index]["image_paths"]]
+            return [data / each.parent.name / each.name for each in found] if data else found
+        if data and not record.get("lists") and all(subject in photo for subject in row["subjects"]):
+            return [data / subject / photo[subject] for subject in row["subjects"]]
+        return []
+
+    return references
+
+
+def read_toybox(run: Path, record: dict[str, Any], data: Path | None) -> Evaluation:
+    scores = {
+        f"{kind}, {TITLES[source]}": {
+            name: Score(float(value)) for name, value in record[NAME][kind][source].items()
+        }
+        for kind in SUBJECTS
+        for source in SOURCES
+    }
+    rows = record.get("rows")
+    entries = toybox_entries(run, toybox_unscored(record) if rows is None else rows)
+    note = UNSCORED.format(run) if rows is None else ""
+    settings = {name: value for name, value in record.items() if name not in ("suite", NAME, "rows")}
+    return Evaluation("toybox", None, settings, scores, entries, note)
+
+
+def toybox_unscored(record: Mapping[str, Any]) -> list[Row]:
+    """Rows of what the names of pictures tell. Equal seeds are equal prompts."""
+    return [
+        {"kind": kind, "index": index, "prompt": f"{kind} {index}, seed {record['seed']}", "subjects": []}
+        for kind in SUBJECTS
+        for index in range(record[NAME][kind]["model"]["count"])
+    ]
+
+
+def toybox_entries(run: Path, rows: list[Row]) -> dict[Key, Entry]:
+    entries: dict[Key, Entry] = {}
+    seen: Counter[Key] = Counter()
+    for row in rows:
+        kind, index, prompt = row["kind"], int(row["index"]), str(row["prompt"])
+        references = [run / picture_name(kind, index, f"ref{n}") for n in range(1, SUBJECTS[kind] + 1)]
+        pictures = []
+        for source in SOURCES:
+            verdict = row.get(source, {})
+            own = {name: number(verdict[name]) for name in VERDICTS if name in verdict}
+            path = run / picture_name(kind, index, source)
+            pictures.append(Picture(TITLES[source], path, own, str(verdict.get("scene", ""))))
+        seen[kind, prompt] += 1
+        key = (kind, prompt, seen[kind, prompt])
+        entries[key] = Entry(prompt, tuple(map(str, row["subjects"])), kind, references, pictures)
+    return entries
+
+
+def group_means(evaluation: Evaluation, name: str) -> dict[str, float]:
+    """A score's mean over the judged pictures of each subject or group of subjects."""
+    for scores in evaluation.scores.values():
+        if name in scores and "groups" in scores[name].parts:
+            return scores[name].parts["groups"]
+    found: dict[str, list[float]] = {}
+    for entry in evaluation.entries.values():
+        value = entry.pictures[0].scores.get(name)
+        for subject in entry.subjects if value is not None else ():
+            found.setdefault(subject, []).append(value)
+    return {subject: float(np.mean(values)) for subject, values in found.items()}
+
+
+READERS: dict[str, Callable[[Path, dict[str, Any], Path | None], Evaluation]] = {
+    "toybox": read_toybox,
+    "dreambench-single": read_dreambench,
+    "dreambench-multi": read_dreambench,
+}

@@ -1,0 +1,147 @@
+"""Runs -> plots as data URIs of SVG, by matplotlib: scores by subject, and training curves.
+
+Drawn at a phone's width, so that their letters can be read there; wider screens set them side by side.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from uno_jax.reporting.evaluations import ReportError, group_means
+from uno_jax.reporting.runs import Run, Series
+from uno_jax.reporting.tables import LABELS, paper_figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 4.0  # inches of 96 CSS pixels
+# Text stays text, and the same numbers give the same bytes.
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "uno_jax",
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+}
+BY_SUBJECT = ("dino", "clip_i", "clip_t", "cosine")
+LOGARITHMIC = ("loss", "grad_norm")
+SMOOTH = 40  # windows of the running mean that a curve has
+UNITS = {
+    "images_per_second": "images/s",
+    "mfu": "MFU",
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm",
+    "skipped": "skipped steps",
+    "bad_records": "records left out",
+}
+
+
+class Plot(NamedTuple):
+    title: str
+    uri: str
+
+
+def check_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ReportError(f"plots are matplotlib's: pip install 'uno_jax[report]' ({error})") from None
+
+
+def draw(title: str, height: float, paint) -> Plot:
+    """`paint` gets the axes of a figure of `height` inches."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        paint(figure.subplots())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return Plot(title, f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+
+
+def subject_plots(runs: Sequence[Run]) -> list[Plot]:
+    """For each score the subjects (or groups) from worst to best by the first run; the paper's mean dashed."""
+    evaluations = {run.name: run.evaluation for run in runs if run.evaluation}
+    plots = []
+    for score in BY_SUBJECT:
+        found = {name: group_means(evaluation, score) for name, evaluation in evaluations.items()}
+        means = {name: means for name, means in found.items() if means}
+        if means:
+            paper = paper_figures(next(iter(evaluations.values()))).get("paper, final", {}).get(score)
+            plots.append(by_subject(LABELS[score], means, paper))
+    return plots
+
+
+def by_subject(title: str, means: dict[str, dict[str, float]], paper: float | None) -> Plot:
+    first = next(iter(means.values()))
+    every = dict.fromkeys(subject for found in means.values() for subject in found)
+    order = sorted(every, key=lambda subject: first.get(subject, -np.inf))
+
+    def paint(axes: "Axes") -> None:
+        for index, (name, found) in enumerate(means.items()):
+            rows = [row for row, subject in enumerate(order) if subject in found]
+            values = [found[order[row]] for row in rows]
+            axes.plot(values, rows, "o", color=f"C{index}", label=name, markersize=4.5, alpha=0.85)
+        if paper is not None:
+            axes.axvline(paper, color="dimgrey", linestyle="--", linewidth=1, label="paper, final")
+        axes.set_yticks(range(len(order)), order, fontsize=7)
+        axes.set_ylim(-0.7, len(order) - 0.3)
+        name_lines(axes)
+
+    return draw(f"{title} by subject", 0.9 + 0.17 * len(order), paint)
+
+
+def training_plots(runs: Sequence[Run]) -> list[Plot]:
+    """A plot for each metric that is anywhere not zero, a curve for each run."""
+    series: dict[str, dict[str, Series]] = {}
+    for run in runs:
+        for metric, found in run.training.metrics.items() if run.training else ():
+            series.setdefault(metric, {})[run.name] = found
+    first = [metric for metric in ("loss", "grad_norm") if metric in series]
+    metrics = [*first, *(metric for metric in series if metric not in first)]
+    return [
+        curves(metric, series[metric])
+        for metric in metrics
+        if any(np.nan_to_num(each.values).any() for each in series[metric].values())
+    ]
+
+
+def curves(metric: str, series: dict[str, Series]) -> Plot:
+    """Faint as logged, and strong the running mean."""
+
+    def paint(axes: "Axes") -> None:
+        for index, (name, (steps, values)) in enumerate(series.items()):
+            window = max(1, len(values) // SMOOTH)
+            if window > 1:
+                axes.plot(steps, values, color=f"C{index}", linewidth=0.7, alpha=0.25)
+            marker = "o" if len(values) == 1 else None
+            axes.plot(steps, smooth(values, window), color=f"C{index}", linewidth=1.4, label=name, marker=marker)
+        every = np.concatenate([each.values for each in series.values()])
+        if metric in LOGARITHMIC and np.nanmin(every) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}" if np.nanmax(every) < 10 * np.nanmin(every) else "")
+        axes.set_xlabel("step")
+        name_lines(axes)
+
+    return draw(UNITS.get(metric, metric), 2.6, paint)
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean of the `window` values around each, of those that are there; NaN stays NaN."""
+    known = np.isfinite(values)
+    ones = np.ones(window)
+    sums = np.convolve(np.where(known, values, 0), ones, "same")
+    return np.where(known, sums / np.maximum(np.convolve(known, ones, "same"), 1), np.nan)
+
+
+def name_lines(axes: "Axes") -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1, borderaxespad=0.2)

@@ -1,0 +1,99 @@
+"""Directories named on the command line -> what each of them holds: an evaluation, a training run, or both."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from uno_jax.reporting.evaluations import Evaluation, ReportError, read_evaluation
+
+FILES = ("scores.json", "metrics.jsonl")
+
+
+class Series(NamedTuple):
+    """One metric: its values (NaN: not finite) at the steps that logged it."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class Training(NamedTuple):
+    metrics: dict[str, Series]
+    last_step: int
+    note: str = ""
+
+
+class Run(NamedTuple):
+    """`name` is as much of the path as tells it from the other runs."""
+
+    name: str
+    evaluation: Evaluation | None
+    training: Training | None
+
+
+def read_runs(paths: Sequence[Path], data: Path | None = None) -> list[Run]:
+    """Every run; all evaluations are of one suite. Raises ReportError or OSError naming the run."""
+    for path in paths:
+        if not any((path / name).is_file() for name in FILES):
+            what = "no scores.json of an evaluation and no metrics.jsonl of a training run in it"
+            raise ReportError(f"{path}: {what if path.is_dir() else 'no such directory'}")
+    runs = []
+    for name, path in zip(short_names(paths), paths, strict=True):
+        evaluation = read_evaluation(path, data) if (path / FILES[0]).is_file() else None
+        training = read_training(path / FILES[1]) if (path / FILES[1]).is_file() else None
+        runs.append(Run(name, evaluation, training))
+    check_comparable(runs)
+    return runs
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The ends of the paths, of as many parts as tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for index, each in enumerate(parts):
+        if each in parts[:index]:
+            raise ReportError(f"{paths[index]}: named twice")
+    depth = 1
+    while len({each[-depth:] for each in parts}) < len(parts):
+        depth += 1
+    return ["/".join(each[-depth:]) for each in parts]
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    found = {
+        run.name: f"{run.evaluation.suite}{_per_prompt(run.evaluation)}" for run in runs if run.evaluation
+    }
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{name} is {suite}" for name, suite in found.items())
+        raise ReportError(f"a page compares evaluations of one suite ({told}): make a page of each")
+
+
+def _per_prompt(evaluation: Evaluation) -> str:
+    return f" with {evaluation.subjects} subjects" if (evaluation.subjects or 1) > 1 else ""
+
+
+def read_training(path: Path) -> Training:
+    """A metrics.jsonl. Its last line may be torn: a run that goes on, or was killed, leaves it so."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found: dict[str, list[tuple[int, float]]] = {}
+    step, note = 0, ""
+    for index, line in enumerate(lines):
+        try:
+            values = json.loads(line)
+            step = int(values.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if index + 1 < len(lines):
+                raise ReportError(
+                    f"{path}, line {index + 1}: no JSON object with a step; remove the line: {line[:60]!r}"
+                ) from None
+            note = f"The last line of {path} is torn and left out."
+            break
+        for name, value in values.items():
+            if value is None or isinstance(value, int | float):
+                found.setdefault(name, []).append((step, math.nan if value is None else float(value)))
+    if not found:
+        raise ReportError(f"{path}: no whole line yet; wait until the run has logged a step")
+    series = {name: Series(*np.array(pairs, np.float64).T) for name, pairs in found.items()}
+    return Training(series, step, note)

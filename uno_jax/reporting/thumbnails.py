@@ -1,0 +1,44 @@
+"""Picture files -> small pictures as data URIs, each once however often the page shows it."""
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from uno_jax.images import read_image
+
+QUALITY = 80  # of WebP
+
+
+class Thumbnails:
+    """Owns a page's pictures: `uris`, and under `missing` why a file could not be shown."""
+
+    def __init__(self, side: int):
+        """`side`: longest, in pixels; smaller pictures stay as they are."""
+        self.side = side
+        self.missing: dict[Path, str] = {}
+        self._by_path: dict[Path, int | None] = {}
+        self._by_uri: dict[str, int] = {}
+
+    @property
+    def uris(self) -> list[str]:
+        return list(self._by_uri)
+
+    def add(self, path: Path) -> int | None:
+        """The picture's index in `uris`; None when it is missing or damaged."""
+        if path not in self._by_path:
+            self._by_path[path] = self._make(path)
+        return self._by_path[path]
+
+    def _make(self, path: Path) -> int | None:
+        try:
+            image = read_image(path)
+        except (OSError, ValueError) as error:
+            self.missing[path] = str(error)
+            return None
+        image.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "webp", quality=QUALITY)
+        uri = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return self._by_uri.setdefault(uri, len(self._by_uri))
