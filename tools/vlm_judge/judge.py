@@ -162,9 +162,9 @@ def judge(cases: Sequence[Case], manifest: Manifest, config: JudgeConfig) -> lis
     manifest.mend()
     stored = manifest.read()
     if config.retry_failed:
-        failed = [job.id for jobs in asked for job in jobs if job.id in stored and not stored[job.id].result]
-        manifest.drop(failed)
-        stored = {id: row for id, row in stored.items() if id not in failed}
+        ids = {job.id for jobs in asked for job in jobs}
+        manifest.drop([id for id, row in stored.items() if id in ids and row.result is None])
+        stored = manifest.read()
     todo = {job.id: job for jobs in asked for job in jobs if job.id not in stored}
     for rows in answered(list(todo.values()), {name: path for path, name in digests.items()}, config):
         manifest.append(rows)

@@ -122,13 +122,13 @@ def prepare(args: Args) -> Work:
         check_encoder(args.encoders / name)
     if args.score_only is not None:
         check_pictures(args, len(prompts))
-        args.out.mkdir(parents=True, exist_ok=True)
-        return Work(prompts, photos, None)
     args.out.mkdir(parents=True, exist_ok=True)
-    sampling = sample_args(args)
     if is_first_process():
         write_prompts(args.out / "prompts.json", prompts)
     wait_for_all("wrote the prompts")
+    if args.score_only is not None:
+        return Work(prompts, photos, None)
+    sampling = sample_args(args)
     return Work(prompts, photos, (sampling, sample.prepare(sampling)))
 
 
