@@ -78,6 +78,24 @@ def write_sheet(folder: Path, drawn: dict[str, Drawn]) -> None:
         contact_sheet(columns, rows, abreast=2).save(aside, format="png")
 
 
+def case_rows(drawn: dict[str, Drawn]) -> list[dict[str, Any]]:
+    """A row for each case: its prompt and subjects, and each source's verdicts by their names."""
+    return [
+        {"kind": kind, "index": index, "prompt": case.prompt, "subjects": list(case.subjects)}
+        | {source: _plain(verdicts, index) for source, verdicts in each.verdicts.items()}
+        for kind, each in drawn.items()
+        for index, case in enumerate(each.cases)
+    ]
+
+
+def _plain(verdicts: Verdicts, index: int) -> dict[str, Any]:
+    """One picture's verdicts as JSON has them."""
+    return {
+        name: values[index].item() if isinstance(values, np.ndarray) else values[index]
+        for name, values in verdicts._asdict().items()
+    }
+
+
 def write_scores(folder: Path, record: dict[str, Any]) -> None:
     """scores.json, the last of the files."""
     with whole_file(folder / "scores.json") as aside:

@@ -15,7 +15,15 @@ from uno_jax.compile_cache import use_compile_cache
 from uno_jax.config import ModelConfig
 from uno_jax.evaluation.cases import Cases, make_cases
 from uno_jax.evaluation.drawing import draw
-from uno_jax.evaluation.page import SOURCES, Drawn, write_page, write_pictures, write_scores, write_sheet
+from uno_jax.evaluation.page import (
+    SOURCES,
+    Drawn,
+    case_rows,
+    write_page,
+    write_pictures,
+    write_scores,
+    write_sheet,
+)
 from uno_jax.evaluation.scorer import NAME, Pictures, check_scorer, load_scorer
 from uno_jax.evaluation.scores import check_subjects, judge_pictures, make_judge, summary
 from uno_jax.jobs import common_record
@@ -123,7 +131,7 @@ def run(args: Args, work: Work) -> dict[str, Any]:
     }
     write_page(args.out, record, drawn)
     write_sheet(args.out, drawn)
-    write_scores(args.out, record)
+    write_scores(args.out, record | {"rows": case_rows(drawn)})
     return record
 
 

@@ -19,7 +19,8 @@ from uno_jax.evaluation.scorer import NAME
 SUBJECTS = {"single": 1, "two": 2}  # of the toybox's kinds of cases
 VERDICTS = ("cosine", "top1", "scene_right", "exchanged")
 UNSCORED = (
-    "{}: scores.json has no rows, so its pictures come without prompts and scores, in the order drawn; evaluate again"
+    "{}: scores.json has no rows, so its pictures come without prompts and scores, in the order drawn; "
+    "evaluate again to have them sorted."
 )
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
@@ -137,7 +138,7 @@ def count_subjects(entries: Mapping[Key, Entry]) -> int | None:
 def find_references(
     folder: Path, record: Mapping[str, Any], data: Path | None
 ) -> Callable[[Row], list[Path]]:
-    """Where a row's references are: by the list that was drawn, beside the pictures; else DreamBench's own."""
+    """Where a row's references are: by the list that was drawn, beside the pictures; else DreamBench's."""
     path = folder / "prompts.json"
     listed = read_json(path) if path.is_file() else []
     photo = {name: values[2] for name, values in dreambench.description()["subjects"].items()}
@@ -197,15 +198,15 @@ def toybox_entries(run: Path, rows: list[Row]) -> dict[Key, Entry]:
 
 
 def group_means(evaluation: Evaluation, name: str) -> dict[str, float]:
-    """A score's mean over the judged pictures of each subject or group of subjects."""
+    """A score's mean for each subject or group: as recorded, or over the judged pictures of one subject."""
     for scores in evaluation.scores.values():
         if name in scores and "groups" in scores[name].parts:
             return scores[name].parts["groups"]
     found: dict[str, list[float]] = {}
     for entry in evaluation.entries.values():
         value = entry.pictures[0].scores.get(name)
-        for subject in entry.subjects if value is not None else ():
-            found.setdefault(subject, []).append(value)
+        if value is not None and len(entry.subjects) == 1:
+            found.setdefault(entry.subjects[0], []).append(value)
     return {subject: float(np.mean(values)) for subject, values in found.items()}
 
 

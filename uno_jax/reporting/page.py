@@ -7,7 +7,7 @@ import jinja2
 from tqdm import tqdm
 
 from uno_jax.reporting.evaluations import Entry, Key
-from uno_jax.reporting.plots import subject_plots, training_plots
+from uno_jax.reporting.plots import colours, subject_plots, training_plots
 from uno_jax.reporting.runs import Run
 from uno_jax.reporting.tables import LABELS, evaluation_tables, shown, training_tables
 from uno_jax.reporting.thumbnails import Thumbnails
@@ -25,7 +25,7 @@ class Shown(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A prompt: references, and each run's pictures. `scores`: by name, a value a run, of the judged picture."""
+    """A prompt: references, and each run's pictures. `scores`: by name, of each run's judged picture."""
 
     entry: Entry
     references: list[Shown]
@@ -41,7 +41,7 @@ def render(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     return environment.get_template("page.html.j2").render(
-        runs=[run.name for run in runs],
+        colours=colours(runs),
         evaluated=[run.name for run in runs if run.evaluation],
         suite=next((run.evaluation.suite for run in runs if run.evaluation), None),
         notes=[run.evaluation.note for run in runs if run.evaluation and run.evaluation.note],
@@ -81,15 +81,14 @@ def make_cards(runs: Sequence[Run], thumbnails: Thumbnails) -> list[Card]:
 
 
 def make_card(entry: Entry, found: Sequence[Entry | None], thumbnails: Thumbnails) -> Card:
-    titles = entry.subjects or ("reference",) * len(entry.references)
+    titles = entry.subjects if len(entry.subjects) > 1 else ("",) * len(entry.references)
     references = [
-        Shown(title, thumbnails.add(path), [])
-        for title, path in zip(titles, entry.references, strict=False)
+        Shown(title, thumbnails.add(path), []) for title, path in zip(titles, entry.references, strict=False)
     ]
     pictures = [
         [
             Shown(each.source, thumbnails.add(each.path), score_lines(each.scores, each.verdict))
-            for each in (one.pictures if one else ())
+            for each in (one.pictures if one else [])
         ]
         for one in found
     ]

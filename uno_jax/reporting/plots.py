@@ -5,8 +5,8 @@ Drawn at a phone's width, so that their letters can be read there; wider screens
 
 import base64
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH = 4.0  # inches of 96 CSS pixels
 # Text stays text, and the same numbers give the same bytes.
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "uno_jax",
     "font.size": 8.5,
@@ -29,8 +29,11 @@ STYLE = {
     "grid.alpha": 0.3,
     "legend.frameon": False,
 }
+# Matplotlib's own, less two hard to tell from others; a ninth run begins anew.
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 BY_SUBJECT = ("dino", "clip_i", "clip_t", "cosine")
-LOGARITHMIC = ("loss", "grad_norm")
+LOGARITHMIC = ("loss", "grad_norm")  # where the largest is over SPAN times the smallest
+SPAN = 5
 SMOOTH = 40  # windows of the running mean that a curve has
 UNITS = {
     "images_per_second": "images/s",
@@ -47,6 +50,11 @@ class Plot(NamedTuple):
     uri: str
 
 
+def colours(runs: Sequence[Run]) -> dict[str, str]:
+    """A run's colour is the same all over the page."""
+    return {run.name: COLOURS[index % len(COLOURS)] for index, run in enumerate(runs)}
+
+
 def check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
@@ -54,7 +62,7 @@ def check_matplotlib() -> None:
         raise ReportError(f"plots are matplotlib's: pip install 'uno_jax[report]' ({error})") from None
 
 
-def draw(title: str, height: float, paint) -> Plot:
+def draw(title: str, height: float, paint: Callable[["Axes"], None]) -> Plot:
     """`paint` gets the axes of a figure of `height` inches."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -68,7 +76,7 @@ def draw(title: str, height: float, paint) -> Plot:
 
 
 def subject_plots(runs: Sequence[Run]) -> list[Plot]:
-    """For each score the subjects (or groups) from worst to best by the first run; the paper's mean dashed."""
+    """For each score the subjects (or groups), sorted by the first run; the paper's mean dashed."""
     evaluations = {run.name: run.evaluation for run in runs if run.evaluation}
     plots = []
     for score in BY_SUBJECT:
@@ -76,20 +84,22 @@ def subject_plots(runs: Sequence[Run]) -> list[Plot]:
         means = {name: means for name, means in found.items() if means}
         if means:
             paper = paper_figures(next(iter(evaluations.values()))).get("paper, final", {}).get(score)
-            plots.append(by_subject(LABELS[score], means, paper))
+            plots.append(by_subject(LABELS[score], means, paper, colours(runs)))
     return plots
 
 
-def by_subject(title: str, means: dict[str, dict[str, float]], paper: float | None) -> Plot:
+def by_subject(
+    title: str, means: dict[str, dict[str, float]], paper: float | None, colour: dict[str, str]
+) -> Plot:
     first = next(iter(means.values()))
     every = dict.fromkeys(subject for found in means.values() for subject in found)
     order = sorted(every, key=lambda subject: first.get(subject, -np.inf))
 
     def paint(axes: "Axes") -> None:
-        for index, (name, found) in enumerate(means.items()):
+        for name, found in means.items():
             rows = [row for row, subject in enumerate(order) if subject in found]
             values = [found[order[row]] for row in rows]
-            axes.plot(values, rows, "o", color=f"C{index}", label=name, markersize=4.5, alpha=0.85)
+            axes.plot(values, rows, "o", color=colour[name], label=name, markersize=4.5, alpha=0.85)
         if paper is not None:
             axes.axvline(paper, color="dimgrey", linestyle="--", linewidth=1, label="paper, final")
         axes.set_yticks(range(len(order)), order, fontsize=7)
@@ -102,33 +112,37 @@ def by_subject(title: str, means: dict[str, dict[str, float]], paper: float | No
 def training_plots(runs: Sequence[Run]) -> list[Plot]:
     """A plot for each metric that is anywhere not zero, a curve for each run."""
     series: dict[str, dict[str, Series]] = {}
-    for run in runs:
-        for metric, found in run.training.metrics.items() if run.training else ():
-            series.setdefault(metric, {})[run.name] = found
+    for name, training in ((run.name, run.training) for run in runs if run.training):
+        for metric, found in training.metrics.items():
+            series.setdefault(metric, {})[name] = found
     first = [metric for metric in ("loss", "grad_norm") if metric in series]
     metrics = [*first, *(metric for metric in series if metric not in first)]
     return [
-        curves(metric, series[metric])
+        curves(metric, series[metric], colours(runs))
         for metric in metrics
         if any(np.nan_to_num(each.values).any() for each in series[metric].values())
     ]
 
 
-def curves(metric: str, series: dict[str, Series]) -> Plot:
+def curves(metric: str, series: dict[str, Series], colour: dict[str, str]) -> Plot:
     """Faint as logged, and strong the running mean."""
+    from matplotlib.ticker import LogLocator
 
     def paint(axes: "Axes") -> None:
-        for index, (name, (steps, values)) in enumerate(series.items()):
+        for name, (steps, values) in series.items():
             window = max(1, len(values) // SMOOTH)
             if window > 1:
-                axes.plot(steps, values, color=f"C{index}", linewidth=0.7, alpha=0.25)
+                axes.plot(steps, values, color=colour[name], linewidth=0.7, alpha=0.25)
             marker = "o" if len(values) == 1 else None
-            axes.plot(steps, smooth(values, window), color=f"C{index}", linewidth=1.4, label=name, marker=marker)
+            axes.plot(
+                steps, smooth(values, window), color=colour[name], linewidth=1.4, label=name, marker=marker
+            )
         every = np.concatenate([each.values for each in series.values()])
-        if metric in LOGARITHMIC and np.nanmin(every) > 0:
+        if metric in LOGARITHMIC and np.nanmax(every) > SPAN * np.nanmin(every) > 0:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}" if np.nanmax(every) < 10 * np.nanmin(every) else "")
+            axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("step")
         name_lines(axes)
 

@@ -1,4 +1,4 @@
-"""Directories named on the command line -> what each of them holds: an evaluation, a training run, or both."""
+"""Directories that the command line names -> what each holds: an evaluation, a training run, or both."""
 
 import json
 import math

@@ -9,7 +9,7 @@ import numpy as np
 from uno_jax.reporting.evaluations import Evaluation, Score
 from uno_jax.reporting.runs import Run, Training
 
-# UNO (arXiv:2504.02160), tables 1 and 2 and its ablation, by the number of subjects.
+# The UNO paper's figures by the number of subjects (docs/evaluation.md).
 PAPER = {
     1: {
         "paper, final": {"dino": 0.760, "clip_i": 0.835, "clip_t": 0.304},
@@ -22,11 +22,11 @@ LABELS = {
     "dino": "DINO",
     "clip_i": "CLIP-I",
     "clip_t": "CLIP-T",
-    "dino_worst": "DINO, worst subject",
-    "clip_i_worst": "CLIP-I, worst subject",
+    "dino_worst": "DINO, worst",
+    "clip_i_worst": "CLIP-I, worst",
     "copied_border": "border copied",
     "copied_layout": "layout copied",
-    "cosine": "subject's cosine",
+    "cosine": "cosine",
     "top1": "subject recognised",
     "scene_accuracy": "scene recognised",
     "scene_right": "scene recognised",
@@ -82,12 +82,12 @@ def dreambench_tables(evaluations: dict[str, Evaluation]) -> list[Table]:
     rows = [
         (
             LABELS.get(name, name),
-            [shown(name, figures.get(name)) for figures in paper.values()]
-            + [score_cell(name, each.get(name), final.get(name)) for each in scores.values()],
+            [score_cell(name, each.get(name), final.get(name)) for each in scores.values()]
+            + [shown(name, figures.get(name)) for figures in paper.values()],
         )
         for name in names
     ]
-    table = Table("Scores", [*paper, *evaluations], rows, " ".join(dreambench_notes(evaluations)))
+    table = Table("Scores", [*evaluations, *paper], rows, " ".join(dreambench_notes(evaluations)))
     parts = [
         part_table(scores, "categories", "By kind of prompt"),
         part_table(scores, "groups", "By subject", folded=True),
@@ -189,7 +189,14 @@ def training_tables(runs: Sequence[Run]) -> list[Table]:
     for metric, label in (("skipped", "skipped steps"), ("bad_records", "records left out")):
         rows.append((label, [last_value(each, metric) for each in trainings.values()]))
     notes = [f"Means are over the last {LAST:.0%} of the log.", *(each.note for each in trainings.values())]
-    return [Table("Last values", list(trainings), [row for row in rows if any(row[1])], " ".join(filter(None, notes)))]
+    return [
+        Table(
+            "Last values",
+            list(trainings),
+            [row for row in rows if any(row[1])],
+            " ".join(filter(None, notes)),
+        )
+    ]
 
 
 def last_mean(training: Training, metric: str) -> str:
