@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -209,6 +212,22 @@ def test_an_interrupted_run_ends_with_the_same_file(model, encoders, photos, sma
     scores(*sampled(model, encoders, photos, small_list, out))
     assert (out / "scores.json").read_bytes() == content
     assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, tmp_path):
+    words = sampled(model, encoders, photos, small_list, tmp_path / "two")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    where = ("--processes.coordinator", address, "--processes.count", "2", "--processes.index")
+    line = [sys.executable, "-m", "uno_jax.evaluate", *map(str, words), *where]
+    both = [subprocess.Popen([*line, str(index)], stdout=subprocess.PIPE, text=True) for index in range(2)]
+    told = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert "wrote" in told[0] and "wrote" not in told[1]
+    scores(*sampled(model, encoders, photos, small_list, tmp_path / "one"))
+    one, two = ((tmp_path / name / "scores.json").read_bytes() for name in ("one", "two"))
+    assert one == two
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,8 @@ def find_recipe(name: str) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    known = sorted(path.name for folder in shipped for path in folder.glob("*.py") if path.stem != "__init__")
+    others = ("__init__", "_ablation")
+    known = sorted(f.name for folder in shipped for f in folder.glob("*.py") if not f.stem.endswith(others))
     raise RecipeError(f"no recipe {name}: expected a file, or one of {', '.join(known)}")
 
 
