@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -214,17 +211,13 @@ def test_an_interrupted_run_ends_with_the_same_file(model, encoders, photos, sma
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, tmp_path):
-    words = sampled(model, encoders, photos, small_list, tmp_path / "two")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    where = ("--processes.coordinator", address, "--processes.count", "2", "--processes.index")
-    line = [sys.executable, "-m", "uno_jax.evaluate", *map(str, words), *where]
-    both = [subprocess.Popen([*line, str(index)], stdout=subprocess.PIPE, text=True) for index in range(2)]
-    told = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert "wrote" in told[0] and "wrote" not in told[1]
+def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, tmp_path, capsys):
+    words = [str(word) for word in sampled(model, encoders, photos, small_list, tmp_path / "two")]
+    main([*words, "--process-count", "2", "--process-index", "1"])
+    share = sorted(path.name for path in (tmp_path / "two").glob("*.png"))
+    assert 0 < len(share) < 5 and not (tmp_path / "two/scores.json").exists()
+    assert f"{5 - len(share)} of 5 pictures are others' to draw" in capsys.readouterr().out
+    main([*words, "--process-count", "2", "--process-index", "0"])
     scores(*sampled(model, encoders, photos, small_list, tmp_path / "one"))
     one, two = ((tmp_path / name / "scores.json").read_bytes() for name in ("one", "two"))
     assert one == two
@@ -236,6 +229,7 @@ def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, t
         (["--data", "{tmp}/nowhere"], "--data is DreamBooth's dataset"),
         (["--data", "{tmp}"], "no photos of backpack"),
         (["--encoders", "{tmp}"], "no encoder {tmp}/dino/vit"),
+        (["--process-index", "1"], "--process-index 1 is none of 1 processes"),
         (["--num-images", "0"], "--num-images must be at least 1"),
         (["--subjects", "5"], "--subjects must be 2, 3 or 4, got 5"),
         (["--lists", "{tmp}/none.json"], "none.json"),

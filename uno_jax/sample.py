@@ -159,9 +159,9 @@ def check_args(args: Args) -> None:
         raise PermissionError(f"--out {args.out}: cannot write in {folder}")
 
 
-def run(args: Args, work: Work) -> int:
-    """Makes the pictures that are not there yet, batch by batch, and returns their number. Several processes
-    share the batches out.
+def run(args: Args, work: Work, index: int = 0, count: int = 1) -> int:
+    """Makes the pictures that are not there yet, batch by batch, and returns their number; as process `index`
+    of `count` only its share of the batches.
     """
     finished = [is_finished(output) for output in work.outputs]
     if all(finished):
@@ -174,7 +174,7 @@ def run(args: Args, work: Work) -> int:
         grouped = batches(indices, lambda index: shape(work.outputs[index].job), args.batch_size)
         for number, batch in enumerate(grouped):
             missing = [not finished[index] for index in batch]
-            if not any(missing) or number % jax.process_count() != jax.process_index():
+            if not any(missing) or number % count != index:
                 continue
             outputs = [work.outputs[index] for index in batch]
             requests = [make_request(output.job, work.config) for output in outputs]

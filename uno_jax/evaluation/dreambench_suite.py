@@ -6,7 +6,7 @@ them again, OUT/scores.json every setting, a row a picture, means and intervals.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,9 +21,7 @@ from uno_jax.evaluation.dreambench import Prompt
 from uno_jax.evaluation.dreambench_rows import load_encoders, score_rows
 from uno_jax.evaluation.dreambench_scores import summary
 from uno_jax.evaluation.encoders import check_encoder
-from uno_jax.jobs import weights_id
-from uno_jax.recipe import ProcessesConfig
-from uno_jax.sharding import is_first_process, join_processes, wait_for_all
+from uno_jax.jobs import is_finished, weights_id
 from uno_jax.shipped import SMALL
 
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
@@ -80,8 +78,12 @@ class Args:
     """Most pictures of equal shapes to make at once."""
     dtype: Literal["bfloat16", "float32"] | None = None
     """Of the model; default bfloat16 on accelerators, float32 on the CPU."""
-    processes: ProcessesConfig = field(default_factory=ProcessesConfig)
-    """Several share the prompts out; all see --out."""
+    process_count: int = 1
+    """Of commands that draw at the same time, each its share, into one --out that all see; the one that finds
+    all pictures there scores them.
+    """
+    process_index: int = 0
+    """Of this one, from 0."""
 
 
 class Work(NamedTuple):
@@ -97,7 +99,6 @@ def evaluate(argv: Sequence[str] | None) -> None:
     args = parse_args(Args, "python -m uno_jax.evaluate", argv)
     use_compile_cache()
     with errors_told(ValueError, OSError):
-        join_processes(args.processes.coordinator, args.processes.count, args.processes.index)
         work = prepare(args)
     with errors_told(CheckpointError, images.ImageError, FloatingPointError, OSError):
         record = run(args, work)
@@ -114,6 +115,8 @@ def prepare(args: Args) -> Work:
         raise FileNotFoundError(f"no folder {args.data}: --data is DreamBooth's dataset, a folder a subject")
     if not 2 <= args.subjects <= 4:
         raise ValueError(f"--subjects must be 2, 3 or 4, got {args.subjects}")
+    if not 0 <= args.process_index < args.process_count:
+        raise ValueError(f"--process-index {args.process_index} is none of {args.process_count} processes")
     if args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1, got {args.num_images}")
     prompts = choose_prompts(args)
@@ -123,9 +126,7 @@ def prepare(args: Args) -> Work:
     if args.score_only is not None:
         check_pictures(args, len(prompts))
     args.out.mkdir(parents=True, exist_ok=True)
-    if is_first_process():
-        write_prompts(args.out / "prompts.json", prompts)
-    wait_for_all("wrote the prompts")
+    write_prompts(args.out / "prompts.json", prompts)
     if args.score_only is not None:
         return Work(prompts, photos, None)
     sampling = sample_args(args)
@@ -194,12 +195,15 @@ def sample_args(args: Args) -> sample.Args:
 
 
 def run(args: Args, work: Work) -> dict[str, Any] | None:
-    """Draws this process's share; the first process then scores and returns what scores.json holds."""
+    """Draws this process's share, scores when all is drawn, and returns what scores.json holds; None while
+    other processes have pictures to draw.
+    """
     if work.sampling is not None:
-        sample.run(*work.sampling)
-        wait_for_all("drew the pictures")
-    if not is_first_process():
-        return None
+        arguments, drawn = work.sampling
+        sample.run(arguments, drawn, args.process_index, args.process_count)
+        if missing := sum(not is_finished(output) for output in drawn.outputs):
+            print(f"drew its share; {missing} of {len(drawn.outputs)} pictures are others' to draw")
+            return None
     encoders = load_encoders(args.encoders)
     paths = picture_paths(args, len(work.prompts))
     prompts = [prompt for prompt in work.prompts for _ in range(args.num_images)]
