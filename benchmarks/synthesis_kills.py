@@ -63,7 +63,7 @@ def main() -> None:
         prepare(args.folder, run, args.pairs)
     start = time.perf_counter()
     subprocess.run(command(whole, STAGE), check=True, capture_output=True)
-    print(f"undisturbed: {time.perf_counter() - start:.1f} s for {lines(whole)} rows")
+    print(f"undisturbed: {time.perf_counter() - start:.1f} s for {lines(whole)} rows", flush=True)
     rng, kills = random.Random(0), 0
     while kills < args.kills and killed(disturbed, rng.uniform(0, 0.5)):
         kills += 1
