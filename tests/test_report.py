@@ -52,7 +52,7 @@ def write_dreambench(run, photos, dino, pairs=False):
     return run
 
 
-def write_toybox(run, count, rows=True):
+def write_toybox(run, count):
     record = {"suite": "toybox", "seed": 5, "efficientnet_lite0": {}, "rows": []}
     for kind, references in (("single", 1), ("two", 2)):
         scores = {"count": count, "top1": 0.5, "cosine": 0.6, "scene_accuracy": 0.25}
@@ -65,8 +65,6 @@ def write_toybox(run, count, rows=True):
                 {"kind": kind, "index": index, "prompt": f"{kind} mug {index}", "subjects": ["mug"]}
                 | dict.fromkeys(SOURCES, verdict | {"exchanged": None})
             )
-    if not rows:
-        del record["rows"]
     (run / "scores.json").write_text(json.dumps(record))
     return run
 
@@ -169,13 +167,11 @@ def test_prompts_are_told_literally(page):
     assert "a cat in the &lt;snow&gt; &amp; rain" in page.read_text()
 
 
-def test_a_run_without_a_list_takes_references_from_data(folder, tmp_path):
+def test_a_run_without_a_list_has_no_references(folder, tmp_path):
     run = write_dreambench(tmp_path / "alone", folder / "photos", [0.3, 0.5])
     (run / "prompts.json").unlink()
     (entry, _) = read_runs([run])[0].evaluation.entries.values()
     assert entry.references == []
-    (entry, _) = read_runs([run], tmp_path)[0].evaluation.entries.values()
-    assert entry.references == [tmp_path / "cat/04.jpg"]  # UNO's choice of cat's photo
 
 
 def test_a_list_that_was_moved_is_looked_up_in_data(folder, tmp_path):
@@ -192,12 +188,6 @@ def test_toybox_runs(tmp_path):
     assert html.count('class="card"') == 6 and text.count("not in this run") == 2
     assert "cosine by subject" in text and "not recognised" in text
     assert "missing or damaged" not in text
-
-
-def test_toybox_runs_without_rows_show_their_pictures(tmp_path):
-    main([str(write_toybox(tmp_path / "old", 2, rows=False)), "--out", str(tmp_path / "page.html")])
-    text = text_of((tmp_path / "page.html").read_text())
-    assert "has no rows" in text and "two 1, seed 5" in text and "missing or damaged" not in text
 
 
 def test_a_log_may_end_in_half_a_line(tmp_path):
@@ -241,6 +231,10 @@ def test_scores_that_cannot_be_read(folder, tmp_path, capsys):
     for broken in ({"rows": [{}]}, {"scores": {"dino": {"mean": "high"}}}, {"rows": None}):
         file.write_text(json.dumps(record | broken))
         assert "not as `uno_jax.evaluate --suite dreambench-single` writes it" in told(capsys, tmp_path)
+    toybox = json.loads((write_toybox(tmp_path / "toybox", 1) / "scores.json").read_text())
+    del toybox["rows"]
+    file.write_text(json.dumps(toybox))
+    assert "not as `uno_jax.evaluate --suite toybox` writes it" in told(capsys, tmp_path)
 
 
 def test_suites_are_not_mixed(folder, tmp_path, capsys):

@@ -310,10 +310,11 @@ def test_no_usable_answer_at_all_is_an_error(drawn, capsys):
 
 
 def test_an_evaluation_of_given_pictures_takes_references_from_data(drawn, photos, tmp_path):
-    """As of --score-only: no prompts.json, and the pictures elsewhere."""
+    """As of --score-only: the pictures are elsewhere."""
     scored = tmp_path / "scored"
     scored.mkdir()
-    write_scores(scored, pictures=str(drawn), lists=None)
+    shutil.copy(drawn / "prompts.json", scored)
+    write_scores(scored, pictures=str(drawn))
     assert evaluation_cases(scored, photos, None) == evaluation_cases(drawn, None, None)
     write_scores(scored, pictures="gone")
     assert evaluation_cases(scored, photos, drawn) == evaluation_cases(drawn, None, None)
@@ -331,7 +332,7 @@ def test_what_evaluate_writes_can_be_judged(tmp_path):
     line = ("--suite", "dreambench-multi", *places, "--out", tmp_path / "out")
     evaluate([str(word) for word in line])
     with serving(lambda request: verdict(5, *[5] * question(request)[1])) as server:
-        found = judged(tmp_path / "out", server, "--rounds", 1, "--data", data)
+        found = judged(tmp_path / "out", server, "--rounds", 1)
     scores = json.loads((tmp_path / "out/scores.json").read_text())["scores"]
     assert found["scores"]["score"]["groups"].keys() == scores["dino"]["groups"].keys()
     assert len(server.requests) == 5 and len(shown(server.requests[-1])) > 1
@@ -348,7 +349,7 @@ def test_what_evaluate_writes_can_be_judged(tmp_path):
         (lambda folder, line: tear(folder / "prompts.json", line), "prompts.json is not a list"),
         (lambda folder, line: put(folder / "prompts.json", entries("other"), line), "run uno_jax.evaluate"),
         (lambda folder, line: put(folder / "prompts.json", [{"prompt": "a"}], line), "entry 0: no reference"),
-        (lambda folder, line: (folder / "prompts.json").unlink() or line, "pass --data"),
+        (lambda folder, line: (folder / "prompts.json").unlink() or line, "prompts.json cannot be read"),
         (lambda folder, line: (folder / "1_0.png").unlink() or line, "1 of 3 pictures are missing: .*1_0"),
         (lambda folder, line: shutil.rmtree(folder.parent / "photos/can") or line, "1 of 3 references are"),
         (lambda _, line: [*line, "--rounds", "0"], "--rounds must be 1 or more, got 0"),

@@ -34,6 +34,11 @@ HARMLESS = {
 }
 
 
+def has_checkpoint(config: TrainConfig) -> bool:
+    """Whether a run's working directory holds a whole one; looks at names only."""
+    return any(path.name.isdigit() for path in (Path(config.workdir) / "checkpoints").glob("*"))
+
+
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         max_to_keep=config.keep_checkpoints, keep_period=config.keep_every, cleanup_tmp_directories=True

@@ -48,12 +48,33 @@ from uno_jax.request import Settings, choose_unope, make_settings
 from uno_jax.shipped import SMALL, find_model
 
 
-@dataclass(frozen=True)
-class Args:
-    """Sample pictures of the references' subjects, of one --prompt or of a list of --jobs."""
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What every command that draws takes."""
 
     model: str = SMALL
     """Directory of converted networks (mmdit/, vae/, t5/, clip/); small: the shipped one."""
+    lora: str = "auto"
+    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
+    unope: Literal["d", "h", "w", "o"] | None = None
+    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
+    """
+    offset_scale: float | None = None
+    """Factor on those offsets; default the LoRA's."""
+    steps: int | None = None
+    """Euler steps; default 25, for schnell 4."""
+    guidance: float | None = None
+    """Guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
+    batch_size: int = 4
+    """Most pictures of equal shapes to make at once."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Of the model; default bfloat16 on accelerators, float32 on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args(Drawing):
+    """Sample pictures of the references' subjects, of one --prompt or of a list of --jobs."""
+
     prompt: str | None = None
     """What the picture shows."""
     ref: Annotated[tuple[tuple[Path, ...], ...], UseAppendAction] = ()
@@ -64,31 +85,16 @@ class Args:
     """Directory for {entry}_{image}.png, or a .png file for a single picture; replaces what other settings
     made.
     """
-    lora: str = "auto"
-    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
     width: int | None = None
     """Pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
     height: int | None = None
     """As width."""
-    steps: int | None = None
-    """Euler steps; default 25, for schnell 4."""
-    guidance: float | None = None
-    """Guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
     seed: int = 3407
     """Seed of the first picture of a prompt; the next has the next seed."""
     num_images: int = 1
     """Pictures a prompt."""
-    unope: Literal["d", "h", "w", "o"] | None = None
-    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
-    """
-    offset_scale: float | None = None
-    """Factor on those offsets; default the LoRA's."""
     ref_size: int | None = None
     """Longest side of references in pixels; default 512 for one, 320 for several, scaled with the model."""
-    batch_size: int = 4
-    """Most pictures of equal shapes to make at once."""
-    dtype: Literal["bfloat16", "float32"] | None = None
-    """Default bfloat16 on accelerators, float32 on the CPU."""
 
 
 class Work(NamedTuple):

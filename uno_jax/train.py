@@ -29,7 +29,7 @@ from uno_jax.models.vae import Autoencoder
 from uno_jax.plan_train import plan_training
 from uno_jax.recipe import RecipeError, TrainConfig, parse, recipe_text
 from uno_jax.recipe_check import check
-from uno_jax.resume import carry_on, open_checkpoints, restore
+from uno_jax.resume import carry_on, has_checkpoint, open_checkpoints, restore
 from uno_jax.sharding import batch_share, is_first_process, join_processes, on_host, place_batch
 from uno_jax.state import join, load_params, make_run_mesh, make_state, model_config
 from uno_jax.step import make_step
@@ -44,6 +44,8 @@ def run(config: TrainConfig, only_export: bool = False) -> TrainState:
     what that checkpoint holds. Raises RecipeError when there is none to export.
     """
     check(config)
+    if only_export and not has_checkpoint(config):
+        raise RecipeError(f"nothing to export: {config.workdir} has no checkpoint")
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
     cached = config.data.encodings
     records = read_encodings(cached) if cached else read_records(config.data)
@@ -65,8 +67,6 @@ def run(config: TrainConfig, only_export: bool = False) -> TrainState:
     tqdm.write(f"{sizes}, {len(records)} records")
     with full_disk_told(Path(config.workdir)):
         with jax.set_mesh(mesh), open_checkpoints(config) as checkpoints, stop_signal() as stopping:
-            if only_export and checkpoints.latest_step() is None:
-                raise RecipeError(f"nothing to export: {checkpoints.directory} has no checkpoint")
             state = restore(checkpoints, config, state, batches)
             if not only_export:
                 around = batches, checkpoints, samples, stopping

@@ -87,9 +87,9 @@ def test_other_files_are_refused_and_nothing_is_written(tmp_path, state, capsys)
 
     assert "error: no file" in message(tmp_path / "absent.pth")
     (tmp_path / "text.pth").write_text("no torch file")
-    assert "text.pth is not a torch file of tensors" in message(tmp_path / "text.pth")
+    assert "text.pth is not a torch file of named tensors" in message(tmp_path / "text.pth")
     torch.save({"weights": [1, 2]}, tmp_path / "other.pth")
-    assert "other.pth is not a torch file of tensors" in message(tmp_path / "other.pth")
+    assert "other.pth is not a torch file of named tensors" in message(tmp_path / "other.pth")
     cut = {name: tensor for name, tensor in state.items() if name != "_conv_head.weight"}
     torch.save(cut, tmp_path / "cut.pth")
     assert "_conv_head.weight: absent stored, (1280, 320, 1, 1) expected" in message(tmp_path / "cut.pth")

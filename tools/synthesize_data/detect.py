@@ -172,9 +172,9 @@ def verdict(config: SynthConfig, row: Row) -> str:
     x0, y0, x1, y1 = result["box"]
     share = (x1 - x0) * (y1 - y0) / (result["size"][0] * result["size"][1])
     if not own.min_area <= share <= own.max_area:
-        return f"box covers {share:.1%} of the picture, outside {own.min_area:.0%} to {own.max_area:.0%}"
+        return f"odd box: {share:.1%} of the picture, outside {own.min_area:.0%} to {own.max_area:.0%}"
     aspect = max(x1 - x0, y1 - y0) / min(x1 - x0, y1 - y0)
-    return f"box {aspect:.1f} times as long as wide" if aspect > own.max_aspect else ""
+    return f"odd box: {aspect:.1f} times as long as wide" if aspect > own.max_aspect else ""
 
 
 STAGE = Stage("detect", inputs, settings, worker, verdict, lambda config: config.detect.batch_size)

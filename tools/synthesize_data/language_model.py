@@ -12,7 +12,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .config import ModelConfig
-from .rows import Failed, SynthesisError
+from .rows import Failed, Json, SynthesisError
+from .stage import Worker
 
 THOUGHTS_END = "</think>"  # the beginning may be in the prompt
 FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
@@ -107,6 +108,19 @@ def ask(model: LanguageModel, questions: Sequence[Question], attempts: int) -> l
                 again = Message("assistant", text[:REPEATED]), Message("user", AGAIN.format(error=error))
                 left[index] += again
     return results
+
+
+def asking(config: ModelConfig, device: str, setting: str, question: Callable[[Json], Question]) -> Worker:
+    """A worker that asks the model one question about each job's inputs. Raises as `load_model`."""
+    model = load_model(config, device, setting)
+    return lambda jobs: ask(model, [question(job.inputs) for job in jobs], config.attempts)
+
+
+def usable(listed: Json | Failed) -> Json:
+    """Raises Malformed for what the limits leave nothing of."""
+    if isinstance(listed, Failed):
+        raise Malformed(listed.reason)
+    return listed
 
 
 def judged(text: str | Failed, read: Callable[[str], Any]) -> tuple[Any, Malformed | None]:

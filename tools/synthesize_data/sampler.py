@@ -1,7 +1,7 @@
 """Pictures by `python -m uno_jax.sample`: a list of jobs, one start of the program, pictures in order.
 
-RUN/work/HASH/ holds the list and what the program makes of it; it keeps finished pictures there, so that a
-killed run goes on where it was.
+HASH/ in the run's work/ holds the list and what the program makes of it; it keeps finished pictures there, so
+that a killed run goes on where it was.
 """
 
 import hashlib

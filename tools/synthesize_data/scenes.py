@@ -10,7 +10,7 @@ from . import prompts
 from .clip_length import clip_length
 from .config import ScenesConfig, SynthConfig
 from .draws import scattered, share
-from .language_model import Answer, Malformed, Message, Question, ask, load_model, parse
+from .language_model import Answer, Message, Question, asking, parse, usable
 from .packaged import read_data
 from .phrases import key, limited
 from .rows import Failed, Job, Json, SynthesisError
@@ -55,7 +55,7 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
     check(config.scenes)
     if config.scenes.backend == "template":
         return partial(from_list, config.scenes)
-    return from_model(config)
+    return asking(config.llm, config.device, "llm", partial(question, config.scenes))
 
 
 def lists(config: ScenesConfig) -> dict[str, list[str]]:
@@ -97,16 +97,6 @@ def from_list(config: ScenesConfig, jobs: Sequence[Job]) -> list[Json | Failed]:
     return results
 
 
-def from_model(config: SynthConfig) -> Worker:
-    model = load_model(config.llm, config.device, "llm")
-
-    def listed(jobs: Sequence[Job]) -> list[Json | Failed]:
-        questions = [question(config.scenes, job.inputs) for job in jobs]
-        return ask(model, questions, config.llm.attempts)
-
-    return listed
-
-
 def question(config: ScenesConfig, inputs: Json) -> Question:
     text = (prompts.PLAIN_SCENES if inputs["plain"] else prompts.SCENES).format(
         subject=inputs["subject"],
@@ -119,10 +109,7 @@ def question(config: ScenesConfig, inputs: Json) -> Question:
 
 def read(config: ScenesConfig, text: str) -> Json:
     """Raises Malformed when the answer has too few scenes that can be used."""
-    listed = result(config, parse(text, Scenes).scenes)
-    if isinstance(listed, Failed):
-        raise Malformed(listed.reason)
-    return listed
+    return usable(result(config, parse(text, Scenes).scenes))
 
 
 def result(config: ScenesConfig, texts: Sequence[str]) -> Json | Failed:

@@ -35,7 +35,7 @@ class Stage:
     worker: Callable[["SynthConfig", Path], Worker]
     """From settings and the run's folder."""
     verdict: Callable[["SynthConfig", Row], str] = keep_all
-    """Why a result is rejected; empty when it is kept. Judged when read, so that a threshold can be moved
-    without doing anything again.
+    """Why a result is rejected, "heading: particulars"; empty when it is kept. Judged when read, so that a
+    threshold can be moved without doing anything again.
     """
     batch_size: Callable[["SynthConfig"], int] = lambda config: 1024

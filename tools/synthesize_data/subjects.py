@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import prompts
 from .config import SubjectsConfig, SynthConfig
-from .language_model import Answer, Malformed, Message, Question, ask, load_model, parse
+from .language_model import Answer, Message, Question, asking, parse, usable
 from .packaged import read_data
 from .phrases import TOO_MANY, limited
 from .rows import Failed, Job, Json, SynthesisError
@@ -44,7 +44,7 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
     check(config.subjects)
     if config.subjects.backend == "template":
         return partial(from_templates, config.subjects)
-    return from_model(config)
+    return asking(config.llm, config.device, "llm", partial(question, config.subjects))
 
 
 def check(config: SubjectsConfig) -> None:
@@ -74,16 +74,6 @@ def from_templates(config: SubjectsConfig, jobs: Sequence[Job]) -> list[Json | F
     return results
 
 
-def from_model(config: SynthConfig) -> Worker:
-    model = load_model(config.llm, config.device, "llm")
-
-    def listed(jobs: Sequence[Job]) -> list[Json | Failed]:
-        questions = [question(config.subjects, job.inputs) for job in jobs]
-        return ask(model, questions, config.llm.attempts)
-
-    return listed
-
-
 def question(config: SubjectsConfig, inputs: Json) -> Question:
     text = prompts.SUBJECTS.format(
         count=config.per_manner,
@@ -97,10 +87,7 @@ def question(config: SubjectsConfig, inputs: Json) -> Question:
 
 def read(config: SubjectsConfig, text: str) -> Json:
     """Raises Malformed when no subject of the answer can be used."""
-    listed = result(config, parse(text, Subjects).subjects)
-    if isinstance(listed, Failed):
-        raise Malformed(listed.reason)
-    return listed
+    return usable(result(config, parse(text, Subjects).subjects))
 
 
 def result(config: SubjectsConfig, texts: Sequence[str]) -> Json | Failed:

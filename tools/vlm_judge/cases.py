@@ -8,7 +8,6 @@ from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from ..synthesize_data.packaged import in_uno_jax
 from ..synthesize_data.rows import SynthesisError
 
 SHOWN = 10
@@ -46,7 +45,6 @@ class Scores(BaseModel):
     rows: list[ScoredRow] = Field(min_length=1)
     pictures: str | None = None
     """Of --score-only: where they lie."""
-    lists: str | None = None
 
 
 class Source(NamedTuple):
@@ -70,10 +68,11 @@ def evaluation_cases(folder: Path, data: Path | None, pictures: Path | None) -> 
     path = folder / "scores.json"
     scores = read(path, Scores, "an evaluation of --suite dreambench-…; run uno_jax.evaluate to its end")
     place = pictures or (Path(scores.pictures) if scores.pictures else folder)
-    sources = scored_sources(folder, scores, data)
+    sources = read_list(folder / "prompts.json", data)
     cases = []
     for row in scores.rows:
-        source = sources.get(int(row.picture.partition("_")[0]))
+        index = int(row.picture.partition("_")[0])
+        source = sources[index] if index < len(sources) else None
         if source is None or (source.prompt, source.subjects) != (row.prompt, tuple(row.subjects)):
             found = "nothing" if source is None else f"{source.prompt!r} of {', '.join(source.subjects)}"
             raise SynthesisError(
@@ -82,38 +81,6 @@ def evaluation_cases(folder: Path, data: Path | None, pictures: Path | None) -> 
             )
         cases.append(Case(place / row.picture, *source, source.subjects))
     return with_files(cases)
-
-
-def scored_sources(folder: Path, scores: Scores, data: Path | None) -> dict[int, Source]:
-    """By number what the pictures were drawn from. Where nothing was drawn (--score-only) there is no
-    prompts.json, and references are looked up as the evaluation does.
-    """
-    if (path := folder / "prompts.json").is_file():
-        return dict(enumerate(read_list(path, data)))
-    if data is None:
-        raise SynthesisError(
-            f"{folder} has no prompts.json, which names the references: pass --data, DreamBooth's dataset"
-            " folder"
-        )
-    if scores.lists:
-        return dict(enumerate(read_list(Path(scores.lists), data)))
-    photos = reference_photos()
-    if unknown := {name for row in scores.rows for name in row.subjects} - photos.keys():
-        raise SynthesisError(f"{folder / 'scores.json'}: no subject of DreamBench is called {min(unknown)}")
-    return {
-        int(row.picture.partition("_")[0]): Source(
-            row.prompt, tuple(data / name / photos[name] for name in row.subjects)
-        )
-        for row in scores.rows
-    }
-
-
-def reference_photos() -> dict[str, str]:
-    """Subjects of DreamBench -> the file that UNO's lists name."""
-    path = in_uno_jax("evaluation", "dreambench.json")
-    described = TypeAdapter(dict[str, tuple[str, str, str]])
-    whole = read(path, dict[str, object], "the description of DreamBench")
-    return {name: photo for name, (_, _, photo) in described.validate_python(whole["subjects"]).items()}
 
 
 def list_cases(path: Path, data: Path | None, pictures: Path, count: int) -> list[Case]:

@@ -6,28 +6,14 @@ subjects. Beyond the paper: the worst subject of a picture in place of their mea
 closer to its reference than any other photo of the subject is, by its border and by its layout.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from uno_jax.evaluation.dreambench import Prompt
-
 DRAWS = 2000  # bootstrap samples
 LEVEL = 0.95
-
-
-def subject_cosines(
-    pictures: Float[np.ndarray, "n d"],
-    prompts: Sequence[Prompt],
-    photos: Mapping[str, Float[np.ndarray, "m d"]],
-) -> list[list[float]]:
-    """For each picture and each of its subjects the mean cosine with that subject's photos."""
-    return [
-        [float((photos[subject] @ picture).mean()) for subject in prompt.subjects]
-        for picture, prompt in zip(pictures, prompts, strict=True)
-    ]
 
 
 def copied(

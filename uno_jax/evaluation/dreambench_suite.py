@@ -6,7 +6,7 @@ them again, OUT/scores.json every setting, a row a picture, means and intervals.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,15 +22,15 @@ from uno_jax.evaluation.dreambench_rows import load_encoders, score_rows
 from uno_jax.evaluation.dreambench_scores import summary
 from uno_jax.evaluation.encoders import check_encoder
 from uno_jax.jobs import is_finished, weights_id
-from uno_jax.shipped import SMALL
+from uno_jax.sample import Drawing
 
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Args:
+@dataclass(frozen=True, kw_only=True)
+class Args(Drawing):
     """Draw DreamBench's prompts and score them by DINO, CLIP-I and CLIP-T. The settings are the paper's, and
     where it says none, UNO's program's.
     """
@@ -53,31 +53,14 @@ class Args:
     """Score the pictures of this directory, by any program, named {prompt}_{image}.png; nothing is drawn."""
     num_images: int = 1
     """Pictures a prompt: 1, or 6 as in the paper's tables of two subjects."""
-    model: str = SMALL
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/); small: the shipped one."""
-    lora: str = "auto"
-    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
-    unope: Literal["d", "h", "w", "o"] | None = None
-    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
-    """
-    offset_scale: float | None = None
-    """Factor on those offsets; default the LoRA's."""
     width: int | None = None
     """Pixels; default the model's resolution (512 for FLUX)."""
     height: int | None = None
     """As width."""
     ref_size: int | None = None
     """Longest side of references in pixels; default 512 for one, 320 for several, scaled with the model."""
-    steps: int | None = None
-    """Euler steps; default 25, for schnell 4."""
-    guidance: float | None = None
-    """Guidance embedding; default the model's."""
     seed: int = 3407
     """Of a prompt's first picture; the next has the next seed."""
-    batch_size: int = 4
-    """Most pictures of equal shapes to make at once."""
-    dtype: Literal["bfloat16", "float32"] | None = None
-    """Of the model; default bfloat16 on accelerators, float32 on the CPU."""
     process_count: int = 1
     """Of commands that draw at the same time, each its share, into one --out that all see; the one that finds
     all pictures there scores them.
@@ -188,10 +171,9 @@ def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
 
 def sample_args(args: Args) -> sample.Args:
     """The same settings for `uno_jax.sample`."""
-    names = ("model", "lora", "unope", "offset_scale", "width", "height", "ref_size", "steps", "guidance")
-    more = ("seed", "batch_size", "dtype", "num_images", "out")
-    shared = {name: getattr(args, name) for name in (*names, *more)}
-    return sample.Args(jobs=args.out / "prompts.json", **shared)
+    own = ("width", "height", "ref_size", "seed", "num_images", "out")
+    names = (*(field.name for field in fields(Drawing)), *own)
+    return sample.Args(jobs=args.out / "prompts.json", **{name: getattr(args, name) for name in names})
 
 
 def run(args: Args, work: Work) -> dict[str, Any] | None:

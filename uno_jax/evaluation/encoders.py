@@ -7,7 +7,7 @@ are written by tools.convert_weights.
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -77,28 +77,28 @@ def image_features(
     encoder: Encoder, pictures: Pictures, what: str = "pictures"
 ) -> Float32[np.ndarray, "n width"]:
     """Features of length 1 of pictures of any sizes; `what` names them on the progress bar."""
-    config, params = encoder.config, encoder.params
 
-    def features(some: Pictures) -> Array:
-        return _features(config, params, _padded(np.stack([prepare(config, picture) for picture in some])))
+    def features(some: Pictures) -> tuple[Array]:
+        return (_features(encoder.config, encoder.params, _prepared(encoder, some)),)
 
-    return _in_batches(features, pictures, config.width, what)
+    (found,) = _in_batches(features, [(encoder.config.width,)], pictures, what)
+    return found
 
 
-def image_cells(
+def image_looks(
     encoder: Encoder, pictures: Pictures, what: str = "pictures"
-) -> Float32[np.ndarray, "n h w d"]:
-    """Features of length 1 of every patch of pictures, in rows and columns as the network sees them."""
-    config, params = encoder.config, encoder.params
-    rows = config.resolution // config.patch_size
+) -> tuple[Float32[np.ndarray, "n width"], Float32[np.ndarray, "n h w d"]]:
+    """`image_features`, and those of length 1 of every patch, in rows and columns as the network sees
+    them.
+    """
 
-    def features(some: Pictures) -> Array:
-        pixels = _padded(np.stack([prepare(config, picture) for picture in some]))
-        return _features(config, params, pixels, True).reshape(len(pixels), -1)
+    def looks(some: Pictures) -> tuple[Array, Array]:
+        return _features(encoder.config, encoder.params, _prepared(encoder, some), True)
 
-    whole = _in_batches(features, pictures, rows * rows * config.hidden_size, what)
-    cells = whole.reshape(len(pictures), rows, rows, config.hidden_size)
-    return cells / np.linalg.norm(cells, axis=-1, keepdims=True)
+    side, width = encoder.config.resolution // encoder.config.patch_size, encoder.config.hidden_size
+    shapes = [(encoder.config.width,), (side, side, width)]
+    whole, cells = _in_batches(looks, shapes, pictures, what)
+    return whole, cells
 
 
 def text_features(
@@ -112,21 +112,31 @@ def text_features(
         )
     config, params = encoder.text
 
-    def features(some: Sequence[str]) -> Array:
-        return _features(config, params, _padded(clip_tokens(some, config.max_positions)))
+    def features(some: Sequence[str]) -> tuple[Array]:
+        return (_features(config, params, _padded(clip_tokens(some, config.max_positions))),)
 
-    return _in_batches(features, prompts, config.projection, what)
+    (found,) = _in_batches(features, [(config.projection,)], prompts, what)
+    return found
 
 
 def _in_batches(
-    features: Callable[[Sequence], Array], inputs: Sequence, width: int, what: str
-) -> Float32[np.ndarray, "n width"]:
-    """The features of all inputs, divided by their lengths."""
-    found = np.empty((len(inputs), width), np.float32)
-    for start in tqdm(range(0, len(inputs), BATCH), f"encoding {what}", leave=False, dynamic_ncols=True):
+    run: Callable[[Sequence], tuple[Array, ...]],
+    shapes: Sequence[tuple[int, ...]],
+    inputs: Sequence,
+    what: str,
+) -> list[Float32[np.ndarray, "n *shape"]]:
+    """What `run` gives of these shapes for each input, scaled to length 1 along the last axis."""
+    found = [np.empty((len(inputs), *shape), np.float32) for shape in shapes]
+    batches, one = range(0, len(inputs), BATCH), len(inputs) <= BATCH
+    for start in tqdm(batches, f"encoding {what}", leave=False, dynamic_ncols=True, disable=one):
         some = inputs[start : start + BATCH]
-        found[start : start + len(some)] = np.asarray(features(some))[: len(some)]
-    return found / np.linalg.norm(found, axis=-1, keepdims=True)
+        for array, part in zip(found, run(some), strict=True):
+            array[start : start + len(some)] = np.asarray(part)[: len(some)]
+    return [array / np.linalg.norm(array, axis=-1, keepdims=True) for array in found]
+
+
+def _prepared(encoder: Encoder, pictures: Pictures) -> np.ndarray:
+    return _padded(np.stack([prepare(encoder.config, picture) for picture in pictures]))
 
 
 def _padded(batch: np.ndarray) -> np.ndarray:
@@ -140,7 +150,7 @@ def _features(
     params: Params,
     inputs: Float[Array, "b h w 3"] | Int[Array, "b l"],
     cells: bool = False,
-) -> Array:
+) -> Any:
     # Not the accelerators' fast products of rounded numbers: a score does not depend on where it is computed.
     with jax.default_matmul_precision("float32"):
         return apply(config, {"params": params}, inputs, *([cells] if cells else []))

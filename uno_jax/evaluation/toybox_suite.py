@@ -29,43 +29,27 @@ from uno_jax.evaluation.scores import check_subjects, judge_pictures, make_judge
 from uno_jax.jobs import common_record
 from uno_jax.pretrained import Lora, default_dtype, load_model, read_model_config, read_named_lora
 from uno_jax.request import Settings, check_request, choose_unope, make_settings
-from uno_jax.shipped import SMALL, find_model
+from uno_jax.sample import Drawing
+from uno_jax.shipped import find_model
 from uno_jax.toybox import Subject, load_subjects
 
 
-@dataclass(frozen=True)
-class Args:
+@dataclass(frozen=True, kw_only=True)
+class Args(Drawing):
     """Score a model on prompts with one and two subjects that it has never seen."""
 
     suite: Literal["toybox"] = "toybox"
     """What is drawn."""
-    model: str = SMALL
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/); small: the shipped one."""
     out: Path = Path("out/evaluation")
     """Directory for scores.json, index.html, sheet.png and pictures/; must be empty or not there."""
     scorer: Path = Path("weights/scorer")
     """Directory that `python -m tools.convert_weights efficientnet --dst DIR` wrote."""
-    lora: str = "auto"
-    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
-    unope: Literal["d", "h", "w", "o"] | None = None
-    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
-    """
-    offset_scale: float | None = None
-    """Factor on those offsets; default the LoRA's."""
-    steps: int | None = None
-    """Euler steps; default 25, for schnell 4."""
-    guidance: float | None = None
-    """Guidance embedding; default the model's."""
     subjects: Path | None = None
     """Folder with a manifest.json, whose split val is drawn, in place of the shipped subjects."""
     count: int = 60
     """Prompts with one subject, and as many with two."""
     seed: int = 0
     """Of the prompts, the candidates and the pictures' noise."""
-    batch_size: int = 4
-    """Most pictures to make at once."""
-    dtype: Literal["bfloat16", "float32"] | None = None
-    """Of the model; default bfloat16 on accelerators, float32 on the CPU."""
 
 
 class Work(NamedTuple):

@@ -111,9 +111,9 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(
         self, pixels: Float[Array, "b h w 3"], cells: bool = False
-    ) -> Float[Array, "b width"] | Float[Array, "b h/p w/p d"]:
+    ) -> Float[Array, "b width"] | tuple[Float[Array, "b width"], Float[Array, "b h/p w/p d"]]:
         """The features of pictures of any size from one patch on, prepared by `evaluation.preprocess`; with
-        `cells` those of every patch, normed as the class token is.
+        `cells` also those of every patch, normed as the class token is.
         """
         c, samples = self.config, pixels.shape[0]
         x = Patches(c, self.dtype, name="patch_embedding")(pixels)
@@ -130,13 +130,13 @@ class ViT(nn.Module):
             x = LayerNorm(c.layer_norm_eps, name="pre_norm")(x)
         x = self._blocks(x)
         x = LayerNorm(c.layer_norm_eps, name="post_norm")(x)
-        if cells:
-            return x[:, -math.prod(shown) :].reshape(samples, *shown, -1)
         pooled = AttentionPool(c, self.dtype, name="head")(x) if c.pooling == "attention" else x[:, 0]
-        if not c.projection:
+        if c.projection:
+            axes = ("embed", "projection")
+            pooled = Dense(c.projection, axes, use_bias=False, dtype=self.dtype, name="projection")(pooled)
+        if not cells:
             return pooled
-        axes = ("embed", "projection")
-        return Dense(c.projection, axes, use_bias=False, dtype=self.dtype, name="projection")(pooled)
+        return pooled, x[:, -math.prod(shown) :].reshape(samples, *shown, -1)
 
     def _tokens(self, name: str, count: int, samples: int) -> Float[Array, "b count d"]:
         shape = (count, self.config.hidden_size)

@@ -12,16 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from uno_jax.evaluation import dreambench
 from uno_jax.evaluation.page import SOURCES, TITLES, picture_name
 from uno_jax.evaluation.scorer import NAME
 
 SUBJECTS = {"single": 1, "two": 2}  # of the toybox's kinds of cases
 VERDICTS = ("cosine", "top1", "scene_right", "exchanged")
-UNSCORED = (
-    "{}: scores.json has no rows, so its pictures come without prompts and scores, in the order drawn; "
-    "evaluate again to have them sorted."
-)
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
 
@@ -67,7 +62,6 @@ class Evaluation(NamedTuple):
     settings: dict[str, Any]
     scores: dict[str, dict[str, Score]]
     entries: dict[Key, Entry]
-    note: str = ""
 
 
 def read_evaluation(run: Path, data: Path | None) -> Evaluation:
@@ -108,7 +102,7 @@ def number(value: Any) -> float | None:
 def read_dreambench(run: Path, record: dict[str, Any], data: Path | None) -> Evaluation:
     scores = {name: dreambench_score(score) for name, score in record["scores"].items()}
     folder = Path(record.get("pictures") or run)
-    references = find_references(folder, record, data)
+    references = find_references(run, data)
     entries: dict[Key, Entry] = {}
     seen: Counter[Key] = Counter()
     for row in record["rows"]:
@@ -135,22 +129,17 @@ def count_subjects(entries: Mapping[Key, Entry]) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def find_references(
-    folder: Path, record: Mapping[str, Any], data: Path | None
-) -> Callable[[Row], list[Path]]:
-    """Where a row's references are: by the list that was drawn, beside the pictures; else DreamBench's."""
-    path = folder / "prompts.json"
+def find_references(run: Path, data: Path | None) -> Callable[[Row], list[Path]]:
+    """Where a row's references are, by the list that was drawn; in `data` when it is given."""
+    path = run / "prompts.json"
     listed = read_json(path) if path.is_file() else []
-    photo = {name: values[2] for name, values in dreambench.description()["subjects"].items()}
 
     def references(row: Row) -> list[Path]:
         index = int(row["picture"].split("_")[0])
-        if index < len(listed) and listed[index]["prompt"] == row["prompt"]:
-            found = [Path(each) for each in listed[index]["image_paths"]]
-            return [data / each.parent.name / each.name for each in found] if data else found
-        if data and not record.get("lists") and all(subject in photo for subject in row["subjects"]):
-            return [data / subject / photo[subject] for subject in row["subjects"]]
-        return []
+        if index >= len(listed) or listed[index]["prompt"] != row["prompt"]:
+            return []
+        found = [Path(each) for each in listed[index]["image_paths"]]
+        return [data / each.parent.name / each.name for each in found] if data else found
 
     return references
 
@@ -163,20 +152,9 @@ def read_toybox(run: Path, record: dict[str, Any], data: Path | None) -> Evaluat
         for kind in SUBJECTS
         for source in SOURCES
     }
-    rows = record.get("rows")
-    entries = toybox_entries(run, toybox_unscored(record) if rows is None else rows)
-    note = UNSCORED.format(run) if rows is None else ""
+    entries = toybox_entries(run, record["rows"])
     settings = {name: value for name, value in record.items() if name not in ("suite", NAME, "rows")}
-    return Evaluation("toybox", None, settings, scores, entries, note)
-
-
-def toybox_unscored(record: Mapping[str, Any]) -> list[Row]:
-    """Rows of what the names of pictures tell. Equal seeds are equal prompts."""
-    return [
-        {"kind": kind, "index": index, "prompt": f"{kind} {index}, seed {record['seed']}", "subjects": []}
-        for kind in SUBJECTS
-        for index in range(record[NAME][kind]["model"]["count"])
-    ]
+    return Evaluation("toybox", None, settings, scores, entries)
 
 
 def toybox_entries(run: Path, rows: list[Row]) -> dict[Key, Entry]:

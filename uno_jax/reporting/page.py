@@ -44,7 +44,6 @@ def render(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
         colours=colours(runs),
         evaluated=[run.name for run in runs if run.evaluation],
         suite=next((run.evaluation.suite for run in runs if run.evaluation), None),
-        notes=[run.evaluation.note for run in runs if run.evaluation and run.evaluation.note],
         sections=sections(runs),
         cards=cards,
         scores={name: LABELS[name] for name in score_names(cards)},
