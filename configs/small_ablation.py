@@ -8,7 +8,7 @@ python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation
 
 import dataclasses
 
-from uno_jax.ablate import Ablation, Score, Variant
+from uno_jax.ablation import Ablation, Score, Variant
 from uno_jax.config import UnoPE
 from uno_jax.recipe import load_recipe
 

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
 from tests.tiny_dreambench import make_modules, write_encoders, write_photos
 from tests.tiny_run import make_recipe
 from uno_jax import ablate
-from uno_jax.ablate import Ablation, Score, Variant, cell
+from uno_jax.ablate import cell
+from uno_jax.ablation import Ablation, Score, Variant, load_ablation
 from uno_jax.config import UnoPE
 from uno_jax.recipe import RecipeError, find_recipe
 
@@ -109,7 +112,7 @@ def test_cells():
     assert cell(0.4, None, False, False) == "0.400"
 
 
-GOOD = "from uno_jax.ablate import *\nfrom uno_jax.recipe import TrainConfig\n"
+GOOD = "from uno_jax.ablation import *\nfrom uno_jax.recipe import TrainConfig\n"
 
 
 @pytest.mark.parametrize(
@@ -158,8 +161,16 @@ def test_a_program_that_fails_is_told(ablation, tmp_path):
         ablate.run(broken, tmp_path / "out")
 
 
+def test_the_shipped_ablation_runs_as_a_command(tmp_path):
+    """As a program `ablate` is the module __main__: the classes of a config must be the same for it."""
+    config = find_recipe("configs/small_ablation.py")
+    command = ["-m", "uno_jax.ablate", "--config", str(config), "--out", str(tmp_path), "--only", "nobody"]
+    ran = subprocess.run([sys.executable, *command], cwd=config.parents[1], capture_output=True, text=True)
+    assert ran.returncode == 2 and "no variant nobody; there are diagonal, none, width only" in ran.stderr
+
+
 def test_the_shipped_ablation_is_one():
-    found = ablate.load_ablation(find_recipe("configs/small_ablation.py"))
+    found = load_ablation(find_recipe("configs/small_ablation.py"))
     assert [variant.name for variant in found.variants][:2] == ["diagonal", "none"]
     assert {len(variant.stages) for variant in found.variants} == {2}
     assert len({stage.steps for variant in found.variants for stage in variant.stages}) == 1

@@ -10,82 +10,20 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uno_jax.ablation import Ablation, Score, Variant, load_ablation
 from uno_jax.aside import whole_file
 from uno_jax.command_line import errors_told
 from uno_jax.config import to_dict
 from uno_jax.recipe import RecipeError, TrainConfig, recipe_text
-from uno_jax.recipe_check import check
 
 ID_LENGTH = 12
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of the table."""
-
-    name: str
-    stages: tuple[TrainConfig, ...] = ()
-    """Trainings after another, each from the LoRA of the one before; their workdir is chosen here."""
-    evaluate: tuple[str, ...] = ()
-    """More for every evaluation, such as ("--offset-scale", "2")."""
-    paper: dict[str, float] = field(default_factory=dict)
-    """The paper's figure of this variant, by the name of a score."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """One column: where it is in which evaluation's scores.json, such as ("single", "model", "top1")."""
-
-    name: str
-    evaluation: str
-    path: tuple[str, ...]
-    percent: bool = False
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """What get_config() of an ablation's file returns."""
-
-    model: str
-    """Of every evaluation."""
-    variants: tuple[Variant, ...]
-    """Differences are to the first."""
-    evaluations: dict[str, tuple[str, ...]]
-    """Name -> arguments of `uno_jax.evaluate`, without --model, --lora and --out."""
-    scores: tuple[Score, ...]
-
-
-def load_ablation(path: Path) -> Ablation:
-    """Raises RecipeError for anything but a file with such a get_config(), and for recipes that cannot
-    work.
-    """
-    if not path.is_file():
-        raise RecipeError(f"no ablation {path}: expected a Python file")
-    get_config = runpy.run_path(str(path)).get("get_config")
-    ablation = get_config() if callable(get_config) else None
-    if not isinstance(ablation, Ablation):
-        raise RecipeError(f"{path} must define get_config() that returns a uno_jax.ablate.Ablation")
-    names = [variant.name for variant in ablation.variants]
-    if not names or len(set(names)) < len(names):
-        raise RecipeError(f"{path} must have variants of different names, got {names}")
-    for score in ablation.scores:
-        if score.evaluation not in ablation.evaluations:
-            raise RecipeError(
-                f"{path}: score {score.name!r} is of no evaluation; it names {score.evaluation!r}"
-            )
-    for variant in ablation.variants:
-        for stage in variant.stages:
-            check(stage)
-    return ablation
 
 
 def run(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:

@@ -191,9 +191,9 @@ def test_boxes_are_cut_with_a_margin_inside_the_picture():
         ([10, 10, 60, 60], 0.9, ""),
         (None, 0.9, "not found"),
         ([10, 10, 60, 60], 0.2, "score 0.20 is below 0.35"),
-        ([10, 10, 20, 20], 0.9, "box covers 1.0% of the picture"),
+        ([10, 10, 20, 20], 0.9, "odd box: 1.0% of the picture, outside 2% to 60%"),
         ([0, 0, 90, 90], 0.9, "outside 2% to 60%"),
-        ([0, 0, 100, 20], 0.9, "box 5.0 times as long as wide"),
+        ([0, 0, 100, 20], 0.9, "odd box: 5.0 times as long as wide"),
     ],
 )
 def test_boxes_that_no_subject_has_are_rejected(box, score, reason):

@@ -142,7 +142,7 @@ def test_a_pair_that_fails_leaves_the_others_alone(folder):
 def test_verdicts_follow_the_threshold_which_is_no_part_of_a_row():
     row = Row("id", {}, {"subject": "m", "parts": [], "score": 3.5})
     strict, mild = (SynthConfig(filter_vlm=FilterVlmConfig(threshold=limit)) for limit in (4.0, 3.5))
-    assert filter_vlm.STAGE.verdict(strict, row) == "mean score 3.50 is below 4"
+    assert filter_vlm.STAGE.verdict(strict, row) == "parts differ: mean score 3.50 is below 4"
     assert filter_vlm.STAGE.verdict(mild, row) == ""
     ids = {identity("filter-vlm", filter_vlm.STAGE.settings(config), {}) for config in (strict, mild)}
     other = SynthConfig(filter_vlm=FilterVlmConfig(model=ModelConfig(model="other")))
