@@ -1,4 +1,6 @@
-"""The small base model, from scratch on toybox pictures and diptychs of 128 pixels.
+"""The small base model, from scratch on toybox pictures and diptychs of 128 pixels: its first half.
+
+configs/small_diptychs.py goes on from it.
 
 python -m uno_jax.toybox --out data/toybox/text_image --kind text-image --count 40000 --size 128 --seed 20
 python -m uno_jax.toybox --out data/toybox/diptychs --kind diptychs --count 20000 --size 128 --seed 21
@@ -22,9 +24,9 @@ def get_config() -> TrainConfig:
             ),
             resolution=128,
         ),
-        optim=OptimConfig(learning_rate=1e-3, warmup_steps=300, decay_to=0.02, b2=0.98, ema_decay=0.999),
+        optim=OptimConfig(learning_rate=1e-3, warmup_steps=300, decay_to=0.8, b2=0.98, ema_decay=0.999),
         batch_size=32,
-        steps=16_000,
+        steps=5000,
         dtype="float32",
         remat="none",
         precision="bfloat16",

@@ -67,6 +67,7 @@ ARGUMENTS = [
     (("--config", "recipe.py", "--data.path", ""), "data.path is empty"),
     (("--config", "recipe.py", "--data.path", "nowhere.json"), "no list of records at nowhere.json"),
     (("--config", "recipe.py", "--data.text-dropout", "2"), "text_dropout 2.0 is no share"),
+    (("--config", "recipe.py", "--completion", "-1"), "completion -1.0 is no share"),
     (("--config", "recipe.py", "--data.resolution", "16"), "resolution 16: buckets need at least 32"),
     (("--config", "recipe.py", "--optim.learning-rate", "-1"), "learning_rate must be positive"),
     (("--config", "recipe.py", "--weights", "elsewhere"), "no model directory elsewhere"),

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 TRAIN_POINTS = 1000
 
@@ -68,10 +68,14 @@ def interpolate(
 
 
 def velocity_loss(
-    velocity: Float[Array, "b l c"], x1: Float[Array, "b l c"], x0: Float[Array, "b l c"]
+    velocity: Float[Array, "b l c"],
+    x1: Float[Array, "b l c"],
+    x0: Float[Array, "b l c"],
+    where: Bool[Array, "b l"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean squared error, in float32, to the target x0 - x1 over the target's tokens."""
-    return jnp.mean(jnp.square(velocity.astype(jnp.float32) - (x0 - x1).astype(jnp.float32)))
+    """Mean squared error, in float32, to the target x0 - x1 over the target's tokens, or those of `where`."""
+    error = jnp.square(velocity.astype(jnp.float32) - (x0 - x1).astype(jnp.float32))
+    return jnp.mean(error, where=None if where is None else where[..., None])
 
 
 def draw_times(key: jax.Array, batch: int) -> Int[Array, "b"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from uno_jax import flow
 from uno_jax.config import ModelConfig, UnoPE, VAEConfig
@@ -17,7 +17,7 @@ from uno_jax.models import Params, apply
 from uno_jax.models.mmdit import MMDiT
 from uno_jax.models.vae import Autoencoder, posterior_sample
 from uno_jax.recipe import TrainConfig
-from uno_jax.tokens import PATCH, pack
+from uno_jax.tokens import PATCH, TokenSize, pack
 from uno_jax.types import AnyArray, Batch, Conditioning, Model
 
 Loss = Callable[[dict[str, Params], Batch, jax.Array], Float[Array, ""]]
@@ -32,15 +32,28 @@ def flow_loss(
     conditioning: Conditioning,
     guidance: float,
     unope: UnoPE,
+    given: Bool[Array, "b l"] | None = None,
 ) -> Float[Array, ""]:
     """UNO's objective (section 3.1): the velocity at x_t = (1 - t) x1 + t x0 against x0 - x1, over the
-    target's tokens.
+    target's tokens. Those `given` are seen without noise and do not count.
     """
     x1, x0 = pack(latent), pack(noise)
     size = (latent.shape[1] // PATCH, latent.shape[2] // PATCH)
     strength = jnp.full(t.shape, guidance) if net.config.guidance_embed else None
     x_t = flow.interpolate(x1, x0, t)
-    return flow.velocity_loss(velocity(net, variables, x_t, size, conditioning, t, strength, unope), x1, x0)
+    if given is not None:
+        x_t = jnp.where(given[..., None], x1, x_t)
+    v = velocity(net, variables, x_t, size, conditioning, t, strength, unope)
+    return flow.velocity_loss(v, x1, x0, None if given is None else ~given)
+
+
+def given_half(key: jax.Array, batch: int, size: TokenSize, share: float) -> Bool[Array, "b l"]:
+    """The tokens of a diptych's left or right half, in this share of the samples."""
+    share_key, side_key = jax.random.split(key)
+    rows, columns = size
+    left = jnp.tile(jnp.arange(columns) < columns // 2, rows)
+    half = left == jax.random.bernoulli(side_key, 0.5, (batch, 1))
+    return half & jax.random.bernoulli(share_key, share, (batch, 1))
 
 
 def autoencoder_loss(
@@ -80,7 +93,12 @@ def make_loss(config: TrainConfig, model: ModelConfig) -> Loss:
         t = jnp.asarray(schedule)[flow.draw_times(time_key, latent.shape[0])]
         noise = jax.random.normal(noise_key, latent.shape)
         variables = {"params": params["mmdit"]} | ({"lora": params["lora"]} if "lora" in params else {})
-        return flow_loss(net, variables, latent, noise, t, conditioning, config.guidance, config.unope)
+        given = None
+        if config.completion and latent.shape[2] >= 2 * latent.shape[1]:
+            size = (latent.shape[1] // PATCH, latent.shape[2] // PATCH)
+            given = given_half(jax.random.fold_in(key, 3), latent.shape[0], size, config.completion)
+        guidance, unope = config.guidance, config.unope
+        return flow_loss(net, variables, latent, noise, t, conditioning, guidance, unope, given)
 
     objective = autoencoder if config.objective == "autoencoder" else rectified_flow
 

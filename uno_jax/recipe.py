@@ -144,6 +144,10 @@ class TrainConfig:
     """Working directory of a run to start from, its optimizer carried on."""
     unope: UnoPE = UnoPE()
     guidance: float = 1.0
+    completion: float = 0.0
+    """Share of the diptychs (pictures at least twice as wide as high) of which one half is given without
+    noise, so that the other is learned from it; only the other half counts in the loss.
+    """
     kl_weight: float = 1e-6
     """Of the autoencoder objective."""
     data: DataConfig = field(default_factory=DataConfig)

@@ -58,6 +58,7 @@ def check(config: TrainConfig) -> None:
             config.objective == "autoencoder" and bool(config.data.encodings),
             "the autoencoder objective learns from pictures, not from data.encodings",
         ),
+        (not 0 <= config.completion <= 1, f"completion {config.completion} is no share of 1"),
         (
             config.objective == "flow" and config.trains("vae"),
             "the flow objective cannot train vae/…: the loss is measured in its latents",

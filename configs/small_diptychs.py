@@ -1,0 +1,32 @@
+"""The second half of the small base's training: most samples are diptychs, half of which are to be completed.
+
+A half without noise teaches in thousands of pictures what noisy diptychs alone had not in 100,000: to look
+for a subject in the other half.
+
+python -m uno_jax.train --config configs/small_diptychs.py --data.encodings data/toybox/base_encodings
+"""
+
+import dataclasses
+
+from uno_jax.recipe import TrainConfig, load_recipe
+
+
+def get_config() -> TrainConfig:
+    base = load_recipe("configs/small_base.py")
+    text_image, diptychs = base.data.sources
+    return dataclasses.replace(
+        base,
+        workdir="runs/small_diptychs",
+        weights="runs/small_base/model",
+        data=dataclasses.replace(
+            base.data,
+            sources=(
+                dataclasses.replace(text_image, weight=0.3),
+                dataclasses.replace(diptychs, weight=0.7),
+            ),
+        ),
+        optim=dataclasses.replace(base.optim, warmup_steps=100, decay_to=0.02),
+        completion=0.6,
+        batch_size=16,
+        steps=9000,
+    )
