@@ -16,9 +16,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from tests.synthesize_data.openai_server import Reply, obliging, said, serving
 from tests.synthesize_data.tiny_language import byte_tokenizer, tiny_llama
 from tools.synthesize_data import filter_vlm, pictures
+from tools.synthesize_data.__main__ import main
 from tools.synthesize_data.config import FilterVlmConfig, ModelConfig, SynthConfig
 from tools.synthesize_data.language_model import Message, load_model
-from tools.synthesize_data.rows import Failed, Job, Row, SynthesisError, identity
+from tools.synthesize_data.rows import Failed, Job, Row, identity
 
 CHAT_WITH_PICTURES = (
     "{% for message in messages %}{{ message.role }}: {% for part in message.content %}"
@@ -149,9 +150,19 @@ def test_verdicts_follow_the_threshold_which_is_no_part_of_a_row():
     assert len(ids) == 1 and identity("filter-vlm", filter_vlm.STAGE.settings(other), {}) not in ids
 
 
-def test_a_model_that_is_not_named_is_told_before_work(folder):
-    with pytest.raises(SynthesisError, match="filter_vlm.model.model is empty"):
-        filter_vlm.worker(SynthConfig(), folder)
+def test_a_judge_that_cannot_be_asked_is_told_before_the_first_stage_begins(folder, capsys, monkeypatch):
+    """Not after hours of generating."""
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for arguments, message in (
+        ((), "filter_vlm.model.model is empty"),
+        (("--filter-vlm.model.model", "judge"), "filter_vlm.model.endpoint is empty"),
+    ):
+        flux = ("run", "--config", "flux", "--run", str(folder / "run"), "--subjects.backend", "template")
+        with pytest.raises(SystemExit) as stop:
+            main([*flux, "--scenes.backend", "template", *arguments])
+        assert stop.value.code == 2 and message in capsys.readouterr().err
+        assert not list((folder / "run" / "manifest").glob("*"))
 
 
 @pytest.fixture(scope="module")

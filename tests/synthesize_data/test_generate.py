@@ -102,14 +102,24 @@ def test_a_pipeline_that_needs_a_picture_is_refused(flux, tmp_path):
     [
         ({"model": ""}, "generate.model is empty"),
         ({"model": "/no/such/pipeline"}, "'/no/such/pipeline' cannot be loaded"),
-        ({"steps": 0}, "generate.steps must be 1 or more"),
-        ({"arguments": ("--batch-size", "2")}, "are for generate.backend uno_jax"),
         ({"backend": "uno_jax", "model": ""}, "name a directory, or small"),
     ],
 )
 def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_path):
     with pytest.raises(SynthesisError, match=message):
         generate.STAGE.worker(SynthConfig(device="cpu", generate=GenerateConfig(**changes)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "generate.steps must be 1 or more"),
+        ({"arguments": ("--batch-size", "2")}, "are for generate.backend uno_jax"),
+    ],
+)
+def test_odd_settings_are_told_before_work(changes, message):
+    with pytest.raises(SynthesisError, match=message):
+        generate.STAGE.check(SynthConfig(generate=GenerateConfig(**changes)))
 
 
 def test_an_unknown_device_is_refused(flux, tmp_path):

@@ -121,7 +121,7 @@ def test_the_scene_is_another_than_the_targets(run):
 def test_settings_that_no_picture_can_come_of_are_refused(run, changes, message):
     own = dataclasses.replace(run.config.second_reference, **changes)
     with pytest.raises(SynthesisError, match=message):
-        Run(run.folder, dataclasses.replace(run.config, second_reference=own)).jobs("second-reference")
+        second_reference.STAGE.check(dataclasses.replace(run.config, second_reference=own))
 
 
 def test_a_run_of_one_scene_is_told():

@@ -323,10 +323,9 @@ def test_bad_templates_are_told(template, message):
         (scenes, {"plain_scenes": ("on grey", "On grey.")}, "scenes.plain_scenes: .*'duplicate': 1"),
     ],
 )
-def test_settings_that_cannot_be_used_are_told_before_work(stage, settings, message, tmp_path):
-    config = changed(TEMPLATES, stage.STAGE.name, **settings)
+def test_settings_that_cannot_be_used_are_told_before_work(stage, settings, message):
     with pytest.raises(SynthesisError, match=message):
-        stage.worker(config, tmp_path)
+        stage.STAGE.check(changed(TEMPLATES, stage.STAGE.name, **settings))
 
 
 @pytest.mark.parametrize(
@@ -343,10 +342,9 @@ def test_settings_that_cannot_be_used_are_told_before_work(stage, settings, mess
         ({"caption": "{subject} {scene_2}"}, "diptychs.caption: .*the field {scene_2}"),
     ],
 )
-def test_diptychs_that_cannot_be_made_are_told_before_work(settings, message, tmp_path):
-    config = changed(TEMPLATES, "diptychs", **settings)
-    with opened(tmp_path, config) as run, pytest.raises(SynthesisError, match=message):
-        run.do("diptychs")
+def test_diptychs_that_cannot_be_made_are_told_before_work(settings, message):
+    with pytest.raises(SynthesisError, match=message):
+        diptychs.STAGE.check(changed(TEMPLATES, "diptychs", **settings))
 
 
 def test_two_subjects_take_two_groups(tmp_path):

@@ -38,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 import_list(run, own.source)
             if own.command == "marks":
                 take_marks(run, own.source)
-            for command in ORDER if own.command == "run" else (own.command,):
+            commands = ORDER if own.command == "run" else (own.command,)
+            for stage in STAGES.keys() & commands:
+                STAGES[stage].check(run.config)
+            for command in commands:
                 if command == "export":
                     export(run)
                 elif command in STAGES:

@@ -49,7 +49,6 @@ Ring = list[tuple[int, Json]]
 
 def inputs(run: "Run") -> Iterator[Json]:
     config = run.config.diptychs
-    check(config)
     groups = {row.inputs["group"] for row in run.kept("taxonomy")}
     if config.two > 0 and len(groups) == 1:
         raise SynthesisError(
@@ -118,26 +117,27 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
     return partial(worded, config.diptychs)
 
 
-def check(config: DiptychsConfig) -> None:
+def check(config: SynthConfig) -> None:
     """Raises SynthesisError for settings that no diptych can come of."""
-    for prompt in config.prompts:
+    own = config.diptychs
+    for prompt in own.prompts:
         fields(prompt, FIELDS, "diptychs.prompts")
-    for prompt in config.prompts_two:
+    for prompt in own.prompts_two:
         if not {"other", "a_other"} & set(
             fields(prompt, (*FIELDS, "other", "a_other"), "diptychs.prompts_two")
         ):
             raise SynthesisError(f"diptychs.prompts_two: {prompt!r} names no {{other}} or {{a_other}}")
-    fields(config.caption, ("subject", "a_subject", "scene"), "diptychs.caption")
-    fields(config.caption_two, ("subject", "a_subject", "other", "a_other", "scene"), "diptychs.caption_two")
-    if config.per_subject < 1:
-        raise SynthesisError(f"diptychs.per_subject must be 1 or more, got {config.per_subject}")
-    if not 0 <= config.two <= 1:
-        raise SynthesisError(f"diptychs.two is a share from 0 to 1, got {config.two}")
-    if not config.layouts or set(config.layouts) - set(PLACES):
-        raise SynthesisError(f"diptychs.layouts: {', '.join(PLACES)} are known, got {sorted(config.layouts)}")
-    if not config.panels:
+    fields(own.caption, ("subject", "a_subject", "scene"), "diptychs.caption")
+    fields(own.caption_two, ("subject", "a_subject", "other", "a_other", "scene"), "diptychs.caption_two")
+    if own.per_subject < 1:
+        raise SynthesisError(f"diptychs.per_subject must be 1 or more, got {own.per_subject}")
+    if not 0 <= own.two <= 1:
+        raise SynthesisError(f"diptychs.two is a share from 0 to 1, got {own.two}")
+    if not own.layouts or set(own.layouts) - set(PLACES):
+        raise SynthesisError(f"diptychs.layouts: {', '.join(PLACES)} are known, got {sorted(own.layouts)}")
+    if not own.panels:
         raise SynthesisError("diptychs.panels is empty: name a (width, height)")
-    for panel in config.panels:
+    for panel in own.panels:
         if len(panel) != 2 or any(side < SIDE or side % SIDE for side in panel):
             raise SynthesisError(f"diptychs.panels: sides are multiples of {SIDE} pixels, got {tuple(panel)}")
 
@@ -169,4 +169,4 @@ def prompt_and_captions(config: DiptychsConfig, inputs: Json) -> Json:
     }
 
 
-STAGE = Stage("diptychs", inputs, settings, worker)
+STAGE = Stage("diptychs", inputs, settings, worker, check=check)

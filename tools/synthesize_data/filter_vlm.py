@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import prompts
+from . import language_model, prompts
 from .config import SynthConfig
 from .rows import Json, Row
 from .stage import Stage, Worker
@@ -35,9 +35,17 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
     return VlmJudge(config, folder)
 
 
+def check(config: SynthConfig) -> None:
+    """Raises SynthesisError for a judge that cannot be asked."""
+    if config.filter_vlm.backend == "model":
+        language_model.check(config.filter_vlm.model, "filter_vlm.model")
+
+
 def verdict(config: SynthConfig, row: Row) -> str:
     score, threshold = (row.result or {})["score"], config.filter_vlm.threshold
     return f"parts differ: mean score {score:.2f} is below {threshold:g}" if score < threshold else ""
 
 
-STAGE = Stage("filter-vlm", inputs, settings, worker, verdict, lambda config: config.filter_vlm.batch_size)
+STAGE = Stage(
+    "filter-vlm", inputs, settings, worker, verdict, lambda config: config.filter_vlm.batch_size, check
+)

@@ -31,17 +31,18 @@ def inputs(run: "Run") -> Iterator[Json]:
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
-    """Raises SynthesisError for settings that no picture can come of, before any model is loaded."""
+    return OwnSampler(config, folder) if config.generate.backend == "uno_jax" else Pipeline(config, folder)
+
+
+def check(config: SynthConfig) -> None:
+    """Raises SynthesisError for settings that no picture can come of."""
     own = config.generate
     if own.steps < 1:
         raise SynthesisError(f"generate.steps must be 1 or more, got {own.steps}")
-    if own.backend == "uno_jax":
-        return OwnSampler(config, folder)
-    if own.arguments:
+    if own.arguments and own.backend != "uno_jax":
         raise SynthesisError(
             f"generate.arguments {own.arguments} are for generate.backend uno_jax; remove them, or change it"
         )
-    return Pipeline(config, folder)
 
 
 class Pipeline:
@@ -135,4 +136,5 @@ STAGE = Stage(
     lambda config: config.generate,
     worker,
     batch_size=lambda config: config.generate.batch_size,
+    check=check,
 )

@@ -92,6 +92,10 @@ def check(config: ModelConfig, setting: str) -> None:
             raise SynthesisError(f"{setting}.{field} must be {least} or more, got {getattr(config, field)}")
     if config.timeout <= 0:
         raise SynthesisError(f"{setting}.timeout must be more than 0 seconds, got {config.timeout}")
+    if config.backend == "openai":
+        from .endpoint import Endpoint
+
+        Endpoint(config, setting)
 
 
 def ask(model: LanguageModel, questions: Sequence[Question], attempts: int) -> list[Any]:

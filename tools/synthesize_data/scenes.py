@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import prompts
+from . import language_model, prompts
 from .clip_length import clip_length
 from .config import ScenesConfig, SynthConfig
 from .draws import scattered, share
@@ -52,7 +52,6 @@ def settings(config: SynthConfig) -> Any:
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
-    check(config.scenes)
     if config.scenes.backend == "template":
         return partial(from_list, config.scenes)
     return asking(config.llm, config.device, "llm", partial(question, config.scenes))
@@ -67,23 +66,26 @@ def lists(config: ScenesConfig) -> dict[str, list[str]]:
     }
 
 
-def check(config: ScenesConfig) -> None:
+def check(config: SynthConfig) -> None:
     """Raises SynthesisError for settings that no scene can come of."""
+    own = config.scenes
+    if own.backend == "model":
+        language_model.check(config.llm, "llm")
     clip_length("")
-    if config.per_subject < LEAST:
-        raise SynthesisError(f"scenes.per_subject must be {LEAST} or more, got {config.per_subject}")
-    if config.max_tokens < 3:
+    if own.per_subject < LEAST:
+        raise SynthesisError(f"scenes.per_subject must be {LEAST} or more, got {own.per_subject}")
+    if own.max_tokens < 3:
         raise SynthesisError(
-            f"scenes.max_tokens must be 3 or more (start, end, a word), got {config.max_tokens}"
+            f"scenes.max_tokens must be 3 or more (start, end, a word), got {own.max_tokens}"
         )
-    if not 0 <= config.plain <= 1:
-        raise SynthesisError(f"scenes.plain is a share from 0 to 1, got {config.plain}")
-    if config.backend == "template":
-        for name, texts in lists(config).items():
-            usable, dropped = limited(texts, len(texts), partial(too_long, config))
+    if not 0 <= own.plain <= 1:
+        raise SynthesisError(f"scenes.plain is a share from 0 to 1, got {own.plain}")
+    if own.backend == "template":
+        for name, texts in lists(own).items():
+            usable, dropped = limited(texts, len(texts), partial(too_long, own))
             if dropped or len(usable) < LEAST:
                 raise SynthesisError(
-                    f"scenes.{name}: {LEAST} or more different scenes of at most {config.max_tokens}"
+                    f"scenes.{name}: {LEAST} or more different scenes of at most {own.max_tokens}"
                     f" tokens of CLIP are wanted; {len(usable)} of {len(texts)} are (others: {dropped})"
                 )
 
@@ -123,4 +125,6 @@ def too_long(config: ScenesConfig, text: str) -> bool:
     return clip_length(text) > config.max_tokens
 
 
-STAGE = Stage("scenes", inputs, settings, worker, batch_size=lambda config: config.scenes.batch_size)
+STAGE = Stage(
+    "scenes", inputs, settings, worker, batch_size=lambda config: config.scenes.batch_size, check=check
+)

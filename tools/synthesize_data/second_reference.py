@@ -27,7 +27,6 @@ FIELDS = ("subject", "a_subject", "scene")
 
 def inputs(run: "Run") -> Iterator[Json]:
     own = run.config.second_reference
-    check(own)
     found = run.kept("detect")
     scenes = sorted({scene for row in run.kept("scenes") for scene in (row.result or {})["scenes"]})
     targets = target_scenes(run)
@@ -46,8 +45,11 @@ def inputs(run: "Run") -> Iterator[Json]:
         }
 
 
-def check(own: SecondReferenceConfig) -> None:
-    """Raises SynthesisError for settings that no picture can come of."""
+def check(config: SynthConfig) -> None:
+    """Raises SynthesisError for settings that no picture can come of. The model may come later: it is trained
+    on what the stages before export.
+    """
+    own = config.second_reference
     fields(own.prompt, FIELDS, "second_reference.prompt")
     if min(own.size) < 16 or any(side % 16 for side in own.size):
         raise SynthesisError(f"second_reference.size must be multiples of 16 pixels, got {own.size}")
@@ -134,4 +136,5 @@ STAGE = Stage(
     settings,
     worker,
     batch_size=lambda config: config.second_reference.batch_size,
+    check=check,
 )

@@ -23,6 +23,10 @@ def keep_all(config: "SynthConfig", row: Row) -> str:
     return ""
 
 
+def accept(config: "SynthConfig") -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of the pipeline; the functions take the whole run and its settings."""
@@ -39,3 +43,7 @@ class Stage:
     threshold can be moved without doing anything again.
     """
     batch_size: Callable[["SynthConfig"], int] = lambda config: 1024
+    check: Callable[["SynthConfig"], None] = accept
+    """Raises SynthesisError for settings that nothing can come of. Asked of every stage before the first
+    begins.
+    """

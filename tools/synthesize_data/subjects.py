@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import prompts
+from . import language_model, prompts
 from .config import SubjectsConfig, SynthConfig
 from .language_model import Answer, Message, Question, asking, parse, usable
 from .packaged import read_data
@@ -41,22 +41,24 @@ def settings(config: SynthConfig) -> Any:
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
-    check(config.subjects)
     if config.subjects.backend == "template":
         return partial(from_templates, config.subjects)
     return asking(config.llm, config.device, "llm", partial(question, config.subjects))
 
 
-def check(config: SubjectsConfig) -> None:
+def check(config: SynthConfig) -> None:
     """Raises SynthesisError for settings that no subject can come of."""
+    own = config.subjects
+    if own.backend == "model":
+        language_model.check(config.llm, "llm")
     for field in ("per_manner", "max_words"):
-        if getattr(config, field) < 1:
-            raise SynthesisError(f"subjects.{field} must be 1 or more, got {getattr(config, field)}")
-    if unknown := [manner for manner in config.manners if manner not in prompts.MANNERS]:
+        if getattr(own, field) < 1:
+            raise SynthesisError(f"subjects.{field} must be 1 or more, got {getattr(own, field)}")
+    if unknown := [manner for manner in own.manners if manner not in prompts.MANNERS]:
         raise SynthesisError(
             f"subjects.manners: no manner {unknown[0]!r}; there are {', '.join(prompts.MANNERS)}"
         )
-    for template in config.templates:
+    for template in own.templates:
         fields(template, ["category", *read_data("subjects.json")["words"]], "subjects.templates")
 
 
@@ -97,4 +99,6 @@ def result(config: SubjectsConfig, texts: Sequence[str]) -> Json | Failed:
     return {"subjects": subjects, "dropped": dropped}
 
 
-STAGE = Stage("subjects", inputs, settings, worker, batch_size=lambda config: config.subjects.batch_size)
+STAGE = Stage(
+    "subjects", inputs, settings, worker, batch_size=lambda config: config.subjects.batch_size, check=check
+)
