@@ -30,6 +30,7 @@ class MMDiTConfig:
     guidance_embed: bool = True
     resolution: int = 512  # side in pixels of the pictures it was taught, and sampling's default
     guidance: float = 4.0  # sampling's default
+    true_cfg: float = 1.0  # as guidance
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
@@ -275,6 +276,7 @@ PRESETS: dict[str, ModelConfig] = {
             axes_dim=(8, 28, 28),
             resolution=128,
             guidance=1.0,  # the only one it was taught
+            true_cfg=3.0,
         ),
         vae=VAEConfig(width=16, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
         t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=40),

@@ -49,18 +49,30 @@ def denoise(
     guidance: float,
     unope: UnoPE = UnoPE(),
     dtype: Any = jnp.float32,
+    plain: Conditioning | None = None,
+    true_cfg: float = 1.0,
 ) -> Float[Array, "b l c"]:
     """The tokens after all Euler steps from `noise` (UNO `sampling.py` denoise). One scan, so one compiled
     function when jitted; the state stays in float32, the network computes in `dtype`.
+
+    With `plain`, of the empty prompt and no references, the velocity is v_plain + true_cfg * (v - v_plain)
+    (classifier-free guidance, arXiv 2207.12598; diffusers' true_cfg_scale), for twice the work.
     """
     net = MMDiT(config, dtype)
     size = (noise.shape[1] // PATCH, noise.shape[2] // PATCH)
     strength = jnp.full(noise.shape[0], guidance, jnp.float32) if config.guidance_embed else None
 
     def step(x: Array, times: tuple[Array, Array]) -> tuple[Array, None]:
+        def predicted(given: Conditioning) -> Array:
+            time = jnp.full(x.shape[0], t)
+            return velocity(net, variables, x, size, given, time, strength, unope).astype(jnp.float32)
+
         t, t_next = times
-        v = velocity(net, variables, x, size, conditioning, jnp.full(x.shape[0], t), strength, unope)
-        return flow.euler_step(x, v.astype(jnp.float32), t, t_next), None
+        v = predicted(conditioning)
+        if plain is not None:
+            v_plain = predicted(plain)
+            v = v_plain + true_cfg * (v - v_plain)
+        return flow.euler_step(x, v, t, t_next), None
 
     times = jnp.asarray(schedule, jnp.float32)
     tokens, _ = jax.lax.scan(step, pack(noise).astype(jnp.float32), (times[:-1], times[1:]))

@@ -47,6 +47,7 @@ def generate(
     height: int | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    true_cfg: float | None = None,
     seed: int = 3407,
     num_images: int = 1,
     unope: UnoPE | None = None,
@@ -76,7 +77,7 @@ def generate(
             f"{len(prompts)} prompts but references for {len(refs)}: give one list for each prompt"
         )
     config = model.config
-    settings = make_settings(config.mmdit, steps, guidance, agreed_unope(unope, model.unope))
+    settings = make_settings(config.mmdit, steps, guidance, agreed_unope(unope, model.unope), true_cfg)
     width = config.mmdit.resolution if width is None else width
     height = config.mmdit.resolution if height is None else height
     check_request(config, width, height, seed, num_images)
@@ -118,9 +119,13 @@ def sample_batch(
     dtype = jnp.dtype(dtype or jax.tree.leaves(params["mmdit"])[0].dtype)
     width, height = requests[0].width, requests[0].height
 
+    def encoded(prompts: Sequence[str]) -> tuple[Array, Array]:
+        t5, clip = tokenizers.t5_tokens(prompts, config.t5.length), tokenizers.clip_tokens(prompts)
+        return encode_text(config, {"t5": params["t5"], "clip": params["clip"]}, t5, clip, dtype)
+
     prompts = [request.prompt for request in requests]
-    t5, clip = tokenizers.t5_tokens(prompts, config.t5.length), tokenizers.clip_tokens(prompts)
-    txt, vec = encode_text(config, {"t5": params["t5"], "clip": params["clip"]}, t5, clip, dtype)
+    txt, vec = encoded(prompts)
+    plain = None if settings.true_cfg == 1 else Conditioning(*encoded([""] * len(prompts)))
 
     vae = {"vae": params["vae"]}
     columns = zip(*(request.refs for request in requests), strict=True)
@@ -134,7 +139,8 @@ def sample_batch(
     conditioning = Conditioning(txt, vec, refs)
     guidance = settings.guidance or 0.0
     latent = denoise_latent(
-        config.mmdit, variables, noise, conditioning, schedule, guidance, settings.unope, dtype
+        *(config.mmdit, variables, noise, conditioning, schedule, guidance),
+        *(settings.unope, dtype, plain, settings.true_cfg),
     )
 
     pictures = decode_latent(config, vae, latent, settings.tile, dtype)
@@ -201,7 +207,11 @@ def denoise_latent(
     guidance: float,
     unope: UnoPE,
     dtype: Any,
+    plain: Conditioning | None = None,
+    true_cfg: float = 1.0,
 ) -> Float[Array, "b h w z"]:
     """The whole denoising loop (`uno_jax.denoise`): noise in, the picture's scaled latent out."""
-    tokens = denoise(config, variables, noise, conditioning, schedule, guidance, unope, dtype)
+    tokens = denoise(
+        config, variables, noise, conditioning, schedule, guidance, unope, dtype, plain, true_cfg
+    )
     return unpack(tokens, (noise.shape[1] // PATCH, noise.shape[2] // PATCH))

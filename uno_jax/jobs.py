@@ -174,6 +174,7 @@ def make_record(job: Job, settings: Settings) -> dict[str, Any]:
         "seed": job.seed,
         "steps": settings.steps,
         "guidance": settings.guidance,
+        "true_cfg": settings.true_cfg,
         "unope": settings.unope.variant,
         "offset_scale": settings.unope.offset_scale,
         "ref_size": job.ref_size,

@@ -42,6 +42,8 @@ class Args:
     """Side of references in pixels; default 512 for one, 320 for several, scaled with the model."""
     steps: int | None = None
     """Euler steps; default 25, for schnell 4."""
+    true_cfg: float | None = None
+    """Classifier-free guidance, for twice the work; default the model's, 1 (none) for FLUX."""
     batch_size: int = 4
     """Pictures made at once."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -116,16 +118,23 @@ def plan_stages(
     def reference(networks: dict[str, Params], picture: Any) -> Any:
         return generate.encode_image(config, networks, picture, dtype)
 
-    def denoise(schedule: Any, networks: dict[str, Params], noise: Any, conditioning: Conditioning) -> Any:
+    def denoise(
+        schedule: Any,
+        networks: dict[str, Params],
+        noise: Any,
+        conditioning: Conditioning,
+        plain: Conditioning | None,
+    ) -> Any:
         variables = {"params": networks["mmdit"]}
         return generate.denoise_latent(
-            config.mmdit, variables, noise, conditioning, schedule, guidance, settings.unope, dtype
+            *(config.mmdit, variables, noise, conditioning, schedule, guidance),
+            *(settings.unope, dtype, plain, settings.true_cfg),
         )
 
     def decode(networks: dict[str, Params], latent: Any) -> Any:
         return generate.decode_image(config, networks, latent, dtype)
 
-    settings = make_settings(config.mmdit, args.steps)
+    settings = make_settings(config.mmdit, args.steps, true_cfg=args.true_cfg)
     guidance = settings.guidance or 0.0
     side = ref_side(config.mmdit, args.refs, args.ref_size)
     t5, clip, vae, mmdit = ({kind: params[kind]} for kind in ("t5", "clip", "vae", "mmdit"))
@@ -141,7 +150,8 @@ def plan_stages(
     vec: Any = array((batch, config.clip.hidden_size), dtype)
     conditioning = Conditioning(txt, vec, (latent(side, side),) * args.refs)
     schedule = sampling_schedule(settings.steps, width, height, shift=config.mmdit.guidance_embed)
-    loop = compiled(partial(denoise, schedule), mmdit, latent(width, height), conditioning)
+    plain = None if settings.true_cfg == 1 else Conditioning(txt, vec)
+    loop = compiled(partial(denoise, schedule), mmdit, latent(width, height), conditioning, plain)
     programs[STEP] = loop._replace(flops=loop.flops // settings.steps)
     programs[f"all {settings.steps} denoising steps (one program)"] = loop
     tile = (width, height) if width * height <= settings.tile**2 else (settings.tile, settings.tile)

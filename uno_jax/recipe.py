@@ -113,6 +113,8 @@ class SamplesConfig:
     """Euler steps; default 25, for schnell 4."""
     guidance: float | None = None
     """Guidance embedding; default 4, none for schnell."""
+    true_cfg: float | None = None
+    """Classifier-free guidance; default the model's, 1 (none) for FLUX."""
     width: int | None = None
     """Pixels, for entries without their own; default the model's resolution."""
     height: int | None = None

@@ -30,13 +30,14 @@ class Settings:
     """How pictures are sampled, alike for all of a call. Raises ValueError for values that cannot work.
 
     `guidance` is None for a model without guidance embedding (schnell), whose schedule is not shifted either.
-    `ref_size` is the longest side of references in pixels, None for that of `ref_side`. Pictures of more than
-    tile x tile pixels are decoded in tiles of that side.
+    `true_cfg` is that of `denoise`; 1 leaves it out. Pictures of more than tile x tile pixels are decoded in
+    tiles of that side.
     """
 
     steps: int
     guidance: float | None
     unope: UnoPE = UnoPE()
+    true_cfg: float = 1.0
     tile: int = 1024
 
     def __post_init__(self) -> None:
@@ -44,6 +45,8 @@ class Settings:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.guidance is not None and not 0 <= self.guidance < float("inf"):
             raise ValueError(f"guidance must be a finite number of 0 or more, got {self.guidance}")
+        if not 0 <= self.true_cfg < float("inf"):
+            raise ValueError(f"true_cfg must be a finite number of 0 or more, got {self.true_cfg}")
 
 
 def make_settings(
@@ -51,16 +54,18 @@ def make_settings(
     steps: int | None = None,
     guidance: float | None = None,
     unope: UnoPE = UnoPE(),
+    true_cfg: float | None = None,
 ) -> Settings:
     """Settings with a model's defaults for what is None: 25 steps and its guidance (4 as in UNO), for
     schnell 4 steps and none. Raises ValueError, also for guidance given to a model that takes none.
     """
+    true_cfg = config.true_cfg if true_cfg is None else true_cfg
     if not config.guidance_embed:
         if guidance is not None:
             raise ValueError(f"guidance {guidance} was given, but this model (as FLUX.1-schnell) takes none")
-        return Settings(4 if steps is None else steps, None, unope)
+        return Settings(4 if steps is None else steps, None, unope, true_cfg)
     guidance = config.guidance if guidance is None else guidance
-    return Settings(25 if steps is None else steps, guidance, unope)
+    return Settings(25 if steps is None else steps, guidance, unope, true_cfg)
 
 
 def agreed_unope(wanted: UnoPE | None, trained: UnoPE | None) -> UnoPE:

@@ -65,6 +65,10 @@ class Drawing:
     """Euler steps; default 25, for schnell 4."""
     guidance: float | None = None
     """Guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
+    true_cfg: float | None = None
+    """Classifier-free guidance away from the empty prompt without references, for twice the work; default the
+    model's: 1, which leaves it out, for FLUX.
+    """
     batch_size: int = 4
     """Most pictures of equal shapes to make at once."""
     dtype: Literal["bfloat16", "float32"] | None = None
@@ -127,7 +131,7 @@ def prepare(args: Args) -> Work:
     """Checks everything, cheapest first. Raises ValueError or OSError saying what to change."""
     check_args(args)
     config = read_model_config(args.model)
-    settings = make_settings(config.mmdit, args.steps, args.guidance)
+    settings = make_settings(config.mmdit, args.steps, args.guidance, true_cfg=args.true_cfg)
     side = config.mmdit.resolution
     width, height = (side if value is None else value for value in (args.width, args.height))
     checker = Checker(config, width, height, args.seed, args.num_images, args.ref_size)

@@ -45,7 +45,7 @@ def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
         )
     size = (wanted.width or side, wanted.height or side)
     try:
-        settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope)
+        settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope, wanted.true_cfg)
         checker = Checker(model, *size, wanted.seed, ref_size=wanted.ref_size)
         return Samples(model, read_jobs(Path(wanted.jobs), checker), settings)
     except ValueError as error:

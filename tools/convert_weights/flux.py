@@ -124,7 +124,7 @@ def hints(record: dict[str, Any]) -> dict[str, Any]:
         return {"axes_dim": tuple(record.get("axes_dims_rope", FULL_SIZE_AXES))}
     return {
         name: _value(record[name])
-        for name in ("axes_dim", "theta", "resolution", "guidance")
+        for name in ("axes_dim", "theta", "resolution", "guidance", "true_cfg")
         if name in record
     }
 

@@ -89,7 +89,7 @@ def prepare(args: Args) -> Work:
     config = read_model_config(args.model)
     side = config.mmdit.resolution
     check_request(config, side, side, args.seed, args.count)
-    settings = make_settings(config.mmdit, args.steps, args.guidance)
+    settings = make_settings(config.mmdit, args.steps, args.guidance, true_cfg=args.true_cfg)
     lora = read_named_lora(args.lora, find_model(args.model), config.mmdit)
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -143,6 +143,7 @@ def settings_record(args: Args, work: Work) -> dict[str, Any]:
         "resolution": work.config.mmdit.resolution,
         "steps": settings.steps,
         "guidance": settings.guidance,
+        "true_cfg": settings.true_cfg,
         "unope": settings.unope.variant,
         "offset_scale": settings.unope.offset_scale,
         "seed": args.seed,
