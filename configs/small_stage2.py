@@ -1,6 +1,6 @@
 """UNO stage II on the small model: stage I's settings on two references of 80 pixels, from stage I's LoRA.
 
-python -m uno_jax.toybox --out data/toybox/two --references 2 --count 40000 --size 128 --seed 31
+python -m uno_jax.toybox --out data/toybox/two --references 2 --count 20000 --size 128 --seed 31
 python -m uno_jax.train --config configs/small_stage2.py
 """
 
