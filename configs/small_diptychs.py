@@ -1,7 +1,6 @@
 """The second half of the small base's training: most samples are diptychs, half of which are to be completed.
 
-A half without noise teaches in thousands of pictures what noisy diptychs alone had not in 100,000: to look
-for a subject in the other half.
+Two noisy halves tell each other little of their subject; a half without noise does, as a reference does.
 
 python -m uno_jax.train --config configs/small_diptychs.py --data.encodings data/toybox/base_encodings
 """

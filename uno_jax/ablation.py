@@ -3,11 +3,10 @@
 Apart from `ablate`, whose classes would be others when it is run than when a config imports them.
 """
 
-import runpy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uno_jax.recipe import RecipeError, TrainConfig
+from uno_jax.recipe import RecipeError, TrainConfig, returned_by
 from uno_jax.recipe_check import check
 
 
@@ -53,10 +52,7 @@ def load_ablation(path: Path) -> Ablation:
     """
     if not path.is_file():
         raise RecipeError(f"no ablation {path}: expected a Python file")
-    get_config = runpy.run_path(str(path)).get("get_config")
-    ablation = get_config() if callable(get_config) else None
-    if not isinstance(ablation, Ablation):
-        raise RecipeError(f"{path} must define get_config() that returns a uno_jax.ablation.Ablation")
+    ablation = returned_by(path, Ablation)
     names = [variant.name for variant in ablation.variants]
     if not names or len(set(names)) < len(names):
         raise RecipeError(f"{path} must have variants of different names, got {names}")

@@ -17,7 +17,7 @@ from uno_jax.models import Params, apply
 from uno_jax.models.mmdit import MMDiT
 from uno_jax.models.vae import Autoencoder, posterior_sample
 from uno_jax.recipe import TrainConfig
-from uno_jax.tokens import PATCH, TokenSize, pack
+from uno_jax.tokens import PATCH, pack
 from uno_jax.types import AnyArray, Batch, Conditioning, Model
 
 Loss = Callable[[dict[str, Params], Batch, jax.Array], Float[Array, ""]]
@@ -47,10 +47,14 @@ def flow_loss(
     return flow.velocity_loss(v, x1, x0, None if given is None else ~given)
 
 
-def given_half(key: jax.Array, batch: int, size: TokenSize, share: float) -> Bool[Array, "b l"]:
-    """The tokens of a diptych's left or right half, in this share of the samples."""
+def given_half(key: jax.Array, latent: Float[Array, "b h w z"], share: float) -> Bool[Array, "b l"] | None:
+    """The tokens of the left or right half in this share of diptychs, pictures at least twice as wide as
+    high; None for others.
+    """
+    batch, rows, columns = latent.shape[0], latent.shape[1] // PATCH, latent.shape[2] // PATCH
+    if not share or columns < 2 * rows:
+        return None
     share_key, side_key = jax.random.split(key)
-    rows, columns = size
     left = jnp.tile(jnp.arange(columns) < columns // 2, rows)
     half = left == jax.random.bernoulli(side_key, 0.5, (batch, 1))
     return half & jax.random.bernoulli(share_key, share, (batch, 1))
@@ -88,15 +92,12 @@ def make_loss(config: TrainConfig, model: ModelConfig) -> Loss:
         return autoencoder_loss(model.vae, params["vae"], batch.target, key, config.kl_weight, dtype)
 
     def rectified_flow(params: dict[str, Params], batch: Batch, key: jax.Array) -> Float[Array, ""]:
-        encode_key, time_key, noise_key = jax.random.split(key, 3)
+        encode_key, time_key, noise_key, half_key = jax.random.split(key, 4)
         latent, conditioning = encode(Model(model, params), batch, encode_key, dtype)
         t = jnp.asarray(schedule)[flow.draw_times(time_key, latent.shape[0])]
         noise = jax.random.normal(noise_key, latent.shape)
         variables = {"params": params["mmdit"]} | ({"lora": params["lora"]} if "lora" in params else {})
-        given = None
-        if config.completion and latent.shape[2] >= 2 * latent.shape[1]:
-            size = (latent.shape[1] // PATCH, latent.shape[2] // PATCH)
-            given = given_half(jax.random.fold_in(key, 3), latent.shape[0], size, config.completion)
+        given = given_half(half_key, latent, config.completion)
         guidance, unope = config.guidance, config.unope
         return flow_loss(net, variables, latent, noise, t, conditioning, guidance, unope, given)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from uno_jax.command_line import parse_args
-from uno_jax.config import LoraConfig, UnoPE
+from uno_jax.config import Config, LoraConfig, UnoPE
 from uno_jax.shipped import model_dir
 
 
@@ -218,11 +218,15 @@ def find_recipe(name: str) -> Path:
 
 def load_recipe(name: str) -> TrainConfig:
     """The TrainConfig that a recipe's get_config() returns. Raises RecipeError."""
-    path = find_recipe(name)
+    return returned_by(find_recipe(name), TrainConfig)
+
+
+def returned_by(path: Path, kind: type[Config]) -> Config:
+    """What a file's get_config() returns. Raises RecipeError when that is none of its kind."""
     get_config = runpy.run_path(str(path)).get("get_config")
     config = get_config() if callable(get_config) else None
-    if not isinstance(config, TrainConfig):
-        raise RecipeError(f"{path} must define get_config() that returns a uno_jax.recipe.TrainConfig")
+    if not isinstance(config, kind):
+        raise RecipeError(f"{path} must define get_config() that returns a {kind.__module__}.{kind.__name__}")
     return config
 
 

@@ -60,6 +60,10 @@ def check(config: TrainConfig) -> None:
         ),
         (not 0 <= config.completion <= 1, f"completion {config.completion} is no share of 1"),
         (
+            config.objective == "autoencoder" and config.completion > 0,
+            "the autoencoder objective has no noise, and so no completion",
+        ),
+        (
             config.objective == "flow" and config.trains("vae"),
             "the flow objective cannot train vae/…: the loss is measured in its latents",
         ),

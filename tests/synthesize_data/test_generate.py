@@ -113,6 +113,7 @@ def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model": ""}, "generate.model is empty"),
         ({"steps": 0}, "generate.steps must be 1 or more"),
         ({"arguments": ("--batch-size", "2")}, "are for generate.backend uno_jax"),
     ],

@@ -33,14 +33,15 @@ COMMANDS = ("run", *STAGES, "export", "import", "marks", "report")
 def main(argv: Sequence[str] | None = None) -> None:
     own, config = parse(argv)
     try:
+        commands = ORDER if own.command == "run" else (own.command,)
+        for name, stage in STAGES.items():
+            if name in commands:
+                stage.check(config)
         with opened(own.run, config) as run:
             if own.command == "import":
                 import_list(run, own.source)
             if own.command == "marks":
                 take_marks(run, own.source)
-            commands = ORDER if own.command == "run" else (own.command,)
-            for stage in STAGES.keys() & commands:
-                STAGES[stage].check(run.config)
             for command in commands:
                 if command == "export":
                     export(run)

@@ -28,11 +28,16 @@ def choose_device(name: str) -> "torch.device":
         ) from None
 
 
+def check_named(setting: str, model: str) -> None:
+    """Raises SynthesisError when `setting` names no model."""
+    if not model:
+        raise SynthesisError(f"{setting} is empty: name a model's directory, or its name on the hub")
+
+
 @contextlib.contextmanager
 def loading(setting: str, model: str) -> Iterator[None]:
     """Tells what went wrong in loading the model that `setting` names. Raises SynthesisError."""
-    if not model:
-        raise SynthesisError(f"{setting} is empty: name a model's directory, or its name on the hub")
+    check_named(setting, model)
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import pictures
 from .config import SynthConfig
-from .devices import choose_device, loading
+from .devices import check_named, choose_device, loading
 from .rows import Failed, Job, Json, SynthesisError
 from .sampler import Sampler, Wanted
 from .stage import Stage, Worker
@@ -37,6 +37,7 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
 def check(config: SynthConfig) -> None:
     """Raises SynthesisError for settings that no picture can come of."""
     own = config.generate
+    check_named("generate.model", own.model)
     if own.steps < 1:
         raise SynthesisError(f"generate.steps must be 1 or more, got {own.steps}")
     if own.arguments and own.backend != "uno_jax":

@@ -6,123 +6,34 @@ import base64
 import io
 import json
 import math
-import re
 import shutil
-import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests import tiny_dreambench
-from tests.synthesize_data.openai_server import Reply, Server, said, serving
-from tests.synthesize_data.test_filter_vlm import llava, local  # noqa: F401
+from tests.synthesize_data.openai_server import Reply, serving
+from tests.synthesize_data.test_filter_vlm import local
+from tests.vlm_judge.evaluation import (
+    CASES,
+    COLOURS,
+    NAMES,
+    draw,
+    error,
+    judged,
+    kind,
+    question,
+    verdict,
+    words,
+    write_scores,
+)
 from tools.synthesize_data.language_model import Malformed
 from tools.synthesize_data.rows import Failed
-from tools.synthesize_data.run import locked
 from tools.vlm_judge.__main__ import main
 from tools.vlm_judge.cases import evaluation_cases
 from tools.vlm_judge.judge import WORDING, Judge, JudgeConfig, digest, read_verdict, round_jobs
 from uno_jax.evaluate import main as evaluate
-from uno_jax.evaluation.dreambench import Prompt
-from uno_jax.evaluation.dreambench_suite import write_prompts
-
-COLOURS = {"backpack": (200, 10, 10), "can": (10, 200, 10), "cat": (10, 10, 200)}
-NAMES = {"backpack": "02.jpg", "can": "01.jpg", "cat": "04.jpg"}  # DreamBench's references
-CASES = (
-    ("a backpack in the jungle", ("backpack",)),
-    ("a backpack on the beach", ("backpack",)),
-    ("a cat and a can in the snow", ("cat", "can")),
-)
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """A photo of each subject in a colour of its own."""
-    for name, colour in COLOURS.items():
-        path = tmp_path / "photos" / name / NAMES[name]
-        path.parent.mkdir(parents=True)
-        Image.new("RGB", (40, 30), colour).save(path, quality=95)
-    return tmp_path / "photos"
-
-
-def draw(folder: Path, count: int = 1) -> None:
-    """Pictures in different shades of grey."""
-    folder.mkdir(exist_ok=True)
-    for index in range(len(CASES)):
-        for number in range(count):
-            Image.new("RGB", (24, 24), (60 * index + 20 * number + 30,) * 3).save(
-                folder / f"{index}_{number}.png"
-            )
-
-
-def write_scores(folder: Path, **more) -> None:
-    rows = [
-        {
-            "picture": f"{index}_0.png",
-            "prompt": prompt,
-            "subjects": subjects,
-            "category": "scene",
-            "dino": 0.5,
-        }
-        for index, (prompt, subjects) in enumerate(CASES)
-    ]
-    (folder / "scores.json").write_text(json.dumps({"suite": "dreambench-multi", **more, "rows": rows}))
-
-
-@pytest.fixture
-def drawn(photos, tmp_path):
-    """What uno_jax.evaluate leaves behind when it has drawn."""
-    folder = tmp_path / "evaluation"
-    draw(folder)
-    prompts = [
-        Prompt(prompt, tuple(photos / name / NAMES[name] for name in subjects), subjects, "scene")
-        for prompt, subjects in CASES
-    ]
-    write_prompts(folder / "prompts.json", prompts)
-    write_scores(folder)
-    return folder
-
-
-def verdict(instruction: float, *subjects: float, reasons: str = "because") -> str:
-    return json.dumps({"reasons": reasons, "instruction": instruction, "subjects": subjects})
-
-
-def question(request: dict) -> tuple[str, int, int]:
-    """(the prompt, number of references, round) that a request is about."""
-    text = said(request["messages"][0])
-    prompt = re.search(r"<text>\n(.*)\n</text>", text)[1]
-    return prompt, int(re.search(r"pictures \((\d+)\)", text)[1]), int(re.search(r"judge (\d+) of", text)[1])
-
-
-def kind(request: dict) -> str:
-    """A good answer: the higher the round, the better."""
-    _, count, number = question(request)
-    return verdict(2 * number, *([9.0, 4.0][:count]))
-
-
-def words(server: Server | str, *more: object) -> list[str]:
-    url = server if isinstance(server, str) else server.url
-    return ["--model", "scripted", "--endpoint", url, "--retries", "0", *map(str, more)]
-
-
-def judged(folder: Path, server: Server, *more: object) -> dict:
-    main(words(server, "--evaluation", folder, *more))
-    return json.loads((folder / "judge.json").read_text())
-
-
-def error(capsys, line: list[str]) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(line)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def test_scores_are_geometric_means_of_rounds_then_of_groups(drawn):
@@ -338,66 +249,7 @@ def test_what_evaluate_writes_can_be_judged(tmp_path):
     assert len(server.requests) == 5 and len(shown(server.requests[-1])) > 1
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda _, line: [*line, "--evaluation", "nowhere"], "no directory nowhere"),
-        (lambda folder, line: (folder / "scores.json").unlink() or line, "scores.json cannot be read"),
-        (lambda folder, line: tear(folder / "scores.json", line), "scores.json is not an evaluation"),
-        (lambda folder, line: put(folder / "scores.json", {"single": 1}, line), "rows Field required"),
-        (lambda folder, line: put(folder / "scores.json", {"rows": []}, line), "rows List should have"),
-        (lambda folder, line: tear(folder / "prompts.json", line), "prompts.json is not a list"),
-        (lambda folder, line: put(folder / "prompts.json", entries("other"), line), "run uno_jax.evaluate"),
-        (lambda folder, line: put(folder / "prompts.json", [{"prompt": "a"}], line), "entry 0: no reference"),
-        (lambda folder, line: (folder / "prompts.json").unlink() or line, "prompts.json cannot be read"),
-        (lambda folder, line: (folder / "1_0.png").unlink() or line, "1 of 3 pictures are missing: .*1_0"),
-        (lambda folder, line: shutil.rmtree(folder.parent / "photos/can") or line, "1 of 3 references are"),
-        (lambda _, line: [*line, "--rounds", "0"], "--rounds must be 1 or more, got 0"),
-        (lambda _, line: [*line, "--temperature", "0"], "--rounds 3 at --temperature 0"),
-        (lambda _, line: [*line, "--batch-size", "0"], "--batch-size must be 1 or more"),
-        (lambda _, line: [*line, "--model", ""], "judge.model is empty"),
-        (lambda folder, line: [*line, "--list", str(folder / "prompts.json")], "either --evaluation DIR"),
-        (lambda folder, line: [*line[:-2], "--list", str(folder / "prompts.json")], "--list needs --pict"),
-        (lambda folder, line: [*line[:-2], "--list", "none.json", "--pictures", str(folder)], "none.json"),
-        (lambda _, line: [*line, "--num-images", "0"], "--num-images must be 1 or more"),
-    ],
-)
-def test_what_cannot_work_is_told_before_a_model_is_loaded(drawn, capsys, monkeypatch, change, message):
-    monkeypatch.setattr(
-        "tools.vlm_judge.judge.load_model", lambda *_, **__: pytest.fail("a model was loaded")
-    )
-    line = change(drawn, words("http://localhost:9/v1", "--evaluation", drawn))
-    assert re.search(message, " ".join(error(capsys, line).split()))
-
-
-def tear(path: Path, line: list[str]) -> list[str]:
-    path.write_bytes(path.read_bytes()[:-20])
-    return line
-
-
-def put(path: Path, content: object, line: list[str]) -> list[str]:
-    path.write_text(json.dumps(content))
-    return line
-
-
-def entries(prompt: str) -> list[dict]:
-    return [{"prompt": prompt, "image_paths": ["photos/can/01.jpg"]}] * len(CASES)
-
-
-def test_an_endpoint_that_is_down_is_told(drawn, capsys):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and does not listen
-        told = error(capsys, words(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "--evaluation", drawn))
-    assert "cannot be reached" in told and "scripted at" in told
-
-
-def test_two_judges_do_not_write_at_once(drawn, capsys):
-    with serving(kind) as server, locked(drawn):
-        assert "another command is at work" in error(capsys, words(server, "--evaluation", drawn))
-    assert not server.requests
-
-
-def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, capsys, monkeypatch):  # noqa: F811
+def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, capsys, monkeypatch):
     line = ["--evaluation", str(drawn), "--backend", "transformers", "--model", str(llava), "--device", "cpu"]
     line += ["--rounds", "2", "--max-tokens", "4", "--attempts", "1"]
     assert "no usable answer" in error(capsys, line)
@@ -409,7 +261,7 @@ def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, c
     error(capsys, line)
 
 
-def test_rounds_of_a_local_model_are_drawn_apart_and_can_be_repeated(llava, drawn):  # noqa: F811
+def test_rounds_of_a_local_model_are_drawn_apart_and_can_be_repeated(llava, drawn):
     """Its seed follows from the words, which name the round."""
     config = JudgeConfig(vlm=local(llava, temperature=1.0, max_tokens=8), device="cpu", rounds=2)
     case = evaluation_cases(drawn, None, None)[2]
