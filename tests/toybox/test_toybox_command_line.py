@@ -32,6 +32,15 @@ def test_pairs_are_what_the_api_makes(tmp_path):
     assert labels[1]["scenes"] == list(sample.scenes)
 
 
+@pytest.mark.parametrize("kind", ["pairs", "diptychs"])
+def test_what_is_alike_changes_the_pictures(tmp_path, kind):
+    made = set()
+    for alike in ("subject", "place", "picture"):
+        make(tmp_path / alike, "--kind", kind, "--alike", alike)
+        made.add(b"".join(path.read_bytes() for path in sorted((tmp_path / alike / "images").iterdir())))
+    assert len(made) == 3
+
+
 @pytest.mark.parametrize(
     ("kind", "width", "references"), [("pairs", 32, 1), ("text-image", 32, 0), ("diptychs", 64, 0)]
 )
@@ -50,6 +59,8 @@ def test_training_reads_every_kind(tmp_path, kind, width, references):
         (["--count", "0"], "--count must be at least 1, got 0"),
         (["--size", "8"], "--size must be from 32 to 1024 pixels, got 8"),
         (["--kind", "diptychs", "--references", "2"], "--references is for pairs; diptychs have none"),
+        (["--references", "2", "--alike", "picture"], "--alike picture is for one reference"),
+        (["--kind", "text-image", "--alike", "place"], "--alike is for pairs and diptychs"),
         (["--subjects", "nowhere"], "nowhere/manifest.json not found"),
     ],
 )

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uno_jax.toybox import SCENES, Subject, SubjectError, compose, diptych, load_subjects, pair, text_image
+from uno_jax.toybox import (
+    SCENES,
+    Subject,
+    SubjectError,
+    compose,
+    diptych,
+    load_subjects,
+    pair,
+    samples,
+    text_image,
+)
+from uno_jax.toybox.compose import Composite
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +131,40 @@ def test_a_diptych_is_two_different_scenes_side_by_side(val):
     assert sample.scenes[0] != sample.scenes[1]
     assert sample.references == ()
     assert {len(diptych(rng(seed), val, 32).subjects) for seed in range(20)} == {1, 2}
+
+
+@pytest.fixture
+def composites(monkeypatch) -> list[Composite]:
+    """All that samples are made of, in order."""
+    made: list[Composite] = []
+    monkeypatch.setattr(samples, "compose", lambda *args: made.append(compose(*args)) or made[-1])
+    return made
+
+
+@pytest.mark.parametrize("references", [1, 2])
+def test_still_references_stand_as_in_the_target(val, composites, references):
+    sample = pair(rng(1), val, 48, references, alike="place")
+    target, *alone = composites
+    assert target.placements == tuple(each.placements[0] for each in alone)
+    assert len({*sample.scenes, *sample.reference_scenes}) == 1 + references
+
+
+@pytest.mark.parametrize("two", [0, 1])
+def test_both_halves_of_a_still_diptych_show_the_subject_alike(val, composites, two):
+    diptych(rng(1), val, 48, two, alike="place")
+    left, right = composites
+    assert left.placements == right.placements[:1]
+    assert len(right.placements) == 1 + two
+
+
+def test_a_picture_can_be_its_own_reference(val):
+    one, wide = pair(rng(1), val, 32, alike="picture"), diptych(rng(1), val, 32, alike="picture")
+    np.testing.assert_array_equal(one.target, one.references[0])
+    np.testing.assert_array_equal(wide.target[:, :32], wide.target[:, 32:])
+    assert one.scenes == one.reference_scenes and wide.scenes[0] == wide.scenes[1]
+    assert len(one.subjects) == len(wide.subjects) == 1
+    with pytest.raises(ValueError, match="one reference, not 2"):
+        pair(rng(1), val, 32, 2, alike="picture")
 
 
 def test_text_images_show_one_or_two_subjects(val):

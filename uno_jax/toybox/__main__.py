@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from uno_jax.aside import whole_file
 from uno_jax.command_line import errors_told, parse_args
-from uno_jax.toybox.samples import Sample, diptych, pair, text_image
+from uno_jax.toybox.samples import Alike, Sample, diptych, pair, text_image
 from uno_jax.toybox.subjects import Split, Subject, SubjectError, load_subjects
 
 SMALLEST, LARGEST = 32, 1024  # pixels
@@ -43,6 +43,10 @@ class Args:
     """Which subjects of the manifest."""
     references: Literal[1, 2] = 1
     """References, and so subjects, of each pair."""
+    alike: Alike = "subject"
+    """What reference and target, or the halves of a diptych, share: the subject; its place, size and turn as
+    well; the whole picture. The more they share, the sooner a model learns to look there.
+    """
     seed: int = 0
     """Sample i depends on the seed and i alone."""
     subjects: Path | None = None
@@ -64,6 +68,10 @@ def _check(args: Args) -> None:
         raise ToyboxError(f"--size must be from {SMALLEST} to {LARGEST} pixels, got {args.size}")
     if args.references != 1 and args.kind != "pairs":
         raise ToyboxError(f"--references is for pairs; {args.kind} have none")
+    if args.alike != "subject" and args.kind == "text-image":
+        raise ToyboxError("--alike is for pairs and diptychs; text-image samples show a subject once")
+    if args.alike == "picture" and args.references != 1:
+        raise ToyboxError("--alike picture is for one reference: the target itself")
     if args.out.exists() and not args.out.is_dir():
         raise ToyboxError(f"--out {args.out} is a file")
     if args.out.is_dir() and any(args.out.iterdir()):
@@ -91,12 +99,10 @@ def write_samples(args: Args, subjects: Sequence[Subject]) -> None:
 def make_sample(args: Args, subjects: Sequence[Subject], index: int) -> Sample:
     rng = np.random.default_rng([args.seed, index])
     if args.kind == "pairs":
-        return pair(rng, subjects, args.size, args.references)
-    return (
-        text_image(rng, subjects, args.size)
-        if args.kind == "text-image"
-        else diptych(rng, subjects, args.size)
-    )
+        return pair(rng, subjects, args.size, args.references, args.alike)
+    if args.kind == "diptychs":
+        return diptych(rng, subjects, args.size, alike=args.alike)
+    return text_image(rng, subjects, args.size)
 
 
 def _write_pictures(sample: Sample, folder: Path, index: int) -> dict[str, Any]:

@@ -60,15 +60,22 @@ class Cutout:
     top: int
 
 
-def compose(rng: Generator, subjects: Sequence[Subject], scene: str, size: int) -> Composite:
-    """Draw a scene with one subject, or two side by side that hardly overlap.
+def compose(
+    rng: Generator,
+    subjects: Sequence[Subject],
+    scene: str,
+    size: int,
+    placements: Sequence[Placement] | None = None,
+) -> Composite:
+    """Draw a scene with one subject, or two side by side that hardly overlap; where `placements` say, or
+    anywhere that suits the scene.
 
     ValueError for another number of subjects, KeyError for an unknown scene.
     """
     kind = SCENES[scene]
     # Of its own, so that all else is the same at any size: scenes draw noise of as many numbers as pixels.
     picture = kind.draw(np.random.default_rng(rng.integers(2**63)), size)
-    placements = place(rng, subjects, kind)
+    placements = tuple(placements or place(rng, subjects, kind))
     light = _light(rng, kind)
     # Who stands further back is drawn first.
     for index in sorted(range(len(subjects)), key=lambda i: placements[i].feet):

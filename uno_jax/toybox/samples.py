@@ -5,18 +5,21 @@ on its generator alone, so that sample i of `default_rng([seed, i])` is the same
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from uno_jax.toybox.captions import caption, diptych_caption
-from uno_jax.toybox.compose import compose
+from uno_jax.toybox.compose import compose, place
 from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import Subject, SubjectError
 
 SCENE_NAMES = tuple(SCENES)
+# What the pictures of a pair or a diptych share: the subject; its place, size and turn as well; everything.
+Alike = Literal["subject", "place", "picture"]
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,46 @@ def text_image(rng: Generator, subjects: Sequence[Subject], size: int, two: floa
     return Sample(caption(rng, names, composite), composite.image, (), names, (scene,))
 
 
-def diptych(rng: Generator, subjects: Sequence[Subject], size: int, two: float = 0.3) -> Sample:
+def diptych(
+    rng: Generator, subjects: Sequence[Subject], size: int, two: float = 0.3, alike: Alike = "subject"
+) -> Sample:
     """One picture of (size, 2 * size): the same subject in two scenes side by side, with probability `two`
-    beside a second subject on the right.
+    beside a second subject on the right; or one picture twice.
     """
+    if alike == "picture":
+        one = text_image(rng, subjects, size, two=0)
+        scenes = one.scenes[0], one.scenes[0]
+        prompt = diptych_caption(rng, one.subjects, scenes)
+        return Sample(prompt, np.tile(one.target, (1, 2, 1)), (), one.subjects, scenes)
     shown = _draw_subjects(rng, subjects, 2 if rng.random() < two else 1)
     left, right = _draw_scenes(rng, 2)
-    halves = [compose(rng, shown[:1], left, size).image, compose(rng, shown, right, size).image]
+    placements = place(rng, shown, SCENES[right]) if alike == "place" else ()
+    halves = [
+        compose(rng, shown[:1], left, size, placements[:1]).image,
+        compose(rng, shown, right, size, placements).image,
+    ]
     names = tuple(subject.name for subject in shown)
     prompt = diptych_caption(rng, names, (left, right))
     return Sample(prompt, np.concatenate(halves, axis=1), (), names, (left, right))
 
 
-def pair(rng: Generator, subjects: Sequence[Subject], size: int, references: int = 1) -> Sample:
-    """A target with `references` (1 or 2) subjects, each also alone in a scene of its own as a reference."""
+def pair(
+    rng: Generator, subjects: Sequence[Subject], size: int, references: int = 1, alike: Alike = "subject"
+) -> Sample:
+    """A target with `references` (1 or 2) subjects, each also alone in a scene of its own as a reference; or
+    the target itself as the reference.
+    """
+    if alike == "picture":
+        if references != 1:
+            raise ValueError(f"the target is one reference, not {references}")
+        one = text_image(rng, subjects, size, two=0)
+        return replace(one, references=(one.target,), reference_scenes=one.scenes)
     shown = _draw_subjects(rng, subjects, references)
     scene, *reference_scenes = _draw_scenes(rng, 1 + references)
     composite = compose(rng, shown, scene, size)
     alone = tuple(
-        compose(rng, [s], place, size).image for s, place in zip(shown, reference_scenes, strict=True)
+        compose(rng, [each], its_scene, size, [placement] if alike == "place" else None).image
+        for each, its_scene, placement in zip(shown, reference_scenes, composite.placements, strict=True)
     )
     names = tuple(subject.name for subject in shown)
     prompt = caption(rng, names, composite)
