@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from uno_jax.config import LoraConfig, UnoPE
-from uno_jax.recipe import DataConfig, RecipeError, SourceConfig, TrainConfig, load_recipe
+from uno_jax.recipe import DataConfig, RecipeError, SourceConfig, TrainConfig, load_recipe, parse
 from uno_jax.recipe_check import check
 
 OTHERS = ("__init__", "_ablation")
@@ -25,6 +25,12 @@ def test_stage_one_is_the_papers():
     assert (optim.weight_decay, optim.clip_norm) == (0.01, 1.0)
     assert stage1.lora == LoraConfig(rank=512) and stage1.unope == UnoPE("d", 1.0)
     assert stage1.data.text_dropout == 0.1
+
+
+def test_a_list_named_by_hand_takes_the_place_of_the_sources():
+    config = parse(["--config", "configs/small_stage1.py", "--data.path", "mine.json"])
+    assert config.data.path == "mine.json" and config.data.sources == ()
+    assert len(parse(["--config", "configs/small_stage1.py", "--steps", "3"]).data.sources) == 3
 
 
 def test_unroll_and_size_are_checked():

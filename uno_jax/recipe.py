@@ -7,7 +7,7 @@ import pprint
 import runpy
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -231,7 +231,8 @@ def returned_by(path: Path, kind: type[Config]) -> Config:
 
 
 def parse(argv: Sequence[str] | None = None) -> TrainConfig:
-    """--config FILE, then every field as an override such as --optim.learning-rate 1e-4.
+    """--config FILE, then every field as an override such as --optim.learning-rate 1e-4. A --data.path is
+    trained from in place of the recipe's sources.
 
     Exits 2 for unknown ones; raises RecipeError when there is no recipe.
     """
@@ -242,7 +243,10 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
         raise RecipeError("no recipe: pass --config FILE, for example --config configs/demo.py")
     default = load_recipe(known.config) if known.config else TrainConfig()
     usage = "python -m uno_jax.train --config FILE [--plan TOPOLOGY] [--print-config] [--export]"
-    return parse_args(TrainConfig, usage, overrides, default)
+    config = parse_args(TrainConfig, usage, overrides, default)
+    if config.data.path != default.data.path and config.data.sources == default.data.sources:
+        config = replace(config, data=replace(config.data, sources=()))
+    return config
 
 
 def recipe_text(config: TrainConfig) -> str:

@@ -48,7 +48,7 @@ def run(config: TrainConfig, only_export: bool = False) -> TrainState:
         raise RecipeError(f"nothing to export: {config.workdir} has no checkpoint")
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
     cached = config.data.encodings
-    records = read_encodings(cached) if cached else read_records(config.data)
+    records = read_encodings(cached, config.data.sources) if cached else read_records(config.data)
     if config.objective == "autoencoder":
         records = each_picture(records)
     mesh = make_run_mesh(config)

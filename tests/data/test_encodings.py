@@ -83,7 +83,7 @@ def cache(recipe, tmp_path_factory) -> Path:
 
 def batches_of(config: TrainConfig, **process):
     source = config.data.encodings
-    records = read_encodings(source) if source else read_records(config.data)
+    records = read_encodings(source, config.data.sources) if source else read_records(config.data)
     return make_dataset(records, config.data, config.batch_size, TINY.t5.length, config.seed, **process)
 
 
@@ -188,6 +188,24 @@ def test_a_source_with_a_size_has_it_from_pictures_and_from_the_cache(recipe, tm
         expected = (32, 64) if "wide" in pictures.names[0] else (64, 64)
         assert pictures.names == cached.names and seen.target.shape[1:3] == expected
         assert stored.target.shape[1:3] == (expected[0] // 8, expected[1] // 8)
+
+
+def test_a_run_mixes_encodings_by_its_own_weights(recipe, tmp_path):
+    rare, often = (
+        SourceConfig(str(write_pairs(tmp_path / name, [(64, 64)] * 2)), weight=weight)
+        for name, weight in (("rare", 1e-6), ("often", 1.0))
+    )
+    out = tmp_path / "out"
+    encode_lists(changed(recipe, path="", sources=(rare, often)), out, ("vae",))
+    turned = tuple(
+        dataclasses.replace(source, weight=other.weight) for source, other in ((rare, often), (often, rare))
+    )
+    for sources, name in (((), "often"), (turned, "rare")):
+        batches = batches_of(changed(recipe, path="", encodings=str(out), sources=sources))
+        seen = [batches.names[0] for _ in range(6) if next(batches)]
+        assert sum(f"/{name}/" in record for record in seen) >= 5
+    with pytest.raises(RecipeError, match="encodings .* are of .*rare.*, and data.sources names .*often"):
+        read_encodings(str(out), turned[1:])
 
 
 def test_batches_are_resumed_and_shared_out(recipe, cache):

@@ -29,7 +29,7 @@ from uno_jax.checkpoint import NETWORKS, fingerprint, read_config
 from uno_jax.config import from_dict, to_dict
 from uno_jax.data.entries import DataError
 from uno_jax.data.records import PICTURES, Records, Source, concatenate
-from uno_jax.recipe import RecipeError, TrainConfig
+from uno_jax.recipe import RecipeError, SourceConfig, TrainConfig
 from uno_jax.resume import differences
 from uno_jax.tensor_file import DTYPES
 
@@ -171,8 +171,10 @@ def missing_files(folder: Path, info: Info) -> list[str]:
     return [path.name for path in paths if not path.is_file()]
 
 
-def read_encodings(directory: str) -> EncodedRecords:
-    """The records that a run trains from. Raises as `read_info`, and DataError while shards are missing."""
+def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> EncodedRecords:
+    """The records that a run trains from, mixed as its `sources` say if it names any, else as they were when
+    encoded. Raises as `read_info`, DataError while shards are missing, RecipeError for other sources.
+    """
     folder = Path(directory)
     info = read_info(folder)
     if missing := missing_files(folder, info):
@@ -187,7 +189,7 @@ def read_encodings(directory: str) -> EncodedRecords:
         raise DataError(f"{folder} holds no record: all {info.records} were bad")
     counts = [len(table) for table in tables]
     columns = {field.name: getattr(records, field.name) for field in dataclasses.fields(Records)}
-    columns["sources"] = tuple(_source(**source) for source in info.sources)
+    columns["sources"] = _weighted(directory, [_source(**source) for source in info.sources], sources)
     return EncodedRecords(
         **columns,
         folder=folder,
@@ -200,6 +202,16 @@ def read_encodings(directory: str) -> EncodedRecords:
 
 def _source(size: Sequence[int] | None = None, **recorded: Any) -> Source:
     return Source(**recorded, bad={}, size=(size[0], size[1]) if size else None)
+
+
+def _weighted(directory: str, encoded: list[Source], named: Sequence[SourceConfig]) -> tuple[Source, ...]:
+    if not named:
+        return tuple(encoded)
+    there, asked = [source.path for source in encoded], [source.path for source in named]
+    if there != asked:
+        raise RecipeError(f"the encodings {directory} are of {there}, and data.sources names {asked}")
+    pairs = zip(encoded, named, strict=True)
+    return tuple(dataclasses.replace(source, weight=wanted.weight) for source, wanted in pairs)
 
 
 def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Arrays]) -> None:
