@@ -1,5 +1,8 @@
-"""Classifier-free guidance: 1 is the model's own prediction, 0 the plain one, and more goes on in a line."""
+"""Classifier-free guidance is the line through two predictions; a given left half is seen and kept."""
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 from tiny_model import random_params
@@ -7,6 +10,7 @@ from tiny_model import random_params
 from uno_jax.config import PRESETS
 from uno_jax.denoise import denoise
 from uno_jax.request import make_settings
+from uno_jax.tokens import unpack
 from uno_jax.types import Conditioning
 
 MMDIT = PRESETS["tiny"].mmdit
@@ -43,6 +47,36 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
     np.testing.assert_allclose(zero, tokens(plain), atol=1e-6)
     np.testing.assert_allclose(three, zero + 3 * (one - zero), atol=1e-5)
     assert abs(one - zero).max() > 0.01
+
+
+def test_the_left_half_is_kept_and_seen_by_the_right():
+    variables, times = {"params": random_params(MMDIT, 1)}, np.array([1.0, 0.7, 0.0], np.float32)
+    conditioning = Conditioning(draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim))
+    noise, left, other = draw(5, 1, 4, 8, 16), draw(6, 1, 4, 4, 16), draw(7, 1, 4, 4, 16)
+    make = jax.jit(partial(denoise, MMDIT, variables, schedule=times, guidance=1.0))
+
+    def halves(noise, left):
+        latent = unpack(make(noise=noise, conditioning=conditioning, left=left), (2, 4))
+        return np.split(np.asarray(latent), 2, axis=2)
+
+    kept, made = halves(noise, left)
+    np.testing.assert_array_equal(kept, left)
+    assert abs(halves(noise, other)[1] - made).max() > 0.01
+    # Noise under the given half is never seen.
+    np.testing.assert_array_equal(
+        halves(noise + np.pad(left, [(0, 0), (0, 0), (0, 4), (0, 0)]), left)[1], made
+    )
+
+
+def test_plain_predictions_see_the_left_half_as_noisy_as_the_rest():
+    """At t = 1 that is noise alone, whatever is given."""
+    variables, times = {"params": random_params(MMDIT, 1)}, np.array([1.0, 0.5], np.float32)
+    txt, vec = draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim)
+    noise, left = draw(5, 1, 4, 8, 16), draw(6, 1, 4, 4, 16)
+    plain = Conditioning(txt, vec)
+    of = jax.jit(partial(denoise, MMDIT, variables, noise, plain, times, 1.0, plain=plain, true_cfg=0.0))
+    right = [np.split(np.asarray(unpack(of(left=each), (2, 4))), 2, axis=2)[1] for each in (left, -left)]
+    np.testing.assert_array_equal(*right)
 
 
 def test_the_factor_is_the_models_own_unless_given():

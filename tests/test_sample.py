@@ -237,6 +237,22 @@ def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, liste
     assert len(contents(tmp_path)) == 8
 
 
+def test_a_left_half_is_given_and_the_right_one_made(tmp_path, folder, listed):
+    command = ["--model", str(folder / "model"), "--prompt", PROMPT, "--steps", "2"]
+    for name in ("cat", "coffee"):
+        main([*command, "--left", str(folder / f"{name}.png"), "--out", str(tmp_path / f"{name}.png")])
+    cat, coffee = (Image.open(tmp_path / f"{name}.png") for name in ("cat", "coffee"))
+    assert cat.size == (128, 64)
+    assert all(difference(cat.crop(box), coffee.crop(box)) for box in ((0, 0, 64, 64), (64, 0, 128, 64)))
+    settings = json.loads((tmp_path / "cat.json").read_text())
+    assert settings["left"]["size"] == [64, 64] and settings["refs"] == []
+    (folder / "left.json").write_text(
+        json.dumps([{"prompt": PROMPT, "left_path": "cat.png", "width": 128, "seed": 3407}])
+    )
+    main([*command[:2], "--jobs", str(folder / "left.json"), "--steps", "2", "--out", str(tmp_path / "list")])
+    assert difference(Image.open(tmp_path / "list" / "0_0.png"), cat) == 0
+
+
 @pytest.mark.parametrize("form", [["--ref", "{0}", "{1}"], ["--ref", "{0}", "--ref", "{1}"]])
 def test_one_prompt_from_the_command_line(tmp_path, folder, listed, form):
     refs = [part.format(folder / "cat.png", folder / "coffee.png") for part in form]

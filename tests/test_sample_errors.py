@@ -52,7 +52,13 @@ def write_pictures(folder: Path) -> None:
 CASES = {
     "neither prompt nor jobs": ([], "give either --prompt or --jobs"),
     "prompt and jobs": ([*PROMPT, "--jobs", "{}/jobs.json"], "not both"),
-    "jobs and ref": (["--jobs", "{}/jobs.json", "--ref", "{}/good.png"], "--ref goes with --prompt"),
+    "jobs and ref": (["--jobs", "{}/jobs.json", "--ref", "{}/good.png"], "--ref and --left go with --prompt"),
+    "jobs and left": (["--jobs", "{}/jobs.json", "--left", "{}/good.png"], "--ref and --left go with"),
+    "left missing": ([*PROMPT, "--left", "{}/none.png"], "none.png: no such picture"),
+    "left of a width without halves": (
+        [*PROMPT, "--left", "{}/good.png", "--width", "48"],
+        "the width must be a multiple of 32, got 48",
+    ),
     "unknown option": ([*PROMPT, "--stepz", "3"], "--stepz"),
     "a word for a number": ([*PROMPT, "--steps", "many"], "--steps"),
     "unknown unope": ([*PROMPT, "--unope", "x"], "--unope"),
@@ -155,6 +161,8 @@ LISTS = {
     "size no number": ([{"prompt": "a", "width": "64"}], '"width" must be a whole number, got "64"'),
     "size no multiple": ([{"prompt": "a", "height": 72}], "multiples of 16 pixels, got 64x72"),
     "seed negative": ([{"prompt": "a", "seed": -3}], "got -3"),
+    "left no text": ([{"prompt": "a", "left_path": ["good.png"]}], '"left_path" must be a path, got ["good'),
+    "left truncated": ([{"prompt": "a", "left_path": "cut.png"}], "cut.png: cannot be read"),
 }
 
 

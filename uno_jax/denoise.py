@@ -51,29 +51,43 @@ def denoise(
     dtype: Any = jnp.float32,
     plain: Conditioning | None = None,
     true_cfg: float = 1.0,
+    left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b l c"]:
     """The tokens after all Euler steps from `noise` (UNO `sampling.py` denoise). One scan, so one compiled
     function when jitted; the state stays in float32, the network computes in `dtype`.
 
     With `plain`, of the empty prompt and no references, the velocity is v_plain + true_cfg * (v - v_plain)
     (classifier-free guidance, arXiv 2207.12598; diffusers' true_cfg_scale), for twice the work.
+
+    With `left`, the latent of a diptych's left half, only the right one is made: the left is shown as it is,
+    to the plain prediction as noisy as the rest (diptych prompting, arXiv 2411.15466).
     """
     net = MMDiT(config, dtype)
     size = (noise.shape[1] // PATCH, noise.shape[2] // PATCH)
     strength = jnp.full(noise.shape[0], guidance, jnp.float32) if config.guidance_embed else None
 
+    x0 = pack(noise).astype(jnp.float32)
+
+    def with_left(x: Array, t: Array | float) -> Array:
+        """`x` with the given half as it is at time t."""
+        if left is None:
+            return x
+        given = jnp.tile(jnp.arange(size[1]) < size[1] // 2, size[0])[:, None]
+        padded = jnp.pad(left, ((0, 0), (0, 0), (0, noise.shape[2] - left.shape[2]), (0, 0)))
+        return jnp.where(given, flow.interpolate(pack(padded), x0, jnp.full(x.shape[0], t)), x)
+
     def step(x: Array, times: tuple[Array, Array]) -> tuple[Array, None]:
-        def predicted(given: Conditioning) -> Array:
+        def predicted(x: Array, given: Conditioning) -> Array:
             time = jnp.full(x.shape[0], t)
             return velocity(net, variables, x, size, given, time, strength, unope).astype(jnp.float32)
 
         t, t_next = times
-        v = predicted(conditioning)
+        v = predicted(with_left(x, 0.0), conditioning)
         if plain is not None:
-            v_plain = predicted(plain)
+            v_plain = predicted(with_left(x, t), plain)
             v = v_plain + true_cfg * (v - v_plain)
         return flow.euler_step(x, v, t, t_next), None
 
     times = jnp.asarray(schedule, jnp.float32)
-    tokens, _ = jax.lax.scan(step, pack(noise).astype(jnp.float32), (times[:-1], times[1:]))
-    return tokens
+    tokens, _ = jax.lax.scan(step, x0, (times[:-1], times[1:]))
+    return with_left(tokens, 0.0)

@@ -112,8 +112,9 @@ def sample_batch(
     lora: Params | None = None,
     dtype: Any = None,
 ) -> list[Image.Image]:
-    """One batch: every request has the same size, and references of the same sizes. Attention is spread over
-    the mesh in use (`jax.set_mesh`). It is computed in `dtype`, by default the parameters'.
+    """One batch: every request has the same size, references of the same sizes, and a left half if one has
+    it. Attention is spread over the mesh in use (`jax.set_mesh`). It is computed in `dtype`, by default the
+    parameters'.
     """
     config, params = model.config, model.params
     dtype = jnp.dtype(dtype or jax.tree.leaves(params["mmdit"])[0].dtype)
@@ -138,9 +139,11 @@ def sample_batch(
     variables = {"params": params["mmdit"]} | ({} if lora is None else {"lora": lora})
     conditioning = Conditioning(txt, vec, refs)
     guidance = settings.guidance or 0.0
+    lefts = [images.to_array(request.left) for request in requests if request.left is not None]
+    left = encode_image(config, vae, np.stack(lefts), dtype) if lefts else None
     latent = denoise_latent(
         *(config.mmdit, variables, noise, conditioning, schedule, guidance),
-        *(settings.unope, dtype, plain, settings.true_cfg),
+        *(settings.unope, dtype, plain, settings.true_cfg, left),
     )
 
     pictures = decode_latent(config, vae, latent, settings.tile, dtype)
@@ -209,9 +212,10 @@ def denoise_latent(
     dtype: Any,
     plain: Conditioning | None = None,
     true_cfg: float = 1.0,
+    left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b h w z"]:
     """The whole denoising loop (`uno_jax.denoise`): noise in, the picture's scaled latent out."""
     tokens = denoise(
-        config, variables, noise, conditioning, schedule, guidance, unope, dtype, plain, true_cfg
+        config, variables, noise, conditioning, schedule, guidance, unope, dtype, plain, true_cfg, left
     )
     return unpack(tokens, (noise.shape[1] // PATCH, noise.shape[2] // PATCH))

@@ -1,8 +1,9 @@
 """A list of pictures to make -> checked jobs -> files that a later run recognises as finished.
 
 A list is UNO's and DreamBench's JSON form: [{"prompt", "image_paths": [...] or "image_path"}], paths relative
-to the list. An entry may have its own "width", "height" and "seed"; "image_tgt_path" is ignored. Picture j of
-entry i is written as {i}_{j}.png, as UNO's script names them, with its settings in {i}_{j}.json.
+to the list. An entry may have its own "width", "height" and "seed", and a "left_path": the left half of a
+diptych of which the right half is to be made. "image_tgt_path" is ignored. Picture j of entry i is written as
+{i}_{j}.png, as UNO's script names them, with its settings in {i}_{j}.json.
 """
 
 import hashlib
@@ -18,10 +19,10 @@ from PIL import Image
 from uno_jax import __version__, images
 from uno_jax.config import ModelConfig
 from uno_jax.flow import sampling_schedule
-from uno_jax.request import Request, Settings, check_request, prepare_refs, ref_side
+from uno_jax.request import Request, Settings, check_request, prepare_left, prepare_refs, ref_side
 from uno_jax.shipped import find_lora, find_model
 
-KEYS = {"prompt", "image_paths", "image_path", "image_tgt_path", "width", "height", "seed"}
+KEYS = {"prompt", "image_paths", "image_path", "image_tgt_path", "left_path", "width", "height", "seed"}
 SHOWN_PROBLEMS = 10
 HASHED_WHOLE = 1_000_000  # bytes; of larger files in a directory only name and size tell weights apart
 
@@ -47,6 +48,7 @@ class Job(NamedTuple):
     height: int
     seed: int
     ref_size: int
+    left: Reference | None = None
 
 
 class Output(NamedTuple):
@@ -77,8 +79,8 @@ class Checker:
     def __post_init__(self) -> None:
         self.job("", ())
 
-    def job(self, prompt: str, paths: Sequence[Path], **own: int) -> Job:
-        """A job whose references can be read. Raises ValueError or FileNotFoundError."""
+    def job(self, prompt: str, paths: Sequence[Path], left: Path | None = None, **own: int) -> Job:
+        """A job whose pictures can be read. Raises ValueError or FileNotFoundError."""
         try:
             prompt.encode()
         except UnicodeEncodeError:
@@ -86,15 +88,26 @@ class Checker:
         sizes = {"width": self.width, "height": self.height, "seed": self.seed} | own
         check_request(self.config, num_images=self.num_images, **sizes)
         longest = ref_side(self.config.mmdit, len(paths), self.ref_size)
-        return Job(prompt, tuple(self.look(path, longest) for path in paths), **sizes, ref_size=longest)
+        refs = tuple(self.look(path, longest) for path in paths)
+        half = None if left is None else self.look_left(left, sizes["width"], sizes["height"])
+        return Job(prompt, refs, **sizes, ref_size=longest, left=half)
 
     def look(self, path: Path, longest: int) -> Reference:
         """Reads a reference as sampling will. Raises FileNotFoundError or images.ImageError naming it."""
         if (path, longest) not in self.seen:
             prepared = images.prepare_reference(images.read_image(path), longest, str(path))
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            self.seen[path, longest] = Reference(path.absolute(), prepared.size, sha256)
+            self.seen[path, longest] = Reference(path.absolute(), prepared.size, file_hash(path))
         return self.seen[path, longest]
+
+    def look_left(self, path: Path, width: int, height: int) -> Reference:
+        """As `look`, a diptych's left half."""
+        half = prepare_left(images.read_image(path), width, height)
+        return Reference(path.absolute(), half.size, file_hash(path))
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as whole:
+        return hashlib.file_digest(whole, "sha256").hexdigest()
 
 
 def read_jobs(path: Path, checker: Checker) -> list[Job]:
@@ -112,8 +125,9 @@ def read_jobs(path: Path, checker: Checker) -> list[Job]:
     jobs, problems = [], []
     for index, entry in enumerate(entries):
         try:
-            prompt, paths, own = parse_entry(entry)
-            jobs.append(checker.job(prompt, tuple(path.parent / ref for ref in paths), **own))
+            prompt, paths, left, own = parse_entry(entry)
+            refs = tuple(path.parent / ref for ref in paths)
+            jobs.append(checker.job(prompt, refs, None if left is None else path.parent / left, **own))
         except (ValueError, OSError) as error:
             problems.append(f"  entry {index}: {error}")
     if problems:
@@ -123,8 +137,10 @@ def read_jobs(path: Path, checker: Checker) -> list[Job]:
     return jobs
 
 
-def parse_entry(entry: Any) -> tuple[str, list[str], dict[str, int]]:
-    """(prompt, reference paths, the entry's own width, height and seed). Raises JobError."""
+def parse_entry(entry: Any) -> tuple[str, list[str], str | None, dict[str, int]]:
+    """(prompt, reference paths, path of the left half, the entry's own width, height and seed). Raises
+    JobError.
+    """
     if not isinstance(entry, dict):
         raise JobError(f"expected an object, got {json.dumps(entry)[:80]}")
     if unknown := sorted(entry.keys() - KEYS):
@@ -136,10 +152,13 @@ def parse_entry(entry: Any) -> tuple[str, list[str], dict[str, int]]:
     paths = [entry["image_path"]] if "image_path" in entry else entry.get("image_paths", [])
     if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
         raise JobError(f'"image_paths" must be a list of paths, got {json.dumps(paths)[:80]}')
+    left = entry.get("left_path")
+    if left is not None and not (isinstance(left, str) and left):
+        raise JobError(f'"left_path" must be a path, got {json.dumps(left)[:80]}')
     own = {key: entry[key] for key in ("width", "height", "seed") if key in entry}
     if wrong := [key for key, value in own.items() if type(value) is not int]:
         raise JobError(f'"{wrong[0]}" must be a whole number, got {json.dumps(own[wrong[0]])[:80]}')
-    return entry["prompt"], paths, own
+    return entry["prompt"], paths, left, own
 
 
 def is_picture(out: Path) -> bool:
@@ -165,10 +184,12 @@ def plan(
 def make_record(job: Job, settings: Settings) -> dict[str, Any]:
     """The settings of one picture as JSON values: what must be equal for a finished picture to be kept."""
     shift = settings.guidance is not None
+    left = {} if job.left is None else {"left": reference_record(job.left)}
     schedule = sampling_schedule(settings.steps, job.width, job.height, shift)
     return {
         "prompt": job.prompt,
-        "refs": [{"path": str(ref.path), "size": list(ref.size), "sha256": ref.sha256} for ref in job.refs],
+        "refs": [reference_record(ref) for ref in job.refs],
+        **left,
         "width": job.width,
         "height": job.height,
         "seed": job.seed,
@@ -182,6 +203,10 @@ def make_record(job: Job, settings: Settings) -> dict[str, Any]:
     }
 
 
+def reference_record(ref: Reference) -> dict[str, Any]:
+    return {"path": str(ref.path), "size": list(ref.size), "sha256": ref.sha256}
+
+
 def is_finished(output: Output) -> bool:
     """Whether the picture is there with these very settings."""
     try:
@@ -192,8 +217,8 @@ def is_finished(output: Output) -> bool:
 
 
 def shape(job: Job) -> tuple:
-    """Pictures of equal shape make a batch: size, and the references' sizes in order."""
-    return job.width, job.height, tuple(ref.size for ref in job.refs)
+    """Pictures of equal shape make a batch: size, whether half is given, and the references' sizes."""
+    return job.width, job.height, job.left is not None, tuple(ref.size for ref in job.refs)
 
 
 def make_request(job: Job, config: ModelConfig) -> Request:
@@ -201,7 +226,8 @@ def make_request(job: Job, config: ModelConfig) -> Request:
     names = [str(ref.path) for ref in job.refs]
     pictures = [images.read_image(name) for name in names]
     refs = prepare_refs(config, pictures, job.ref_size, names)
-    return Request(job.prompt, refs, job.width, job.height, job.seed)
+    left = job.left and prepare_left(images.read_image(str(job.left.path)), job.width, job.height)
+    return Request(job.prompt, refs, job.width, job.height, job.seed, left)
 
 
 def write(output: Output, picture: Image.Image) -> None:
@@ -237,8 +263,7 @@ def weights_id(path: Path) -> str:
     files, which in an orbax checkpoint name all its data.
     """
     if path.is_file():
-        with path.open("rb") as whole:
-            return hashlib.file_digest(whole, "sha256").hexdigest()
+        return file_hash(path)
     digest = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         size = file.stat().st_size

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from uno_jax import images
 from uno_jax.config import MMDiTConfig, ModelConfig, UnoPE
@@ -16,13 +16,16 @@ MAX_SEED = 2**32 - 1
 
 
 class Request(NamedTuple):
-    """One picture to make; `refs` are prepared (`prepare_refs`), `seed` is this picture's own."""
+    """One picture to make; `refs` are prepared (`prepare_refs`), `seed` is this picture's own. `left` is the
+    left half of a diptych of which the right is to be made, (width / 2, height).
+    """
 
     prompt: str
     refs: tuple[Image.Image, ...]
     width: int
     height: int
     seed: int
+    left: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,17 @@ def prepare_refs(
     """References as the model sees them. Raises images.ImageError naming the one that cannot be used."""
     longest = ref_side(config.mmdit, len(refs), ref_size)
     return tuple(images.prepare_reference(ref, longest, name) for ref, name in zip(refs, names, strict=True))
+
+
+def prepare_left(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """A picture as the left half of one of width x height, what is too much cut off on both sides. Raises
+    ValueError for a width that has no halves of whole tokens.
+    """
+    if width % (2 * images.MULTIPLE):
+        raise ValueError(
+            f"the left half is given, so the width must be a multiple of {2 * images.MULTIPLE}, got {width}"
+        )
+    return ImageOps.fit(images.to_rgb(picture), (width // 2, height), Image.Resampling.LANCZOS)
 
 
 def check_request(config: ModelConfig, width: int, height: int, seed: int, num_images: int = 1) -> None:

@@ -83,6 +83,10 @@ class Args(Drawing):
     """What the picture shows."""
     ref: Annotated[tuple[tuple[Path, ...], ...], UseAppendAction] = ()
     """Reference pictures, none to many: --ref a.jpg b.jpg."""
+    left: Path | None = None
+    """Left half of a diptych of which the right half is made (diptych prompting). --width is that of both, by
+    default twice the model's resolution.
+    """
     jobs: Path | None = None
     """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref."""
     out: Path = Path("out")
@@ -133,12 +137,13 @@ def prepare(args: Args) -> Work:
     config = read_model_config(args.model)
     settings = make_settings(config.mmdit, args.steps, args.guidance, true_cfg=args.true_cfg)
     side = config.mmdit.resolution
-    width, height = (side if value is None else value for value in (args.width, args.height))
+    width = side * (1 if args.left is None else 2) if args.width is None else args.width
+    height = side if args.height is None else args.height
     checker = Checker(config, width, height, args.seed, args.num_images, args.ref_size)
     if args.jobs is not None:
         jobs = read_jobs(args.jobs, checker)
     else:
-        jobs = [checker.job(args.prompt or "", [ref for refs in args.ref for ref in refs])]
+        jobs = [checker.job(args.prompt or "", [ref for refs in args.ref for ref in refs], args.left)]
     lora = read_named_lora(args.lora, find_model(args.model), config.mmdit)
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
     settings = replace(settings, unope=unope)
@@ -151,8 +156,8 @@ def check_args(args: Args) -> None:
     """Raises ValueError or OSError for arguments that contradict each other and for an unusable --out."""
     if (args.prompt is None) == (args.jobs is None):
         raise ValueError("give either --prompt or --jobs" + (", not both" if args.prompt is not None else ""))
-    if args.jobs is not None and args.ref:
-        raise ValueError("--ref goes with --prompt; a job list names its own references")
+    if args.jobs is not None and (args.ref or args.left):
+        raise ValueError("--ref and --left go with --prompt; a job list names its own pictures")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {args.batch_size}")
     single = is_picture(args.out)
