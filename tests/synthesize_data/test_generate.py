@@ -1,11 +1,13 @@
 """Pictures by a pipeline of diffusers and by uno_jax.sample, on tiny models with random weights."""
 
+import dataclasses
 import json
 import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_language import byte_tokenizer
 from tiny_model import write_model
 
@@ -15,6 +17,7 @@ from tools.synthesize_data.engine import OutOfMemoryError
 from tools.synthesize_data.packaged import in_uno_jax
 from tools.synthesize_data.rows import Job, SynthesisError
 from tools.synthesize_data.sampler import Sampler, Wanted
+from uno_jax.toybox import compose, load_subjects
 
 
 def job(number: int, width: int = 64, height: int = 32, prompt: str = "two cats") -> Job:
@@ -115,7 +118,9 @@ def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_
     [
         ({"model": ""}, "generate.model is empty"),
         ({"steps": 0}, "generate.steps must be 1 or more"),
-        ({"arguments": ("--batch-size", "2")}, "are for generate.backend uno_jax"),
+        ({"arguments": ("--batch-size", "2")}, "is for generate.backend uno_jax"),
+        ({"left": "toybox"}, "generate.left toybox is for generate.backend uno_jax"),
+        ({"left": "toybox", "backend": "uno_jax"}, "takes square panels side by side.*1024, 768"),
     ],
 )
 def test_odd_settings_are_told_before_work(changes, message):
@@ -165,6 +170,28 @@ def test_the_own_sampler_makes_them_and_goes_on_where_it_was(model, tmp_path, mo
     again = worker(jobs)
     assert seen == stamps
     assert all((pixels(tmp_path, a) == b).all() for a, b in zip(again, made, strict=True))
+
+
+def test_the_left_panel_can_be_given(model, tmp_path, monkeypatch):
+    wanted = []
+    entry = Sampler.entry
+    monkeypatch.setattr(Sampler, "entry", lambda self, each: wanted.append(entry(self, each)) or wanted[-1])
+    config = with_sampler(model)
+    config = dataclasses.replace(config, generate=dataclasses.replace(config.generate, left="toybox"))
+    jobs = [job(number, 64, 32) for number in (1, 2)]
+    for each, scene in zip(jobs, ("in the snow", "on the grass"), strict=True):
+        each.inputs["left"] = {"subject": "tomato", "scene": scene}
+    made = [pixels(tmp_path, result) for result in generate.STAGE.worker(config, tmp_path)(jobs)]
+    assert [each.shape for each in made] == [(32, 64, 3)] * 2
+    (tomato,) = (subject for subject in load_subjects(split="train") if subject.name == "tomato")
+    for each, scene, entry in zip(jobs, ("snow", "grass"), wanted, strict=True):
+        drawn = compose(np.random.default_rng(each.inputs["seed"]), [tomato], scene, 32).image
+        np.testing.assert_array_equal(np.asarray(Image.open(entry["left_path"])), drawn)
+    each.inputs["left"]["subject"] = "unicorn 9"
+    with pytest.raises(
+        SynthesisError, match="uno_jax.toybox.draw ended with exit 2: .*no subject 'unicorn 9'"
+    ):
+        generate.STAGE.worker(config, tmp_path)(jobs)
 
 
 def test_its_errors_are_told_in_its_words(model, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from uno_jax.data import read_list
-from uno_jax.toybox import load_subjects, pair
+from uno_jax.toybox import compose, draw, load_subjects, pair
 from uno_jax.toybox.__main__ import main
 
 
@@ -94,3 +94,39 @@ def test_the_list_is_written_last(tmp_path, monkeypatch):
         make(tmp_path / "out")
     assert not (tmp_path / "out" / "pairs.json").exists()
     assert saved
+
+
+def test_a_list_of_subjects_and_scenes_is_drawn(tmp_path, capsys):
+    (tmp_path / "list.json").write_text(
+        json.dumps(
+            [
+                {"subject": "tiger face", "scene": "snow", "seed": 3},
+                {"subject": "tiger face", "scene": "in the snow", "seed": 3},
+                {"subject": "tiger face", "scene": "in the snow", "seed": 4},
+            ]
+        )
+    )
+    draw.main(["--jobs", str(tmp_path / "list.json"), "--out", str(tmp_path / "out"), "--size", "32"])
+    pictures = [np.asarray(Image.open(tmp_path / "out" / f"{i}.png")) for i in range(3)]
+    (subject,) = (each for each in load_subjects(split="train") if each.name == "tiger face")
+    np.testing.assert_array_equal(pictures[0], compose(np.random.default_rng(3), [subject], "snow", 32).image)
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert (pictures[1] != pictures[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("[{", "not readable JSON"),
+        ("{}", 'must be a list of {"subject", "scene", "seed"}'),
+        ('[{"subject": "tiger face"}]', "entry 0: expected"),
+        ('[{"subject": "unicorn 9", "scene": "snow", "seed": 0}]', "no subject 'unicorn 9' among the 604"),
+        ('[{"subject": "tiger face", "scene": "hell", "seed": 0}]', "no scene 'hell'; there are grass"),
+        ('[{"subject": "tiger face", "scene": "snow", "seed": -1}]', "a whole number of 0 or more, got -1"),
+    ],
+)
+def test_a_list_that_cannot_be_drawn(tmp_path, capsys, entries, message):
+    (tmp_path / "list.json").write_text(entries)
+    with pytest.raises(SystemExit, match="2"):
+        draw.main(["--jobs", str(tmp_path / "list.json"), "--out", str(tmp_path / "out")])
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

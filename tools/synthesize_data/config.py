@@ -119,6 +119,10 @@ class GenerateConfig:
     """Of a diffusers pipeline."""
     arguments: tuple[str, ...] = ()
     """More for `uno_jax.sample`, such as ("--batch-size", "16")."""
+    left: Literal["", "toybox"] = ""
+    """For uno_jax: the left panel is given and the right one made (diptych prompting); a toy world's picture
+    of the subject in its first scene. Empty: both are made.
+    """
     batch_size: int = how(4)
     """Pictures at a time; for uno_jax, pictures of one start of the program."""
 

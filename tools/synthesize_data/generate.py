@@ -1,15 +1,21 @@
 """Stage 5: a prompt for two panels -> its picture, by a pipeline of diffusers or uno_jax's sampler."""
 
 import inspect
+import json
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from . import pictures
 from .config import SynthConfig
 from .devices import check_named, choose_device, loading
 from .rows import Failed, Job, Json, SynthesisError
 from .sampler import Sampler, Wanted
+from .sampler import run as run_program
 from .stage import Stage, Worker
 
 if TYPE_CHECKING:
@@ -26,7 +32,10 @@ def inputs(run: "Run") -> Iterator[Json]:
         columns, lines = ACROSS if layout == "left-right" else DOWN
         size = {"width": columns * width, "height": lines * height}
         prompt = (row.result or {})["prompt"]
-        rows.append({"parent": row.id, "prompt": prompt, **size, "seed": row.inputs["seed"]})
+        inputs = {"parent": row.id, "prompt": prompt, **size, "seed": row.inputs["seed"]}
+        if run.config.generate.left:
+            inputs["left"] = {"subject": row.inputs["subject"], "scene": row.inputs["scene_1"]}
+        rows.append(inputs)
     yield from sorted(rows, key=lambda row: (row["width"], row["height"]))
 
 
@@ -40,9 +49,17 @@ def check(config: SynthConfig) -> None:
     check_named("generate.model", own.model)
     if own.steps < 1:
         raise SynthesisError(f"generate.steps must be 1 or more, got {own.steps}")
-    if own.arguments and own.backend != "uno_jax":
+    for name in ("arguments", "left"):
+        if (value := getattr(own, name)) and own.backend != "uno_jax":
+            raise SynthesisError(
+                f"generate.{name} {value} is for generate.backend uno_jax; remove it, or change the backend"
+            )
+    if own.left and (
+        config.diptychs.layouts != ("left-right",) or any(w != h for w, h in config.diptychs.panels)
+    ):
         raise SynthesisError(
-            f"generate.arguments {own.arguments} are for generate.backend uno_jax; remove them, or change it"
+            f"generate.left {own.left} takes square panels side by side: diptychs.layouts left-right and"
+            f" panels like 128 128, got {config.diptychs.layouts} and {config.diptychs.panels}"
         )
 
 
@@ -123,12 +140,33 @@ class OwnSampler:
 
     def __init__(self, config: SynthConfig, folder: Path):
         own = config.generate
+        self.folder, self.left = folder, own.left
         self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        wanted = [Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"]) for job in jobs]
+        lefts = self.draw_lefts(jobs) if self.left else [""] * len(jobs)
+        wanted = [
+            Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=left)
+            for job, left in zip(jobs, lefts, strict=True)
+        ]
         paths = self.sampler(wanted, STAGE.name, [job.id for job in jobs])
         return [{"picture": path} for path in paths]
+
+    def draw_lefts(self, jobs: Sequence[Job]) -> list[str]:
+        """The toy world's pictures for the left panels; their paths."""
+        paths = [""] * len(jobs)
+        for side in {size_of(job)[1] for job in jobs}:
+            chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
+            entries = [jobs[index].inputs["left"] | {"seed": jobs[index].inputs["seed"]} for index in chosen]
+            with tempfile.TemporaryDirectory(dir=self.folder) as name:
+                work = Path(name)
+                (work / "jobs.json").write_text(json.dumps(entries), encoding="utf-8")
+                files = ["--jobs", str(work / "jobs.json"), "--out", name, "--size", str(side)]
+                run_program([sys.executable, "-m", "uno_jax.toybox.draw", *files])
+                for place, index in enumerate(chosen):
+                    with Image.open(work / f"{place}.png") as image:
+                        paths[index] = pictures.save(image, self.folder, STAGE.name, jobs[index].id, "left")
+        return paths
 
 
 STAGE = Stage(

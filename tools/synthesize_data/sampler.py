@@ -30,6 +30,7 @@ class Wanted(NamedTuple):
     height: int
     seed: int
     references: tuple[str, ...] = ()
+    left: str = ""  # of two panels, the one that is given; a path as those
 
 
 class Sampler:
@@ -70,7 +71,8 @@ class Sampler:
         """In the form of `uno_jax.sample --jobs`."""
         own = {"width": wanted.width, "height": wanted.height, "seed": wanted.seed}
         references = [str(self.folder / path) for path in wanted.references]
-        return {"prompt": wanted.prompt, "image_paths": references, **own}
+        left = {"left_path": str(self.folder / wanted.left)} if wanted.left else {}
+        return {"prompt": wanted.prompt, "image_paths": references, **own, **left}
 
     def store(self, made: Path, stage: str, id: str) -> str:
         with Image.open(made) as image:
@@ -78,7 +80,9 @@ class Sampler:
 
 
 def run(command: Sequence[str]) -> None:
-    """Runs the program, passing on what it writes to stderr. Raises SynthesisError or OutOfMemoryError."""
+    """Runs a program of uno_jax, passing on what it writes to stderr. Raises SynthesisError or
+    OutOfMemoryError.
+    """
     tail = ""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as program:
         assert program.stderr is not None
@@ -95,7 +99,7 @@ def run(command: Sequence[str]) -> None:
         raise OutOfMemoryError(told)
     how = f"signal {-program.returncode}" if program.returncode < 0 else f"exit {program.returncode}"
     raise SynthesisError(
-        f"uno_jax.sample ended with {how}: {told}; what it had made is kept, the same command goes on"
+        f"{command[2]} ended with {how}: {told}; what it had made is kept, the same command goes on"
     )
 
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from PIL import Image
 
 ASSETS = Path(__file__).parent / "assets"
-SPLITS = ("train", "val")
 LARGEST_SIDE = 512  # larger cut-outs are shrunk to it when loaded
 SMALLEST_LEVEL = 24
 
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 class SubjectError(ValueError):

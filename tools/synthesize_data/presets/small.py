@@ -3,9 +3,10 @@
 python -m tools.synthesize_data run --config small --run runs/small_pairs
 
 What stands in for what: the toybox's training subjects and scenes for the taxonomy and the LLM's subjects and
-scenes; the small base model for FLUX.1-dev; EfficientNet-Lite0, which has seen neither this project nor its
-data, for DINOv2, and its features part by part for the VLM; a search for the subject's own drawing for the
-open-vocabulary detector. Each of them measures the pictures; none knows how they were made.
+scenes; the small base model for FLUX.1-dev, but that it knows no subject by its name, so that the toy world
+draws the left panel and it completes the right one; EfficientNet-Lite0, which has seen neither this project
+nor its data, for DINOv2, and its features part by part for the VLM; a search for the subject's own drawing
+for the open-vocabulary detector. Each of them measures the pictures; none knows how they were made.
 """
 
 from ..config import (
@@ -47,7 +48,12 @@ def get_config() -> SynthConfig:
             prompts_two=(SAME + "with {a_other} {scene_2}",),
         ),
         generate=GenerateConfig(
-            backend="uno_jax", model="small", guidance=1.0, arguments=("--lora", "none"), batch_size=256
+            backend="uno_jax",
+            model="small",
+            guidance=1.0,
+            arguments=("--lora", "none"),
+            left="toybox",
+            batch_size=256,
         ),
         filter_dino=FilterDinoConfig(backend="efficientnet-lite0", threshold=0.4),
         filter_vlm=FilterVlmConfig(backend="features", threshold=3.0),

@@ -1,0 +1,83 @@
+"""Named subjects in named scenes: a list and its seeds -> pictures.
+
+    python -m uno_jax.toybox.draw --jobs list.json --out DIR
+    # list.json: [{"subject": "tiger face", "scene": "in the snow", "seed": 3}, …]
+
+Scenes go by their name or by any phrase that captions have for them. Entry i becomes DIR/{i}.png.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from uno_jax.command_line import errors_told, parse_args
+from uno_jax.toybox.compose import compose
+from uno_jax.toybox.scenes import SCENES
+from uno_jax.toybox.subjects import SPLITS, Subject, SubjectError, load_subjects
+
+NAMES = {name: name for name in SCENES} | {
+    phrase: name for name, scene in SCENES.items() for phrase in scene.phrases
+}
+
+
+@dataclass(frozen=True)
+class Args:
+    """Draw a list's subjects in its scenes, each from a seed of its own."""
+
+    jobs: Path
+    """JSON list of {"subject", "scene", "seed"}; subjects of any split."""
+    out: Path
+    """Directory for the pictures; those of the same names are replaced."""
+    size: int = 128
+    """Side of a picture in pixels."""
+    subjects: Path | None = None
+    """Folder with a manifest.json, in place of the shipped subjects."""
+
+
+class DrawError(ValueError):
+    """The list asks for what cannot be drawn."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(Args, "python -m uno_jax.toybox.draw", argv)
+    with errors_told(DrawError, SubjectError, OSError):
+        subjects = {each.name: each for split in SPLITS for each in load_subjects(args.subjects, split)}
+        jobs = read_jobs(args.jobs, subjects)
+        args.out.mkdir(parents=True, exist_ok=True)
+        for index, (subject, scene, seed) in enumerate(tqdm(jobs, unit="picture")):
+            drawn = compose(np.random.default_rng(seed), [subject], scene, args.size)
+            Image.fromarray(drawn.image).save(args.out / f"{index}.png", compress_level=3)
+
+
+def read_jobs(path: Path, subjects: dict[str, Subject]) -> list[tuple[Subject, str, int]]:
+    """(subject, scene's name, seed) of every entry. Raises OSError, or DrawError naming the first bad one."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DrawError(f"{path} is not readable JSON: {error}") from None
+    if not isinstance(entries, list):
+        raise DrawError(f'{path} must be a list of {{"subject", "scene", "seed"}}')
+    return [_read(entry, f"{path}, entry {index}", subjects) for index, entry in enumerate(entries)]
+
+
+def _read(entry: Any, where: str, subjects: dict[str, Subject]) -> tuple[Subject, str, int]:
+    if not isinstance(entry, dict) or entry.keys() != {"subject", "scene", "seed"}:
+        raise DrawError(f'{where}: expected {{"subject", "scene", "seed"}}, got {json.dumps(entry)[:80]}')
+    name, scene, seed = entry["subject"], entry["scene"], entry["seed"]
+    if name not in subjects:
+        raise DrawError(f"{where}: no subject {name!r} among the {len(subjects)}")
+    if scene not in NAMES:
+        raise DrawError(f"{where}: no scene {scene!r}; there are {', '.join(SCENES)}")
+    if type(seed) is not int or seed < 0:
+        raise DrawError(f"{where}: the seed must be a whole number of 0 or more, got {seed!r}")
+    return subjects[name], NAMES[scene], seed
+
+
+if __name__ == "__main__":
+    main()
