@@ -29,6 +29,7 @@ class MMDiTConfig:
     qkv_bias: bool = True
     guidance_embed: bool = True
     resolution: int = 512  # side in pixels of the pictures it was taught, and sampling's default
+    refs_scale: float = 0.625  # of several references' side to resolution; a single one has all of it
     guidance: float = 4.0  # sampling's default
     true_cfg: float = 1.0  # as guidance
 
@@ -275,6 +276,7 @@ PRESETS: dict[str, ModelConfig] = {
             depth_single_blocks=5,
             axes_dim=(8, 28, 28),
             resolution=128,
+            refs_scale=1.0,
             guidance=1.0,  # the only one it was taught
             true_cfg=3.0,
         ),

@@ -39,7 +39,9 @@ class Args:
     refs: int = 1
     """References a picture."""
     ref_size: int | None = None
-    """Side of references in pixels; default 512 for one, 320 for several, scaled with the model."""
+    """Side of references in pixels; default the model's, for FLUX 512 for one and
+    320 for several.
+    """
     steps: int | None = None
     """Euler steps; default 25, for schnell 4."""
     true_cfg: float | None = None

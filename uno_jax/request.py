@@ -93,14 +93,15 @@ def choose_unope(
 
 
 def ref_side(config: MMDiTConfig, count: int, ref_size: int | None = None) -> int:
-    """The longest side of each of `count` references: `ref_size`, else UNO's 512 for one and 320 for several,
-    scaled with the model's resolution.
+    """The longest side of each of `count` references: `ref_size`, else the model's, for FLUX UNO's 512 for
+    one and 320 for several.
     """
     if ref_size is not None:
         if ref_size < images.MULTIPLE:
             raise ValueError(f"the reference size must be at least {images.MULTIPLE} pixels, got {ref_size}")
         return ref_size
-    return config.resolution if count < 2 else config.resolution * 5 // 8 // images.MULTIPLE * images.MULTIPLE
+    side = config.resolution if count < 2 else int(config.resolution * config.refs_scale)
+    return side // images.MULTIPLE * images.MULTIPLE
 
 
 def prepare_refs(

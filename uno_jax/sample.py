@@ -102,7 +102,9 @@ class Args(Drawing):
     num_images: int = 1
     """Pictures a prompt."""
     ref_size: int | None = None
-    """Longest side of references in pixels; default 512 for one, 320 for several, scaled with the model."""
+    """Longest side of references in pixels; default the model's, for FLUX 512 for one and
+    320 for several.
+    """
 
 
 class Work(NamedTuple):

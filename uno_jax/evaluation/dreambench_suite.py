@@ -58,7 +58,9 @@ class Args(Drawing):
     height: int | None = None
     """As width."""
     ref_size: int | None = None
-    """Longest side of references in pixels; default 512 for one, 320 for several, scaled with the model."""
+    """Longest side of references in pixels; default the model's, for FLUX 512 for one and
+    320 for several.
+    """
     seed: int = 3407
     """Of a prompt's first picture; the next has the next seed."""
     process_count: int = 1
