@@ -1,4 +1,4 @@
-"""The second half of the small base's training: most samples are diptychs, half of which are to be completed.
+"""The second part of the small base's training: a half of most diptychs is given, the other to be completed.
 
 Two noisy halves tell each other little of their subject; a half without noise does, as a reference does.
 
@@ -12,18 +12,10 @@ from uno_jax.recipe import TrainConfig, load_recipe
 
 def get_config() -> TrainConfig:
     base = load_recipe("configs/small_base.py")
-    text_image, diptychs = base.data.sources
     return dataclasses.replace(
         base,
         workdir="runs/small_diptychs",
         weights="runs/small_base/model",
-        data=dataclasses.replace(
-            base.data,
-            sources=(
-                dataclasses.replace(text_image, weight=0.3),
-                dataclasses.replace(diptychs, weight=0.7),
-            ),
-        ),
         optim=dataclasses.replace(base.optim, warmup_steps=100, decay_to=0.02),
         completion=0.6,
         batch_size=16,

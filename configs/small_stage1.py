@@ -1,6 +1,11 @@
 """UNO stage I on the small model: one reference, toybox pairs of 128 pixels, LoRA of rank 64.
 
+In half of the pairs the subject stands in the reference as in the target, and a few targets are their own
+reference: what is learned soon there helps where the subject has moved.
+
 python -m uno_jax.toybox --out data/toybox/one --count 20000 --size 128 --seed 30
+python -m uno_jax.toybox --out data/toybox/one_place --alike place --count 8000 --size 128 --seed 32
+python -m uno_jax.toybox --out data/toybox/one_picture --alike picture --count 3000 --size 128 --seed 33
 python -m uno_jax.train --config configs/small_stage1.py
 
 To train from cached encodings of the pictures, with less work a step (as `uno_jax.encodings` tells):
@@ -10,18 +15,23 @@ python -m uno_jax.train --config configs/small_stage1.py --data.encodings data/t
 """
 
 from uno_jax.config import LoraConfig
-from uno_jax.recipe import DataConfig, OptimConfig, TrainConfig
+from uno_jax.recipe import DataConfig, OptimConfig, SourceConfig, TrainConfig
+
+WEIGHTS = {"one": 0.4, "one_place": 0.5, "one_picture": 0.1}
 
 
 def get_config() -> TrainConfig:
+    sources = tuple(
+        SourceConfig(f"data/toybox/{name}/pairs.json", weight=weight) for name, weight in WEIGHTS.items()
+    )
     return TrainConfig(
         workdir="runs/small_stage1",
         weights="small",
         lora=LoraConfig(rank=64),
-        data=DataConfig(path="data/toybox/one/pairs.json", resolution=128, ref_resolution=128),
-        optim=OptimConfig(learning_rate=1e-3, warmup_steps=100, decay_to=0.05, ema_decay=0.999),
+        data=DataConfig(sources=sources, resolution=128, ref_resolution=128),
+        optim=OptimConfig(learning_rate=2e-3, warmup_steps=50, decay_to=0.05, ema_decay=0.998),
         batch_size=16,
-        steps=4000,
+        steps=3000,
         dtype="float32",
         precision="bfloat16",
         unroll=8,

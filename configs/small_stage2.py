@@ -1,19 +1,27 @@
-"""UNO stage II on the small model: stage I's settings on two references of 80 pixels, from stage I's LoRA.
+"""UNO stage II on the small model: stage I's settings on two references, from stage I's LoRA.
 
-python -m uno_jax.toybox --out data/toybox/two --references 2 --count 20000 --size 128 --seed 31
-python -m uno_jax.train --config configs/small_stage2.py
+References keep stage I's 128 pixels: there a subject in the same place covers the same tokens.
+
+python -m uno_jax.toybox --out data/toybox/two --references 2 --count 8000 --seed 31
+python -m uno_jax.toybox --out data/toybox/two_place --references 2 --alike place --count 8000 --seed 34
+python -m uno_jax.encodings --config configs/small_stage2.py --networks vae --out data/toybox/two_encodings
+python -m uno_jax.train --config configs/small_stage2.py --data.encodings data/toybox/two_encodings
 """
 
 import dataclasses
 
-from uno_jax.recipe import TrainConfig, load_recipe
+from uno_jax.recipe import SourceConfig, TrainConfig, load_recipe
 
 
 def get_config() -> TrainConfig:
     stage1 = load_recipe("configs/small_stage1.py")
+    weights = {"two": 0.5, "two_place": 0.5}
+    sources = tuple(
+        SourceConfig(f"data/toybox/{name}/pairs.json", weight) for name, weight in weights.items()
+    )
     return dataclasses.replace(
         stage1,
         workdir="runs/small_stage2",
         init_lora="runs/small_stage1/lora",
-        data=dataclasses.replace(stage1.data, path="data/toybox/two/pairs.json", ref_resolution=80),
+        data=dataclasses.replace(stage1.data, sources=sources),
     )

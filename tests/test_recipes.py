@@ -40,7 +40,7 @@ def test_unroll_and_size_are_checked():
         check(bad)
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("uno", (512, 320)), ("small", (128, 80))])
+@pytest.mark.parametrize(("name", "sizes"), [("uno", (512, 320)), ("small", (128, 128))])
 def test_stage_two_starts_from_stage_one(name, sizes):
     stage1, stage2 = load_recipe(f"{name}_stage1"), load_recipe(f"{name}_stage2")
     assert stage2.init_lora == f"{stage1.workdir}/lora"
