@@ -160,7 +160,7 @@ def test_an_endpoint_that_never_answers_stops_the_stage():
     with serving(in_turn(Reply(status=400))) as server:
         with pytest.raises(SynthesisError, match=r"gave no answer to 1\d requests in a row; the last: .*400"):
             asked(endpoint(server.url, parallel=2), count=200)
-        assert len(server.requests) < IN_A_ROW + 4
+        assert len(server.requests) <= IN_A_ROW + 1  # the other thread's may be on its way
 
 
 def test_failures_between_answers_do_not_stop_the_stage():

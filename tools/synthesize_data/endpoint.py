@@ -48,7 +48,7 @@ class Endpoint:
             max_retries=config.retries,
         )
         self.place = f"{config.model} at {self.client.base_url}"
-        self.silent = 0
+        self.silent, self.last_reason = 0, ""
         self.lock = threading.Lock()
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[str | Failed]:
@@ -57,14 +57,22 @@ class Endpoint:
 
     def answer(self, conversation: Conversation) -> str | Failed:
         """The next turn; Failed when this request is at fault. Raises SynthesisError when the endpoint is."""
+        self.check_silence()  # another thread may have met it
         result = self.request(conversation)
-        failed = isinstance(result, Failed)
         with self.lock:
-            self.silent = self.silent + 1 if failed else 0
-            silent = self.silent
-        if failed and silent >= IN_A_ROW:
-            raise self.stop(f"gave no answer to {silent} requests in a row; the last: {result.reason}")
+            if isinstance(result, Failed):
+                self.silent, self.last_reason = self.silent + 1, result.reason
+            else:
+                self.silent = 0
+        self.check_silence()
         return result
+
+    def check_silence(self) -> None:
+        with self.lock:
+            if self.silent >= IN_A_ROW:
+                raise self.stop(
+                    f"gave no answer to {self.silent} requests in a row; the last: {self.last_reason}"
+                )
 
     def request(self, conversation: Conversation) -> str | Failed:
         errors = self.errors
