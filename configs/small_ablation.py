@@ -1,7 +1,7 @@
 """UNO's position ablation on the small model and the toybox world: stages I and II, equally long for each.
 
-python -m uno_jax.toybox --out data/toybox/one --count 20000 --size 128 --seed 30
-python -m uno_jax.toybox --out data/toybox/two --references 2 --count 20000 --size 128 --seed 31
+The pairs of small_stage1.py and small_stage2.py are made as those files tell; then
+
 python -m tools.convert_weights efficientnet --dst weights/scorer
 python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation
 """

@@ -65,16 +65,19 @@ def denoise(
     net = MMDiT(config, dtype)
     size = (noise.shape[1] // PATCH, noise.shape[2] // PATCH)
     strength = jnp.full(noise.shape[0], guidance, jnp.float32) if config.guidance_embed else None
-
     x0 = pack(noise).astype(jnp.float32)
+    x1 = (
+        x0
+        if left is None
+        else pack(jnp.asarray(noise).at[:, :, : left.shape[2]].set(left)).astype(jnp.float32)
+    )
+    is_left = jnp.tile(jnp.arange(size[1]) < size[1] // 2, size[0])[:, None]
 
     def with_left(x: Array, t: Array | float) -> Array:
         """`x` with the given half as it is at time t."""
         if left is None:
             return x
-        given = jnp.tile(jnp.arange(size[1]) < size[1] // 2, size[0])[:, None]
-        padded = jnp.pad(left, ((0, 0), (0, 0), (0, noise.shape[2] - left.shape[2]), (0, 0)))
-        return jnp.where(given, flow.interpolate(pack(padded), x0, jnp.full(x.shape[0], t)), x)
+        return jnp.where(is_left, flow.interpolate(x1, x0, jnp.full(x.shape[0], t)), x)
 
     def step(x: Array, times: tuple[Array, Array]) -> tuple[Array, None]:
         def predicted(x: Array, given: Conditioning) -> Array:

@@ -9,7 +9,7 @@ diptych of which the right half is to be made. "image_tgt_path" is ignored. Pict
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from PIL import Image
 from uno_jax import __version__, images
 from uno_jax.config import ModelConfig
 from uno_jax.flow import sampling_schedule
+from uno_jax.images import prepare_reference
 from uno_jax.request import Request, Settings, check_request, prepare_left, prepare_refs, ref_side
 from uno_jax.shipped import find_lora, find_model
 
@@ -61,20 +62,21 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Checker:
-    """What jobs are checked against; reads every reference once, since lists name the same files again and
+    """What jobs are checked against; reads every picture once, since lists name the same files again and
     again.
 
-    `width`, `height` and `seed` are for entries without their own, `ref_size` is as for `request.ref_side`.
-    Raises ValueError for defaults that cannot work.
+    `width`, `height` and `seed` are for entries without their own; None stands for the model's resolution,
+    twice that for the width of two halves. `ref_size` is as for `request.ref_side`. Raises ValueError for
+    defaults that cannot work.
     """
 
     config: ModelConfig
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
     seed: int = 3407
     num_images: int = 1
     ref_size: int | None = None
-    seen: dict[tuple[Path, int], Reference] = field(default_factory=dict)
+    seen: dict[tuple[Path, Hashable], Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.job("", ())
@@ -85,24 +87,32 @@ class Checker:
             prompt.encode()
         except UnicodeEncodeError:
             raise JobError(f"the prompt {prompt!r} holds characters that are no text") from None
-        sizes = {"width": self.width, "height": self.height, "seed": self.seed} | own
+        side = self.config.mmdit.resolution
+        width = side * (1 if left is None else 2) if self.width is None else self.width
+        height = side if self.height is None else self.height
+        sizes = {"width": width, "height": height, "seed": self.seed} | own
         check_request(self.config, num_images=self.num_images, **sizes)
         longest = ref_side(self.config.mmdit, len(paths), self.ref_size)
-        refs = tuple(self.look(path, longest) for path in paths)
-        half = None if left is None else self.look_left(left, sizes["width"], sizes["height"])
+        whole = sizes["width"], sizes["height"]
+
+        def look_left(path: Path) -> Reference:
+            return self.look(path, whole, lambda picture: prepare_left(picture, *whole))
+
+        def look_ref(path: Path) -> Reference:
+            return self.look(path, longest, lambda picture: prepare_reference(picture, longest, str(path)))
+
+        refs = tuple(map(look_ref, paths))
+        half = None if left is None else look_left(left)
         return Job(prompt, refs, **sizes, ref_size=longest, left=half)
 
-    def look(self, path: Path, longest: int) -> Reference:
-        """Reads a reference as sampling will. Raises FileNotFoundError or images.ImageError naming it."""
-        if (path, longest) not in self.seen:
-            prepared = images.prepare_reference(images.read_image(path), longest, str(path))
-            self.seen[path, longest] = Reference(path.absolute(), prepared.size, file_hash(path))
-        return self.seen[path, longest]
-
-    def look_left(self, path: Path, width: int, height: int) -> Reference:
-        """As `look`, a diptych's left half."""
-        half = prepare_left(images.read_image(path), width, height)
-        return Reference(path.absolute(), half.size, file_hash(path))
+    def look(self, path: Path, size: Hashable, prepare: Callable[[Image.Image], Image.Image]) -> Reference:
+        """Reads a picture and prepares it for that size as sampling will. Raises FileNotFoundError,
+        ValueError or images.ImageError naming it.
+        """
+        if (path, size) not in self.seen:
+            prepared = prepare(images.read_image(path))
+            self.seen[path, size] = Reference(path.absolute(), prepared.size, file_hash(path))
+        return self.seen[path, size]
 
 
 def file_hash(path: Path) -> str:

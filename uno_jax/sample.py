@@ -138,10 +138,7 @@ def prepare(args: Args) -> Work:
     check_args(args)
     config = read_model_config(args.model)
     settings = make_settings(config.mmdit, args.steps, args.guidance, true_cfg=args.true_cfg)
-    side = config.mmdit.resolution
-    width = side * (1 if args.left is None else 2) if args.width is None else args.width
-    height = side if args.height is None else args.height
-    checker = Checker(config, width, height, args.seed, args.num_images, args.ref_size)
+    checker = Checker(config, args.width, args.height, args.seed, args.num_images, args.ref_size)
     if args.jobs is not None:
         jobs = read_jobs(args.jobs, checker)
     else:

@@ -34,7 +34,7 @@ def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
     """The recipe's samples, every reference looked at; None where it asks for none. Raises RecipeError or
     FileNotFoundError for what cannot be drawn.
     """
-    wanted, side = config.samples, model.mmdit.resolution
+    wanted = config.samples
     if not wanted.every:
         return None
     lacking = [kind for kind in NETWORKS if not (config.trains(kind) or (config.weights_dir / kind).is_dir())]
@@ -43,10 +43,9 @@ def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
             f"samples.every: drawing takes every network, and weights {config.weights!r} lack "
             f"{', '.join(lacking)}; convert them too, or leave samples out"
         )
-    size = (wanted.width or side, wanted.height or side)
     try:
         settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope, wanted.true_cfg)
-        checker = Checker(model, *size, wanted.seed, ref_size=wanted.ref_size)
+        checker = Checker(model, wanted.width, wanted.height, wanted.seed, ref_size=wanted.ref_size)
         return Samples(model, read_jobs(Path(wanted.jobs), checker), settings)
     except ValueError as error:
         raise RecipeError(f"samples: {error}") from None

@@ -12,7 +12,7 @@ from tiny_language import byte_tokenizer
 from tiny_model import write_model
 
 from tools.synthesize_data import generate, pictures, sampler
-from tools.synthesize_data.config import GenerateConfig, SynthConfig
+from tools.synthesize_data.config import DiptychsConfig, GenerateConfig, SynthConfig, TaxonomyConfig
 from tools.synthesize_data.engine import OutOfMemoryError
 from tools.synthesize_data.packaged import in_uno_jax
 from tools.synthesize_data.rows import Job, SynthesisError
@@ -126,6 +126,14 @@ def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_
 def test_odd_settings_are_told_before_work(changes, message):
     with pytest.raises(SynthesisError, match=message):
         generate.STAGE.check(SynthConfig(generate=GenerateConfig(**changes)))
+
+
+def test_a_given_left_panel_takes_the_toy_worlds_subjects():
+    diptychs = DiptychsConfig(layouts=("left-right",), panels=((64, 64),))
+    own = GenerateConfig(backend="uno_jax", left="toybox")
+    generate.STAGE.check(SynthConfig(generate=own, diptychs=diptychs, taxonomy=TaxonomyConfig("toybox")))
+    with pytest.raises(SynthesisError, match="taxonomy.path must be toybox too, got the classes of"):
+        generate.STAGE.check(SynthConfig(generate=own, diptychs=diptychs))
 
 
 def test_an_unknown_device_is_refused(flux, tmp_path):

@@ -117,8 +117,8 @@ def test_a_list_of_subjects_and_scenes_is_drawn(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ("[{", "not readable JSON"),
-        ("{}", 'must be a list of {"subject", "scene", "seed"}'),
+        ("[{", "is not JSON"),
+        ("{}", "expected a list of subjects, got dict"),
         ('[{"subject": "tiger face"}]', "entry 0: expected"),
         ('[{"subject": "unicorn 9", "scene": "snow", "seed": 0}]', "no subject 'unicorn 9' among the 604"),
         ('[{"subject": "tiger face", "scene": "hell", "seed": 0}]', "no scene 'hell'; there are grass"),
@@ -130,3 +130,12 @@ def test_a_list_that_cannot_be_drawn(tmp_path, capsys, entries, message):
     with pytest.raises(SystemExit, match="2"):
         draw.main(["--jobs", str(tmp_path / "list.json"), "--out", str(tmp_path / "out")])
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [(["--size", "0"], "--size must be from 32"), ([], "none.json")]
+)
+def test_a_size_or_a_list_that_cannot_be(tmp_path, capsys, line, message):
+    with pytest.raises(SystemExit, match="2"):
+        draw.main(["--jobs", str(tmp_path / "none.json"), "--out", str(tmp_path / "out"), *line])
+    assert message in capsys.readouterr().err

@@ -54,12 +54,16 @@ def check(config: SynthConfig) -> None:
             raise SynthesisError(
                 f"generate.{name} {value} is for generate.backend uno_jax; remove it, or change the backend"
             )
-    if own.left and (
-        config.diptychs.layouts != ("left-right",) or any(w != h for w, h in config.diptychs.panels)
-    ):
+    square = all(width == height for width, height in config.diptychs.panels)
+    if own.left and not (square and config.diptychs.layouts == ("left-right",)):
         raise SynthesisError(
             f"generate.left {own.left} takes square panels side by side: diptychs.layouts left-right and"
             f" panels like 128 128, got {config.diptychs.layouts} and {config.diptychs.panels}"
+        )
+    if own.left and config.taxonomy.path != own.left:
+        raise SynthesisError(
+            f"generate.left {own.left} draws subjects of its own: taxonomy.path must be {own.left} too, got"
+            f" {config.taxonomy.path or 'the classes of Objects365'}"
         )
 
 
@@ -158,7 +162,8 @@ class OwnSampler:
         for side in {size_of(job)[1] for job in jobs}:
             chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
             entries = [jobs[index].inputs["left"] | {"seed": jobs[index].inputs["seed"]} for index in chosen]
-            with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            (self.folder / "work").mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder / "work") as name:
                 work = Path(name)
                 (work / "jobs.json").write_text(json.dumps(entries), encoding="utf-8")
                 files = ["--jobs", str(work / "jobs.json"), "--out", name, "--size", str(side)]

@@ -17,10 +17,9 @@ from tqdm import tqdm
 
 from uno_jax.aside import whole_file
 from uno_jax.command_line import errors_told, parse_args
+from uno_jax.toybox.compose import LARGEST, SMALLEST
 from uno_jax.toybox.samples import Alike, Sample, diptych, pair, text_image
 from uno_jax.toybox.subjects import Split, Subject, SubjectError, load_subjects
-
-SMALLEST, LARGEST = 32, 1024  # pixels
 
 
 class ToyboxError(ValueError):

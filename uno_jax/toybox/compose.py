@@ -16,6 +16,7 @@ from uno_jax.toybox.drawing import Mask, Picture, blend, columns, homography, rg
 from uno_jax.toybox.scenes import SCENES, Scene
 from uno_jax.toybox.subjects import Subject
 
+SMALLEST, LARGEST = 32, 1024  # pixels of a side that pictures are made for
 SUPERSAMPLING = 2
 MARGIN = 0.02
 # Never mirrored: a "magnifying glass tilted left" would tilt right, a "1st place medal" bear a mirrored 1.

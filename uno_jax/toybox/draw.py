@@ -17,9 +17,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from uno_jax.command_line import errors_told, parse_args
-from uno_jax.toybox.compose import compose
+from uno_jax.toybox.compose import LARGEST, SMALLEST, compose
 from uno_jax.toybox.scenes import SCENES
-from uno_jax.toybox.subjects import SPLITS, Subject, SubjectError, load_subjects
+from uno_jax.toybox.subjects import SPLITS, Subject, SubjectError, load_subjects, read_entries
 
 NAMES = {name: name for name in SCENES} | {
     phrase: name for name, scene in SCENES.items() for phrase in scene.phrases
@@ -47,6 +47,8 @@ class DrawError(ValueError):
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.toybox.draw", argv)
     with errors_told(DrawError, SubjectError, OSError):
+        if not SMALLEST <= args.size <= LARGEST:
+            raise DrawError(f"--size must be from {SMALLEST} to {LARGEST} pixels, got {args.size}")
         subjects = {each.name: each for split in SPLITS for each in load_subjects(args.subjects, split)}
         jobs = read_jobs(args.jobs, subjects)
         args.out.mkdir(parents=True, exist_ok=True)
@@ -56,14 +58,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_jobs(path: Path, subjects: dict[str, Subject]) -> list[tuple[Subject, str, int]]:
-    """(subject, scene's name, seed) of every entry. Raises OSError, or DrawError naming the first bad one."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DrawError(f"{path} is not readable JSON: {error}") from None
-    if not isinstance(entries, list):
-        raise DrawError(f'{path} must be a list of {{"subject", "scene", "seed"}}')
-    return [_read(entry, f"{path}, entry {index}", subjects) for index, entry in enumerate(entries)]
+    """(subject, scene's name, seed) of every entry. Raises OSError, SubjectError for no list, or
+    DrawError naming the first bad one.
+    """
+    entries = enumerate(read_entries(path))
+    return [_read(entry, f"{path}, entry {index}", subjects) for index, entry in entries]
 
 
 def _read(entry: Any, where: str, subjects: dict[str, Subject]) -> tuple[Subject, str, int]:

@@ -64,18 +64,24 @@ def _read_manifest(path: Path) -> list[dict[str, Any]]:
         raise FileNotFoundError(
             f'{path} not found: a subjects folder needs a list of {{"name", "file", "group", "split"}}'
         )
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SubjectError(f"{path} is not JSON: {error}") from error
-    if not isinstance(entries, list):
-        raise SubjectError(f"{path}: expected a list of subjects, got {type(entries).__name__}")
+    entries = read_entries(path)
     names: set[str] = set()
     for number, entry in enumerate(entries):
         _check_entry(entry, f"{path}, entry {number}")
         if entry["name"] in names:
             raise SubjectError(f"{path}, entry {number}: the name {entry['name']!r} appears twice")
         names.add(entry["name"])
+    return entries
+
+
+def read_entries(path: Path) -> list[Any]:
+    """A JSON list of whatever. Raises OSError or SubjectError."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SubjectError(f"{path} is not JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise SubjectError(f"{path}: expected a list of subjects, got {type(entries).__name__}")
     return entries
 
 
