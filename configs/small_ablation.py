@@ -1,6 +1,6 @@
 """UNO's position ablation on the small model and the toybox world: stages I and II, equally long for each.
 
-The pairs of small_stage1.py and small_stage2.py are made as those files tell; then
+The pairs of small_stage1.py and small_stage2.py and their encodings are made as those files tell; then
 
 python -m tools.convert_weights efficientnet --dst weights/scorer
 python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation
@@ -10,9 +10,10 @@ import dataclasses
 
 from uno_jax.ablation import Ablation, Score, Variant
 from uno_jax.config import UnoPE
-from uno_jax.recipe import load_recipe
+from uno_jax.recipe import TrainConfig, load_recipe
 
 STEPS = 1000
+ENCODINGS = "data/toybox/one_encodings", "data/toybox/two_encodings"
 POSITIONS = {
     "diagonal": UnoPE(),
     "none": UnoPE("o"),
@@ -30,8 +31,13 @@ PAPER = {
 SINGLE, TWO = "one subject: top-1", "two subjects: both"
 
 
+def encoded(path: str, encodings: str) -> TrainConfig:
+    recipe = load_recipe(path)
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, encodings=encodings))
+
+
 def get_config() -> Ablation:
-    stages = [load_recipe(f"configs/small_stage{number}.py") for number in (1, 2)]
+    stages = [encoded(f"configs/small_stage{number}.py", place) for number, place in enumerate(ENCODINGS, 1)]
     variants = tuple(
         Variant(
             name,

@@ -1,4 +1,4 @@
-"""The last part of the small base's training: fewer pictures twice, a learning rate that falls to nothing.
+"""The last part of the small base's training: mostly scenes again, a learning rate that falls to nothing.
 
 python -m uno_jax.train --config configs/small_last.py --data.encodings data/toybox/alike_encodings
 """
@@ -9,17 +9,17 @@ from uno_jax.recipe import TrainConfig, load_recipe
 
 
 def get_config() -> TrainConfig:
-    alike = load_recipe("configs/small_alike.py")
-    weights = (0.15, 0.2, 0.55, 0.1)
+    place = load_recipe("configs/small_place.py")
+    weights = (0.6, 0.1, 0.29, 0.01)
     sources = tuple(
         dataclasses.replace(source, weight=weight)
-        for source, weight in zip(alike.data.sources, weights, strict=True)
+        for source, weight in zip(place.data.sources, weights, strict=True)
     )
     return dataclasses.replace(
-        alike,
+        place,
         workdir="runs/small_last",
-        weights="runs/small_alike/model",
-        data=dataclasses.replace(alike.data, sources=sources),
-        optim=dataclasses.replace(alike.optim, learning_rate=1.5e-3, decay_to=0.01, ema_decay=0.998),
-        steps=1800,
+        weights="runs/small_place/model",
+        data=dataclasses.replace(place.data, sources=sources),
+        optim=dataclasses.replace(place.optim, decay_to=0.0),
+        steps=3000,
     )

@@ -1,9 +1,9 @@
-"""UNO stage II on the small model: stage I's settings on two references, from stage I's LoRA.
+"""UNO stage II on the small model: pairs of two references, and some of stage I's, from stage I's LoRA.
 
 References keep stage I's 128 pixels: there a subject in the same place covers the same tokens.
 
-python -m uno_jax.toybox --out data/toybox/two --references 2 --count 8000 --seed 31
-python -m uno_jax.toybox --out data/toybox/two_place --references 2 --alike place --count 8000 --seed 34
+python -m uno_jax.toybox --out data/toybox/two --references 2 --count 4000 --seed 31
+python -m uno_jax.toybox --out data/toybox/two_place --references 2 --alike place --count 4000 --seed 34
 python -m uno_jax.encodings --config configs/small_stage2.py --networks vae --out data/toybox/two_encodings
 python -m uno_jax.train --config configs/small_stage2.py --data.encodings data/toybox/two_encodings
 """
@@ -12,12 +12,13 @@ import dataclasses
 
 from uno_jax.recipe import SourceConfig, TrainConfig, load_recipe
 
+WEIGHTS = {"one": 0.15, "one_place": 0.1, "two": 0.4, "two_place": 0.35}
+
 
 def get_config() -> TrainConfig:
     stage1 = load_recipe("configs/small_stage1.py")
-    weights = {"two": 0.5, "two_place": 0.5}
     sources = tuple(
-        SourceConfig(f"data/toybox/{name}/pairs.json", weight) for name, weight in weights.items()
+        SourceConfig(f"data/toybox/{name}/pairs.json", weight) for name, weight in WEIGHTS.items()
     )
     return dataclasses.replace(
         stage1,
