@@ -93,6 +93,13 @@ def test_ridge_tells_classes_apart_that_it_has_not_seen_the_samples_of():
     assert (scenes.predict(ridge, rng.permutation(x)) == labels).mean() < 0.5
 
 
+def test_scenes_are_learned_at_several_softnesses():
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sharp, *soft = (scenes.soften(picture, softness) for softness in scenes.SOFTNESS)
+    assert (sharp == picture).all()
+    assert picture.std() > soft[0].std() > soft[1].std() and soft[1].shape == picture.shape
+
+
 def test_cases_show_every_subject_before_one_twice_and_do_not_depend_on_the_size(subjects):
     cases = make_cases(subjects[:5], 7, 32, seed=1)
     shown = [case.subjects[0] for case in cases.single]
