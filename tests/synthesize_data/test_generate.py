@@ -188,18 +188,35 @@ def test_the_left_panel_can_be_given(model, tmp_path, monkeypatch):
     config = dataclasses.replace(config, generate=dataclasses.replace(config.generate, left="toybox"))
     jobs = [job(number, 64, 32) for number in (1, 2)]
     for each, scene in zip(jobs, ("in the snow", "on the grass"), strict=True):
-        each.inputs["left"] = {"subject": "tomato", "scene": scene}
+        each.inputs.update(generate.lefts({"subject": "tomato", "other": None, "scene_1": scene}))
     made = [pixels(tmp_path, result) for result in generate.STAGE.worker(config, tmp_path)(jobs)]
     assert [each.shape for each in made] == [(32, 64, 3)] * 2
     (tomato,) = (subject for subject in load_subjects(split="train") if subject.name == "tomato")
     for each, scene, entry in zip(jobs, ("snow", "grass"), wanted, strict=True):
         drawn = compose(np.random.default_rng(each.inputs["seed"]), [tomato], scene, 32).image
         np.testing.assert_array_equal(np.asarray(Image.open(entry["left_path"])), drawn)
-    each.inputs["left"]["subject"] = "unicorn 9"
+    each.inputs["left"]["subjects"] = ["unicorn 9"]
     with pytest.raises(
         SynthesisError, match="uno_jax.toybox.draw ended with exit 2: .*no subject 'unicorn 9'"
     ):
         generate.STAGE.worker(config, tmp_path)(jobs)
+
+
+def test_a_second_subject_joins_by_being_in_what_is_given(model, tmp_path):
+    """The right panel is that which a left one with both gives; the left one has the first subject alone."""
+    config = with_sampler(model)
+    config = dataclasses.replace(config, generate=dataclasses.replace(config.generate, left="toybox"))
+    jobs = [job(1, 64, 32), job(1, 64, 32)._replace(id="both")]
+    asked = {"subject": "tomato", "other": "tiger face", "scene_1": "in the snow"}
+    jobs[0].inputs.update(generate.lefts(asked))
+    jobs[1].inputs["left"] = jobs[0].inputs["given"]
+    joined, both = [pixels(tmp_path, result) for result in generate.STAGE.worker(config, tmp_path)(jobs)]
+    np.testing.assert_array_equal(joined[:, 32:], both[:, 32:])
+    (tomato,) = (subject for subject in load_subjects(split="train") if subject.name == "tomato")
+    seed = jobs[0].inputs["seed"]
+    np.testing.assert_array_equal(
+        joined[:, :32], compose(np.random.default_rng(seed), [tomato], "snow", 32).image
+    )
 
 
 def test_its_errors_are_told_in_its_words(model, tmp_path):

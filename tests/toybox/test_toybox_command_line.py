@@ -100,18 +100,19 @@ def test_a_list_of_subjects_and_scenes_is_drawn(tmp_path, capsys):
     (tmp_path / "list.json").write_text(
         json.dumps(
             [
-                {"subject": "tiger face", "scene": "snow", "seed": 3},
-                {"subject": "tiger face", "scene": "in the snow", "seed": 3},
-                {"subject": "tiger face", "scene": "in the snow", "seed": 4},
+                {"subjects": ["tiger face"], "scene": "snow", "seed": 3},
+                {"subjects": ["tiger face"], "scene": "in the snow", "seed": 3},
+                {"subjects": ["tiger face", "tomato"], "scene": "in the snow", "seed": 3},
             ]
         )
     )
     draw.main(["--jobs", str(tmp_path / "list.json"), "--out", str(tmp_path / "out"), "--size", "32"])
     pictures = [np.asarray(Image.open(tmp_path / "out" / f"{i}.png")) for i in range(3)]
-    (subject,) = (each for each in load_subjects(split="train") if each.name == "tiger face")
-    np.testing.assert_array_equal(pictures[0], compose(np.random.default_rng(3), [subject], "snow", 32).image)
+    subjects = {each.name: each for each in load_subjects(split="train")}
+    for picture, names in ((pictures[0], ["tiger face"]), (pictures[2], ["tiger face", "tomato"])):
+        drawn = compose(np.random.default_rng(3), [subjects[name] for name in names], "snow", 32)
+        np.testing.assert_array_equal(picture, drawn.image)
     np.testing.assert_array_equal(pictures[0], pictures[1])
-    assert (pictures[1] != pictures[2]).any()
 
 
 @pytest.mark.parametrize(
@@ -119,10 +120,14 @@ def test_a_list_of_subjects_and_scenes_is_drawn(tmp_path, capsys):
     [
         ("[{", "is not JSON"),
         ("{}", "expected a list of subjects, got dict"),
-        ('[{"subject": "tiger face"}]', "entry 0: expected"),
-        ('[{"subject": "unicorn 9", "scene": "snow", "seed": 0}]', "no subject 'unicorn 9' among the 604"),
-        ('[{"subject": "tiger face", "scene": "hell", "seed": 0}]', "no scene 'hell'; there are grass"),
-        ('[{"subject": "tiger face", "scene": "snow", "seed": -1}]', "a whole number of 0 or more, got -1"),
+        ('[{"subjects": ["tiger face"]}]', "entry 0: expected"),
+        ('[{"subjects": "tomato", "scene": "snow", "seed": 0}]', 'a list of one or two names, got "tomato"'),
+        ('[{"subjects": ["unicorn 9"], "scene": "snow", "seed": 0}]', "no subject 'unicorn 9' among the 604"),
+        ('[{"subjects": ["tiger face"], "scene": "hell", "seed": 0}]', "no scene 'hell'; there are grass"),
+        (
+            '[{"subjects": ["tiger face"], "scene": "snow", "seed": -1}]',
+            "a whole number of 0 or more, got -1",
+        ),
     ],
 )
 def test_a_list_that_cannot_be_drawn(tmp_path, capsys, entries, message):

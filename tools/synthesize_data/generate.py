@@ -34,9 +34,18 @@ def inputs(run: "Run") -> Iterator[Json]:
         prompt = (row.result or {})["prompt"]
         inputs = {"parent": row.id, "prompt": prompt, **size, "seed": row.inputs["seed"]}
         if run.config.generate.left:
-            inputs["left"] = {"subject": row.inputs["subject"], "scene": row.inputs["scene_1"]}
+            inputs |= lefts(row.inputs)
         rows.append(inputs)
     yield from sorted(rows, key=lambda row: (row["width"], row["height"]))
+
+
+def lefts(asked: Json) -> Json:
+    """What a left panel shows. Where a second subject is to join in the right one, that is completed from a
+    picture of both, which is `given` in the left one's place.
+    """
+    subject, other, scene = asked["subject"], asked["other"], asked["scene_1"]
+    left = {"left": {"subjects": [subject], "scene": scene}}
+    return left if other is None else left | {"given": {"subjects": [subject, other], "scene": scene}}
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
@@ -148,30 +157,41 @@ class OwnSampler:
         self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        lefts = self.draw_lefts(jobs) if self.left else [""] * len(jobs)
+        given = self.draw(jobs, "given") if self.left else [""] * len(jobs)
         wanted = [
             Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=left)
-            for job, left in zip(jobs, lefts, strict=True)
+            for job, left in zip(jobs, given, strict=True)
         ]
         paths = self.sampler(wanted, STAGE.name, [job.id for job in jobs])
+        if exchanged := [index for index, job in enumerate(jobs) if "given" in job.inputs]:
+            chosen = [jobs[index] for index in exchanged]
+            for index, left in zip(exchanged, self.draw(chosen, "left"), strict=True):
+                paths[index] = self.exchange_left(paths[index], left, jobs[index].id)
         return [{"picture": path} for path in paths]
 
-    def draw_lefts(self, jobs: Sequence[Job]) -> list[str]:
-        """The toy world's pictures for the left panels; their paths."""
+    def draw(self, jobs: Sequence[Job], name: str) -> list[str]:
+        """The toy world's pictures of every job's `left`, or of what is `given` in its place; their paths."""
         paths = [""] * len(jobs)
         for side in {size_of(job)[1] for job in jobs}:
             chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
-            entries = [jobs[index].inputs["left"] | {"seed": jobs[index].inputs["seed"]} for index in chosen]
+            asked = [jobs[index].inputs for index in chosen]
+            entries = [each.get(name, each["left"]) | {"seed": each["seed"]} for each in asked]
             (self.folder / "work").mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder / "work") as name:
-                work = Path(name)
+            with tempfile.TemporaryDirectory(dir=self.folder / "work") as place:
+                work = Path(place)
                 (work / "jobs.json").write_text(json.dumps(entries), encoding="utf-8")
-                files = ["--jobs", str(work / "jobs.json"), "--out", name, "--size", str(side)]
+                files = ["--jobs", str(work / "jobs.json"), "--out", place, "--size", str(side)]
                 run_program([sys.executable, "-m", "uno_jax.toybox.draw", *files])
-                for place, index in enumerate(chosen):
-                    with Image.open(work / f"{place}.png") as image:
-                        paths[index] = pictures.save(image, self.folder, STAGE.name, jobs[index].id, "left")
+                for number, index in enumerate(chosen):
+                    with Image.open(work / f"{number}.png") as image:
+                        paths[index] = pictures.save(image, self.folder, STAGE.name, jobs[index].id, name)
         return paths
+
+    def exchange_left(self, path: str, left: str, id: str) -> str:
+        """The diptych with that left panel."""
+        diptych = pictures.load(self.folder, path)
+        diptych.paste(pictures.load(self.folder, left))
+        return pictures.save(diptych, self.folder, STAGE.name, id)
 
 
 STAGE = Stage(

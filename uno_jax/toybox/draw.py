@@ -1,9 +1,10 @@
 """Named subjects in named scenes: a list and its seeds -> pictures.
 
     python -m uno_jax.toybox.draw --jobs list.json --out DIR
-    # list.json: [{"subject": "tiger face", "scene": "in the snow", "seed": 3}, …]
+    # list.json: [{"subjects": ["tiger face"], "scene": "in the snow", "seed": 3}, …]
 
-Scenes go by their name or by any phrase that captions have for them. Entry i becomes DIR/{i}.png.
+One subject or two; scenes go by their name or by any phrase that captions have for them. Entry i becomes
+DIR/{i}.png.
 """
 
 import json
@@ -31,7 +32,7 @@ class Args:
     """Draw a list's subjects in its scenes, each from a seed of its own."""
 
     jobs: Path
-    """JSON list of {"subject", "scene", "seed"}; subjects of any split."""
+    """JSON list of {"subjects", "scene", "seed"}; subjects of any split."""
     out: Path
     """Directory for the pictures; those of the same names are replaced."""
     size: int = 128
@@ -52,30 +53,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects = {each.name: each for split in SPLITS for each in load_subjects(args.subjects, split)}
         jobs = read_jobs(args.jobs, subjects)
         args.out.mkdir(parents=True, exist_ok=True)
-        for index, (subject, scene, seed) in enumerate(tqdm(jobs, unit="picture")):
-            drawn = compose(np.random.default_rng(seed), [subject], scene, args.size)
+        for index, (shown, scene, seed) in enumerate(tqdm(jobs, unit="picture")):
+            drawn = compose(np.random.default_rng(seed), shown, scene, args.size)
             Image.fromarray(drawn.image).save(args.out / f"{index}.png", compress_level=3)
 
 
-def read_jobs(path: Path, subjects: dict[str, Subject]) -> list[tuple[Subject, str, int]]:
-    """(subject, scene's name, seed) of every entry. Raises OSError, SubjectError for no list, or
+def read_jobs(path: Path, subjects: dict[str, Subject]) -> list[tuple[list[Subject], str, int]]:
+    """(subjects, scene's name, seed) of every entry. Raises OSError, SubjectError for no list, or
     DrawError naming the first bad one.
     """
     entries = enumerate(read_entries(path))
     return [_read(entry, f"{path}, entry {index}", subjects) for index, entry in entries]
 
 
-def _read(entry: Any, where: str, subjects: dict[str, Subject]) -> tuple[Subject, str, int]:
-    if not isinstance(entry, dict) or entry.keys() != {"subject", "scene", "seed"}:
-        raise DrawError(f'{where}: expected {{"subject", "scene", "seed"}}, got {json.dumps(entry)[:80]}')
-    name, scene, seed = entry["subject"], entry["scene"], entry["seed"]
-    if name not in subjects:
-        raise DrawError(f"{where}: no subject {name!r} among the {len(subjects)}")
+def _read(entry: Any, where: str, subjects: dict[str, Subject]) -> tuple[list[Subject], str, int]:
+    if not isinstance(entry, dict) or entry.keys() != {"subjects", "scene", "seed"}:
+        raise DrawError(f'{where}: expected {{"subjects", "scene", "seed"}}, got {json.dumps(entry)[:80]}')
+    names, scene, seed = entry["subjects"], entry["scene"], entry["seed"]
+    if not isinstance(names, list) or len(names) not in (1, 2):
+        raise DrawError(f"{where}: subjects must be a list of one or two names, got {json.dumps(names)[:80]}")
+    for name in names:
+        if name not in subjects:
+            raise DrawError(f"{where}: no subject {name!r} among the {len(subjects)}")
     if scene not in NAMES:
         raise DrawError(f"{where}: no scene {scene!r}; there are {', '.join(SCENES)}")
     if type(seed) is not int or seed < 0:
         raise DrawError(f"{where}: the seed must be a whole number of 0 or more, got {seed!r}")
-    return subjects[name], NAMES[scene], seed
+    return [subjects[name] for name in names], NAMES[scene], seed
 
 
 if __name__ == "__main__":
