@@ -195,6 +195,7 @@ def test_the_left_panel_can_be_given(model, tmp_path, monkeypatch):
     for each, scene, entry in zip(jobs, ("snow", "grass"), wanted, strict=True):
         drawn = compose(np.random.default_rng(each.inputs["seed"]), [tomato], scene, 32).image
         np.testing.assert_array_equal(np.asarray(Image.open(entry["left_path"])), drawn)
+        np.testing.assert_array_equal(made.pop(0)[:, :32], drawn)
     each.inputs["left"]["subjects"] = ["unicorn 9"]
     with pytest.raises(
         SynthesisError, match="uno_jax.toybox.draw ended with exit 2: .*no subject 'unicorn 9'"

@@ -40,8 +40,8 @@ def inputs(run: "Run") -> Iterator[Json]:
 
 
 def lefts(asked: Json) -> Json:
-    """What a left panel shows. Where a second subject is to join in the right one, that is completed from a
-    picture of both, which is `given` in the left one's place.
+    """What the left panel shows. Where a second subject is to join in the right one, that is completed from a
+    picture of both, `given` in the left one's place.
     """
     subject, other, scene = asked["subject"], asked["other"], asked["scene_1"]
     left = {"left": {"subjects": [subject], "scene": scene}}
@@ -157,19 +157,18 @@ class OwnSampler:
         self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        given = self.draw(jobs, "given") if self.left else [""] * len(jobs)
+        given = self.toy_panels(jobs, "given") if self.left else [""] * len(jobs)
         wanted = [
             Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=left)
             for job, left in zip(jobs, given, strict=True)
         ]
         paths = self.sampler(wanted, STAGE.name, [job.id for job in jobs])
-        if exchanged := [index for index, job in enumerate(jobs) if "given" in job.inputs]:
-            chosen = [jobs[index] for index in exchanged]
-            for index, left in zip(exchanged, self.draw(chosen, "left"), strict=True):
-                paths[index] = self.exchange_left(paths[index], left, jobs[index].id)
+        if self.left:
+            lefts = self.toy_panels(jobs, "left")
+            paths = [self.put_left(*each) for each in zip(paths, lefts, jobs, strict=True)]
         return [{"picture": path} for path in paths]
 
-    def draw(self, jobs: Sequence[Job], name: str) -> list[str]:
+    def toy_panels(self, jobs: Sequence[Job], name: str) -> list[str]:
         """The toy world's pictures of every job's `left`, or of what is `given` in its place; their paths."""
         paths = [""] * len(jobs)
         for side in {size_of(job)[1] for job in jobs}:
@@ -187,11 +186,11 @@ class OwnSampler:
                         paths[index] = pictures.save(image, self.folder, STAGE.name, jobs[index].id, name)
         return paths
 
-    def exchange_left(self, path: str, left: str, id: str) -> str:
-        """The diptych with that left panel."""
+    def put_left(self, path: str, left: str, job: Job) -> str:
+        """The diptych with its left panel as it was drawn, and not as the autoencoder has it."""
         diptych = pictures.load(self.folder, path)
         diptych.paste(pictures.load(self.folder, left))
-        return pictures.save(diptych, self.folder, STAGE.name, id)
+        return pictures.save(diptych, self.folder, STAGE.name, job.id)
 
 
 STAGE = Stage(

@@ -30,6 +30,7 @@ SCENES = (
     *("on glowing lava", "on a patterned carpet", "on a wooden table", "on a checkered floor"),
     *("in front of a bookshelf", "by a rainy window", "on a stage with a red curtain", "in a plain studio"),
 )
+BATCHES = ("--batch-size", "16")
 SAME = "two side-by-side images of the same {subject}: left {scene_1}, right "
 
 
@@ -51,7 +52,7 @@ def get_config() -> SynthConfig:
             backend="uno_jax",
             model="small",
             guidance=1.0,
-            arguments=("--lora", "none"),
+            arguments=("--lora", "none", *BATCHES),
             left="toybox",
             batch_size=256,
         ),
@@ -59,7 +60,7 @@ def get_config() -> SynthConfig:
         filter_vlm=FilterVlmConfig(backend="features", threshold=3.0),
         detect=DetectConfig(backend="catalog", catalog="toybox", threshold=0.46),
         second_reference=SecondReferenceConfig(
-            model="small", lora="", size=(128, 128), guidance=1.0, batch_size=256
+            model="small", lora="", size=(128, 128), guidance=1.0, arguments=BATCHES, batch_size=256
         ),
         export=ExportConfig(licences=("uno_jax small: Apache-2.0", "EfficientNet-Lite0: Apache-2.0")),
     )
