@@ -152,7 +152,4 @@ def start_profile(config: TrainConfig, profile: contextlib.ExitStack) -> None:
     folder = Path(config.workdir) / "profile"
     hint = f"profile in {folder}: look at it with xprof --logdir {folder} (pip install xprof), or open the "
     profile.callback(tqdm.write, f"{hint}trace.json.gz at https://ui.perfetto.dev")
-    options = jax.profiler.ProfileOptions()
-    # Following Python too has crashed the run while threads of a checkpoint came and went.
-    options.python_tracer_level = 0
-    profile.enter_context(jax.profiler.trace(str(folder), profiler_options=options))
+    profile.enter_context(jax.profiler.trace(str(folder)))
