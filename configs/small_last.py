@@ -5,21 +5,16 @@ python -m uno_jax.train --config configs/small_last.py --data.encodings data/toy
 
 import dataclasses
 
-from uno_jax.recipe import TrainConfig, load_recipe
+from uno_jax.recipe import TrainConfig, load_recipe, with_weights
 
 
 def get_config() -> TrainConfig:
     place = load_recipe("configs/small_place.py")
-    weights = (0.6, 0.1, 0.29, 0.01)
-    sources = tuple(
-        dataclasses.replace(source, weight=weight)
-        for source, weight in zip(place.data.sources, weights, strict=True)
-    )
     return dataclasses.replace(
         place,
         workdir="runs/small_last",
         weights="runs/small_place/model",
-        data=dataclasses.replace(place.data, sources=sources),
+        data=with_weights(place.data, (0.6, 0.1, 0.29, 0.01)),
         optim=dataclasses.replace(place.optim, decay_to=0.0),
         steps=3000,
     )

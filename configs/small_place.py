@@ -5,21 +5,16 @@ python -m uno_jax.train --config configs/small_place.py --data.encodings data/to
 
 import dataclasses
 
-from uno_jax.recipe import TrainConfig, load_recipe
+from uno_jax.recipe import TrainConfig, load_recipe, with_weights
 
 
 def get_config() -> TrainConfig:
     alike = load_recipe("configs/small_alike.py")
-    weights = (0.15, 0.2, 0.55, 0.1)
-    sources = tuple(
-        dataclasses.replace(source, weight=weight)
-        for source, weight in zip(alike.data.sources, weights, strict=True)
-    )
     return dataclasses.replace(
         alike,
         workdir="runs/small_place",
         weights="runs/small_alike/model",
-        data=dataclasses.replace(alike.data, sources=sources),
+        data=with_weights(alike.data, (0.15, 0.2, 0.55, 0.1)),
         optim=dataclasses.replace(alike.optim, learning_rate=1.5e-3, decay_to=0.01, ema_decay=0.998),
         steps=1800,
     )

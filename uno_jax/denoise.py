@@ -66,11 +66,8 @@ def denoise(
     size = (noise.shape[1] // PATCH, noise.shape[2] // PATCH)
     strength = jnp.full(noise.shape[0], guidance, jnp.float32) if config.guidance_embed else None
     x0 = pack(noise).astype(jnp.float32)
-    x1 = (
-        x0
-        if left is None
-        else pack(jnp.asarray(noise).at[:, :, : left.shape[2]].set(left)).astype(jnp.float32)
-    )
+    given = noise if left is None else jnp.asarray(noise).at[:, :, : left.shape[2]].set(left)
+    x1 = pack(given).astype(jnp.float32)
     is_left = jnp.tile(jnp.arange(size[1]) < size[1] // 2, size[0])[:, None]
 
     def with_left(x: Array, t: Array | float) -> Array:

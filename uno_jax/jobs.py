@@ -19,7 +19,6 @@ from PIL import Image
 from uno_jax import __version__, images
 from uno_jax.config import ModelConfig
 from uno_jax.flow import sampling_schedule
-from uno_jax.images import prepare_reference
 from uno_jax.request import Request, Settings, check_request, prepare_left, prepare_refs, ref_side
 from uno_jax.shipped import find_lora, find_model
 
@@ -99,7 +98,9 @@ class Checker:
             return self.look(path, whole, lambda picture: prepare_left(picture, *whole))
 
         def look_ref(path: Path) -> Reference:
-            return self.look(path, longest, lambda picture: prepare_reference(picture, longest, str(path)))
+            return self.look(
+                path, longest, lambda picture: images.prepare_reference(picture, longest, str(path))
+            )
 
         refs = tuple(map(look_ref, paths))
         half = None if left is None else look_left(left)

@@ -230,6 +230,12 @@ def returned_by(path: Path, kind: type[Config]) -> Config:
     return config
 
 
+def with_weights(data: DataConfig, weights: Sequence[float]) -> DataConfig:
+    """The same sources, weighted anew in their order."""
+    weighted = zip(data.sources, weights, strict=True)
+    return replace(data, sources=tuple(replace(source, weight=weight) for source, weight in weighted))
+
+
 def parse(argv: Sequence[str] | None = None) -> TrainConfig:
     """--config FILE, then every field as an override such as --optim.learning-rate 1e-4. A --data.path is
     trained from in place of the recipe's sources.

@@ -122,6 +122,8 @@ def test_a_list_of_subjects_and_scenes_is_drawn(tmp_path, capsys):
         ("{}", "expected a list of subjects, got dict"),
         ('[{"subjects": ["tiger face"]}]', "entry 0: expected"),
         ('[{"subjects": "tomato", "scene": "snow", "seed": 0}]', 'a list of one or two names, got "tomato"'),
+        ('[{"subjects": [["tomato"]], "scene": "snow", "seed": 0}]', "no subject ['tomato'] among the 604"),
+        ('[{"subjects": ["tomato"], "scene": {}, "seed": 0}]', "no scene {}; there are grass"),
         ('[{"subjects": ["unicorn 9"], "scene": "snow", "seed": 0}]', "no subject 'unicorn 9' among the 604"),
         ('[{"subjects": ["tiger face"], "scene": "hell", "seed": 0}]', "no scene 'hell'; there are grass"),
         (

@@ -68,6 +68,7 @@ class Endpoint:
         return result
 
     def check_silence(self) -> None:
+        """Raises SynthesisError."""
         with self.lock:
             if self.silent >= IN_A_ROW:
                 raise self.stop(

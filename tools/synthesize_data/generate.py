@@ -157,24 +157,24 @@ class OwnSampler:
         self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        given = self.toy_panels(jobs, "given") if self.left else [""] * len(jobs)
+        lefts = self.toy_panels(jobs, "left") if self.left else [""] * len(jobs)
+        joined = [job for job in jobs if "given" in job.inputs]
+        given = dict(zip((job.id for job in joined), self.toy_panels(joined, "given"), strict=True))
         wanted = [
-            Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=left)
-            for job, left in zip(jobs, given, strict=True)
+            Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=given.get(job.id, left))
+            for job, left in zip(jobs, lefts, strict=True)
         ]
         paths = self.sampler(wanted, STAGE.name, [job.id for job in jobs])
         if self.left:
-            lefts = self.toy_panels(jobs, "left")
             paths = [self.put_left(*each) for each in zip(paths, lefts, jobs, strict=True)]
         return [{"picture": path} for path in paths]
 
     def toy_panels(self, jobs: Sequence[Job], name: str) -> list[str]:
-        """The toy world's pictures of every job's `left`, or of what is `given` in its place; their paths."""
+        """The toy world's pictures of every job's `left` or `given`; their paths."""
         paths = [""] * len(jobs)
         for side in {size_of(job)[1] for job in jobs}:
             chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
-            asked = [jobs[index].inputs for index in chosen]
-            entries = [each.get(name, each["left"]) | {"seed": each["seed"]} for each in asked]
+            entries = [jobs[index].inputs[name] | {"seed": jobs[index].inputs["seed"]} for index in chosen]
             (self.folder / "work").mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.folder / "work") as place:
                 work = Path(place)

@@ -73,9 +73,9 @@ def _read(entry: Any, where: str, subjects: dict[str, Subject]) -> tuple[list[Su
     if not isinstance(names, list) or len(names) not in (1, 2):
         raise DrawError(f"{where}: subjects must be a list of one or two names, got {json.dumps(names)[:80]}")
     for name in names:
-        if name not in subjects:
+        if not isinstance(name, str) or name not in subjects:
             raise DrawError(f"{where}: no subject {name!r} among the {len(subjects)}")
-    if scene not in NAMES:
+    if not isinstance(scene, str) or scene not in NAMES:
         raise DrawError(f"{where}: no scene {scene!r}; there are {', '.join(SCENES)}")
     if type(seed) is not int or seed < 0:
         raise DrawError(f"{where}: the seed must be a whole number of 0 or more, got {seed!r}")
