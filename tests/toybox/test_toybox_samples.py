@@ -149,17 +149,6 @@ def test_still_references_stand_as_in_the_target(val, composites, references):
     assert len({*sample.scenes, *sample.reference_scenes}) == 1 + references
 
 
-@pytest.mark.parametrize("references", [1, 2])
-def test_posed_references_stand_elsewhere_as_large_and_turned_as_in_the_target(val, composites, references):
-    pair(rng(1), val, 48, references, alike="pose")
-    diptych(rng(2), val, 48, references - 1, alike="pose")
-    target, *alone, left, right = composites
-    seen = [(here, each.placements[0]) for here, each in zip(target.placements, alone, strict=True)]
-    for here, there in [*seen, (right.placements[0], left.placements[0])]:
-        assert here.x != there.x and here.feet != there.feet
-        assert dataclasses.replace(here, x=0, feet=0) == dataclasses.replace(there, x=0, feet=0)
-
-
 @pytest.mark.parametrize("two", [0, 1])
 def test_both_halves_of_a_still_diptych_show_the_subject_alike(val, composites, two):
     diptych(rng(1), val, 48, two, alike="place")

@@ -43,8 +43,8 @@ class Args:
     references: Literal[1, 2] = 1
     """References, and so subjects, of each pair."""
     alike: Alike = "subject"
-    """What reference and target, or the halves of a diptych, share: the subject; its size and turn as well;
-    its place too; the whole picture. The more they share, the sooner a model learns to look there.
+    """What reference and target, or the halves of a diptych, share: the subject; its place, size and turn as
+    well; the whole picture. The more they share, the sooner a model learns to look there.
     """
     seed: int = 0
     """Sample i depends on the seed and i alone."""

@@ -5,7 +5,7 @@ In: subjects, a scene's name and a Generator, the only source of randomness. Out
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -97,11 +97,6 @@ def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Pl
     return tuple(_place_one(rng, *each, scene) for each in zip(subjects, extents, slots, strict=True))
 
 
-def elsewhere(rng: Generator, subject: Subject, like: Placement, scene: Scene) -> Placement:
-    """`like` with its size and turn kept and another place in `scene`."""
-    return _stand(rng, subject, like, None, scene)
-
-
 def _place_one(
     rng: Generator, subject: Subject, extent: float, slot: float | None, scene: Scene
 ) -> Placement:
@@ -109,20 +104,13 @@ def _place_one(
     degrees = float(np.clip(rng.normal(0, spread), -30, 30))
     flip = bool(rng.random() < 0.5) and not SIDED.search(subject.name)
     tilt = (float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.08, 0.08)))
-    return _stand(rng, subject, Placement(0, 0, extent, degrees, flip, tilt), slot, scene)
-
-
-def _stand(
-    rng: Generator, subject: Subject, placement: Placement, slot: float | None, scene: Scene
-) -> Placement:
-    """`placement` with `x` and `feet` drawn, and `extent` no larger than the frame."""
-    box = np.ptp(_corners(subject.size, placement.degrees, placement.flip, placement.tilt), axis=0)
-    extent = min(placement.extent, (1 - 2 * MARGIN) / box.max())
+    box = np.ptp(_corners(subject.size, degrees, flip, tilt), axis=0)
+    extent = min(extent, (1 - 2 * MARGIN) / box.max())
     width, height = box * extent
     low, high = 0.5 * width + MARGIN, 1 - 0.5 * width - MARGIN
     x = rng.uniform(low, high) if slot is None else np.clip(slot + rng.normal(0, 0.03), low, high)
     feet = max(rng.uniform(*scene.feet), height + MARGIN)
-    return replace(placement, x=float(x), feet=float(feet), extent=float(extent))
+    return Placement(float(x), float(feet), float(extent), degrees, flip, tilt)
 
 
 def _light(rng: Generator, scene: Scene) -> Light:

@@ -13,13 +13,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from uno_jax.toybox.captions import caption, diptych_caption
-from uno_jax.toybox.compose import Placement, compose, elsewhere, place
+from uno_jax.toybox.compose import compose, place
 from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import Subject, SubjectError
 
 SCENE_NAMES = tuple(SCENES)
-# What the pictures of a pair or a diptych share: the subject; its size and turn; its place too; everything.
-Alike = Literal["subject", "pose", "place", "picture"]
+# What the pictures of a pair or a diptych share: the subject; its place, size and turn as well; everything.
+Alike = Literal["subject", "place", "picture"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def diptych(
         return Sample(prompt, np.tile(one.target, (1, 2, 1)), (), one.subjects, scenes)
     shown = _draw_subjects(rng, subjects, 2 if rng.random() < two else 1)
     left, right = _draw_scenes(rng, 2)
-    placements = place(rng, shown, SCENES[right]) if alike != "subject" else ()
+    placements = place(rng, shown, SCENES[right]) if alike == "place" else ()
     halves = [
-        compose(rng, shown[:1], left, size, _seen_again(rng, shown[0], left, placements, alike)).image,
+        compose(rng, shown[:1], left, size, placements[:1]).image,
         compose(rng, shown, right, size, placements).image,
     ]
     names = tuple(subject.name for subject in shown)
@@ -81,25 +81,12 @@ def pair(
     scene, *reference_scenes = _draw_scenes(rng, 1 + references)
     composite = compose(rng, shown, scene, size)
     alone = tuple(
-        compose(rng, [each], its_scene, size, _seen_again(rng, each, its_scene, [placement], alike)).image
+        compose(rng, [each], its_scene, size, [placement] if alike == "place" else None).image
         for each, its_scene, placement in zip(shown, reference_scenes, composite.placements, strict=True)
     )
     names = tuple(subject.name for subject in shown)
     prompt = caption(rng, names, composite)
     return Sample(prompt, composite.image, alone, names, (scene,), tuple(reference_scenes))
-
-
-def _seen_again(
-    rng: Generator, subject: Subject, scene: str, placements: Sequence[Placement], alike: Alike
-) -> Sequence[Placement]:
-    """Where the subject of the first of `placements` stands in its other picture; empty for anywhere."""
-    match alike:
-        case "place":
-            return placements[:1]
-        case "pose":
-            return [elsewhere(rng, subject, placements[0], SCENES[scene])]
-        case _:
-            return ()
 
 
 def _draw_subjects(rng: Generator, subjects: Sequence[Subject], count: int) -> list[Subject]:
