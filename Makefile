@@ -1,4 +1,4 @@
-# make demo   train a small model on a few pictures and sample it back: out/demo.png
+# make demo   the shipped small model draws what it is shown, then trains for a minute: out/demo.png
 # make test   the test suite (needs PyTorch and diffusers, which are installed on first use)
 # make lint   format, lint and types
 PYTHON ?= python3

@@ -1,13 +1,10 @@
-"""The notebook runs top to bottom, on a small random model, and is committed without outputs."""
+"""The notebook runs top to bottom on the shipped model, and is committed without outputs."""
 
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from tiny_model import write_lora, write_model
-
-from uno_jax.config import UnoPE
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "sample.ipynb"
 
@@ -17,10 +14,8 @@ def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_it_runs_and_every_section_draws(notebook, tmp_path, monkeypatch):
-    model = write_model(tmp_path / "model")
-    write_lora(model / "lora", UnoPE())
-    monkeypatch.setenv("UNO_JAX_MODEL", str(model))
+def test_it_runs_and_every_section_draws(notebook, monkeypatch):
+    monkeypatch.delenv("UNO_JAX_MODEL", raising=False)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": NOTEBOOK.parent.parent}}).execute()
     pictures = sum(
         "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())

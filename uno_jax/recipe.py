@@ -246,7 +246,7 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
     first.add_argument("--config")
     known, overrides = first.parse_known_args(argv)
     if known.config is None and not {"-h", "--help"} & set(overrides):
-        raise RecipeError("no recipe: pass --config FILE, for example --config configs/demo.py")
+        raise RecipeError("no recipe: pass --config FILE, for example --config configs/small_stage1.py")
     default = load_recipe(known.config) if known.config else TrainConfig()
     usage = "python -m uno_jax.train --config FILE [--plan TOPOLOGY] [--print-config] [--export]"
     config = parse_args(TrainConfig, usage, overrides, default)

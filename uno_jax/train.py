@@ -1,7 +1,7 @@
 """Training, top to bottom: recipe -> mesh -> networks -> state -> restore -> steps -> what the run leaves
 behind.
 
-One file is one run: `python -m uno_jax.train --config configs/demo.py`. Its working directory holds
+One file is one run: `python -m uno_jax.train --config configs/small_stage1.py`. Its working directory holds
 checkpoints/, metrics.jsonl, tensorboard/, samples/ and, at the end, lora/ with dit_lora.safetensors (the same
 in UNO's naming), or model/ (every network, when more than a LoRA was trained).
 """
