@@ -1,10 +1,11 @@
 """How well the stand-ins of the small run see: the judge of pairs, and the search for subjects by pictures.
 
-    python -m benchmarks.judge          # tables, of subjects of the val split; --count N drawn pictures each
+    python -m benchmarks.judge          # tables, of subjects of the val split; --count N drawn pictures a row
     python -m benchmarks.judge --fit    # the judge's slope and constant, of subjects of the train split
 
 Pairs are the toybox's, 128 pixels: two pictures of a subject, in different scenes, against pictures of two
 subjects. For the search every picture shows two subjects; it looks for each, and for one that is not there.
+Targets and searched pictures are seen sharp and blurred, as a small model's pictures are.
 """
 
 import argparse
@@ -22,12 +23,14 @@ from tools.synthesize_data.config import DetectConfig, SynthConfig
 from tools.synthesize_data.feature_judge import SIDE, part_cosines, part_score
 from tools.synthesize_data.features import EfficientNetLite0, unit
 from tools.synthesize_data.rows import Failed
+from uno_jax.evaluation.scenes import SOFTNESS, soften
 from uno_jax.toybox import Subject, load_subjects
 from uno_jax.toybox.captions import choose
 from uno_jax.toybox.compose import compose
 from uno_jax.toybox.samples import SCENE_NAMES, pair
 
 SIZE, BATCH = 128, 16
+CASES = [(shown, softness) for shown in (1, 2) for softness in SOFTNESS]
 Maps = NDArray[np.float32]
 
 
@@ -37,12 +40,14 @@ def make_maps(network: EfficientNetLite0, images: Sequence[NDArray[np.uint8]], s
     return np.concatenate([network.maps(batch, side) for batch in batches])
 
 
-def draw_pairs(network: EfficientNetLite0, split: str, shown: int, count: int, seed: int) -> tuple[Maps, ...]:
-    """Maps of references, of targets with that subject (and one more, when two are shown), of others."""
+def draw_pairs(
+    network: EfficientNetLite0, split: str, shown: int, softness: float, count: int, seed: int
+) -> tuple[Maps, ...]:
+    """Maps of references, of soft targets with that subject (and one more, when two are shown), of others."""
     subjects = load_subjects(split=split)
     samples = [pair(np.random.default_rng([seed, n]), subjects, SIZE, shown) for n in range(count)]
     references = make_maps(network, [sample.references[0] for sample in samples], SIDE)
-    targets = make_maps(network, [sample.target for sample in samples], SIDE)
+    targets = make_maps(network, [soften(sample.target, softness) for sample in samples], SIDE)
     rng, others = np.random.default_rng([seed, count]), []
     for sample in samples:
         fitting = [n for n, other in enumerate(samples) if not {*other.subjects} & {*sample.subjects}]
@@ -65,21 +70,21 @@ def judged(references: Maps, targets: Maps) -> tuple[NDArray[np.float64], NDArra
 
 def judge_rows(count: int, seed: int = 31) -> list[tuple[object, ...]]:
     network, rows = EfficientNetLite0("cpu"), []
-    for shown in (1, 2):
-        references, same, other = draw_pairs(network, "val", shown, count, seed + shown)
+    for shown, softness in CASES:
+        references, same, other = draw_pairs(network, "val", shown, softness, count, seed + shown)
         (right, right_cosine), (wrong, wrong_cosine) = judged(references, same), judged(references, other)
         whole = [(unit(references.mean((1, 2))) * unit(each.mean((1, 2)))).sum(1) for each in (same, other)]
         kept = [f"{(right >= least).mean():.0%} / {(wrong >= least).mean():.0%}" for least in (2, 3, 4)]
         numbers = (auc(right, wrong), auc(right_cosine, wrong_cosine), auc(*whole))
-        rows.append((f"{shown} shown", *(f"{number:.3f}" for number in numbers), *kept))
+        rows.append((f"{shown} shown, blur {softness}", *(f"{number:.3f}" for number in numbers), *kept))
     return rows
 
 
 def fit(count: int, seed: int = 21, ridge: float = 1e-3) -> NDArray[np.float64]:
     """Logistic regression by Newton's method on the parts of as many same pairs as others."""
     network, x, y = EfficientNetLite0("cpu"), [], []
-    for shown in (1, 2):
-        references, same, other = draw_pairs(network, "train", shown, count, seed + shown)
+    for shown, softness in CASES:
+        references, same, other = draw_pairs(network, "train", shown, softness, count, seed + shown)
         for truth, targets in ((1, same), (0, other)):
             for both in zip(references, targets, strict=True):
                 cosines = part_cosines(*both).values()
@@ -115,16 +120,32 @@ def draw_two(rng: np.random.Generator, subjects: Sequence[Subject]) -> tuple[NDA
 
 
 def catalog_rows(count: int, seed: int = 41) -> list[tuple[object, ...]]:
-    catalog, subjects = (
-        Catalog(SynthConfig(detect=DetectConfig(catalog="toybox"))),
-        load_subjects(split="val"),
-    )
+    catalog, rows = Catalog(SynthConfig(detect=DetectConfig(catalog="toybox"))), []
+    found = [searched(catalog, softness, count, seed) for softness in SOFTNESS]
+    for name, (right, wrong, shares) in zip(
+        [*(f"blur {softness}" for softness in SOFTNESS), "all"], [*found, pooled(found)], strict=True
+    ):
+        limits = np.linspace(0.2, 0.8, 61)
+        limit = limits[np.argmax([(right >= each).mean() - (wrong >= each).mean() for each in limits])]
+        kept = f"{(right >= limit).mean():.0%} / {(wrong >= limit).mean():.0%}"
+        numbers = (f"{(shares >= 0.5).mean():.1%}", f"{shares.mean():.2f}", f"{auc(right, wrong):.3f}")
+        rows.append((name, *numbers, f"{limit:.2f}", kept))
+    return rows
+
+
+def pooled(found: Sequence[tuple[NDArray[np.float64], ...]]) -> tuple[NDArray[np.float64], ...]:
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+
+
+def searched(catalog: Catalog, softness: float, count: int, seed: int) -> tuple[NDArray[np.float64], ...]:
+    """Scores of subjects that are there, of others, and the overlaps of the boxes of the first."""
+    subjects = load_subjects(split="val")
     overlaps, there, absent = [], [], []
     for number in tqdm(range(count), "search", leave=False):
         rng = np.random.default_rng([seed, number])
         shown = [subjects[at] for at in rng.choice(len(subjects), 3, replace=False)]
         pixels, boxes = draw_two(rng, shown[:2])
-        image = Image.fromarray(pixels)
+        image = Image.fromarray(soften(pixels, softness))
         cells = catalog.network.maps([image], CATALOG_SIDE)[0]
         results = [catalog.find(cells, image, subject.name) for subject in shown]
         for index, found in enumerate(results):
@@ -133,16 +154,7 @@ def catalog_rows(count: int, seed: int = 41) -> list[tuple[object, ...]]:
             (there if index < 2 else absent).append(found.score)
             if index < 2:
                 overlaps.append(overlap(found.box, boxes[index]))
-    right, wrong, shares = np.array(there), np.array(absent), np.array(overlaps)
-    limits = np.linspace(0.2, 0.8, 61)
-    limit = limits[np.argmax([(right >= each).mean() - (wrong >= each).mean() for each in limits])]
-    return [
-        ("IoU at least 0.5", f"{(shares >= 0.5).mean():.1%}"),
-        ("mean IoU", f"{shares.mean():.2f}"),
-        ("AUC of the score, there against absent", f"{auc(right, wrong):.3f}"),
-        ("best threshold", f"{limit:.2f}"),
-        ("kept there / absent at it", f"{(right >= limit).mean():.0%} / {(wrong >= limit).mean():.0%}"),
-    ]
+    return np.array(there), np.array(absent), np.array(overlaps)
 
 
 def main() -> None:
@@ -155,7 +167,8 @@ def main() -> None:
         return
     head = ("pairs", "AUC", "of the cosines", "of whole pictures", "kept same / other from 2", "3", "4")
     print(table(head, judge_rows(args.count)))
-    print(table(("subjects looked for", ""), catalog_rows(args.count)))
+    head = ("subjects looked for", "IoU >= 0.5", "mean IoU", "AUC there / absent", "best limit", "kept at it")
+    print(table(head, catalog_rows(args.count)))
 
 
 if __name__ == "__main__":
