@@ -125,5 +125,5 @@ def test_scores_rise_with_the_cosine_from_0_to_4():
 
 def test_the_judge_tells_drawn_subjects_apart(network):
     """A light instance of benchmarks/judge.py."""
-    references, same, other = draw_pairs(network, "val", 1, 12, 5)
+    references, same, other = draw_pairs(network, "val", 1, 1, 12, 5)
     assert auc(judged(references, same)[0], judged(references, other)[0]) > 0.85
