@@ -149,7 +149,7 @@ def test_a_sheet_shows_every_picture_in_its_shape_and_long_prompts_in_lines():
 
 
 def test_a_recipe_is_printed_as_a_recipe(tmp_path, capsys):
-    args = ["--config", "small_stage1.py", "--steps", "7", "--data.path", "nowhere.json", "--samples.every", "3"]
+    args = ["--config", "uno_1024.py", "--steps", "7", "--data.path", "nowhere.json", "--samples.every", "3"]
     train.main([*args, "--print-config"])
     (tmp_path / "printed.py").write_text(capsys.readouterr().out)
     assert load_recipe(str(tmp_path / "printed.py")) == parse(args)
