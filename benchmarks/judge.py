@@ -121,20 +121,15 @@ def draw_two(rng: np.random.Generator, subjects: Sequence[Subject]) -> tuple[NDA
 
 def catalog_rows(count: int, seed: int = 41) -> list[tuple[object, ...]]:
     catalog, rows = Catalog(SynthConfig(detect=DetectConfig(catalog="toybox"))), []
-    found = [searched(catalog, softness, count, seed) for softness in SOFTNESS]
-    for name, (right, wrong, shares) in zip(
-        [*(f"blur {softness}" for softness in SOFTNESS), "all"], [*found, pooled(found)], strict=True
-    ):
+    found = {f"blur {softness}": searched(catalog, softness, count, seed) for softness in SOFTNESS}
+    found["all"] = tuple(map(np.concatenate, zip(*found.values(), strict=True)))
+    for name, (right, wrong, shares) in found.items():
         limits = np.linspace(0.2, 0.8, 61)
         limit = limits[np.argmax([(right >= each).mean() - (wrong >= each).mean() for each in limits])]
         kept = f"{(right >= limit).mean():.0%} / {(wrong >= limit).mean():.0%}"
         numbers = (f"{(shares >= 0.5).mean():.1%}", f"{shares.mean():.2f}", f"{auc(right, wrong):.3f}")
         rows.append((name, *numbers, f"{limit:.2f}", kept))
     return rows
-
-
-def pooled(found: Sequence[tuple[NDArray[np.float64], ...]]) -> tuple[NDArray[np.float64], ...]:
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
 
 
 def searched(catalog: Catalog, softness: float, count: int, seed: int) -> tuple[NDArray[np.float64], ...]:

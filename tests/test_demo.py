@@ -44,11 +44,20 @@ def test_a_command_that_fails_ends_the_demo(log):
     assert stop.value.code == 3
 
 
-def test_the_demo_says_what_is_missing_before_it_starts(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["demo", "--model", "nowhere", "--out", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--model", "nowhere", "no model directory nowhere"),
+        ("--seconds", "0", "--seconds must be more than 0, got 0"),
+        ("--seconds", "nan", "--seconds must be more than 0, got nan"),
+    ],
+)
+def test_the_demo_says_what_is_wrong_before_it_starts(tmp_path, monkeypatch, capsys, option, value, message):
+    monkeypatch.setattr(sys, "argv", ["demo", option, value, "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
         demo.main()
-    assert stop.value.code == 2 and "no model directory nowhere" in capsys.readouterr().err
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_page_shows_every_prompt_with_its_pictures(tmp_path):

@@ -121,6 +121,8 @@ def show(out: Path, commands: list[list[str]], steps: list[int]) -> None:
 
 
 def run(args: Args) -> None:
+    if not args.seconds > 0:
+        raise ValueError(f"--seconds must be more than 0, got {args.seconds:g}")
     work = args.out / "demo"
     log = work / "run" / "metrics.jsonl"
     find_model(args.model)

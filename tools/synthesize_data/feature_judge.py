@@ -23,7 +23,7 @@ from .rows import Failed, Job, Json
 SIDE = 320  # pixels that pictures are resized to: a map of 10 x 10 cells
 SUBJECT = 0.12  # share of the cells taken for the subject
 # Odds that a part is of the same subject: 1 / (1 + exp(-(slope * cosine + constant))), at even odds before;
-# `python -m benchmarks.judge --fit` fits them.
+# `python -m benchmarks.judge --fit --count 100` fits them.
 SLOPE, CONSTANT = 19.7, -7.0
 HIGHEST = 4
 

@@ -58,7 +58,7 @@ def get_config() -> SynthConfig:
         ),
         filter_dino=FilterDinoConfig(backend="efficientnet-lite0", threshold=0.4),
         filter_vlm=FilterVlmConfig(backend="features", threshold=3.0),
-        detect=DetectConfig(backend="catalog", catalog="toybox", threshold=0.33),
+        detect=DetectConfig(backend="catalog", catalog="toybox", threshold=0.35),
         second_reference=SecondReferenceConfig(
             model="small", lora="", size=(128, 128), guidance=1.0, arguments=BATCHES, batch_size=256
         ),
