@@ -1,10 +1,12 @@
-"""Attention for the CPU, one head after another, so that a head's scores stay in cache.
+"""Attention for the CPU, one head or one sample after another, so that the scores at hand stay in cache.
 
 Its backward pass computes the scores again, as flash kernels do (FlashAttention, algorithm 4): kept for every
 block and head they would be most of what a training step holds.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,46 +24,50 @@ def by_head_attention(
 
 
 def _forward(q: Array, k: Array, v: Array, scale: float) -> tuple[Array, tuple[Array, ...]]:
-    def one(head: tuple[Array, ...]) -> tuple[Array, Array]:
-        q, k, v = head
-        scores = _einsum("bld,bsd->bls", q, k) * scale
+    def one(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+        scores = _einsum("nld,nsd->nls", q, k) * scale
         largest = scores.max(-1, keepdims=True)
         weights = jnp.exp(scores - largest)
         total = weights.sum(-1, keepdims=True)
         # Divided only after the product: fewer divisions.
-        mixed = _einsum("bls,bsd->bld", weights.astype(v.dtype), v) / total
+        mixed = _einsum("nls,nsd->nld", weights.astype(v.dtype), v) / total
         return mixed.astype(v.dtype), largest + jnp.log(total)
 
-    heads = _heads(q, k, v)
-    out, log_total = jax.lax.map(one, heads)
-    return _together(out), (q, k, v, out, log_total)
+    out, log_total = _one_by_one(one, q, k, v)
+    return out, (q, k, v, out, log_total)
 
 
 def _backward(scale: float, kept: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
-    q, k, v, out, log_total = kept
-
-    def one(head: tuple[Array, ...]) -> tuple[Array, ...]:
-        q, k, v, out, log_total, cotangent = head
-        weights = jnp.exp(_einsum("bld,bsd->bls", q, k) * scale - log_total)
-        to_weights = _einsum("bld,bsd->bls", cotangent, v)
-        shared = _einsum("bld,bld->bl", cotangent, out)[..., None]
+    def one(q: Array, k: Array, v: Array, out: Array, log_total: Array, cotangent: Array) -> Any:
+        weights = jnp.exp(_einsum("nld,nsd->nls", q, k) * scale - log_total)
+        to_weights = _einsum("nld,nsd->nls", cotangent, v)
+        shared = _einsum("nld,nld->nl", cotangent, out)[..., None]
         to_scores = (scale * weights * (to_weights - shared)).astype(q.dtype)
-        to_q = _einsum("bls,bsd->bld", to_scores, k)
-        to_k = _einsum("bls,bld->bsd", to_scores, q)
-        to_v = _einsum("bls,bld->bsd", weights.astype(v.dtype), cotangent)
+        to_q = _einsum("nls,nsd->nld", to_scores, k)
+        to_k = _einsum("nls,nld->nsd", to_scores, q)
+        to_v = _einsum("nls,nld->nsd", weights.astype(v.dtype), cotangent)
         return to_q.astype(q.dtype), to_k.astype(k.dtype), to_v.astype(v.dtype)
 
-    heads = (*_heads(q, k, v), out, log_total, *_heads(cotangent))
-    to_q, to_k, to_v = jax.lax.map(one, heads)
-    return _together(to_q), _together(to_k), _together(to_v)
+    return tuple(_one_by_one(one, *kept, cotangent))
 
 
-def _heads(*arrays: Array) -> tuple[Array, ...]:
-    return tuple(jnp.moveaxis(x, 2, 0) for x in arrays)
+def _one_by_one(one: Callable[..., Any], *arrays: Array) -> Any:
+    """What `one` makes of arrays (n, l, d), the heads of a sample or a head of all samples, whichever is
+    less at a time; from and to (b, l, h, d).
+    """
+    samples, _, heads, _ = arrays[0].shape
+    if samples < heads:
+        moved = tuple(jnp.moveaxis(x, 2, 0) for x in arrays)
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), jax.lax.map(lambda head: one(*head), moved))
+
+    def sample(parts: tuple[Array, ...]) -> Any:
+        return jax.tree.map(_turned, one(*map(_turned, parts)))
+
+    return jax.lax.map(sample, arrays)
 
 
-def _together(heads: Array) -> Array:
-    return jnp.moveaxis(heads, 0, 2)
+def _turned(x: Array) -> Array:
+    return x.swapaxes(0, 1)
 
 
 by_head_attention.defvjp(_forward, _backward)

@@ -3,10 +3,12 @@
 Source: transformers `modeling_clip.py`.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -14,9 +16,15 @@ from uno_jax.config import CLIPConfig
 from uno_jax.models.attention import attention
 from uno_jax.models.layers import Dense, parameter
 
+
+def exact_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """GELU by the error function, as torch computes it. jax's own takes erfc: three times as slow on CPUs."""
+    return x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5)))
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
-    "gelu": partial(nn.gelu, approximate=False),
+    "gelu": exact_gelu,
     "gelu_tanh": partial(nn.gelu, approximate=True),
 }
 
