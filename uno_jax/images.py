@@ -77,8 +77,11 @@ def _opened(source: str | PathLike[str] | IO[bytes], name: str) -> Iterator[Imag
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB of any picture: EXIF rotation applied, alpha over white, 16-bit grey scaled."""
-    image = ImageOps.exif_transpose(image)
+    """Upright 8-bit RGB of any picture: EXIF rotation applied, alpha over white, 16-bit grey scaled. One that
+    is so already is not copied.
+    """
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         image = _grey_16_to_8(image)
     elif image.mode == "F":
@@ -86,7 +89,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    image.load()  # before its file is closed
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _grey_16_to_8(image: Image.Image) -> Image.Image:
@@ -144,7 +148,10 @@ def ratio_bucket_size(ratio: float, resolution: int) -> tuple[int, int]:
 
 def to_array(image: Image.Image) -> Float32[np.ndarray, "h w 3"]:
     """Pixels from -1 (black) to 1 (white)."""
-    return np.asarray(to_rgb(image), np.float32) / 127.5 - 1
+    array = np.array(to_rgb(image), np.float32)
+    array /= 127.5
+    array -= 1
+    return array
 
 
 def to_image(array: Float32[np.ndarray, "h w 3"]) -> Image.Image:
