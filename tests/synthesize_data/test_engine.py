@@ -1,5 +1,6 @@
 """Both engines give the same rows; memory that runs out halves batches; a lost Ray worker loses nothing."""
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -44,10 +45,36 @@ def test_a_batch_is_halved_until_it_fits_and_stays_small(error):
     assert doubler.sizes[-2:] == [1, 1] or doubler.sizes[-2:] == [2, 2]
 
 
-def test_one_that_never_fits_is_counted():
-    rows = Halving(Doubler(0))(JOBS[:2])
-    assert [row.result for row in rows] == [None, None]
-    assert "out of memory with a batch of one" in rows[0].failed
+def test_what_fits_is_found_by_halving_once():
+    doubler = Doubler(3)
+    rows = Halving(doubler)([Job(f"id{number}", {"number": number}) for number in range(64)])
+    assert len(rows) == 64 and doubler.sizes[:6] == [64, 32, 16, 8, 4, 2]
+    assert set(doubler.sizes[6:]) == {2}
+
+
+def test_one_that_is_too_large_is_counted():
+    def worker(jobs):
+        if any(job.id == "id1" for job in jobs):
+            raise MemoryError("no room")
+        return [{} for _ in jobs]
+
+    rows = Halving(worker)(JOBS)
+    assert [row.result is None for row in rows] == [False, True] + 5 * [False]
+    assert "out of memory with a batch of one" in rows[1].failed
+
+
+def test_a_memory_in_which_nothing_fits_ends_the_stage():
+    with pytest.raises(SynthesisError, match="out of memory with a batch of one"):
+        Halving(Doubler(0))(JOBS[:2])
+
+
+def test_a_model_that_does_not_fit_is_told():
+    def worker(config, folder):
+        raise torch.OutOfMemoryError("40 GiB wanted")
+
+    stage = dataclasses.replace(STAGES["hashes"], worker=worker)
+    with pytest.raises(SynthesisError, match="hashes: its model does not fit into the memory: 40 GiB wanted"):
+        next(work(stage, SynthConfig(), Path(), JOBS))
 
 
 def test_other_errors_are_not_swallowed():
@@ -91,6 +118,14 @@ def test_ray_and_one_process_agree(pictures, cluster):
     assert here == there and len(here) == 40
     assert "7.png is no readable picture" in here["id7"].failed
     assert len({row.result["phash"] for row in here.values() if row.result}) == 39
+
+
+def test_ray_works_in_the_batches_of_one_process(pictures, cluster):
+    folder, jobs = pictures
+    jobs = [Job(f"{job.id}_{again}", job.inputs) for again in range(20) for job in jobs]
+    batches = list(work(STAGES["hashes"], RAY, folder, jobs))
+    assert sorted(len(rows) for rows in batches) == [32] + [64] * 12
+    assert {len({jobs.index(Job(row.id, row.inputs)) // 64 for row in rows}) for rows in batches} == {1}
 
 
 def test_a_ray_worker_killed_in_the_middle_is_survived(pictures, cluster):
