@@ -34,6 +34,12 @@ def noise(seed: int, width: int = 64, height: int = 64) -> Image.Image:
     return Image.fromarray(cells).resize((width, height), Image.Resampling.NEAREST)
 
 
+def put_pictures(folder, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        noise(0).save(folder / name)
+
+
 @pytest.fixture
 def run(tmp_path):
     return Run(tmp_path / "run", load_config("small"))
@@ -44,6 +50,7 @@ def test_uno_1m_labels_become_pairs(run, tmp_path, capsys):
     strange = {**LABEL, "vlm_filter_cot": {"score_final": 131184.67}, "img_path2": "a/9.png"}
     path = tmp_path / "labels.json"
     path.write_text(json.dumps([LABEL, corrupt, strange, "no entry"]))
+    put_pictures(tmp_path / "a", "1.png", "2.png", "9.png")
     import_list(run, path)
     first, second = pairs(run)
     assert first.inputs["subject"] == "mug" and first.inputs["prompt"] == "a mug on the beach"
@@ -57,8 +64,34 @@ def test_uno_1m_labels_become_pairs(run, tmp_path, capsys):
     assert "4 new rows, 2 of them cannot be used" in said and "KeyError: 'caption'" in said
 
 
+@pytest.mark.parametrize("list_folder", [".", "labels"])
+def test_uno_1m_pictures_lie_in_images(run, tmp_path, list_folder):
+    path = tmp_path / list_folder / "split1.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps([LABEL]))
+    put_pictures(tmp_path / "images/a", "1.png", "2.png")
+    import_list(run, path)
+    (pair,) = pairs(run)
+    assert pair.result["first"] == str(tmp_path / "images/a/1.png")
+
+
+def test_a_missing_picture_is_told_and_found_later(run, tmp_path, capsys):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps([LABEL]))
+    put_pictures(tmp_path / "a", "1.png")
+    import_list(run, path)
+    assert pairs(run) == [] and f"no picture a/2.png beside {path}" in capsys.readouterr().out
+    put_pictures(tmp_path / "a", "2.png", "3.png")
+    import_list(run, path)
+    assert [pair.result["second"] for pair in pairs(run)] == [str(tmp_path / "a/2.png")]
+    path.write_text(json.dumps([{**LABEL, "img_path2": "a/3.png"}]))
+    import_list(run, path)
+    assert [pair.result["second"] for pair in pairs(run)] == [str(tmp_path / "a/3.png")]
+
+
 def test_the_same_list_again_adds_nothing(run, tmp_path, capsys):
     path = tmp_path / "list.json"
+    put_pictures(tmp_path, "1.png", "2.png")
     path.write_text(json.dumps([{"prompt": "a cup", "image_paths": ["1.png"], "image_tgt_path": "2.png"}]))
     import_list(run, path)
     import_list(run, path)
@@ -101,7 +134,8 @@ def test_subjects200k_panels_are_cut_out(run, tmp_path):
     quality = {"compositeStructure": 5, "objectConsistency": 5, "imageQuality": 5}
     good = {"image": {"bytes": content, "path": None}, "description": told, "quality_assessment": quality}
     torn = {**good, "image": {"bytes": content[:100], "path": None}}
-    parquet(tmp_path / "data/train-00000.parquet", [good, torn])
+    damaged = {**good, "image": {"bytes": content.replace(b"IDAT", b"\0\0\0\0"), "path": None}}
+    parquet(tmp_path / "data/train-00000.parquet", [good, torn, damaged])
     import_list(run, tmp_path / "data")
     (pair,) = pairs(run)
     assert pair.inputs["subject"] == "Mug" and pair.inputs["prompt"] == "a mug in the snow"
@@ -109,9 +143,9 @@ def test_subjects200k_panels_are_cut_out(run, tmp_path):
     for name, panel in (("first", left), ("second", right)):
         assert np.array_equal(load(run.folder, pair.result[name]), panel)
     rows = run.manifest("import").read().values()
-    assert [row.failed is None for row in rows] == [True, False]
+    assert [row.failed is None for row in rows] == [True, False, False]
     import_list(run, tmp_path / "data")
-    assert len(run.manifest("import").read()) == 2
+    assert len(run.manifest("import").read()) == 3
 
 
 def test_only_padding_is_trimmed_and_not_a_plain_background():

@@ -28,8 +28,11 @@ PLAIN = 8  # levels of 255 by which JPEG changes a line of one colour
 
 
 def pairs(run: "Run") -> list[Row]:
-    """Every imported pair that can be used: inputs subject, prompt and source, result first and second."""
-    return [row for row in run.manifest(STAGE).read().values() if row.result is not None]
+    """Every imported pair that can be used: inputs subject, prompt and source, result first and second. Of an
+    entry that a list gave twice, the later one.
+    """
+    rows = (row for row in run.manifest(STAGE).read().values() if row.result is not None)
+    return list({(row.inputs["source"], row.inputs["entry"]): row for row in rows}.values())
 
 
 def import_list(run: "Run", source: Path | None) -> None:
@@ -97,10 +100,22 @@ def read_entry(entry: Any, path: Path, number: int) -> Row:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         why = f"no entry of a known form ({type(error).__name__}: {error})"
         return make_row({"source": str(path.absolute()), "entry": number}, Failed(why))
+    source = {"source": str(path.absolute()), "entry": number}
+    paths = {name: find_picture(path, place) for name, place in (("first", first), ("second", second))}
+    for place, found in zip((first, second), paths.values(), strict=True):
+        if found is None:
+            return make_row({**source, "missing": place}, Failed(f"no picture {place} beside {path}"))
+    inputs = {"parent": "", **source, "subject": subject or prompt, "prompt": prompt, **paths}
+    return make_row(inputs, {**paths, **given})
+
+
+def find_picture(path: Path, place: str) -> str | None:
+    """A picture that a list names relative to itself; UNO-1M's are in images/, beside its list or above."""
     folder = path.parent.absolute()
-    paths = {"first": str(folder / first), "second": str(folder / second)}
-    inputs = {"parent": "", "source": str(path.absolute()), "entry": number}
-    return make_row({**inputs, "subject": subject or prompt, "prompt": prompt}, {**paths, **given})
+    for root in (folder, folder / "images", folder.parent / "images"):
+        if (root / place).is_file():
+            return str(root / place)
+    return None
 
 
 def parquet_rows(folder: Path, source: Path, known: set[str]) -> Iterator[Row]:
@@ -140,7 +155,15 @@ def diptych_rows(folder: Path, path: Path, entries: Iterable[Any], known: set[st
                 name: save(panel, folder, STAGE, id, name) for name, panel in zip(names, panels, strict=True)
             }
             yield Row(id, inputs, {**places, "quality": entry.get("quality_assessment")})
-        except (KeyError, TypeError, OSError, ValueError) as error:
+        # Pillow meets damaged data with SyntaxError too.
+        except (
+            KeyError,
+            TypeError,
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
             yield make_row(inputs, Failed(f"no entry of a known form ({type(error).__name__}: {error})"))
 
 
