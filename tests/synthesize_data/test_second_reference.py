@@ -126,7 +126,7 @@ def test_settings_that_no_picture_can_come_of_are_refused(run, changes, message)
 
 def test_a_run_of_one_scene_is_told():
     with pytest.raises(SynthesisError, match="no scene but 'on the grass'"):
-        second_reference.choose_scene(["on the grass"], "on the grass", "id", 0)
+        second_reference.choose_scene([(1, "on the grass")], "on the grass", "id", 0)
 
 
 def test_the_model_draws_it_with_the_crop_as_reference(tmp_path):

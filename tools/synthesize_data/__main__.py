@@ -24,8 +24,8 @@ from .export import export
 from .import_lists import import_list
 from .report import report, take_marks
 from .rows import SynthesisError
-from .run import opened, stored_config
-from .stages import ORDER, STAGES
+from .run import Run, opened, stored_config
+from .stages import ORDER, STAGES, TWO
 
 COMMANDS = ("run", *STAGES, "export", "import", "marks", "report")
 
@@ -42,17 +42,30 @@ def main(argv: Sequence[str] | None = None) -> None:
                 import_list(run, own.source)
             if own.command == "marks":
                 take_marks(run, own.source)
-            for command in commands:
-                if command == "export":
-                    export(run)
-                elif command in STAGES:
-                    run.do(command, own.retry_failed)
+            try:
+                do(run, commands, own.retry_failed)
+            except SynthesisError:
+                if own.command == "run":
+                    print(f"{report(run)}")
+                raise
             if own.command in ("run", "report"):
                 print(f"{report(run)}")
     except (SynthesisError, OSError) as error:
         sys.exit(told(str(error), 2))
     except KeyboardInterrupt:
         sys.exit(told("interrupted; the same command goes on from here", 130))
+
+
+def do(run: Run, commands: Sequence[str], retry_failed: bool) -> None:
+    """One after another; of several, those for two subjects only where a pair has a second one."""
+    for command in commands:
+        if command == "export":
+            export(run)
+        elif command in STAGES:
+            if len(commands) > 1 and command in TWO[:2] and not run.jobs(command):
+                print(f"{command}: no kept pair shows a second subject, so that the run ends here")
+                return
+            run.do(command, retry_failed)
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, SynthConfig]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import stages
+from .import_lists import pairs
 from .lineage import Sample
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ def write_datasheet(run: "Run", lists: dict[str, list[Sample]], duplicates: int)
             name: len({s for sample in samples for s in sample.subjects}) for name, samples in lists.items()
         },
         "near_duplicates_removed": duplicates,
+        "imported": dict(Counter(row.inputs["source"] for row in pairs(run))),
         "funnel": {name: count(run, name) for name in stages.STAGES if run.stored(name)},
-        "scores": histogram([row.result["score"] for row in scored(run)], BINS["score"]),
+        "cosines": histogram(results(run, "filter-dino", "cosine"), BINS["cosine"]),
+        "scores": histogram(results(run, "filter-vlm", "score"), BINS["score"]),
         "licences": list(run.config.export.licences),
         "settings": dataclasses.asdict(run.config),
     }
@@ -37,8 +40,8 @@ def write_datasheet(run: "Run", lists: dict[str, list[Sample]], duplicates: int)
     put(folder / "datasheet.md", markdown(sheet))
 
 
-def scored(run: "Run") -> list:
-    return [row for row in run.rows("filter-vlm") if row.result is not None]
+def results(run: "Run", stage: str, name: str) -> list[float]:
+    return [row.result[name] for row in run.rows(stage) if row.result is not None]
 
 
 def count(run: "Run", stage: str) -> dict[str, Any]:
@@ -61,6 +64,9 @@ def markdown(sheet: dict[str, Any]) -> str:
     lines = ["# Datasheet", "", "| list | samples | subjects |", "|---|---|---|"]
     lines += [f"| {name} | {total} | {sheet['subjects'][name]} |" for name, total in sheet["samples"].items()]
     lines += ["", f"{sheet['near_duplicates_removed']} near-duplicate targets were left out.", ""]
+    if sheet["imported"]:
+        lines += ["| pairs imported from | usable |", "|---|---|"]
+        lines += [*(f"| {source} | {total} |" for source, total in sheet["imported"].items()), ""]
     lines += ["| stage | rows | kept | left out |", "|---|---|---|---|"]
     for name, found in sheet["funnel"].items():
         reasons = "; ".join(f"{reason}: {times}" for reason, times in found["left out"].items())
@@ -69,6 +75,8 @@ def markdown(sheet: dict[str, Any]) -> str:
     for name, times in sheet["scores"].items():
         paper = f"{PAPER_SCORES[name]:.1%}" if name in PAPER_SCORES else ""
         lines.append(f"| {name} | {times} | {paper} |")
+    lines += ["", "| cosine | pairs |", "|---|---|"]
+    lines += [f"| {name} | {times} |" for name, times in sheet["cosines"].items() if times]
     lines += ["", "Licences of the models used: " + ("; ".join(sheet["licences"]) or "none were told"), ""]
     lines += [
         "Settings:",

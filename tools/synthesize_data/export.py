@@ -21,7 +21,7 @@ KINDS = {"single": single_samples, "two": two_samples}
 
 
 def export(run: "Run") -> None:
-    """Writes every list anew; the shards only of lists that changed. Says what was left out.
+    """Writes every list anew; the shards only of lists that have none. Says what was left out.
 
     Raises SynthesisError when nothing is left.
     """
@@ -40,14 +40,17 @@ def export(run: "Run") -> None:
         raise SynthesisError(f"export: no pair was kept in {run.folder}; `report` tells why")
     for name, samples in lists.items():
         path = run.folder / "export" / f"{name}.json"
-        if write_list(path, run.folder, samples) and samples and config.shards:
+        write_list(path, run.folder, samples)
+        if samples and config.shards:
             pack(path)
         print(f"{path}: {len(samples)} samples")
     write_datasheet(run, lists, len(repeats))
 
 
 def by_split(samples: Iterable[Sample], val_share: float) -> dict[str, list[Sample]]:
-    """A sample goes to val when any of its subjects does, which then is in no training sample."""
+    """A sample goes to val when any of its subjects is held out, which then is in no training sample. Beside
+    it in val there may be one that is not.
+    """
     lists: dict[str, list[Sample]] = {"train": [], "val": []}
     for sample in samples:
         held_out = any(share_of(subject) < val_share for subject in sample.subjects)
@@ -60,8 +63,8 @@ def share_of(subject: str) -> float:
     return int(hashlib.sha256(subject.casefold().encode()).hexdigest()[:8], 16) / 16**8
 
 
-def write_list(path: Path, folder: Path, samples: Sequence[Sample]) -> bool:
-    """Puts the list in place, its paths relative to itself; whether it says anything new."""
+def write_list(path: Path, folder: Path, samples: Sequence[Sample]) -> None:
+    """Puts the list in place, its paths relative to itself."""
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = [
         {
@@ -72,12 +75,9 @@ def write_list(path: Path, folder: Path, samples: Sequence[Sample]) -> bool:
         for sample in samples
     ]
     text = "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n"
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return False
     aside = path.with_suffix(".partial")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
-    return True
 
 
 def pack(path: Path) -> None:

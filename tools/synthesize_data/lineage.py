@@ -17,6 +17,7 @@ class Sample(NamedTuple):
     references: tuple[str, ...]
     target: str
     subjects: tuple[str, ...]
+    """All that the target shows."""
     scores: dict[str, float]
     row: Row
     """The last filter's, which a person's marks name."""
@@ -38,7 +39,7 @@ def single_samples(run: "Run") -> Iterator[Sample]:
                 origin.inputs.get("caption_2") or origin.inputs["prompt"],
                 (row.inputs["first"],),
                 row.inputs["second"],
-                (origin.inputs["subject"],),
+                tuple(filter(None, (origin.inputs["subject"], origin.inputs.get("other")))),
                 {"cosine": cosine.result["cosine"], "score": row.result["score"]},
                 row,
             )
@@ -58,7 +59,7 @@ def two_samples(run: "Run") -> Iterator[Sample]:
                 first.prompt,
                 (*first.references, row.inputs["second"]),
                 first.target,
-                (*first.subjects, row.inputs["subject"]),
+                first.subjects,
                 {"cosine": cosine.result["cosine"], "score": row.result["score"]},
                 row,
             )

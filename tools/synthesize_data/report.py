@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 
-from .datasheet import BINS, PAPER_SCORES, count, histogram, put, scored
+from .datasheet import BINS, PAPER_SCORES, count, histogram, put, results
 from .rows import Row, SynthesisError
 from .stages import STAGES
 
@@ -64,7 +64,7 @@ def charts(run: "Run") -> dict[str, dict[str, tuple[float, float | None]]]:
     """Title -> bin -> (share here, share in UNO's paper where it is published)."""
     cosines = [row.result["cosine"] for row in run.rows("filter-dino") if row.result]
     seams = [row.result["probability"] for row in run.rows("split") if row.result]
-    scores = [row.result["score"] for row in scored(run)]
+    scores = results(run, "filter-vlm", "score")
     found = {
         "probability of a seam": histogram(seams, [i / 10 for i in range(11)]),
         "cosine of the two pictures": histogram(cosines, BINS["cosine"]),

@@ -3,6 +3,7 @@
 The crop itself as reference would teach the model to copy pixels (the paper's ablation).
 """
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,12 @@ FIELDS = ("subject", "a_subject", "scene")
 def inputs(run: "Run") -> Iterator[Json]:
     own = run.config.second_reference
     found = run.kept("detect")
-    scenes = sorted({scene for row in run.kept("scenes") for scene in (row.result or {})["scenes"]})
+    scenes = {scene for row in run.kept("scenes") for scene in (row.result or {})["scenes"]}
+    ring = sorted((draw("ring", scene), scene) for scene in scenes)
     targets = target_scenes(run)
     for row in found:
         subject = row.inputs["name"]
-        scene = choose_scene(scenes, targets[row.id], row.id, own.seed)
+        scene = choose_scene(ring, targets[row.id], row.id, own.seed)
         words = {"subject": subject, "a_subject": with_article(subject), "scene": scene}
         yield {
             "parent": row.id,
@@ -73,12 +75,17 @@ def target_scenes(run: "Run") -> dict[str, str]:
     return scenes
 
 
-def choose_scene(scenes: Sequence[str], target: str, id: str, seed: int) -> str:
-    """Any of the run's scenes but the target's. Raises SynthesisError when there is no other."""
-    others = [scene for scene in scenes if scene != target]
-    if not others:
-        raise SynthesisError(f"second-reference: the run has no scene but {target!r}; make more scenes")
-    return others[draw("scene", id, seed) % len(others)]
+def choose_scene(ring: Sequence[tuple[int, str]], target: str, id: str, seed: int) -> str:
+    """The next scene on the ring that is not the target's. A scene that comes to the run changes few choices.
+
+    Raises SynthesisError when there is no other.
+    """
+    start = bisect(ring, draw("scene", id, seed), key=lambda entry: entry[0])
+    for step in range(len(ring)):
+        scene = ring[(start + step) % len(ring)][1]
+        if scene != target:
+            return scene
+    raise SynthesisError(f"second-reference: the run has no scene but {target!r}; make more scenes")
 
 
 def settings(config: SynthConfig) -> Any:
