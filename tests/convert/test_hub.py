@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.convert.golden import FLUX, GOLDEN
+from tools.convert_weights import hub as hub_source
 from uno_jax.checkpoint import restore_network
 
 COMMIT = "0" * 40
@@ -126,3 +127,14 @@ def test_a_hub_that_cannot_be_reached(convert, tmp_path, source):
     done = convert("flux", "--src", source, "--dst", tmp_path / "model", HF_HUB_OFFLINE="1")
     assert done.returncode == 2 and "the hub cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "model").exists()
+
+
+def test_an_encoders_torch_file_is_fetched_where_it_is_all_there_is(monkeypatch, tmp_path):
+    def fetch(repo, name):
+        (tmp_path / name).write_bytes(b"")
+
+    monkeypatch.setattr(hub_source.huggingface_hub, "snapshot_download", lambda repo, **_: str(tmp_path))
+    monkeypatch.setattr(hub_source.huggingface_hub, "hf_hub_download", fetch)
+    assert hub_source.locate("team/dino") == tmp_path and not list(tmp_path.iterdir())
+    assert hub_source.locate("team/dino", torch_too=True) == tmp_path
+    assert [file.name for file in tmp_path.iterdir()] == ["pytorch_model.bin"]

@@ -5,6 +5,7 @@ The modules are transformers', tiny and random; the original namings are written
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -213,6 +214,10 @@ def test_torch_files_are_read_without_running_them(modules, tmp_path, capsys):
     torch.save(state, tmp_path / "dinov2.pth")
     (tmp_path / "config.json").write_text(json.dumps(OURS))
     assert run("vit", "--src", tmp_path / "dinov2.pth", "--dst", tmp_path / "out") == 0
+    (tmp_path / "folder").mkdir()
+    shutil.copy(tmp_path / "dinov2.pth", tmp_path / "folder/pytorch_model.bin")
+    shutil.copy(tmp_path / "config.json", tmp_path / "folder")
+    assert run("vit", "--src", tmp_path / "folder", "--dst", tmp_path / "from_folder") == 0
     check(module, tmp_path / "out")
     for content in ({"teacher": state}, {"module": module}):
         torch.save(content, tmp_path / "whole.pth")

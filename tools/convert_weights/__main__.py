@@ -50,11 +50,16 @@ class Network:
     """Replace what is at the destination."""
 
     def run(self) -> int:
-        src = hub.locate(self.src, self.model.folder)
+        src = hub.locate(self.src, self.model.folder, self.torch_too)
         if any(holds_params(place) for place in (src, src / self.model.kind)):
             print(f"wrote {export(self.model, src, self.dst, self.dtype, self.overwrite)}")
             return 0
         return _write(plan(self.model, self.source(src), self.dtype, self.config), self.dst, self.overwrite)
+
+    @property
+    def torch_too(self) -> bool:
+        """Whether `source` reads torch files."""
+        return False
 
     def source(self, path: Path) -> Source:
         return open_source(path, self.model.folder)
@@ -92,6 +97,10 @@ class Clip(Network):
     def model(self) -> Model:
         return clip.PROJECTED if self.projection else clip.MODEL
 
+    @property
+    def torch_too(self) -> bool:
+        return self.projection
+
     def source(self, path: Path) -> Source:
         return open_encoder(path, self.model.folder) if self.projection else super().source(path)
 
@@ -116,7 +125,7 @@ class Vit:
     """Replace what is at the destination."""
 
     def run(self) -> int:
-        source = open_encoder(hub.locate(self.src))
+        source = open_encoder(hub.locate(self.src, torch_too=True))
         return _write(plan(vit.MODEL, source, self.dtype, self.config), self.dst, self.overwrite)
 
 

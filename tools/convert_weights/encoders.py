@@ -17,6 +17,7 @@ from .source import Source, open_source, read_json
 
 INSTALL = "pip install 'uno_jax[evaluate]'"
 # Last words of the keys of tokens: (1, 1, width), (1, count, width) or (width,) elsewhere, here rows.
+TORCH_FILE = "pytorch_model.bin"  # all that a hub's older repositories of encoders have
 TOKENS = ("cls_token", "class_embedding", "register_tokens", "pos_embed", "position_embeddings")
 TOKENS += ("positional_embedding", "probe", "latent")
 # OpenAI multiplies these from the right: (width, projection).
@@ -48,10 +49,13 @@ class Held(NamedTuple):
 
 
 def open_encoder(path: Path, folder: str = "") -> Source:
-    """Opens an encoder's safetensors (as `open_source`) or torch file, in one layout.
+    """Opens an encoder's safetensors (as `open_source`) or torch file, also a folder of the latter alone, in
+    one layout.
 
     Raises FileNotFoundError, CheckpointError or ConversionError for anything else.
     """
+    if (path / TORCH_FILE).is_file() and not any(path.glob("*.safetensors")):
+        path = path / TORCH_FILE
     pickled = path.is_file() and path.suffix in PICKLE_SUFFIXES
     return one_layout(read_torch(path) if pickled else open_source(path, folder))
 

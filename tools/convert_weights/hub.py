@@ -15,14 +15,15 @@ from huggingface_hub.errors import (
 
 from uno_jax.shipped import SMALL, find_model
 
+from .encoders import TORCH_FILE
 from .mapping import ConversionError
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
 
-def locate(src: str, folder: str = "") -> Path:
+def locate(src: str, folder: str = "", torch_too: bool = False) -> Path:
     """A local path as it is, the shipped model for "small", or a downloaded hub file; of a whole repository
-    its `folder`, else its root.
+    its `folder`, else its root. With `torch_too` also the root's torch file, where it has no safetensors.
 
     Raises FileNotFoundError for what exists nowhere, ConversionError for a hub that cannot be reached or
     refuses.
@@ -40,7 +41,10 @@ def locate(src: str, folder: str = "") -> Path:
     try:
         if rest:
             return Path(huggingface_hub.hf_hub_download(repo, rest[0]))
-        return _download_folder(repo, folder)
+        place = _download_folder(repo, folder)
+        if torch_too and not any(place.glob("*.safetensors")):
+            huggingface_hub.hf_hub_download(repo, TORCH_FILE)
+        return place
     except GatedRepoError:
         raise ConversionError(
             f"the hub gives out {repo} only after consent: accept its licence there, then `hf auth login`"
