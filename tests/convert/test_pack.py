@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.convert.command import run
+from tests.convert.golden import FLUX, GOLDEN
 from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, write_model
 from uno_jax.checkpoint import (
     NETWORKS,
@@ -118,6 +119,21 @@ def test_arrays_of_another_network(clip, folder):
     (clip / "config.json").write_text(record.replace(str(before), str(size)))
     with pytest.raises(CheckpointError, match=r"does not fit its config\.json in .*stored, .*expected"):
         restore_network(clip)
+
+
+def test_the_same_weights_converted_twice_have_one_id(tmp_path):
+    ids = set()
+    for name in ("one", "two"):
+        source = ("--src", FLUX, "--config", GOLDEN / "config.json")
+        assert run("flux", *source, "--dst", tmp_path / name) == 0
+        ids.add(weights_id(tmp_path / name))
+    assert len(ids) == 1
+    files = [file for file in (tmp_path / "two").rglob("*") if file.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[-1] ^= 1
+    largest.write_bytes(content)
+    assert weights_id(tmp_path / "two") not in ids
 
 
 def test_weights_of_equal_size_are_told_apart(folder, tmp_path):
