@@ -101,7 +101,9 @@ def test_only_what_is_missing_is_done(ablation, done):
         if json.loads((path / "scores.json").read_text())["lora"] is None
     ]
     (broken / "scores.json").unlink()
+    drawn = {path: path.stat().st_mtime_ns for path in broken.glob("*_0.png")}
     ablate.run(ablation, out, only=["base"])
+    assert drawn and drawn == {path: path.stat().st_mtime_ns for path in drawn}
     assert programs == ["base, one"] and (out / "table.md").read_bytes() == before
 
 

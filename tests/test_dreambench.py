@@ -236,6 +236,7 @@ def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, t
         (["--lists", "{tmp}/object.json"], "must hold a list of records"),
         (["--lists", "{tmp}/empty_prompt.json"], 'entry 1: "prompt" must be a text'),
         (["--lists", "{tmp}/no_paths.json"], 'entry 0: "image_paths" must be a list of paths'),
+        (["--lists", "{tmp}/own_size.json"], "entry 0: seed, width cannot be set by entry here"),
         (["--lists", "{tmp}/no_photo.json"], "no reference"),
         (["--score-only", "{tmp}"], "5 of 5 pictures are missing: 0_0.png"),
         (["--model", "{tmp}/none"], "none"),
@@ -248,6 +249,7 @@ def test_what_cannot_work_is_told_before_anything_is_drawn(
     lists = {
         "object": {"a": 1},
         "empty_prompt": [good, {"prompt": " ", "image_paths": ["can/01.jpg"]}],
+        "own_size": [{**good, "width": 64, "seed": 1}],
         "no_paths": [{"prompt": "a can", "image_paths": "can/01.jpg"}],
         "no_photo": [{"prompt": "a can", "image_paths": ["can/77.jpg"]}],
     }

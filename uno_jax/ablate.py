@@ -69,7 +69,8 @@ def train_stages(variant: Variant, out: Path) -> str:
 def evaluate(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
     place = evaluation_dir(ablation, variant, name, lora, out)
     if not (place / "scores.json").is_file():
-        shutil.rmtree(place, ignore_errors=True)  # what an interrupted one left
+        if not (place / "prompts.json").is_file():  # with it the suite goes on where it was interrupted
+            shutil.rmtree(place, ignore_errors=True)
         where = ("--model", ablation.model, "--lora", lora, "--out", str(place))
         program(
             f"{variant.name}, {name}",

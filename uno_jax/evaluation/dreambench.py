@@ -89,7 +89,13 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
     prompts = []
     with path.open(encoding="utf-8") as stream:
         for index, entry in enumerate(read_entries(stream, str(path))):
-            paths = entry.get("image_paths") if isinstance(entry, dict) else None
+            entry = entry if isinstance(entry, dict) else {}
+            if own := sorted({"width", "height", "seed", "left_path"} & entry.keys()):
+                raise DataError(
+                    f"{path}, entry {index}: {', '.join(own)} cannot be set by entry here: all prompts are "
+                    "drawn alike, as --width, --height and --seed say"
+                )
+            paths = entry.get("image_paths") or [entry.get("image_path")]
             if not isinstance(paths, list) or not paths or not all(isinstance(item, str) for item in paths):
                 raise DataError(
                     f'{path}, entry {index}: "image_paths" must be a list of paths, got {paths!r}'

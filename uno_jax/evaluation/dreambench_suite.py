@@ -209,7 +209,7 @@ def settings_record(args: Args, work: Work) -> dict[str, Any]:
         "versions": {name: version(name) for name in PACKAGES},
     }
     if work.sampling is None:
-        return record | {"pictures": str(args.score_only)}
+        return record | {"pictures": str((args.score_only or args.out).absolute())}
     _, drawn = work.sampling
     first = drawn.outputs[0].record
     return record | {name: value for name, value in first.items() if name not in ("prompt", "refs")}
