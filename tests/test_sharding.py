@@ -1,15 +1,17 @@
 """The mesh and the table from logical axes to mesh axes, on shapes alone."""
 
 import math
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
 from uno_jax.config import PRESETS, LoraConfig
 from uno_jax.lora import abstract_lora
 from uno_jax.models import abstract_params
-from uno_jax.sharding import MESH_AXES, make_mesh, tree_shardings
+from uno_jax.sharding import MESH_AXES, by_process, make_mesh, tree_shardings
 
 
 def test_sizes_must_fit_the_devices():
@@ -51,3 +53,13 @@ def test_all_of_a_lora_is_spread():
     shardings = tree_shardings(mesh, axes, shapes)
     held = jax.tree.map(lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)), shapes, shardings)
     assert sum(jax.tree.leaves(held)) * 4 == sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def test_the_devices_of_a_process_are_neighbours():
+    """As on v5p:2x2x4, where the torus puts every fourth device on one host."""
+    torus = np.array([SimpleNamespace(id=i, process_index=(0, 2, 1, 3)[i % 4]) for i in range(16)], object)
+    arranged = by_process(torus.reshape(2, 8, 1, 1))
+    assert arranged.shape == (2, 8, 1, 1)
+    assert [device.process_index for device in arranged.flat] == [0] * 4 + [2] * 4 + [1] * 4 + [3] * 4
+    assert [device.id for device in arranged.flat][:5] == [0, 4, 8, 12, 1]
+    assert (by_process(arranged) == arranged).all()

@@ -49,9 +49,23 @@ def make_mesh(
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
         asked = " ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes, strict=True))
         raise ValueError(f"mesh {asked} does not fit {len(devices)} devices")
-    return jax.make_mesh(
-        tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
-    )
+    types = (AxisType.Auto,) * len(MESH_AXES)
+    try:
+        arranged = jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=types, devices=devices).devices
+    except NotImplementedError:  # a TPU's torus has no such axes
+        arranged = np.array(devices).reshape(sizes)
+    return Mesh(by_process(arranged), MESH_AXES, axis_types=types)
+
+
+def by_process(devices: np.ndarray) -> np.ndarray:
+    """The mesh's devices with those of a process one after another, processes as they come: by a torus'
+    coordinates alone the samples of a host may lie scattered over a batch.
+    """
+    flat = list(devices.flat)
+    order = list(dict.fromkeys(device.process_index for device in flat))
+    found = np.empty(len(flat), object)
+    found[:] = sorted(flat, key=lambda device: order.index(device.process_index))
+    return found.reshape(devices.shape)
 
 
 def partition(mesh: Any, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:
