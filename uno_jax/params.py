@@ -69,7 +69,7 @@ def restore(
     `dtype` None keeps each array's own. Raises CheckpointError when other arrays are stored.
     """
     shapes, axes = abstract
-    here = SingleDeviceSharding(jax.devices()[0])
+    here = SingleDeviceSharding(jax.local_devices()[0])
     shardings = jax.tree.map(lambda _: here, shapes) if mesh is None else tree_shardings(mesh, axes, shapes)
     stored = stored_arrays(directory)
     _check_arrays(directory, stored, by_path(shapes))

@@ -92,11 +92,11 @@ def export(
         if is_first_process():
             save_tensors(workdir / "dit_lora.safetensors", *info, lora, overwrite=True)
     if any(config.trains(kind) for kind in NETWORKS):
-        for kind in params.keys() - {"lora"}:
-            save_network(workdir / "model" / kind, getattr(model, kind), params[kind], overwrite=True)
-        # Encoders that were not loaded, since their encodings were.
-        for kind in NETWORKS.keys() - params.keys() if config.data.encodings else ():
-            copy_network(config.weights_dir / kind, workdir / "model" / kind)
+        for kind in NETWORKS:  # in one order, since all processes wait for each other at each
+            if kind in params:
+                save_network(workdir / "model" / kind, getattr(model, kind), params[kind], overwrite=True)
+            elif config.data.encodings:  # an encoder that was not loaded, since its encodings were
+                copy_network(config.weights_dir / kind, workdir / "model" / kind)
 
 
 def standardised(model: ModelConfig, vae: Params, batches: Iterator[Batch], mesh: Mesh) -> ModelConfig:
