@@ -17,6 +17,7 @@ from tiny_run import make_recipe, stop_after_first_step
 from uno_jax import train
 from uno_jax.checkpoint import read_config, read_lora, restore_lora, restore_network
 from uno_jax.lora_formats import load_tensors
+from uno_jax.optim import count_updates
 from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.state import join, split
 
@@ -75,7 +76,7 @@ def test_a_damaged_checkpoint_is_told_before_a_step(recipe, finished, tmp_path, 
     largest = max(payload, key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:20])
     damaged = dataclasses.replace(recipe, workdir=str(tmp_path / "run"), steps=6)
-    with pytest.raises(RecipeError, match=f"{newest} cannot be read: .*Remove that folder to continue"):
+    with pytest.raises(RecipeError, match=f"{newest} cannot be read: .*move that folder away to continue"):
         train.run(damaged)
 
 
@@ -121,7 +122,7 @@ def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path
     state = train.run(onward)
     assert state.step == 1
     adam = state.opt_state[1][0]
-    assert adam.count == recipe.steps + 1
+    assert adam.count == recipe.steps + 1 and count_updates(state.opt_state) == 1
     with pytest.raises(RecipeError, match="init_run: no checkpoints in"):
         train.run(dataclasses.replace(onward, workdir=str(tmp_path / "more"), init_run=str(tmp_path)))
 

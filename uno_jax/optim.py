@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import optax
 
 from uno_jax.recipe import OptimConfig
@@ -31,5 +32,19 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
 
 
 def count_updates(opt_state: Any) -> int:
-    """Updates made so far, in a run that this one carries on too: what the schedule has counted."""
-    return max((int(count) for _, count in optax.tree.get_all_with_path(opt_state, "count")), default=0)
+    """Updates that the schedule has counted."""
+    states = jax.tree.leaves(opt_state, is_leaf=_is_schedule)
+    return max((int(state.count) for state in states if _is_schedule(state)), default=0)
+
+
+def with_schedule_from_start(opt_state: Any) -> Any:
+    """Adam's moments go on, the learning rate begins anew."""
+
+    def begin(state: Any) -> Any:  # times 0, so that the count stays where it lies
+        return state._replace(count=state.count * 0) if _is_schedule(state) else state
+
+    return jax.tree.map(begin, opt_state, is_leaf=_is_schedule)
+
+
+def _is_schedule(state: Any) -> bool:
+    return isinstance(state, optax.ScaleByScheduleState)

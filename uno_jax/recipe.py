@@ -143,7 +143,7 @@ class TrainConfig:
     init_lora: str = ""
     """A LoRA to start from with a fresh optimizer: stage II starts from stage I."""
     init_run: str = ""
-    """Working directory of a run to start from, its optimizer carried on."""
+    """Working directory of a run to start from, its optimizer carried on, its schedule begun anew."""
     unope: UnoPE = UnoPE()
     guidance: float = 1.0
     completion: float = 0.0

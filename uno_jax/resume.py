@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from uno_jax.config import to_dict
+from uno_jax.optim import with_schedule_from_start
 from uno_jax.recipe import RecipeError, TrainConfig
 from uno_jax.types import TrainState
 
@@ -86,15 +87,17 @@ def _read(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
     try:
         return checkpoints.restore(number, args=ocp.args.Composite(**parts))
     except Exception as error:  # orbax raises bare ones
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, PermissionError):
+            raise
         path = Path(checkpoints.directory) / str(number)
         raise RecipeError(
-            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}. Remove that folder to "
-            "continue from the one before"
+            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}. If it is damaged, move "
+            "that folder away to continue from the one before"
         ) from error
 
 
 def carry_on(workdir: str, state: TrainState) -> TrainState:
-    """The state of another run's newest checkpoint, its steps counted from zero again.
+    """The state of another run's newest checkpoint, its steps and its learning rate from the start again.
 
     Raises RecipeError when there is no checkpoint, or one of other arrays.
     """
@@ -110,7 +113,9 @@ def carry_on(workdir: str, state: TrainState) -> TrainState:
             raise RecipeError(
                 f"init_run: {path} does not fit this run: {str(error).splitlines()[0]}"
             ) from error
-    return TrainState(**restored)._replace(step=state.step, skipped=state.skipped)
+    carried = TrainState(**restored)
+    opt_state = with_schedule_from_start(carried.opt_state)
+    return carried._replace(step=state.step, skipped=state.skipped, opt_state=opt_state)
 
 
 def _standard(state: TrainState) -> ocp.args.StandardRestore:
