@@ -1,7 +1,8 @@
 """UNO's position ablation on the small model and the toybox world: stages I and II, equally long for each.
 
-The pairs of small_stage1.py and small_stage2.py and their encodings are made as those files tell; shorter lists
-serve (--count 6000 and 4000 of one reference, 3500 and 3500 of two: docs/evaluation.md was made with them). Then
+The pairs of small_stage1.py and small_stage2.py and their encodings are made as those files tell; shorter
+lists serve (the table in docs/evaluation.md: --count 6000 and 4000 of one reference, 3500 and 3500 of two).
+Then
 
 python -m tools.convert_weights efficientnet --dst weights/scorer
 python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation

@@ -74,6 +74,17 @@ ARGUMENTS = [
     (("--config", "recipe.py", "--weights", ""), "mmdit is frozen and has no weights"),
     (("--config", "recipe.py", "--trainable", "lora/nothing"), "pattern 'lora/nothing' matches no parameter"),
     (("--config", "recipe.py", "--trainable", "vae/.*"), "the flow objective cannot train vae"),
+    (
+        ("--config", "recipe.py", "--trainable", "mmdit.*"),
+        "trainable 'mmdit.*' must begin with one of mmdit/",
+    ),
+    (
+        ("--config", "recipe.py", "--trainable", "(t5|vae)/.*"),
+        "trainable '(t5|vae)/.*' must begin with one of",
+    ),
+    (("--config", "recipe.py", "--keep-checkpoints", "0"), "keep_checkpoints must be at least 1, got 0"),
+    (("--config", "recipe.py", "--keep-every", "0"), "keep_every must be at least 1, or None for never"),
+    (("--config", "recipe.py", "--workdir", "gs://team/run"), "workdir gs://team/run must be a local folder"),
     (("--config", "recipe.py", "--objective", "autoencoder"), "the autoencoder objective trains vae/"),
     (("--config", "recipe.py", "--lora.single-idx", "7"), r"LoRA wants single_blocks [7]"),
     (("--config", "recipe.py", "--lora.rank", "0"), "rank must be at least 1"),

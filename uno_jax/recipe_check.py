@@ -7,6 +7,7 @@ from uno_jax.config import PRESETS
 from uno_jax.recipe import DataConfig, RecipeError, TrainConfig
 
 Problems = list[tuple[bool, str]]
+KINDS = ("mmdit", "vae", "t5", "clip", "lora")
 
 
 def check(config: TrainConfig) -> None:
@@ -22,7 +23,13 @@ def check(config: TrainConfig) -> None:
             f"batch_size {config.batch_size} does not divide into {config.accumulate} parts (accumulate)",
         ),
         (not 0 <= config.optim.ema_decay < 1, f"ema_decay must lie in [0, 1), got {config.optim.ema_decay}"),
+        (config.keep_checkpoints < 1, f"keep_checkpoints must be at least 1, got {config.keep_checkpoints}"),
+        (
+            config.keep_every is not None and config.keep_every < 1,
+            f"keep_every must be at least 1, or None for never, got {config.keep_every}",
+        ),
         (bool(config.init_lora and config.init_run), "give init_lora or init_run, not both"),
+        *_place_problems(config),
         (
             not 0 <= config.processes.index < config.processes.count,
             f"processes.index {config.processes.index} is none of {config.processes.count} processes",
@@ -43,6 +50,13 @@ def check(config: TrainConfig) -> None:
             f"learning_rate must be positive, got {config.optim.learning_rate}",
         ),
         (not config.trainable, "trainable is empty: nothing would be trained"),
+        *(
+            (
+                pattern.partition("/")[0] not in KINDS or "/" not in pattern,
+                f"trainable {pattern!r} must begin with one of {', '.join(kind + '/' for kind in KINDS)}",
+            )
+            for pattern in config.trainable
+        ),
         (config.unroll < 1, f"unroll must be at least 1, got {config.unroll}"),
         (
             config.precision not in ("", "bfloat16"),
@@ -72,6 +86,21 @@ def check(config: TrainConfig) -> None:
         raise RecipeError("; ".join(wrong))
     for resolution in (config.data.resolution, config.data.ref_resolution):
         images.bucket_size(1, 1, resolution)
+
+
+def _place_problems(config: TrainConfig) -> Problems:
+    """Of what is written, or read as folders; lists and pictures may lie on any file system."""
+    places = {
+        "workdir": config.workdir,
+        "weights": config.weights,
+        "init_lora": config.init_lora,
+        "init_run": config.init_run,
+        "data.encodings": config.data.encodings,
+    }
+    return [
+        ("://" in place, f"{name} {place} must be a local folder: mount the bucket and give that path")
+        for name, place in places.items()
+    ]
 
 
 def _data_problems(data: DataConfig) -> Problems:

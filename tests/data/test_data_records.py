@@ -58,6 +58,8 @@ def test_a_threshold_that_leaves_nothing_says_so(tmp_path):
         ({"image_sizes": [[1, 2]]}, "must be 2 pairs"),
         ({"image_sizes": [[1, 2], [0, 3]]}, "must be 2 pairs"),
         ({"image_sizes": "big"}, "must be 2 pairs"),
+        ({"prompt": "a dog \ud83d"}, "half of a character"),
+        ({"image_tgt_path": "foo://bucket/a.png"}, "no picture at foo://bucket/a.png"),
         (label(4, caption=None), 'must hold the text of "img_path2"'),
         (label(4, img_path2=None), "must be paths"),
         (label(True), "corrupt score"),

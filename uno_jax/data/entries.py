@@ -17,6 +17,7 @@ CHUNK = 1 << 22  # characters; no entry is longer
 MAX_REFS = 4
 BEST_SCORE = 4
 BETWEEN = re.compile(r"[ \t\r\n]*")
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class DataError(ValueError):
@@ -85,6 +86,8 @@ def parse_entry(entry: Any, min_score: float) -> Entry | None:
     texts = (parsed.prompt, parsed.target, *parsed.refs)
     if not all(texts) or "\0" in "".join(texts):
         raise DataError("an empty path, or a NUL character")
+    if HALF_CHARACTER.search("".join(texts)):
+        raise DataError("half of a character, as a cut emoji leaves it")
     return parsed
 
 

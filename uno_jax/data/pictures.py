@@ -6,7 +6,7 @@ A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `python -m
 import io
 import re
 from functools import lru_cache
-from typing import IO
+from typing import IO, Any
 
 import fsspec
 import numpy as np
@@ -22,6 +22,10 @@ MAX_RATIO = 16
 READ_ERRORS = (OSError, ImageError)
 
 
+class UnknownFileSystemError(OSError):
+    """A URL of no file system that fsspec knows, or whose package is missing."""
+
+
 def join_path(folder: str, path: str) -> str:
     """`path` within `folder`, unless it is absolute or a URL."""
     if not folder or path.startswith("/") or "://" in path:
@@ -35,13 +39,16 @@ def parent(path: str) -> str:
 
 
 def exists(path: str) -> bool:
-    fs, name = url_to_fs(_file(path))
+    try:
+        fs, name = _file_system(path)
+    except UnknownFileSystemError:
+        return False
     return bool(fs.isfile(name))
 
 
 def read_bytes(path: str) -> bytes:
     """A picture's file, or its part of a shard. Raises FileNotFoundError and what the file system raises."""
-    fs, name = url_to_fs(_file(path))
+    fs, name = _file_system(path)
     try:
         if not (part := IN_SHARD.fullmatch(path)):
             return fs.cat_file(name)
@@ -80,6 +87,13 @@ def _open(path: str) -> IO[bytes]:
         return fsspec.open(path, "rb").open()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture") from error
+
+
+def _file_system(path: str) -> tuple[Any, str]:
+    try:
+        return url_to_fs(_file(path))
+    except (ValueError, ImportError) as error:
+        raise UnknownFileSystemError(f"{path}: {error}") from None
 
 
 def _file(path: str) -> str:
