@@ -185,6 +185,17 @@ def test_the_command_writes_scores_page_sheet_and_pictures(weights, scorer_dir, 
     assert "single, model: efficientnet_lite0_count 2, efficientnet_lite0_top1" in capsys.readouterr().out
 
 
+def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(weights, scorer_dir, tmp_path):
+    out = tmp_path / "out"
+    main(arguments(weights, scorer_dir, out))
+    finished = (out / "scores.json").read_bytes()
+    with pytest.raises(SystemExit):
+        main(arguments(weights, scorer_dir, out))
+    (out / "scores.json").unlink()
+    main(arguments(weights, scorer_dir, out))
+    assert (out / "scores.json").read_bytes() == finished
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

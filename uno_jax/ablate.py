@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -69,8 +68,6 @@ def train_stages(variant: Variant, out: Path) -> str:
 def evaluate(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
     place = evaluation_dir(ablation, variant, name, lora, out)
     if not (place / "scores.json").is_file():
-        if not (place / "prompts.json").is_file():  # with it the suite goes on where it was interrupted
-            shutil.rmtree(place, ignore_errors=True)
         where = ("--model", ablation.model, "--lora", lora, "--out", str(place))
         program(
             f"{variant.name}, {name}",

@@ -3,11 +3,12 @@
 import importlib.util
 
 from uno_jax import images
+from uno_jax.checkpoint import NETWORKS
 from uno_jax.config import PRESETS
 from uno_jax.recipe import DataConfig, RecipeError, TrainConfig
 
 Problems = list[tuple[bool, str]]
-KINDS = ("mmdit", "vae", "t5", "clip", "lora")
+TRAINABLE = tuple(f"{kind}/" for kind in (*NETWORKS, "lora"))
 
 
 def check(config: TrainConfig) -> None:
@@ -52,8 +53,8 @@ def check(config: TrainConfig) -> None:
         (not config.trainable, "trainable is empty: nothing would be trained"),
         *(
             (
-                pattern.partition("/")[0] not in KINDS or "/" not in pattern,
-                f"trainable {pattern!r} must begin with one of {', '.join(kind + '/' for kind in KINDS)}",
+                not pattern.startswith(TRAINABLE),
+                f"trainable {pattern!r} must begin with one of {', '.join(TRAINABLE)}",
             )
             for pattern in config.trainable
         ),

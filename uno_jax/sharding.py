@@ -63,9 +63,8 @@ def by_process(devices: np.ndarray) -> np.ndarray:
     """
     flat = list(devices.flat)
     order = list(dict.fromkeys(device.process_index for device in flat))
-    found = np.empty(len(flat), object)
-    found[:] = sorted(flat, key=lambda device: order.index(device.process_index))
-    return found.reshape(devices.shape)
+    together = sorted(flat, key=lambda device: order.index(device.process_index))
+    return np.array(together, object).reshape(devices.shape)
 
 
 def partition(mesh: Any, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:

@@ -218,7 +218,8 @@ def test_torch_files_are_read_without_running_them(modules, tmp_path, capsys):
     shutil.copy(tmp_path / "dinov2.pth", tmp_path / "folder/pytorch_model.bin")
     shutil.copy(tmp_path / "config.json", tmp_path / "folder")
     assert run("vit", "--src", tmp_path / "folder", "--dst", tmp_path / "from_folder") == 0
-    check(module, tmp_path / "out")
+    for made in ("out", "from_folder"):
+        check(module, tmp_path / made)
     for content in ({"teacher": state}, {"module": module}):
         torch.save(content, tmp_path / "whole.pth")
         assert run("vit", "--src", tmp_path / "whole.pth", "--dst", tmp_path / "other") == 2

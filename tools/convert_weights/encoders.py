@@ -16,8 +16,8 @@ from .mapping import ConversionError
 from .source import Source, open_source, read_json
 
 INSTALL = "pip install 'uno_jax[evaluate]'"
-# Last words of the keys of tokens: (1, 1, width), (1, count, width) or (width,) elsewhere, here rows.
 TORCH_FILE = "pytorch_model.bin"  # all that a hub's older repositories of encoders have
+# Last words of the keys of tokens: (1, 1, width), (1, count, width) or (width,) elsewhere, here rows.
 TOKENS = ("cls_token", "class_embedding", "register_tokens", "pos_embed", "position_embeddings")
 TOKENS += ("positional_embedding", "probe", "latent")
 # OpenAI multiplies these from the right: (width, projection).

@@ -25,7 +25,7 @@ from .import_lists import import_list
 from .report import report, take_marks
 from .rows import SynthesisError
 from .run import Run, opened, stored_config
-from .stages import ORDER, STAGES, TWO
+from .stages import ORDER, STAGES
 
 COMMANDS = ("run", *STAGES, "export", "import", "marks", "report")
 
@@ -62,7 +62,7 @@ def do(run: Run, commands: Sequence[str], retry_failed: bool) -> None:
         if command == "export":
             export(run)
         elif command in STAGES:
-            if len(commands) > 1 and command in TWO[:2] and not run.jobs(command):
+            if len(commands) > 1 and command in ("detect", "second-reference") and not run.jobs(command):
                 print(f"{command}: no kept pair shows a second subject, so that the run ends here")
                 return
             run.do(command, retry_failed)

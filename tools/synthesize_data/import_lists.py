@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .pictures import save
+from .pictures import UNREADABLE, save
 from .rows import Failed, Json, Row, SynthesisError, identity
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def json_rows(path: Path) -> Iterator[Row]:
 
 
 def read_entry(entry: Any, path: Path, number: int) -> Row:
+    source = {"source": str(path.absolute()), "entry": number}
     try:
         if "img_path1" in entry:
             caption = entry["caption"]
@@ -99,8 +100,7 @@ def read_entry(entry: Any, path: Path, number: int) -> Row:
             raise ValueError("paths and prompt must be texts")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         why = f"no entry of a known form ({type(error).__name__}: {error})"
-        return make_row({"source": str(path.absolute()), "entry": number}, Failed(why))
-    source = {"source": str(path.absolute()), "entry": number}
+        return make_row(source, Failed(why))
     paths = {name: find_picture(path, place) for name, place in (("first", first), ("second", second))}
     for place, found in zip((first, second), paths.values(), strict=True):
         if found is None:
@@ -155,15 +155,7 @@ def diptych_rows(folder: Path, path: Path, entries: Iterable[Any], known: set[st
                 name: save(panel, folder, STAGE, id, name) for name, panel in zip(names, panels, strict=True)
             }
             yield Row(id, inputs, {**places, "quality": entry.get("quality_assessment")})
-        # Pillow meets damaged data with SyntaxError too.
-        except (
-            KeyError,
-            TypeError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
+        except (KeyError, TypeError, *UNREADABLE) as error:
             yield make_row(inputs, Failed(f"no entry of a known form ({type(error).__name__}: {error})"))
 
 

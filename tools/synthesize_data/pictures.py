@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow meets damage with
+
 
 def save(image: Image.Image, folder: Path, stage: str, id: str, name: str = "") -> str:
     """Writes a row's picture aside and puts it in place; its path relative to the run's folder."""
@@ -22,5 +24,5 @@ def load(folder: Path, path: str) -> Image.Image:
     try:
         with Image.open(folder / path) as image:
             return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise OSError(f"{path} is no readable picture: {error}") from None

@@ -33,6 +33,8 @@ from uno_jax.sample import Drawing
 from uno_jax.shipped import find_model
 from uno_jax.toybox import Subject, load_subjects
 
+UNFINISHED = ("pictures", "index.html", "sheet.png")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Args(Drawing):
@@ -41,7 +43,9 @@ class Args(Drawing):
     suite: Literal["toybox"] = "toybox"
     """What is drawn."""
     out: Path = Path("out/evaluation")
-    """Directory for scores.json, index.html, sheet.png and pictures/; must be empty or not there."""
+    """Directory for scores.json, index.html, sheet.png and pictures/; must be empty, not there, or what an
+    interrupted evaluation left.
+    """
     scorer: Path = Path("weights/scorer")
     """Directory that `python -m tools.convert_weights efficientnet --dst DIR` wrote."""
     subjects: Path | None = None
@@ -81,7 +85,7 @@ def prepare(args: Args) -> Work:
     for name, value in (("--count", args.count), ("--batch-size", args.batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+    if args.out.exists() and (not args.out.is_dir() or not only_left_over(args.out)):
         raise FileExistsError(f"--out {args.out} is a file or not empty: name a new directory")
     subjects = load_subjects(args.subjects, "val")
     check_subjects(subjects)
@@ -94,6 +98,11 @@ def prepare(args: Args) -> Work:
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
     args.out.mkdir(parents=True, exist_ok=True)
     return Work(config, replace(settings, unope=unope), lora, subjects)
+
+
+def only_left_over(folder: Path) -> bool:
+    """Whether nothing is in it but what an evaluation writes before scores.json, its last file."""
+    return all(path.name in UNFINISHED or path.suffix == ".partial" for path in folder.iterdir())
 
 
 def run(args: Args, work: Work) -> dict[str, Any]:
