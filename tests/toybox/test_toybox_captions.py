@@ -14,7 +14,7 @@ def placed(x: float, extent: float = 0.6) -> Placement:
 
 
 def captions(names: list[str], *placements: Placement) -> set[str]:
-    composite = Composite(IMAGE, "beach", placements)
+    composite = Composite(IMAGE, "beach", placements, ())
     return {caption(np.random.default_rng(seed), names, composite) for seed in range(300)}
 
 

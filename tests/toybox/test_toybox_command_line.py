@@ -32,6 +32,15 @@ def test_pairs_are_what_the_api_makes(tmp_path):
     assert labels[1]["scenes"] == list(sample.scenes)
 
 
+def test_cropping_changes_the_second_reference_alone(tmp_path):
+    drawn, cropped = tmp_path / "drawn", tmp_path / "cropped"
+    two = ("--references", "2")
+    assert make(drawn, *two) == make(cropped, *two, "--crop-second")
+    for path in (drawn / "images").iterdir():
+        same = path.read_bytes() == (cropped / "images" / path.name).read_bytes()
+        assert same != path.name.endswith("ref2.png")
+
+
 @pytest.mark.parametrize("kind", ["pairs", "diptychs"])
 def test_what_is_alike_changes_the_pictures(tmp_path, kind):
     made = set()
@@ -60,6 +69,7 @@ def test_training_reads_every_kind(tmp_path, kind, width, references):
         (["--size", "8"], "--size must be from 32 to 1024 pixels, got 8"),
         (["--kind", "diptychs", "--references", "2"], "--references is for pairs; diptychs have none"),
         (["--references", "2", "--alike", "picture"], "--alike picture is for one reference"),
+        (["--crop-second"], "--crop-second is for --references 2"),
         (["--kind", "text-image", "--alike", "place"], "--alike is for pairs and diptychs"),
         (["--subjects", "nowhere"], "nowhere/manifest.json not found"),
     ],

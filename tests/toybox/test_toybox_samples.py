@@ -149,6 +149,18 @@ def test_still_references_stand_as_in_the_target(val, composites, references):
     assert len({*sample.scenes, *sample.reference_scenes}) == 1 + references
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cropped_reference_is_the_subject_as_in_the_target(seed):
+    """Its longer side fills the reference; the scene is the target's."""
+    subjects = [plain("magenta box", (255, 0, 255)), plain("green box", (0, 255, 0), (96, 40))]
+    sample = pair(rng(seed), subjects, 128, 2, crop_second=True)
+    assert sample.reference_scenes[1] == sample.scenes[0]
+    red, green, blue = np.moveaxis(sample.references[1].astype(int), 2, 0)
+    of = {"magenta box": np.minimum(red, blue) - green, "green box": green - np.maximum(red, blue)}
+    left, right, top, bottom = extent(of[sample.subjects[1]] > 60)
+    assert max(right - left, bottom - top) > 110
+
+
 @pytest.mark.parametrize("two", [0, 1])
 def test_both_halves_of_a_still_diptych_show_the_subject_alike(val, composites, two):
     diptych(rng(1), val, 48, two, alike="place")

@@ -46,6 +46,8 @@ class Args:
     """What reference and target, or the halves of a diptych, share: the subject; its place, size and turn as
     well; the whole picture. The more they share, the sooner a model learns to look there.
     """
+    crop_second: bool = False
+    """The second reference is cut out of the target, which teaches copying: UNO's ablation of its own way."""
     seed: int = 0
     """Sample i depends on the seed and i alone."""
     subjects: Path | None = None
@@ -71,6 +73,8 @@ def _check(args: Args) -> None:
         raise ToyboxError("--alike is for pairs and diptychs; text-image samples show a subject once")
     if args.alike == "picture" and args.references != 1:
         raise ToyboxError("--alike picture is for one reference: the target itself")
+    if args.crop_second and args.references != 2:
+        raise ToyboxError("--crop-second is for --references 2")
     if args.out.exists() and not args.out.is_dir():
         raise ToyboxError(f"--out {args.out} is a file")
     if args.out.is_dir() and any(args.out.iterdir()):
@@ -98,7 +102,7 @@ def write_samples(args: Args, subjects: Sequence[Subject]) -> None:
 def make_sample(args: Args, subjects: Sequence[Subject], index: int) -> Sample:
     rng = np.random.default_rng([args.seed, index])
     if args.kind == "pairs":
-        return pair(rng, subjects, args.size, args.references, args.alike)
+        return pair(rng, subjects, args.size, args.references, args.alike, args.crop_second)
     if args.kind == "diptychs":
         return diptych(rng, subjects, args.size, alike=args.alike)
     return text_image(rng, subjects, args.size)

@@ -50,6 +50,7 @@ class Composite:
     image: NDArray[np.uint8]  # (size, size, 3)
     scene: str
     placements: tuple[Placement, ...]  # in the order of the subjects
+    boxes: tuple[tuple[int, int, int, int], ...]  # left, top, right, bottom in pixels, likewise
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Cutout:
     rgba: NDArray[np.floating]
     left: int
     top: int
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        height, width = self.rgba.shape[:2]
+        return self.left, self.top, self.left + width, self.top + height
 
 
 def compose(
@@ -79,11 +85,21 @@ def compose(
     placements = tuple(placements or place(rng, subjects, kind))
     light = _light(rng, kind)
     # Who stands further back is drawn first.
+    cutouts = [_cut(subject, its, size) for subject, its in zip(subjects, placements, strict=True)]
     for index in sorted(range(len(subjects)), key=lambda i: placements[i].feet):
-        cutout = _cut(subjects[index], placements[index], size)
-        picture = _shade(picture, cutout, kind, light, size)
-        picture = _lay(picture, _lit(cutout.rgba, light), cutout)
-    return Composite(to_bytes(picture), scene, placements)
+        picture = _shade(picture, cutouts[index], kind, light, size)
+        picture = _lay(picture, _lit(cutouts[index].rgba, light), cutouts[index])
+    return Composite(to_bytes(picture), scene, placements, tuple(cutout.box for cutout in cutouts))
+
+
+def cropped(composite: Composite, index: int) -> NDArray[np.uint8]:
+    """A square of the composite around one of its subjects, enlarged to the composite's size."""
+    size = len(composite.image)
+    left, top, right, bottom = composite.boxes[index]
+    side = min(max(right - left, bottom - top), size)
+    x, y = (min(max((low + high - side) // 2, 0), size - side) for low, high in ((left, right), (top, bottom)))
+    square = Image.fromarray(composite.image).crop((x, y, x + side, y + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Placement, ...]:

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from uno_jax.toybox.captions import caption, diptych_caption
-from uno_jax.toybox.compose import compose, place
+from uno_jax.toybox.compose import compose, cropped, place
 from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import Subject, SubjectError
 
@@ -67,11 +67,19 @@ def diptych(
 
 
 def pair(
-    rng: Generator, subjects: Sequence[Subject], size: int, references: int = 1, alike: Alike = "subject"
+    rng: Generator,
+    subjects: Sequence[Subject],
+    size: int,
+    references: int = 1,
+    alike: Alike = "subject",
+    crop_second: bool = False,
 ) -> Sample:
     """A target with `references` (1 or 2) subjects, each also alone in a scene of its own as a reference; or
-    the target itself as the reference.
+    the target itself as the reference. With `crop_second` the second reference is cut out of the target, and
+    all else is the same.
     """
+    if crop_second and references != 2:
+        raise ValueError(f"the second of 2 references is cropped, and there is {references}")
     if alike == "picture":
         if references != 1:
             raise ValueError(f"the target is one reference, not {references}")
@@ -80,13 +88,15 @@ def pair(
     shown = _draw_subjects(rng, subjects, references)
     scene, *reference_scenes = _draw_scenes(rng, 1 + references)
     composite = compose(rng, shown, scene, size)
-    alone = tuple(
+    alone = [
         compose(rng, [each], its_scene, size, [placement] if alike == "place" else None).image
         for each, its_scene, placement in zip(shown, reference_scenes, composite.placements, strict=True)
-    )
+    ]
+    if crop_second:
+        alone[1], reference_scenes[1] = cropped(composite, 1), scene
     names = tuple(subject.name for subject in shown)
     prompt = caption(rng, names, composite)
-    return Sample(prompt, composite.image, alone, names, (scene,), tuple(reference_scenes))
+    return Sample(prompt, composite.image, tuple(alone), names, (scene,), tuple(reference_scenes))
 
 
 def _draw_subjects(rng: Generator, subjects: Sequence[Subject], count: int) -> list[Subject]:
