@@ -24,8 +24,10 @@ class SourceConfig:
     """Local or a URL that fsspec knows, such as gs://bucket/list.json."""
     weight: float = 1.0
     """Share of the samples, relative to the other sources."""
-    min_score: float = 4.0
-    """Of UNO-1M's labels, from 0 to 4; the paper's. Entries below are left out."""
+    min_score: float | None = None
+    """From 0 to 4; entries of a lower score are left out. None: all are taken, but of UNO-1M's labels those
+    of 4, the paper's.
+    """
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
     size: tuple[int, int] | None = None

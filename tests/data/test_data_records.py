@@ -41,6 +41,20 @@ def test_labels_are_taken_by_score_and_corrupt_ones_counted(labels, tmp_path):
         read_list(labels)
 
 
+def test_pairs_with_scores_are_taken_by_them_where_a_threshold_is_named(tmp_path):
+    path = write_list(tmp_path, 4)
+    entries = json.loads(path.read_text())
+    for entry, score in zip(entries, (0, 3, 3.5, "high"), strict=True):
+        entry["score"] = score
+    write_json(path, entries)
+    assert len(read_list(path)) == 4
+    source = parse_source(SourceConfig(str(path), min_score=3.5))
+    assert source.entry.tolist() == [2] and source.sources[0].below_score == 2
+    assert "from 0 to 4, got 'high'" in source.sources[0].bad[3]
+    unscored = parse_source(SourceConfig(str(write_list(tmp_path, 2)), min_score=3.5))
+    assert '"score" must be from 0 to 4, got None' in unscored.sources[0].bad[0]
+
+
 def test_a_threshold_that_leaves_nothing_says_so(tmp_path):
     path = write_json(tmp_path / "labels.json", [label(1), label(2)])
     with pytest.raises(DataError, match="scores of all 2 are below 4"):

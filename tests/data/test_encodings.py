@@ -204,8 +204,12 @@ def test_a_run_mixes_encodings_by_its_own_weights(recipe, tmp_path):
         batches = batches_of(changed(recipe, path="", encodings=str(out), sources=sources))
         seen = [batches.names[0] for _ in range(6) if next(batches)]
         assert sum(f"/{name}/" in record for record in seen) >= 5
-    with pytest.raises(RecipeError, match="encodings .* are of .*rare.*, and data.sources names .*often"):
+    with pytest.raises(
+        RecipeError, match="encodings .* are of .*rare.*None.*, and data.sources names .*often"
+    ):
         read_encodings(str(out), turned[1:])
+    with pytest.raises(RecipeError, match=r"names .*rare.*, 3\.5\)"):
+        read_encodings(str(out), (dataclasses.replace(rare, min_score=3.5), often))
 
 
 def test_batches_are_resumed_and_shared_out(recipe, cache):

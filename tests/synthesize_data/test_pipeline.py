@@ -61,6 +61,7 @@ def test_both_kinds_of_pairs_come_out(made):
             if listed:
                 records = parse_source(SourceConfig(str(path)))
                 assert not records.sources[0].bad
+                assert len(parse_source(SourceConfig(str(path), min_score=0))) == len(listed)
                 assert {len(record.refs) for record in records} == {references}
         assert entries
     (sample, *_) = json.loads((made.folder / "export/two/train.json").read_text())

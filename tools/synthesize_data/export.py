@@ -64,13 +64,14 @@ def share_of(subject: str) -> float:
 
 
 def write_list(path: Path, folder: Path, samples: Sequence[Sample]) -> None:
-    """Puts the list in place, its paths relative to itself."""
+    """Puts the list in place, its paths relative to itself. A recipe's `min_score` can take a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = [
         {
             "prompt": sample.prompt,
             "image_paths": [os.path.relpath(folder / picture, path.parent) for picture in sample.references],
             "image_tgt_path": os.path.relpath(folder / sample.target, path.parent),
+            "score": sample.score,
         }
         for sample in samples
     ]

@@ -18,7 +18,8 @@ class Sample(NamedTuple):
     target: str
     subjects: tuple[str, ...]
     """All that the target shows."""
-    scores: dict[str, float]
+    score: float
+    """Of likeness, from 0 to 4; the least of its references'."""
     row: Row
     """The last filter's, which a person's marks name."""
 
@@ -40,7 +41,7 @@ def single_samples(run: "Run") -> Iterator[Sample]:
                 (row.inputs["first"],),
                 row.inputs["second"],
                 tuple(filter(None, (origin.inputs["subject"], origin.inputs.get("other")))),
-                {"cosine": cosine.result["cosine"], "score": row.result["score"]},
+                row.result["score"],
                 row,
             )
 
@@ -60,6 +61,6 @@ def two_samples(run: "Run") -> Iterator[Sample]:
                 (*first.references, row.inputs["second"]),
                 first.target,
                 first.subjects,
-                {"cosine": cosine.result["cosine"], "score": row.result["score"]},
+                min(first.score, row.result["score"]),
                 row,
             )

@@ -25,8 +25,8 @@ class Check:
     """Decode every picture of a list; count by bucket and references; name every bad record."""
 
     file: Annotated[str, tyro.conf.Positional]
-    min_score: float = 4.0
-    """Of UNO-1M's labels; entries below are left out."""
+    min_score: float | None = None
+    """Entries of a lower score are left out. None: all are taken, but of UNO-1M's labels those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
     write: Path | None = None
@@ -39,8 +39,8 @@ class Pack:
 
     file: Annotated[str, tyro.conf.Positional]
     out: Path
-    min_score: float = 4.0
-    """Of UNO-1M's labels; entries below are left out."""
+    min_score: float | None = None
+    """Entries of a lower score are left out. None: all are taken, but of UNO-1M's labels those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
     per_shard: int = 1000

@@ -207,9 +207,11 @@ def _source(size: Sequence[int] | None = None, **recorded: Any) -> Source:
 def _weighted(directory: str, encoded: list[Source], named: Sequence[SourceConfig]) -> tuple[Source, ...]:
     if not named:
         return tuple(encoded)
-    there, asked = [source.path for source in encoded], [source.path for source in named]
+    there, asked = ([(each.path, each.min_score) for each in sources] for sources in (encoded, named))
     if there != asked:
-        raise RecipeError(f"the encodings {directory} are of {there}, and data.sources names {asked}")
+        raise RecipeError(
+            f"the encodings {directory} are of (path, min_score) {there}, and data.sources names {asked}"
+        )
     pairs = zip(encoded, named, strict=True)
     return tuple(dataclasses.replace(source, weight=wanted.weight) for source, wanted in pairs)
 

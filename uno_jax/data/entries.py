@@ -2,7 +2,8 @@
 
 Two forms, told apart entry by entry:
 - UNO's own lists: {"prompt", "image_paths": [references] or "image_path", "image_tgt_path"}, and optionally
-  "image_sizes": [[width, height] of the target, of each reference];
+  "image_sizes": [[width, height] of the target, of each reference] and "score", from 0 to 4, which
+  `tools.synthesize_data` writes;
 - UNO-1M's labels: {"img_path1", "img_path2", "caption": {"img_path2", …}, "vlm_filter_cot": {"score_final",
   …}}; picture 2 is the target, its caption the prompt, picture 1 the reference.
 """
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, TextIO
 CHUNK = 1 << 22  # characters; no entry is longer
 MAX_REFS = 4
 BEST_SCORE = 4
+PAPER_SCORE = 4.0  # what UNO-1M's labels need where no threshold is named
 BETWEEN = re.compile(r"[ \t\r\n]*")
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -72,11 +74,14 @@ def _no_list(text: str, stream: TextIO, name: str) -> str:
     return f"{name} must hold a list of records and at least one, got {type(found).__name__}"
 
 
-def parse_entry(entry: Any, min_score: float) -> Entry | None:
-    """What `entry` says; None when its score is below `min_score`. Raises DataError with the reason."""
+def parse_entry(entry: Any, min_score: float | None) -> Entry | None:
+    """What `entry` says; None when its score is below `min_score`. Raises DataError with the reason.
+
+    Without a threshold labels need PAPER_SCORE and pairs none.
+    """
     if not isinstance(entry, dict):
         raise DataError(f"expected an object, got {type(entry).__name__}")
-    parsed = _parse_label(entry, min_score) if "img_path1" in entry else _parse_pair(entry)
+    parsed = _parse_label(entry, min_score) if "img_path1" in entry else _parse_pair(entry, min_score)
     if parsed is None:
         return None
     if not parsed.prompt.strip():
@@ -91,7 +96,9 @@ def parse_entry(entry: Any, min_score: float) -> Entry | None:
     return parsed
 
 
-def _parse_pair(entry: dict[str, Any]) -> Entry:
+def _parse_pair(entry: dict[str, Any], min_score: float | None) -> Entry | None:
+    if min_score is not None and _score(entry, "score") < min_score:
+        return None
     refs = entry.get("image_paths", [entry["image_path"]] if "image_path" in entry else [])
     prompt, target = entry.get("prompt"), entry.get("image_tgt_path")
     if not isinstance(prompt, str):
@@ -114,12 +121,17 @@ def _ratios(sizes: Any, count: int) -> tuple[float, ...]:
     raise DataError(f'"image_sizes" must be {count} pairs [width, height], target first, got {sizes!r}')
 
 
-def _parse_label(entry: dict[str, Any], min_score: float) -> Entry | None:
-    caption, filtered = entry.get("caption"), entry.get("vlm_filter_cot")
-    score = filtered.get("score_final") if isinstance(filtered, dict) else None
+def _score(entry: dict[str, Any], name: str) -> float:
+    score = entry.get(name)
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= BEST_SCORE:
-        raise DataError(f'corrupt score: "score_final" must be from 0 to {BEST_SCORE}, got {score!r}')
-    if score < min_score:
+        raise DataError(f'corrupt score: "{name}" must be from 0 to {BEST_SCORE}, got {score!r}')
+    return score
+
+
+def _parse_label(entry: dict[str, Any], min_score: float | None) -> Entry | None:
+    caption, filtered = entry.get("caption"), entry.get("vlm_filter_cot")
+    score = _score(filtered if isinstance(filtered, dict) else {}, "score_final")
+    if score < (PAPER_SCORE if min_score is None else min_score):
         return None
     prompt = caption.get("img_path2") if isinstance(caption, dict) else None
     if not isinstance(prompt, str):

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
 from uno_jax import images
-from uno_jax.data.entries import MAX_REFS, DataError, Entry, parse_entry, read_entries
+from uno_jax.data.entries import MAX_REFS, PAPER_SCORE, DataError, Entry, parse_entry, read_entries
 from uno_jax.data.pictures import exists, join_path, parent, picture_ratio
 from uno_jax.recipe import DataConfig, SourceConfig
 
@@ -39,7 +39,8 @@ class Record(NamedTuple):
 class Source:
     """A list that records come from. `folder` is where its pictures are; weights count relative to each
     other; `bad` maps entries to why they were left out; `below_score` were left out for their score;
-    `size` is (height, width) of every target, where that is not left to buckets.
+    `size` is (height, width) of every target, where that is not left to buckets; `min_score` as in the
+    recipe.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Source:
     bad: dict[int, str]
     below_score: int
     size: tuple[int, int] | None = None
+    min_score: float | None = None
 
     def target_size(self, ratio: float, resolution: int) -> tuple[int, int]:
         """(height, width) in pixels for targets whose height/width is `ratio`, or is so in the mean."""
@@ -136,7 +138,8 @@ def read_source(config: SourceConfig, max_bad_share: float = MAX_BAD_SHARE) -> R
     (source,) = records.sources
     _refuse(source.path, source.bad, source.entries, source.entries, max_bad_share)
     if not len(records):
-        why = f": the scores of all {source.below_score} are below {config.min_score}"
+        threshold = PAPER_SCORE if config.min_score is None else config.min_score
+        why = f": the scores of all {source.below_score} are below {threshold}"
         raise DataError(
             f"{source.path} must hold a list of records and at least one{why * bool(source.entries)}"
         )
@@ -171,7 +174,7 @@ def parse_source(config: SourceConfig) -> Records:
             raise DataError(f"{config.path} is not readable JSON: {error}") from None
     folder = join_path(parent(config.path), config.root)
     return Records(
-        (Source(config.path, folder, config.weight, index + 1, bad, below, config.size),),
+        (Source(config.path, folder, config.weight, index + 1, bad, below, config.size, config.min_score),),
         bytes(text),
         np.array(ends, np.int64),
         np.zeros(len(ends), np.uint8),

@@ -97,7 +97,9 @@ def cropped(composite: Composite, index: int) -> NDArray[np.uint8]:
     size = len(composite.image)
     left, top, right, bottom = composite.boxes[index]
     side = min(max(right - left, bottom - top), size)
-    x, y = (min(max((low + high - side) // 2, 0), size - side) for low, high in ((left, right), (top, bottom)))
+    x, y = (
+        min(max((low + high - side) // 2, 0), size - side) for low, high in ((left, right), (top, bottom))
+    )
     square = Image.fromarray(composite.image).crop((x, y, x + side, y + side))
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
