@@ -1,11 +1,15 @@
-"""UNO's ablations on the small model and the toybox world: positions, without stage I, and lower LoRA ranks.
+"""UNO's ablations on the small model and the toybox world: positions, without stage I, another LoRA rank, and
+second references that are cut out of the targets.
 
 Every stage is equally long; without stage I, stage II has the steps of both.
 
 The pairs of small_stage1.py and small_stage2.py and their encodings are made as those files tell; shorter
 lists serve (the table in docs/evaluation.md: --count 6000 and 4000 of one reference, 3500 and 3500 of two).
-Then
+Cropped ones have the seeds of the others. Then
 
+python -m uno_jax.toybox --out data/toybox/two_cropped --references 2 --crop-second --count 3500 --seed 31
+python -m uno_jax.toybox --out data/toybox/two_place_cropped --references 2 --crop-second --alike place \
+    --count 3500 --seed 34
 python -m tools.convert_weights efficientnet --dst weights/scorer
 python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation
 """
@@ -33,12 +37,24 @@ PAPER = {
     "width only": {SINGLE: 0.717, TWO: 0.508},
     "height only": {SINGLE: 0.678, TWO: 0.501},
     "without stage I": {TWO: 0.511},
+    "cropped reference": {TWO: 0.529},
 }
 
 
 def encoded(path: str, encodings: str) -> TrainConfig:
     recipe = load_recipe(path)
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, encodings=encodings))
+
+
+def cropped(stage: TrainConfig) -> TrainConfig:
+    """From the pictures: the encodings are of the lists that are not cropped."""
+    sources = tuple(
+        dataclasses.replace(source, path=source.path.replace("/pairs", "_cropped/pairs"))
+        if "two" in source.path
+        else source
+        for source in stage.data.sources
+    )
+    return dataclasses.replace(stage, data=dataclasses.replace(stage.data, sources=sources, encodings=""))
 
 
 def get_config() -> Ablation:
@@ -52,6 +68,7 @@ def get_config() -> Ablation:
     trained["rank 16"] = tuple(
         dataclasses.replace(stage, lora=LoraConfig(rank=16)) for stage in (stage1, stage2)
     )
+    trained["cropped reference"] = (stage1, cropped(stage2))
     variants = tuple(Variant(name, recipes, paper=PAPER.get(name, {})) for name, recipes in trained.items())
     where = "efficientnet_lite0"
     return Ablation(

@@ -94,10 +94,10 @@ def test_features_do_not_depend_on_the_batch(encoder, pictures):
 
 
 def test_one_shape_is_compiled(encoder, pictures):
-    encoders._features.clear_cache()
+    encoders._features().clear_cache()
     for some in (pictures, pictures[:1], pictures[:5]):
         image_features(encoder, some)
-    assert encoders._features._cache_size() == 1
+    assert encoders._features()._cache_size() == 1
 
 
 def test_prompts_have_features_of_length_one(encoder):

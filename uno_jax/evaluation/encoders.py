@@ -5,24 +5,27 @@ are written by tools.convert_weights.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float32, Int, UInt8
 from tqdm import tqdm
 
 from uno_jax.checkpoint import CheckpointError, read_config, restore_network
 from uno_jax.config import CLIPConfig, ViTConfig
-from uno_jax.evaluation.preprocess import prepare
+from uno_jax.evaluation.preprocess import cut, normalise
 from uno_jax.evaluation.scorer import Pictures
 from uno_jax.models import Params, apply
+from uno_jax.models.attention import platform
 from uno_jax.tokenizers import CLIP_EOS, clip_tokens
 
 BATCH = 16
 VIT, TEXT = "vit", "clip"  # kinds, and their folders
+# Of XLA's two libraries for CPUs, Eigen does these products in float32 sooner (benchmarks/scoring.py).
+COMPILER_OPTIONS = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}}
 
 
 class TextTower(NamedTuple):
@@ -79,7 +82,7 @@ def image_features(
     """Features of length 1 of pictures of any sizes; `what` names them on the progress bar."""
 
     def features(some: Pictures) -> tuple[Array]:
-        return (_features(encoder.config, encoder.params, _prepared(encoder, some)),)
+        return (_features()(encoder.config, encoder.params, _cut(encoder, some)),)
 
     (found,) = _in_batches(features, [(encoder.config.width,)], pictures, what)
     return found
@@ -93,7 +96,7 @@ def image_looks(
     """
 
     def looks(some: Pictures) -> tuple[Array, Array]:
-        return _features(encoder.config, encoder.params, _prepared(encoder, some), True)
+        return _features()(encoder.config, encoder.params, _cut(encoder, some), True)
 
     side, width = encoder.config.resolution // encoder.config.patch_size, encoder.config.hidden_size
     shapes = [(encoder.config.width,), (side, side, width)]
@@ -113,7 +116,7 @@ def text_features(
     config, params = encoder.text
 
     def features(some: Sequence[str]) -> tuple[Array]:
-        return (_features(config, params, _padded(clip_tokens(some, config.max_positions))),)
+        return (_features()(config, params, _padded(clip_tokens(some, config.max_positions))),)
 
     (found,) = _in_batches(features, [(config.projection,)], prompts, what)
     return found
@@ -135,8 +138,8 @@ def _in_batches(
     return [array / np.linalg.norm(array, axis=-1, keepdims=True) for array in found]
 
 
-def _prepared(encoder: Encoder, pictures: Pictures) -> np.ndarray:
-    return _padded(np.stack([prepare(encoder.config, picture) for picture in pictures]))
+def _cut(encoder: Encoder, pictures: Pictures) -> np.ndarray:
+    return _padded(np.stack([cut(encoder.config, picture) for picture in pictures]))
 
 
 def _padded(batch: np.ndarray) -> np.ndarray:
@@ -144,13 +147,20 @@ def _padded(batch: np.ndarray) -> np.ndarray:
     return np.pad(batch, ((0, BATCH - len(batch)), *[(0, 0)] * (batch.ndim - 1)))
 
 
-@partial(jax.jit, static_argnames=("config", "cells"))
-def _features(
+@cache
+def _features() -> Callable[..., Any]:
+    options = COMPILER_OPTIONS.get(platform())
+    return jax.jit(_forward, static_argnames=("config", "cells"), compiler_options=options)
+
+
+def _forward(
     config: ViTConfig | CLIPConfig,
     params: Params,
-    inputs: Float[Array, "b h w 3"] | Int[Array, "b l"],
+    inputs: UInt8[Array, "b h w 3"] | Int[Array, "b l"],
     cells: bool = False,
 ) -> Any:
+    if isinstance(config, ViTConfig):
+        inputs = normalise(inputs, config.mean, config.std)
     # Not the accelerators' fast products of rounded numbers: a score does not depend on where it is computed.
     with jax.default_matmul_precision("float32"):
         return apply(config, {"params": params}, inputs, *([cells] if cells else []))
