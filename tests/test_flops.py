@@ -71,6 +71,12 @@ def test_attention_counts_in_full_for_any_devices():
         assert count_flops(attention, x, x, x) == 2 * 2 * 2 * 4 * 256 * 256 * 128
 
 
+def test_no_cpu_is_asked_for(monkeypatch):
+    """As with JAX_PLATFORMS=cuda."""
+    monkeypatch.setattr(jax, "devices", lambda platform=None: pytest.fail(f"asked for {platform}"))
+    assert count_flops(lambda x: x @ x, shape(3, 3)) == 2 * 27
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_full_size_forward_is_near_its_floor(case):
     config, lengths = MMDiTConfig(), CASES[case]

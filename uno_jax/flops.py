@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from uno_jax.sharding import make_mesh
 
@@ -19,7 +20,11 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
     Traced as for one CPU, where attention is written out; on accelerators it is a kernel that hides its
     products. Raises ValueError for a while loop with products inside: shapes do not tell how often it runs.
     """
-    with jax.set_mesh(make_mesh(devices=jax.devices("cpu")[:1])):
+    # A CPU in name only: JAX_PLATFORMS may leave out the real one.
+    mesh = make_mesh(devices=jax.local_devices()[:1])
+    cpu = AbstractDevice("cpu", None, "cpu")
+    named = AbstractMesh(mesh.axis_sizes, mesh.axis_names, mesh.axis_types, abstract_device=cpu)
+    with jax.set_mesh(mesh), use_abstract_mesh(named):
         return _count(jax.make_jaxpr(function)(*args))
 
 
