@@ -13,7 +13,7 @@ from uno_jax import ablate
 from uno_jax.ablate import cell
 from uno_jax.ablation import Ablation, Score, Variant, load_ablation
 from uno_jax.config import UnoPE
-from uno_jax.recipe import RecipeError, find_recipe
+from uno_jax.recipe import RecipeError
 
 SAMPLED = ("--steps", "1", "--ref-size", "32", "--width", "32", "--height", "32")
 
@@ -120,7 +120,7 @@ GOOD = "from uno_jax.ablation import *\nfrom uno_jax.recipe import TrainConfig\n
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no ablation"),
+        (None, "no recipe"),
         ("x = 1", "must define get_config"),
         (f"{GOOD}def get_config(): return Ablation('m', (), {{}}, ())", "variants of different names"),
         (
@@ -165,14 +165,18 @@ def test_a_program_that_fails_is_told(ablation, tmp_path):
 
 def test_the_shipped_ablation_runs_as_a_command(tmp_path):
     """As a program `ablate` is the module __main__: the classes of a config must be the same for it."""
-    config = find_recipe("configs/small_ablation.py")
-    command = ["-m", "uno_jax.ablate", "--config", str(config), "--out", str(tmp_path), "--only", "nobody"]
-    ran = subprocess.run([sys.executable, *command], cwd=config.parents[1], capture_output=True, text=True)
+    config = "configs/small_ablation.py"
+    command = ["-m", "uno_jax.ablate", "--config", config, "--out", str(tmp_path), "--only", "nobody"]
+    ran = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 2 and "no variant nobody; there are diagonal, none, width only" in ran.stderr
 
 
-def test_the_shipped_ablation_is_one():
-    found = load_ablation(find_recipe("configs/small_ablation.py"))
-    assert [variant.name for variant in found.variants][:2] == ["diagonal", "none"]
-    assert {len(variant.stages) for variant in found.variants} == {2}
-    assert len({stage.steps for variant in found.variants for stage in variant.stages}) == 1
+def test_the_shipped_ablations_differ_in_what_they_say():
+    found = load_ablation("configs/small_ablation.py").variants
+    assert [variant.name for variant in found][:2] == ["diagonal", "none"]
+    assert len({sum(stage.steps for stage in variant.stages) for variant in found}) == 1
+    assert len({str(variant.stages) for variant in found}) == len(found)
+    (cropped,) = (variant.stages[1].data for variant in found if variant.name == "cropped reference")
+    assert not cropped.encodings and sum("_cropped/" in source.path for source in cropped.sources) == 2
+    scores = load_ablation("configs/small_score_ablation.py").variants
+    assert [variant.stages[0].data.sources[0].min_score for variant in scores] == [4, 3, 0]

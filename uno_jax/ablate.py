@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, required=True, help="file with get_config() -> Ablation")
+    parser.add_argument("--config", required=True, help="file with get_config() -> Ablation")
     parser.add_argument("--out", type=Path, required=True, help="directory of the jobs and the table")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="this variant; repeatable"

@@ -4,9 +4,8 @@ Apart from `ablate`, whose classes would be others when it is run than when a co
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from uno_jax.recipe import RecipeError, TrainConfig, returned_by
+from uno_jax.recipe import RecipeError, TrainConfig, find_recipe, returned_by
 from uno_jax.recipe_check import check
 
 
@@ -46,12 +45,11 @@ class Ablation:
     scores: tuple[Score, ...]
 
 
-def load_ablation(path: Path) -> Ablation:
-    """Raises RecipeError for anything but a file with such a get_config(), and for recipes that cannot
-    work.
+def load_ablation(name: str) -> Ablation:
+    """Of a file, or of one shipped with the program. Raises RecipeError for anything but a file with such a
+    get_config(), and for recipes that cannot work.
     """
-    if not path.is_file():
-        raise RecipeError(f"no ablation {path}: expected a Python file")
+    path = find_recipe(name)
     ablation = returned_by(path, Ablation)
     names = [variant.name for variant in ablation.variants]
     if not names or len(set(names)) < len(names):

@@ -205,16 +205,15 @@ class RecipeError(ValueError):
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe's file: the path itself, else the one of that file name among the recipes shipped with the
-    program.
+    """A file with a get_config(): the path itself, else the one of that file name that is shipped. Raises
+    RecipeError.
     """
     shipped = [Path(__file__).parents[1] / folder for folder in ("configs", "uno_jax_configs")]
     candidates = [Path(name), *(folder / Path(name).with_suffix(".py").name for folder in shipped)]
     for path in candidates:
         if path.is_file():
             return path
-    others = ("__init__", "_ablation")
-    known = sorted(f.name for folder in shipped for f in folder.glob("*.py") if not f.stem.endswith(others))
+    known = sorted(f.name for folder in shipped for f in folder.glob("*.py") if f.stem != "__init__")
     raise RecipeError(f"no recipe {name}: expected a file, or one of {', '.join(known)}")
 
 
