@@ -110,6 +110,24 @@ def test_one_bad_answer_does_not_touch_the_others():
     assert len(server.requests) == 4
 
 
+def test_arguments_that_a_model_does_not_take_are_left_out_for_good(capsys):
+    """As OpenAI's reasoning models refuse them."""
+
+    def reasoning(request):
+        for name, code in (("max_tokens", "unsupported_parameter"), ("temperature", "unsupported_value")):
+            if name in request:
+                error = {"message": f"Unsupported: {name!r}", "param": name, "code": code}
+                return Reply(status=400, body=json.dumps({"error": error}))
+        return GOOD
+
+    with serving(reasoning) as server:
+        results = asked(endpoint(server.url, parallel=1, max_tokens=77), 3)
+    assert results == [Names(names=["owl"], count=1)] * 3 and len(server.requests) == 5
+    last = server.requests[-1]
+    assert last["max_completion_tokens"] == 77 and not {"max_tokens", "temperature"} & set(last)
+    assert capsys.readouterr().out.count("takes no") == 2
+
+
 def test_answers_keep_the_order_of_questions_asked_in_parallel():
     def echo(request):
         return json.dumps({"names": [said(request["messages"][0])], "count": 1})

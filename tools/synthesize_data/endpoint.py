@@ -16,6 +16,7 @@ from .rows import Failed, SynthesisError
 
 CONNECT = 10.0  # seconds
 IN_A_ROW = 16  # requests without an answer, after which it is not the requests' fault
+RENAMED = {"max_tokens": "max_completion_tokens"}
 EXAMPLE = "http://localhost:8000/v1"
 RESUME = "What is done is kept; the same command goes on from here"
 
@@ -48,6 +49,7 @@ class Endpoint:
             max_retries=config.retries,
         )
         self.place = f"{config.model} at {self.client.base_url}"
+        self.arguments = {"temperature": config.temperature, "max_tokens": config.max_tokens}
         self.silent, self.last_reason = 0, ""
         self.lock = threading.Lock()
 
@@ -76,13 +78,12 @@ class Endpoint:
                 )
 
     def request(self, conversation: Conversation) -> str | Failed:
-        errors = self.errors
+        errors, sent = self.errors, dict(self.arguments)
         try:
             completion: Any = self.client.chat.completions.create(
                 model=self.config.model,
                 messages=[spoken(message) for message in conversation],
-                temperature=self.config.temperature,
-                max_tokens=self.config.max_tokens,
+                **sent,
             )
             text = completion.choices[0].message.content or ""
             return text.encode(errors="replace").decode()  # JSON's escapes can make halves of characters
@@ -100,10 +101,32 @@ class Endpoint:
             raise self.stop(
                 f"takes no more requests: {error}. Lower {self.setting}.parallel or wait"
             ) from None
+        except errors.BadRequestError as error:
+            if self.leave_out(error, sent):
+                return self.request(conversation)
+            return Failed(f"the endpoint refused: {error}")
         except errors.APIError as error:
             return Failed(f"the endpoint refused: {error}")
         except (ValueError, AttributeError, TypeError, IndexError) as error:
             return Failed(f"the endpoint's reply is not of the protocol: {error}")
+
+    def leave_out(self, error: Any, sent: dict[str, Any]) -> bool:
+        """Whether the request is to be repeated, for good without an argument that this model does not take:
+        OpenAI's reasoning models choose their temperature, and have another name for max_tokens.
+        """
+        name = error.param
+        if name not in sent or not str(error.code).startswith("unsupported"):
+            return False
+        with self.lock:
+            if name in self.arguments:
+                value, instead = self.arguments.pop(name), RENAMED.get(name)
+                if instead:
+                    self.arguments[instead] = value
+                print(
+                    f"{self.setting}: {self.place} takes no {name}; {instead or 'its own'} is used",
+                    flush=True,
+                )
+        return True
 
     def stop(self, what: str) -> SynthesisError:
         return SynthesisError(f"{self.setting}: {self.place} {what}. {RESUME}")
