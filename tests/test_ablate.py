@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +76,29 @@ def test_the_second_stage_starts_from_the_first(ablation, done):
     first, second = ablate.stage_recipes(ablation.variants[0], out)
     assert second.init_lora == f"{first.workdir}/lora" and first.init_lora == ""
     assert ablate.stage_recipes(ablation.variants[1], out) == [first]
+
+
+def test_jobs_are_told_apart_by_the_weights_and_not_by_the_place(ablation, tmp_path):
+    weights = tmp_path / "weights"
+    shutil.copytree(ablation.model, weights)
+    variant = Variant(
+        "a", tuple(dataclasses.replace(each, weights=str(weights)) for each in ablation.variants[0].stages)
+    )
+    found = dataclasses.replace(ablation, model=str(weights), variants=(variant,))
+
+    def ids(out):
+        recipes = ablate.stage_recipes(variant, out)
+        lora = f"{recipes[-1].workdir}/lora"
+        places = [
+            *(recipe.workdir for recipe in recipes),
+            ablate.evaluation_dir(found, variant, "one", lora, out),
+        ]
+        return [Path(place).name for place in places]
+
+    before = ids(Path("out"))
+    assert ids(tmp_path / "elsewhere") == before
+    (weights / "mmdit" / "config.json").write_text("{}")
+    assert not set(ids(Path("out"))) & set(before)
 
 
 def test_the_table_has_values_differences_and_the_papers(ablation, done):

@@ -3,7 +3,7 @@
 `python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation` trains every variant's
 stages and evaluates its LoRA, each by its own program. Equal stages are trained once. The same command again
 does what is missing. OUT/training/ID and OUT/evaluations/ID hold the jobs, OUT/table.md and table.json what
-came of them.
+came of them. An ID is of the settings and the weights that a job starts from; of lists it knows the paths.
 """
 
 import argparse
@@ -20,7 +20,9 @@ from uno_jax.ablation import Ablation, Score, Variant, load_ablation
 from uno_jax.aside import whole_file
 from uno_jax.command_line import errors_told
 from uno_jax.config import to_dict
+from uno_jax.jobs import weights_id
 from uno_jax.recipe import RecipeError, TrainConfig, recipe_text
+from uno_jax.shipped import model_dir
 
 ID_LENGTH = 12
 
@@ -44,12 +46,19 @@ def run(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
 def stage_recipes(variant: Variant, out: Path) -> list[TrainConfig]:
     """The recipes as they are run: in a directory of their content's name, from the stage before."""
     recipes: list[TrainConfig] = []
+    before = ""
     for stage in variant.stages:
+        settings = to_dict(dataclasses.replace(stage, workdir=""))
+        before = digest([settings, held_by(stage.weights_dir), before or held_by(Path(stage.init_lora))])
         if recipes:
             stage = dataclasses.replace(stage, init_lora=str(Path(recipes[-1].workdir) / "lora"))
-        id = digest(to_dict(dataclasses.replace(stage, workdir="")))
-        recipes.append(dataclasses.replace(stage, workdir=str(out / "training" / id)))
+        recipes.append(dataclasses.replace(stage, workdir=str(out / "training" / before)))
     return recipes
+
+
+def held_by(weights: Path) -> str:
+    """Tells what is at a path now from what was there before; empty where nothing is."""
+    return weights_id(weights) if weights.name and weights.exists() else ""
 
 
 def train_stages(variant: Variant, out: Path) -> str:
@@ -79,7 +88,8 @@ def evaluate(ablation: Ablation, variant: Variant, name: str, lora: str, out: Pa
 
 
 def evaluation_dir(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> Path:
-    words = [ablation.model, lora, *ablation.evaluations[name], *variant.evaluate]
+    of = Path(lora).parent.name or lora
+    words = [held_by(model_dir(ablation.model)), of, *ablation.evaluations[name], *variant.evaluate]
     return out / "evaluations" / digest(words)
 
 
