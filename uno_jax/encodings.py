@@ -287,20 +287,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         description="Encode a recipe's lists once. Every other option is the recipe's (see uno_jax.train).",
         allow_abbrev=False,
     )
-    parser.add_argument("--out", type=Path, required=True, help="directory; later --data.encodings")
+    parser.add_argument("--out", required=True, help="directory; later --data.encodings")
     parser.add_argument("--networks", default=",".join(PARTS), help="those to run (default %(default)s)")
     parser.add_argument("--per-shard", type=int, default=256, help="records in a file (default %(default)s)")
     own, rest = parser.parse_known_args(argv)
     with errors_told(ValueError, OSError):
-        config = parse(rest)
+        config, out = parse(rest), Path(own.out)
+        check(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=own.out)))
         join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
         use_compile_cache()
-        bad = encode_lists(config, own.out, tuple(filter(None, own.networks.split(","))), own.per_shard)
+        bad = encode_lists(config, out, tuple(filter(None, own.networks.split(","))), own.per_shard)
         for name, why in bad.items():
             print(f"left out {name}: {why}")
-        wait_for_all(f"encoded {own.out}")
-        kept, listed = len(read_encodings(str(own.out))), read_info(own.out).records
-        print(f"{own.out} is whole: {kept} records, {listed - kept} left out")
+        wait_for_all(f"encoded {out}")
+        kept, listed = len(read_encodings(own.out)), read_info(out).records
+        print(f"{out} is whole: {kept} records, {listed - kept} left out")
 
 
 if __name__ == "__main__":
