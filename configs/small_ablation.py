@@ -57,6 +57,11 @@ def cropped(stage: TrainConfig) -> TrainConfig:
     return dataclasses.replace(stage, data=dataclasses.replace(stage.data, sources=sources, encodings=""))
 
 
+def score(name: str, kind: str, key: str, percent: bool = False) -> Score:
+    path = ("efficientnet_lite0", kind, "model", key)
+    return Score(name, "toybox", path, percent, row=("model", key), kind=kind)
+
+
 def get_config() -> Ablation:
     stages = [encoded(f"configs/small_stage{number}.py", place) for number, place in enumerate(ENCODINGS, 1)]
     stage1, stage2 = (dataclasses.replace(stage, steps=STEPS) for stage in stages)
@@ -70,15 +75,14 @@ def get_config() -> Ablation:
     )
     trained["cropped reference"] = (stage1, cropped(stage2))
     variants = tuple(Variant(name, recipes, paper=PAPER.get(name, {})) for name, recipes in trained.items())
-    where = "efficientnet_lite0"
     return Ablation(
         model="small",
         variants=variants,
         evaluations={"toybox": ("--suite", "toybox", "--count", "120")},
         scores=(
-            Score(SINGLE, "toybox", (where, "single", "model", "top1"), percent=True),
-            Score(TWO, "toybox", (where, "two", "model", "top1"), percent=True),
-            Score("one subject: cosine", "toybox", (where, "single", "model", "cosine")),
-            Score("two subjects: cosine", "toybox", (where, "two", "model", "cosine")),
+            score(SINGLE, "single", "top1", percent=True),
+            score(TWO, "two", "top1", percent=True),
+            score("one subject: cosine", "single", "cosine"),
+            score("two subjects: cosine", "two", "cosine"),
         ),
     )

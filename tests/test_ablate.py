@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.tiny_dreambench import make_modules, write_encoders, write_photos
 from tests.tiny_run import make_recipe
 from uno_jax import ablate
-from uno_jax.ablate import cell
+from uno_jax.ablate import Found, cell, interval_from
 from uno_jax.ablation import Ablation, Score, Variant, load_ablation
 from uno_jax.config import UnoPE
 from uno_jax.recipe import RecipeError
@@ -104,7 +105,7 @@ def test_jobs_are_told_apart_by_the_weights_and_not_by_the_place(ablation, tmp_p
 def test_the_table_has_values_differences_and_the_papers(ablation, done):
     out, _ = done
     lines = (out / "table.md").read_text().splitlines()
-    assert lines[0] == "| | DINO | paper | CLIP-T | paper |"
+    assert lines[0] == "| | DINO | paper | CLIP-T |"
     scores = json.loads((out / "table.json").read_text())["scores"]
     assert len({json.dumps(row) for row in scores.values()}) == 3
     difference = scores["stage I alone"]["DINO"] - scores["both stages"]["DINO"]
@@ -133,10 +134,23 @@ def test_only_what_is_missing_is_done(ablation, done):
 
 
 def test_cells():
-    assert cell(None, 1.0, True, False) == ""
-    assert cell(0.4667, 0.4667, True, True) == "46.7 %"
-    assert cell(0.4, 0.5, True, False) == "40.0 % (-10.0)"
-    assert cell(0.4, None, False, False) == "0.400"
+    assert cell(None, Found(1.0, []), True) == ""
+    assert cell(Found(0.4667, []), None, True) == "46.7 %"
+    assert cell(Found(0.4, []), Found(0.5, []), True) == "40.0 % (-10.0)"
+    assert cell(Found(0.4, []), None) == "0.400"
+
+
+def test_a_difference_has_the_interval_of_its_rows():
+    """Twice the standard error of a paired difference, nearly."""
+    rng = np.random.default_rng(0)
+    base, change = rng.normal(0, 5, 400), rng.normal(1, 2, 400)
+    first, second = (Found(float(rows.mean()), rows.tolist()) for rows in (base, base + change))
+    low, high = interval_from(second, first)
+    error = change.std() / 20
+    assert low == pytest.approx(change.mean() - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(change.mean() + 1.96 * error, abs=0.3 * error)
+    assert cell(second, first).endswith(f", {low:+.3f} to {high:+.3f})")
+    assert interval_from(second, Found(0.0, [])) is None
 
 
 GOOD = "from uno_jax.ablation import *\nfrom uno_jax.recipe import TrainConfig\n"

@@ -14,12 +14,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from uno_jax.ablation import Ablation, Score, Variant, load_ablation
 from uno_jax.aside import whole_file
 from uno_jax.command_line import errors_told
 from uno_jax.config import to_dict
+from uno_jax.evaluation.dreambench_scores import interval
 from uno_jax.jobs import weights_id
 from uno_jax.recipe import RecipeError, TrainConfig, recipe_text
 from uno_jax.shipped import model_dir
@@ -105,69 +106,114 @@ def program(what: str, module: str, *arguments: str) -> None:
         raise RecipeError(f"{what} failed with code {code}; the same command goes on from there")
 
 
-def read_scores(ablation: Ablation, out: Path) -> dict[str, dict[str, float]]:
-    """Variant -> score -> value, of the evaluations that are finished. Raises RecipeError when one lacks a
-    score.
+class Found(NamedTuple):
+    """A score, and its part in each row of the evaluation where the ablation says where that is."""
+
+    value: float
+    rows: list[float]
+
+
+Scores = dict[str, dict[str, Found]]
+
+
+def read_scores(ablation: Ablation, out: Path) -> Scores:
+    """Variant -> score -> what was found, of the evaluations that are finished. Raises RecipeError when one
+    lacks a score.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: Scores = {}
     for variant in ablation.variants:
         recipes = stage_recipes(variant, out)
         lora = str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
-        row: dict[str, float] = {}
+        found[variant.name] = {}
         for score in ablation.scores:
             path = evaluation_dir(ablation, variant, score.evaluation, lora, out) / "scores.json"
             if path.is_file():
-                row[score.name] = value_at(json.loads(path.read_text(encoding="utf-8")), score, path)
-        found[variant.name] = row
+                record = json.loads(path.read_text(encoding="utf-8"))
+                value = value_at(record, score.path, path)
+                found[variant.name][score.name] = Found(value, row_values(record, score, path))
     return found
 
 
-def value_at(record: Any, score: Score, path: Path) -> float:
-    for key in score.path:
+def value_at(record: Any, keys: Sequence[str], path: Path) -> float:
+    for key in keys:
         if not isinstance(record, dict) or key not in record:
             known = ", ".join(record) if isinstance(record, dict) else repr(record)
-            raise RecipeError(f"{path} has no {'.'.join(score.path)}: at {key!r} there is {known}")
+            raise RecipeError(f"{path} has no {'.'.join(keys)}: at {key!r} there is {known}")
         record = record[key]
     return float(record)
 
 
+def row_values(record: Any, score: Score, path: Path) -> list[float]:
+    """A score's part in each row; none where no row is named."""
+    rows = record.get("rows", ()) if score.row else ()
+    return [value_at(row, score.row, path) for row in rows if row.get("kind", "") == score.kind]
+
+
 def write_table(ablation: Ablation, out: Path) -> None:
     """table.json and table.md: each value, its difference from the first variant, and the paper's."""
-    scores = read_scores(ablation, out)
-    paper = {variant.name: variant.paper for variant in ablation.variants}
+    found = read_scores(ablation, out)
+    first = found[ablation.variants[0].name]
+    record = {
+        "scores": {name: {key: each.value for key, each in row.items()} for name, row in found.items()},
+        "intervals": {
+            name: {
+                key: within for key, each in row.items() if (within := interval_from(each, first.get(key)))
+            }
+            for name, row in found.items()
+            if row is not first
+        },
+        "paper": {variant.name: variant.paper for variant in ablation.variants},
+    }
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(out / "table.json") as aside:
-        aside.write_text(json.dumps({"scores": scores, "paper": paper}, indent=1) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     with whole_file(out / "table.md") as aside:
-        aside.write_text("\n".join(table(ablation, scores)) + "\n", encoding="utf-8")
+        aside.write_text("\n".join(table(ablation, found)) + "\n", encoding="utf-8")
 
 
-def table(ablation: Ablation, scores: dict[str, dict[str, float]]) -> list[str]:
-    """Lines of Markdown."""
-    lines = ["| | " + " | ".join(f"{score.name} | paper" for score in ablation.scores) + " |"]
-    lines.append("|---|" + "---|---|" * len(ablation.scores))
+def interval_from(found: Found, base: Found | None) -> tuple[float, float] | None:
+    """Of the difference of two variants' means over the same rows (bootstrap, 95 %)."""
+    if base is None or not base.rows or len(base.rows) != len(found.rows):
+        return None
+    return interval([value - other for value, other in zip(found.rows, base.rows, strict=True)])
+
+
+def table(ablation: Ablation, found: Scores) -> list[str]:
+    """Lines of Markdown; a score has a column of the paper where the paper has any of its values."""
     first = ablation.variants[0]
+    published = {name for variant in ablation.variants for name in variant.paper}
+    told = published & {score.name for score in ablation.scores}
+    heads = [f"{each.name} | paper" if each.name in told else each.name for each in ablation.scores]
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (1 + len(heads) + len(told)) + "|"]
     for variant in ablation.variants:
         cells = [variant.name]
         for score in ablation.scores:
-            for values, base, percent in (
-                (scores[variant.name], scores[first.name], score.percent),
-                (variant.paper, first.paper, False),
-            ):
-                cells.append(cell(values.get(score.name), base.get(score.name), percent, variant is first))
+            ours, base = (found[each.name].get(score.name) for each in (variant, first))
+            cells.append(cell(ours, None if variant is first else base, score.percent))
+            if score.name in told:
+                theirs, base = (
+                    Found(each.paper[score.name], []) if score.name in each.paper else None
+                    for each in (variant, first)
+                )
+                cells.append(cell(theirs, None if variant is first else base))
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def cell(value: float | None, base: float | None, percent: bool, is_first: bool) -> str:
-    """ "46.7 % (-12.0)": the value and its difference from the first variant's."""
-    if value is None:
+def cell(found: Found | None, base: Found | None, percent: bool = False) -> str:
+    """A value, and its difference from the first variant's with the interval of that:
+    "46.7 % (-12.0, -16.7 to -7.1)".
+    """
+    if found is None:
         return ""
     scale, digits = (100, 1) if percent else (1, 3)
-    shown = f"{scale * value:.{digits}f}{' %' if percent else ''}"
-    if is_first or base is None:
+    shown = f"{scale * found.value:.{digits}f}{' %' if percent else ''}"
+    if base is None:
         return shown
-    return f"{shown} ({scale * (value - base):+.{digits}f})"
+    difference = f"{scale * (found.value - base.value):+.{digits}f}"
+    if within := interval_from(found, base):
+        difference += f", {scale * within[0]:+.{digits}f} to {scale * within[1]:+.{digits}f}"
+    return f"{shown} ({difference})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

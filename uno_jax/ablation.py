@@ -30,6 +30,12 @@ class Score:
     evaluation: str
     path: tuple[str, ...]
     percent: bool = False
+    row: tuple[str, ...] = ()
+    """Where its part in each of the evaluation's rows is, such as ("model", "top1"): differences then get
+    their 95 % intervals.
+    """
+    kind: str = ""
+    """Of the rows that count, where there are several kinds."""
 
 
 @dataclass(frozen=True)
