@@ -1,6 +1,8 @@
 """UNO's choice of pairs on the small model: stage I on synthesised pairs, by the least score that they need.
 
 UNO trains on 4 of 4. The lower the threshold, the more pairs, and the more of them of different subjects.
+Whether the prompt's scene is drawn counts too: a pair that shows one picture twice is scored high, and teaches
+to copy.
 
 python -m tools.synthesize_data run --config small --run runs/small_pairs --diptychs.per-subject 4
 python -m tools.synthesize_data export --run runs/small_pairs --filter-vlm.threshold 0
@@ -10,7 +12,7 @@ python -m uno_jax.ablate --config configs/small_score_ablation.py --out runs/sco
 
 import dataclasses
 
-from uno_jax.ablation import Ablation, Variant, load_ablation
+from uno_jax.ablation import Ablation, Score, Variant, load_ablation
 from uno_jax.recipe import SourceConfig, load_recipe
 
 STEPS = 1000
@@ -25,4 +27,9 @@ def get_config() -> Ablation:
         pairs = SourceConfig("runs/small_pairs/export/single/train.json", min_score=threshold)
         data = dataclasses.replace(stage1.data, sources=(pairs,))
         variants.append(Variant(name, (dataclasses.replace(stage1, data=data, steps=STEPS),)))
-    return dataclasses.replace(evaluated, variants=tuple(variants))
+    path = ("efficientnet_lite0", "single", "model", "scene_accuracy")
+    scene = Score(
+        "one subject: scene", "toybox", path, percent=True, row=("model", "scene_right"), kind="single"
+    )
+    subject = tuple(score for score in evaluated.scores if score.kind == "single")
+    return dataclasses.replace(evaluated, variants=tuple(variants), scores=(*subject, scene))
