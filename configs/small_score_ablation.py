@@ -1,8 +1,8 @@
 """UNO's choice of pairs on the small model: stage I on synthesised pairs, by the least score that they need.
 
 UNO trains on 4 of 4. The lower the threshold, the more pairs, and the more of them of different subjects.
-Whether the prompt's scene is drawn counts too: a pair that shows one picture twice is scored high, and teaches
-to copy.
+Whether the prompt's scene is drawn counts too: a pair that shows one picture twice is scored high, and
+teaches to copy.
 
 python -m tools.synthesize_data run --config small --run runs/small_pairs --diptychs.per-subject 4
 python -m tools.synthesize_data export --run runs/small_pairs --filter-vlm.threshold 0
