@@ -2,7 +2,9 @@
 
 UNO trains on 4 of 4. The lower the threshold, the more pairs, and the more of them of different subjects.
 Whether the prompt's scene is drawn counts too: a pair that shows one picture twice is scored high, and
-teaches to copy.
+teaches to copy. The last variant draws half of its samples from the toybox.
+
+Its lists are made as small_stage1.py tells (docs/evaluation.md's table: --count 6000 and 4000). Then
 
 python -m tools.synthesize_data run --config small --run runs/small_pairs --diptychs.per-subject 4
 python -m tools.synthesize_data export --run runs/small_pairs --filter-vlm.threshold 0
@@ -19,13 +21,19 @@ STEPS = 1000
 THRESHOLDS = {"score 4": 4.0, "3 and more": 3.0, "any": 0.0}
 
 
+def synthesised(least: float, weight: float = 1.0) -> SourceConfig:
+    return SourceConfig("runs/small_pairs/export/single/train.json", weight, min_score=least)
+
+
 def get_config() -> Ablation:
     evaluated = load_ablation("configs/small_ablation.py")
     stage1 = load_recipe("configs/small_stage1.py")
+    mixtures = {name: (synthesised(least),) for name, least in THRESHOLDS.items()}
+    drawn = tuple(dataclasses.replace(source, weight=source.weight / 2) for source in stage1.data.sources)
+    mixtures["score 4, half drawn"] = (synthesised(4.0, weight=0.5), *drawn)
     variants = []
-    for name, threshold in THRESHOLDS.items():
-        pairs = SourceConfig("runs/small_pairs/export/single/train.json", min_score=threshold)
-        data = dataclasses.replace(stage1.data, sources=(pairs,))
+    for name, sources in mixtures.items():
+        data = dataclasses.replace(stage1.data, sources=sources)
         variants.append(Variant(name, (dataclasses.replace(stage1, data=data, steps=STEPS),)))
     path = ("efficientnet_lite0", "single", "model", "scene_accuracy")
     scene = Score(

@@ -218,4 +218,4 @@ def test_the_shipped_ablations_differ_in_what_they_say():
     (cropped,) = (variant.stages[1].data for variant in found if variant.name == "cropped reference")
     assert not cropped.encodings and sum("_cropped/" in source.path for source in cropped.sources) == 2
     scores = load_ablation("configs/small_score_ablation.py").variants
-    assert [variant.stages[0].data.sources[0].min_score for variant in scores] == [4, 3, 0]
+    assert [variant.stages[0].data.sources[0].min_score for variant in scores] == [4, 3, 0, 4]
