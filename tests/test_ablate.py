@@ -134,23 +134,27 @@ def test_only_what_is_missing_is_done(ablation, done):
 
 
 def test_cells():
-    assert cell(None, Found(1.0, []), True) == ""
-    assert cell(Found(0.4667, []), None, True) == "46.7 %"
-    assert cell(Found(0.4, []), Found(0.5, []), True) == "40.0 % (-10.0)"
-    assert cell(Found(0.4, []), None) == "0.400"
+    assert cell(None, Found(1.0, {}), True) == ""
+    assert cell(Found(0.4667, {}), None, True) == "46.7 %"
+    assert cell(Found(0.4, {}), Found(0.5, {}), True) == "40.0 % (-10.0)"
+    assert cell(Found(0.4, {}), None) == "0.400"
 
 
 def test_a_difference_has_the_interval_of_its_rows():
     """Twice the standard error of a paired difference, nearly."""
     rng = np.random.default_rng(0)
     base, change = rng.normal(0, 5, 400), rng.normal(1, 2, 400)
-    first, second = (Found(float(rows.mean()), rows.tolist()) for rows in (base, base + change))
+    first, second = (
+        Found(float(rows.mean()), {(i, "a can"): float(row) for i, row in enumerate(rows)})
+        for rows in (base, base + change)
+    )
     low, high = interval_from(second, first)
     error = change.std() / 20
     assert low == pytest.approx(change.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(change.mean() + 1.96 * error, abs=0.3 * error)
     assert cell(second, first).endswith(f", {low:+.3f} to {high:+.3f})")
-    assert interval_from(second, Found(0.0, [])) is None
+    others = Found(0.0, {(i, "a pan"): row for (i, _), row in first.rows.items()})
+    assert interval_from(second, Found(0.0, {})) is None and interval_from(second, others) is None
 
 
 GOOD = "from uno_jax.ablation import *\nfrom uno_jax.recipe import TrainConfig\n"
@@ -159,7 +163,7 @@ GOOD = "from uno_jax.ablation import *\nfrom uno_jax.recipe import TrainConfig\n
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no recipe"),
+        (None, "expected a file, or one of small_ablation.py, small_score_ablation.py"),
         ("x = 1", "must define get_config"),
         (f"{GOOD}def get_config(): return Ablation('m', (), {{}}, ())", "variants of different names"),
         (

@@ -107,10 +107,12 @@ def program(what: str, module: str, *arguments: str) -> None:
 
 
 class Found(NamedTuple):
-    """A score, and its part in each row of the evaluation where the ablation says where that is."""
+    """A score, and its part in each row of the evaluation, where the ablation says where that is: by the
+    row's number and prompt.
+    """
 
     value: float
-    rows: list[float]
+    rows: dict[tuple[int, str], float]
 
 
 Scores = dict[str, dict[str, Found]]
@@ -125,12 +127,15 @@ def read_scores(ablation: Ablation, out: Path) -> Scores:
         recipes = stage_recipes(variant, out)
         lora = str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
         found[variant.name] = {}
-        for score in ablation.scores:
-            path = evaluation_dir(ablation, variant, score.evaluation, lora, out) / "scores.json"
+        for name in ablation.evaluations:
+            path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
             if path.is_file():
                 record = json.loads(path.read_text(encoding="utf-8"))
-                value = value_at(record, score.path, path)
-                found[variant.name][score.name] = Found(value, row_values(record, score, path))
+                found[variant.name] |= {
+                    score.name: Found(value_at(record, score.path, path), row_values(record, score, path))
+                    for score in ablation.scores
+                    if score.evaluation == name
+                }
     return found
 
 
@@ -143,10 +148,11 @@ def value_at(record: Any, keys: Sequence[str], path: Path) -> float:
     return float(record)
 
 
-def row_values(record: Any, score: Score, path: Path) -> list[float]:
-    """A score's part in each row; none where no row is named."""
-    rows = record.get("rows", ()) if score.row else ()
-    return [value_at(row, score.row, path) for row in rows if row.get("kind", "") == score.kind]
+def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], float]:
+    if not score.row:
+        return {}
+    rows = [row for row in record.get("rows", ()) if row.get("kind", "") == score.kind]
+    return {(i, row["prompt"]): value_at(row, score.row, path) for i, row in enumerate(rows)}
 
 
 def write_table(ablation: Ablation, out: Path) -> None:
@@ -173,29 +179,32 @@ def write_table(ablation: Ablation, out: Path) -> None:
 
 def interval_from(found: Found, base: Found | None) -> tuple[float, float] | None:
     """Of the difference of two variants' means over the same rows (bootstrap, 95 %)."""
-    if base is None or not base.rows or len(base.rows) != len(found.rows):
+    if base is None or not base.rows or base.rows.keys() != found.rows.keys():
         return None
-    return interval([value - other for value, other in zip(found.rows, base.rows, strict=True)])
+    return interval([value - base.rows[row] for row, value in found.rows.items()])
 
 
 def table(ablation: Ablation, found: Scores) -> list[str]:
     """Lines of Markdown; a score has a column of the paper where the paper has any of its values."""
-    first = ablation.variants[0]
-    published = {name for variant in ablation.variants for name in variant.paper}
-    told = published & {score.name for score in ablation.scores}
-    heads = [f"{each.name} | paper" if each.name in told else each.name for each in ablation.scores]
-    lines = ["| | " + " | ".join(heads) + " |", "|---" * (1 + len(heads) + len(told)) + "|"]
-    for variant in ablation.variants:
-        cells = [variant.name]
-        for score in ablation.scores:
-            ours, base = (found[each.name].get(score.name) for each in (variant, first))
-            cells.append(cell(ours, None if variant is first else base, score.percent))
-            if score.name in told:
-                theirs, base = (
-                    Found(each.paper[score.name], []) if score.name in each.paper else None
-                    for each in (variant, first)
-                )
-                cells.append(cell(theirs, None if variant is first else base))
+    paper = {
+        variant.name: {name: Found(value, {}) for name, value in variant.paper.items()}
+        for variant in ablation.variants
+    }
+    told = {name for values in paper.values() for name in values}
+    heads, columns = [""], []
+    for score in ablation.scores:
+        heads.append(score.name)
+        columns.append((score.name, found, score.percent))
+        if score.name in told:
+            heads.append("paper")
+            columns.append((score.name, paper, False))
+    lines = ["|" + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    first = ablation.variants[0].name
+    for variant in found:
+        cells = [variant]
+        for name, values, percent in columns:
+            base = None if variant == first else values[first].get(name)
+            cells.append(cell(values[variant].get(name), base, percent))
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

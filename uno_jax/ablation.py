@@ -55,7 +55,7 @@ def load_ablation(name: str) -> Ablation:
     """Of a file, or of one shipped with the program. Raises RecipeError for anything but a file with such a
     get_config(), and for recipes that cannot work.
     """
-    path = find_recipe(name)
+    path = find_recipe(name, ablation=True)
     ablation = returned_by(path, Ablation)
     names = [variant.name for variant in ablation.variants]
     if not names or len(set(names)) < len(names):

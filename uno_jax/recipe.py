@@ -204,17 +204,20 @@ class RecipeError(ValueError):
     """A run's settings cannot work; found before any weight is loaded."""
 
 
-def find_recipe(name: str) -> Path:
-    """A file with a get_config(): the path itself, else the one of that file name that is shipped. Raises
-    RecipeError.
+def find_recipe(name: str, ablation: bool = False) -> Path:
+    """A recipe's file, or an ablation's, whose name ends in "_ablation": the path itself, else the one of
+    that file name that is shipped. Raises RecipeError.
     """
     shipped = [Path(__file__).parents[1] / folder for folder in ("configs", "uno_jax_configs")]
     candidates = [Path(name), *(folder / Path(name).with_suffix(".py").name for folder in shipped)]
     for path in candidates:
         if path.is_file():
             return path
-    known = sorted(f.name for folder in shipped for f in folder.glob("*.py") if f.stem != "__init__")
-    raise RecipeError(f"no recipe {name}: expected a file, or one of {', '.join(known)}")
+    files = [f for folder in shipped for f in folder.glob("*.py") if f.stem != "__init__"]
+    known = sorted(f.name for f in files if f.stem.endswith("_ablation") == ablation)
+    raise RecipeError(
+        f"no {'ablation' if ablation else 'recipe'} {name}: expected a file, or one of {', '.join(known)}"
+    )
 
 
 def load_recipe(name: str) -> TrainConfig:

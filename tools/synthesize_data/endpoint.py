@@ -101,11 +101,9 @@ class Endpoint:
             raise self.stop(
                 f"takes no more requests: {error}. Lower {self.setting}.parallel or wait"
             ) from None
-        except errors.BadRequestError as error:
+        except errors.APIError as error:
             if self.leave_out(error, sent):
                 return self.request(conversation)
-            return Failed(f"the endpoint refused: {error}")
-        except errors.APIError as error:
             return Failed(f"the endpoint refused: {error}")
         except (ValueError, AttributeError, TypeError, IndexError) as error:
             return Failed(f"the endpoint's reply is not of the protocol: {error}")

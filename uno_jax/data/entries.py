@@ -128,10 +128,14 @@ def _score(entry: dict[str, Any], name: str) -> float:
     return score
 
 
+def label_threshold(min_score: float | None) -> float:
+    return PAPER_SCORE if min_score is None else min_score
+
+
 def _parse_label(entry: dict[str, Any], min_score: float | None) -> Entry | None:
     caption, filtered = entry.get("caption"), entry.get("vlm_filter_cot")
     score = _score(filtered if isinstance(filtered, dict) else {}, "score_final")
-    if score < (PAPER_SCORE if min_score is None else min_score):
+    if score < label_threshold(min_score):
         return None
     prompt = caption.get("img_path2") if isinstance(caption, dict) else None
     if not isinstance(prompt, str):

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
 from uno_jax import images
-from uno_jax.data.entries import MAX_REFS, PAPER_SCORE, DataError, Entry, parse_entry, read_entries
+from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, read_entries
 from uno_jax.data.pictures import exists, join_path, parent, picture_ratio
 from uno_jax.recipe import DataConfig, SourceConfig
 
@@ -138,8 +138,8 @@ def read_source(config: SourceConfig, max_bad_share: float = MAX_BAD_SHARE) -> R
     (source,) = records.sources
     _refuse(source.path, source.bad, source.entries, source.entries, max_bad_share)
     if not len(records):
-        threshold = PAPER_SCORE if config.min_score is None else config.min_score
-        why = f": the scores of all {source.below_score} are below {threshold}"
+        least = label_threshold(config.min_score)
+        why = f": the scores of all {source.below_score} are below {least}"
         raise DataError(
             f"{source.path} must hold a list of records and at least one{why * bool(source.entries)}"
         )

@@ -19,7 +19,6 @@ from uno_jax.config import CLIPConfig, ViTConfig
 from uno_jax.evaluation.preprocess import cut, normalise
 from uno_jax.evaluation.scorer import Pictures
 from uno_jax.models import Params, apply
-from uno_jax.models.attention import platform
 from uno_jax.tokenizers import CLIP_EOS, clip_tokens
 
 BATCH = 16
@@ -149,7 +148,7 @@ def _padded(batch: np.ndarray) -> np.ndarray:
 
 @cache
 def _features() -> Callable[..., Any]:
-    options = COMPILER_OPTIONS.get(platform())
+    options = COMPILER_OPTIONS.get(jax.default_backend())
     return jax.jit(_forward, static_argnames=("config", "cells"), compiler_options=options)
 
 

@@ -7,7 +7,7 @@ normalised channel by channel. The numbers are the network's (`ViTConfig`).
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Array, UInt8
 from PIL import Image
 
 from uno_jax.config import ViTConfig
@@ -15,13 +15,10 @@ from uno_jax.config import ViTConfig
 Pixels = TypeVar("Pixels", np.ndarray, Array)
 
 
-def prepare(config: ViTConfig, picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "side side 3"]:
-    """What the network sees of a picture, of `config.resolution` pixels a side."""
-    return normalise(cut(config, picture), config.mean, config.std)
-
-
 def cut(config: ViTConfig, picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "side side 3"]:
-    """`prepare` but for `normalise`, which is cheaper where the network runs."""
+    """What the network sees of a picture, of `config.resolution` pixels a side, but for `normalise`, which is
+    cheaper where the network runs.
+    """
     side = config.resolution
     height, width = picture.shape[:2]
     size = resized_size(height, width, config.shortest_side) if config.shortest_side else (side, side)

@@ -84,8 +84,8 @@ def compose(
     picture = kind.draw(np.random.default_rng(rng.integers(2**63)), size)
     placements = tuple(placements or place(rng, subjects, kind))
     light = _light(rng, kind)
-    # Who stands further back is drawn first.
     cutouts = [_cut(subject, its, size) for subject, its in zip(subjects, placements, strict=True)]
+    # Who stands further back is drawn first.
     for index in sorted(range(len(subjects)), key=lambda i: placements[i].feet):
         picture = _shade(picture, cutouts[index], kind, light, size)
         picture = _lay(picture, _lit(cutouts[index].rgba, light), cutouts[index])
