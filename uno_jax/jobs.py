@@ -26,7 +26,7 @@ KEYS = {"prompt", "image_paths", "image_path", "image_tgt_path", "left_path", "w
 SHOWN_PROBLEMS = 10
 HASHED_WHOLE = 1_000_000  # bytes; larger files of a directory are hashed in samples
 SAMPLED, SAMPLE = 32, 16_384  # places, and bytes at each
-WRITTEN_WHEN = ("_CHECKPOINT_METADATA", "commit_success.txt")
+NO_WEIGHTS = ("_CHECKPOINT_METADATA", "commit_success.txt", "README.md")
 
 
 class JobError(ValueError):
@@ -273,12 +273,13 @@ def common_record(model: str, lora: str, dtype: str) -> dict[str, str | None]:
 
 def weights_id(path: Path) -> str:
     """Tells one set of weights from another: a hash of a file, or of a directory's files, of large ones their
-    size and the parts at SAMPLED places. Where and when an orbax checkpoint was written is left out.
+    size and the parts at SAMPLED places. A model's card is left out, and where and when an orbax checkpoint
+    was written.
     """
     if path.is_file():
         return file_hash(path)
     digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name not in WRITTEN_WHEN):
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name not in NO_WEIGHTS):
         size = file.stat().st_size
         digest.update(f"{file.relative_to(path)} {size}\n".encode())
         with file.open("rb") as stream:

@@ -134,6 +134,8 @@ def test_the_same_weights_converted_twice_have_one_id(tmp_path):
     content[-1] ^= 1
     largest.write_bytes(content)
     assert weights_id(tmp_path / "two") not in ids
+    (tmp_path / "one" / "README.md").write_text("a card")
+    assert weights_id(tmp_path / "one") in ids
 
 
 def test_weights_of_equal_size_are_told_apart(folder, tmp_path):
