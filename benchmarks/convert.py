@@ -22,10 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from tools.convert_weights import flux, mapping
-from uno_jax.config import MMDiTConfig
-from uno_jax.models import abstract_params
-from uno_jax.params import by_path
-from uno_jax.tensor_file import DTYPES, write
+from uno_jax.networks.config import MMDiTConfig
+from uno_jax.networks.registry import abstract_params
+from uno_jax.weights.arrays import by_path
+from uno_jax.weights.safetensors_file import DTYPES, write
 
 CONVERT = (sys.executable, "-m", "tools.convert_weights", "flux")
 GIB = 2**20  # of ru_maxrss, which counts KiB

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 
-from uno_jax.evaluation.dreambench import description
+from uno_jax.evaluation.dreambench.prompts import description
 from uno_jax.toybox import load_subjects, pair
 
 PHOTOS, SIDE, KILLS = 3, 128, 3

@@ -16,18 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
-from uno_jax.checkpoint import NETWORKS
-from uno_jax.command_line import parse_args
-from uno_jax.config import ModelConfig
-from uno_jax.encode import encode_text, encode_vae
-from uno_jax.flops import count_flops
-from uno_jax.models import Params, init_params
-from uno_jax.plan_train import abstract_batch, abstract_state
-from uno_jax.recipe import TrainConfig, load_recipe
-from uno_jax.sharding import make_mesh
-from uno_jax.state import make_state, model_config
-from uno_jax.step import make_step
-from uno_jax.types import Batch, Model
+from uno_jax.costs.flops import count_flops
+from uno_jax.families.uno.conditioning import encode_text, encode_vae
+from uno_jax.families.uno.types import Batch, Model
+from uno_jax.networks.config import ModelConfig
+from uno_jax.networks.registry import Params, init_params
+from uno_jax.sharding.rules import make_mesh
+from uno_jax.support.command_line import parse_args
+from uno_jax.training.config import TrainConfig, load_recipe
+from uno_jax.training.plan import abstract_batch, abstract_state
+from uno_jax.training.state import make_state, model_config
+from uno_jax.training.step import make_step
+from uno_jax.weights.checkpoint import NETWORKS
 
 
 @dataclass(frozen=True)

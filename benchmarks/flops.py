@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import table
-from uno_jax.config import LoraConfig, MMDiTConfig
-from uno_jax.flops import count_flops
-from uno_jax.lora import SITES, abstract_lora, count, get
-from uno_jax.models import abstract_params, apply
+from uno_jax.costs.flops import count_flops
+from uno_jax.families.uno.lora import SITES, abstract_lora, count, get
+from uno_jax.networks.config import LoraConfig, MMDiTConfig
+from uno_jax.networks.registry import abstract_params, apply
 
 # Tokens of (text, target, references): 512² with a reference of 512², 1024² without, 704² with two of 320².
 CASES = {"(a)": (512, 1024, 1024), "(b)": (512, 4096, 0), "(c)": (512, 1936, 800)}

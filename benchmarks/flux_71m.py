@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from uno_jax.config import MMDiTConfig, UnoPE
-from uno_jax.denoise import velocity
-from uno_jax.models import Params
-from uno_jax.models.mmdit import MMDiT
-from uno_jax.tokens import PATCH, TokenSize, pack
-from uno_jax.types import Conditioning
+from uno_jax.families.uno.positions import PATCH, TokenSize, pack
+from uno_jax.families.uno.types import Conditioning
+from uno_jax.families.uno.velocity import velocity
+from uno_jax.networks.config import MMDiTConfig, UnoPE
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.registry import Params
 
 CONFIG = MMDiTConfig(
     vec_in_dim=768, context_in_dim=768, hidden_size=512, num_heads=4, depth=4, depth_single_blocks=8

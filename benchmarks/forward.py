@@ -21,13 +21,13 @@ from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from tools.convert_weights import flux
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.source import open_source
-from uno_jax.checkpoint import restore_network
-from uno_jax.command_line import parse_args
-from uno_jax.config import MMDiTConfig, UnoPE
-from uno_jax.lora import count
-from uno_jax.models import Params
-from uno_jax.models.mmdit import MMDiT
-from uno_jax.tokens import TokenSize, pack, position_ids
+from uno_jax.families.uno.lora import count
+from uno_jax.families.uno.positions import TokenSize, pack, position_ids
+from uno_jax.networks.config import MMDiTConfig, UnoPE
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.registry import Params
+from uno_jax.support.command_line import parse_args
+from uno_jax.weights.checkpoint import restore_network
 
 TOLERANCE = 2e-5  # of the largest value: rounding, above all of angles up to 1000 in the time embedding
 

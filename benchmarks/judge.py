@@ -23,7 +23,7 @@ from tools.synthesize_data.config import DetectConfig, SynthConfig
 from tools.synthesize_data.feature_judge import SIDE, part_cosines, part_score
 from tools.synthesize_data.features import EfficientNetLite0, unit
 from tools.synthesize_data.rows import Failed
-from uno_jax.evaluation.scenes import SOFTNESS, soften
+from uno_jax.evaluation.toybox.scenes import SOFTNESS, soften
 from uno_jax.toybox import Subject, load_subjects
 from uno_jax.toybox.captions import choose
 from uno_jax.toybox.compose import compose

@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from uno_jax.checkpoint import restore_lora
+from uno_jax.weights.checkpoint import restore_lora
 
 STEPS = 12
 COMMON = ("--preset", "tiny", "--data.resolution", "64", "--data.ref-resolution", "32", "--dtype", "float32")

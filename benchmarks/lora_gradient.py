@@ -22,16 +22,16 @@ from diffusers.models.transformers.transformer_flux import FluxAttention
 from benchmarks import flux_71m
 from benchmarks.forward import converted, random_transformer, tensors
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
-from uno_jax.command_line import parse_args
-from uno_jax.config import LoraConfig, MMDiTConfig, UnoPE
-from uno_jax.flow import interpolate
-from uno_jax.lora import SITES, abstract_lora, count, get
-from uno_jax.losses import flow_loss
-from uno_jax.models import Params
-from uno_jax.models.mmdit import MMDiT
-from uno_jax.optim import make_optimizer
-from uno_jax.recipe import OptimConfig
-from uno_jax.tokens import TokenSize, pack
+from uno_jax.families.flow import interpolate
+from uno_jax.families.uno.lora import SITES, abstract_lora, count, get
+from uno_jax.families.uno.positions import TokenSize, pack
+from uno_jax.networks.config import LoraConfig, MMDiTConfig, UnoPE
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.registry import Params
+from uno_jax.support.command_line import parse_args
+from uno_jax.training.config import OptimConfig
+from uno_jax.training.losses import flow_loss
+from uno_jax.training.optimizer import make_optimizer
 
 TOLERANCE = 1e-4  # of an array's norm: rounding, above all of angles up to 1000 in the time embedding
 OPTIM = OptimConfig()

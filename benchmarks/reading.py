@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from uno_jax.data import make_dataset, read_list
-from uno_jax.recipe import DataConfig
+from uno_jax.training.config import DataConfig
 
 PHOTOS = Path(__file__).parents[1] / "tests" / "assets" / "photos"
 PICTURES, BATCH, ROUNDS, MILLION = 32, 8, 3, 1_000_000

@@ -23,8 +23,8 @@ from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from tools.convert_weights import vit
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.encoders import open_encoder
-from uno_jax.command_line import parse_args
 from uno_jax.evaluation.encoders import BATCH, Encoder, image_features, load_encoder
+from uno_jax.support.command_line import parse_args
 
 TOLERANCE = 2e-5
 SIDE = 512  # of the pictures

@@ -5,7 +5,7 @@ python -m uno_jax.train --config configs/small_place.py --data.encodings data/to
 
 import dataclasses
 
-from uno_jax.recipe import TrainConfig, load_recipe, with_weights
+from uno_jax.training.config import TrainConfig, load_recipe, with_weights
 
 
 def get_config() -> TrainConfig:

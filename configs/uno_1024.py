@@ -5,7 +5,7 @@ python -m uno_jax.train --config configs/uno_1024.py --data.path DATA/pairs.json
 
 import dataclasses
 
-from uno_jax.recipe import TrainConfig, load_recipe
+from uno_jax.training.config import TrainConfig, load_recipe
 
 
 def get_config() -> TrainConfig:

@@ -3,7 +3,7 @@
 python -m uno_jax.train --config configs/uno_stage1.py --data.path DATA/pairs.json
 """
 
-from uno_jax.recipe import DataConfig, TrainConfig
+from uno_jax.training.config import DataConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:

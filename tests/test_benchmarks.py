@@ -3,8 +3,8 @@
 import jax
 
 from benchmarks import compile_time, encodings, forward, lora_gradient
-from uno_jax.config import MMDiTConfig
-from uno_jax.models import abstract_params
+from uno_jax.networks.config import MMDiTConfig
+from uno_jax.networks.registry import abstract_params
 
 # Head size 128: the only one whose rope axes a diffusers folder need not tell.
 SMALL = MMDiTConfig(

@@ -5,10 +5,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from uno_jax.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
-from uno_jax.config import PRESETS, LoraConfig, MMDiTConfig, ModelConfig, UnoPE
-from uno_jax.lora import abstract_lora
-from uno_jax.models import NetworkConfig, Params, abstract_params
+from uno_jax.families.uno.lora import abstract_lora
+from uno_jax.networks.config import PRESETS, LoraConfig, MMDiTConfig, ModelConfig, UnoPE
+from uno_jax.networks.registry import NetworkConfig, Params, abstract_params
+from uno_jax.weights.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
 
 TINY = PRESETS["tiny"]
 RANK = LoraConfig(rank=4)

@@ -5,11 +5,11 @@ import signal
 from pathlib import Path
 
 from PIL import Image
-from tiny_model import write_model
 
-from uno_jax import loop
-from uno_jax.config import LoraConfig, UnoPE
-from uno_jax.recipe import DataConfig, OptimConfig, TrainConfig
+from tests.tiny_model import write_model
+from uno_jax.networks.config import LoraConfig, UnoPE
+from uno_jax.training import loop
+from uno_jax.training.config import DataConfig, OptimConfig, TrainConfig
 
 PHOTOS = Path(__file__).parent / "assets" / "photos"
 

@@ -8,7 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from uno_jax.evaluation import dreambench_suite, toybox_suite
+from uno_jax.evaluation.dreambench import suite as dreambench_suite
+from uno_jax.evaluation.toybox import suite as toybox_suite
 
 SUITES = {
     "toybox": toybox_suite.evaluate,

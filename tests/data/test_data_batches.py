@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from lists import write_json, write_list, write_picture
 
+from tests.lists import write_json, write_list, write_picture
 from uno_jax.data import DataError, make_dataset, read_records
-from uno_jax.recipe import DataConfig, SourceConfig
+from uno_jax.training.config import DataConfig, SourceConfig
 
 
 def config_of(path, **changes) -> DataConfig:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lists import write_json, write_list, write_picture
 
+from tests.lists import write_json, write_list, write_picture
 from uno_jax.data import make_dataset, read_list
 from uno_jax.data.__main__ import main
-from uno_jax.recipe import DataConfig
+from uno_jax.training.config import DataConfig
 
 
 def run(*args) -> int:

@@ -9,12 +9,12 @@ from typing import Annotated, ClassVar, Literal
 import jax
 from tyro.conf import Positional, subcommand
 
-from uno_jax.checkpoint import CheckpointError
-from uno_jax.command_line import errors_told, parse_args
-from uno_jax.config import UnoPE
-from uno_jax.lora_formats import Format
-from uno_jax.params import holds_params
-from uno_jax.shipped import find_lora, find_model, model_dir
+from uno_jax.networks.config import UnoPE
+from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.weights.arrays import holds_params
+from uno_jax.weights.checkpoint import CheckpointError
+from uno_jax.weights.lora_formats import Format
+from uno_jax.weights.names import find_lora, find_model, model_dir
 
 from . import clip, flux, hub, t5, vae, vit
 from .convert import Plan, convert, plan, some

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uno_jax.checkpoint import kind_of, write_config, written_aside
-from uno_jax.config import to_dict
-from uno_jax.models import NetworkConfig, abstract_params
-from uno_jax.params import FOLDER, by_path
-from uno_jax.tensor_file import DTYPES as STORED
-from uno_jax.tensor_file import Tensor
+from uno_jax.networks.config import to_dict
+from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.weights.arrays import FOLDER, by_path
+from uno_jax.weights.checkpoint import kind_of, write_config, written_aside
+from uno_jax.weights.safetensors_file import DTYPES as STORED
+from uno_jax.weights.safetensors_file import Tensor
 
 from . import clip, flux, mapping, stream, t5, vae
 from .mapping import ConversionError, Entry, Model, Naming

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from uno_jax.checkpoint import save_network
-from uno_jax.config import EfficientNetConfig
-from uno_jax.lora import nest
-from uno_jax.models import abstract_params
-from uno_jax.params import by_path
+from uno_jax.families.uno.lora import nest
+from uno_jax.networks.config import EfficientNetConfig
+from uno_jax.networks.registry import abstract_params
+from uno_jax.weights.arrays import by_path
+from uno_jax.weights.checkpoint import save_network
 
 from .encoders import INSTALL, torch_arrays
 from .mapping import ConversionError, Shapes

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uno_jax.tensor_file import PICKLE_SUFFIXES
+from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES
 
 from .mapping import ConversionError
 from .source import Source, open_source, read_json
@@ -27,7 +27,7 @@ MOVED = {"visual_projection.weight": "vision_model.visual_projection.weight"}
 
 
 class Held(NamedTuple):
-    """A tensor in memory, read as those of files are (`uno_jax.tensor_file.Tensor`)."""
+    """A tensor in memory, read as those of files are (`uno_jax.weights.safetensors_file.Tensor`)."""
 
     array: np.ndarray
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from uno_jax.checkpoint import read_config
-from uno_jax.models import abstract_params
-from uno_jax.params import by_path
-from uno_jax.tensor_file import write
+from uno_jax.networks.registry import abstract_params
+from uno_jax.weights.arrays import by_path
+from uno_jax.weights.checkpoint import read_config
+from uno_jax.weights.safetensors_file import write
 
 from . import mapping, stream
 from .convert import DTYPES, need_room

@@ -6,7 +6,7 @@ qkv and stores the final modulation as (scale, shift).
 
 from typing import Any
 
-from uno_jax.config import MMDiTConfig
+from uno_jax.networks.config import MMDiTConfig
 
 from .mapping import ConversionError, Model, Naming, Row, Shapes, Swapped, count_layers
 

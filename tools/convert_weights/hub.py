@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from uno_jax.shipped import SMALL, find_model
+from uno_jax.weights.names import SMALL, find_model
 
 from .encoders import TORCH_FILE
 from .mapping import ConversionError

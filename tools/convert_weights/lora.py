@@ -6,10 +6,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from uno_jax.checkpoint import LoraInfo, read_config, restore_lora, save_lora
-from uno_jax.config import MMDiTConfig, UnoPE
-from uno_jax.lora_formats import METADATA, Format, load_tensors, save_tensors
-from uno_jax.models import Params
+from uno_jax.networks.config import MMDiTConfig, UnoPE
+from uno_jax.networks.registry import Params
+from uno_jax.weights.checkpoint import LoraInfo, read_config, restore_lora, save_lora
+from uno_jax.weights.lora_formats import METADATA, Format, load_tensors, save_tensors
 
 from .convert import DTYPES, need_room
 from .mapping import ConversionError

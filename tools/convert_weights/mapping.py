@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from uno_jax.checkpoint import CheckpointError
-from uno_jax.models import NetworkConfig, abstract_params
-from uno_jax.params import by_path
+from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.weights.arrays import by_path
+from uno_jax.weights.checkpoint import CheckpointError
 
 Shapes = dict[str, tuple[int, ...]]
 Path = tuple[str, ...]

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from uno_jax import params
-from uno_jax.checkpoint import NETWORKS, read_lora, read_model, read_record, write_config, written_aside
-from uno_jax.tensor_file import write
+from uno_jax.weights import arrays as params
+from uno_jax.weights.checkpoint import (
+    NETWORKS,
+    read_lora,
+    read_model,
+    read_record,
+    write_config,
+    written_aside,
+)
+from uno_jax.weights.safetensors_file import write
 
 from . import stream
 from .convert import DTYPES, need_room

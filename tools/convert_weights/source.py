@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uno_jax.tensor_file import PICKLE_SUFFIXES, Tensor, read_header
+from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES, Tensor, read_header
 
 from .mapping import ConversionError
 

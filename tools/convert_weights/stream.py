@@ -22,9 +22,9 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from tqdm import tqdm
 
-from uno_jax import params
-from uno_jax.lora import nest
-from uno_jax.tensor_file import read_header
+from uno_jax.families.uno.lora import nest
+from uno_jax.weights import arrays as params
+from uno_jax.weights.safetensors_file import read_header
 
 from . import mapping
 

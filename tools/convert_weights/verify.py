@@ -18,19 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uno_jax import flow, tokens
-from uno_jax.checkpoint import restore_network
-from uno_jax.config import LoraConfig, MMDiTConfig, UnoPE, VAEConfig
-from uno_jax.denoise import denoise, velocity
-from uno_jax.lora_formats import load_tensors, to_tensors
-from uno_jax.losses import flow_loss
-from uno_jax.models import Params, apply
-from uno_jax.models.layers import timestep_embedding
-from uno_jax.models.mmdit import MMDiT
-from uno_jax.models.vae import Autoencoder, posterior_mean
-from uno_jax.optim import make_optimizer
-from uno_jax.recipe import OptimConfig
-from uno_jax.types import Conditioning
+from uno_jax.families import flow
+from uno_jax.families.uno import positions as tokens
+from uno_jax.families.uno.types import Conditioning
+from uno_jax.families.uno.velocity import denoise, velocity
+from uno_jax.networks.config import LoraConfig, MMDiTConfig, UnoPE, VAEConfig
+from uno_jax.networks.layers import timestep_embedding
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.registry import Params, apply
+from uno_jax.networks.vae import Autoencoder, posterior_mean
+from uno_jax.training.config import OptimConfig
+from uno_jax.training.losses import flow_loss
+from uno_jax.training.optimizer import make_optimizer
+from uno_jax.weights.checkpoint import restore_network
+from uno_jax.weights.lora_formats import load_tensors, to_tensors
 
 from . import flux, vae
 from .convert import convert, plan

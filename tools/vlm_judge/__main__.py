@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from uno_jax.aside import whole_file
+from uno_jax.support.atomic import whole_file
 
 from ..synthesize_data.rows import Json, Manifest, SynthesisError, counted
 from ..synthesize_data.run import locked

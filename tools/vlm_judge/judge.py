@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
 
-from uno_jax.images import ImageError, read_image
+from uno_jax.support.images import ImageError, read_image
 
 from ..synthesize_data.config import ModelConfig
 from ..synthesize_data.engine import Halving

@@ -3,7 +3,7 @@ records, encodings, batches); and the command `python -m uno_jax.data`, which ch
 """
 
 from uno_jax.data.batches import Batches, make_dataset
-from uno_jax.data.encodings import read_encodings
+from uno_jax.data.cached_encodings import read_encodings
 from uno_jax.data.entries import DataError
 from uno_jax.data.records import Record, Records, each_picture, read_list, read_records
 

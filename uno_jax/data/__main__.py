@@ -13,11 +13,11 @@ from typing import Annotated
 
 import tyro
 
-from uno_jax.command_line import errors_told, parse_args
 from uno_jax.data.check import Report, check_records
 from uno_jax.data.pack import pack, write_json
 from uno_jax.data.records import Records, parse_source, read_source
-from uno_jax.recipe import SourceConfig
+from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.training.config import SourceConfig
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from absl import flags
 from jaxtyping import Float64, Int64
 from tqdm import tqdm
 
-from uno_jax import images, tokenizers
+from uno_jax import tokenizers
 from uno_jax.data.entries import DataError
-from uno_jax.data.pictures import READ_ERRORS, bucket_array
+from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
-from uno_jax.recipe import DataConfig
-from uno_jax.types import Batch
+from uno_jax.families.uno.types import Batch
+from uno_jax.support import images
+from uno_jax.training.config import DataConfig
 
 EPOCHS = 1_000_000  # endless in effect; the length of a truly endless dataset overflows in grain
 JUDGED_AFTER = 1000  # records read (or all there are) before the share of bad ones can stop a run

@@ -9,10 +9,10 @@ from multiprocessing import get_context
 
 from tqdm import tqdm
 
-from uno_jax import images
-from uno_jax.data.pictures import READ_ERRORS, read_picture
+from uno_jax.data.image_files import READ_ERRORS, read_picture
 from uno_jax.data.records import Record, Records
-from uno_jax.images import BUCKETS_512
+from uno_jax.support import images
+from uno_jax.support.images import BUCKETS_512
 
 Sizes = list[tuple[int, int]]
 CHUNK = 16

@@ -14,10 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from uno_jax.aside import whole_file
 from uno_jax.data.entries import DataError
-from uno_jax.data.pictures import IN_SHARD, READ_ERRORS, read_bytes, read_picture
+from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, read_bytes, read_picture
 from uno_jax.data.records import Record, Records
+from uno_jax.support.atomic import whole_file
 
 
 def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:

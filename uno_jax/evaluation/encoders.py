@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float32, Int, UInt8
 from tqdm import tqdm
 
-from uno_jax.checkpoint import CheckpointError, read_config, restore_network
-from uno_jax.config import CLIPConfig, ViTConfig
 from uno_jax.evaluation.preprocess import cut, normalise
-from uno_jax.evaluation.scorer import Pictures
-from uno_jax.models import Params, apply
+from uno_jax.evaluation.toybox.scorer import Pictures
+from uno_jax.networks.config import CLIPConfig, ViTConfig
+from uno_jax.networks.registry import Params, apply
 from uno_jax.tokenizers import CLIP_EOS, clip_tokens
+from uno_jax.weights.checkpoint import CheckpointError, read_config, restore_network
 
 BATCH = 16
 VIT, TEXT = "vit", "clip"  # kinds, and their folders

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from uno_jax.evaluation.page import SOURCES, TITLES, picture_name
-from uno_jax.evaluation.scorer import NAME
+from uno_jax.evaluation.toybox.page import SOURCES, TITLES, picture_name
+from uno_jax.evaluation.toybox.scorer import NAME
 
 SUBJECTS = {"single": 1, "two": 2}  # of the toybox's kinds of cases
 VERDICTS = ("cosine", "top1", "scene_right", "exchanged")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from uno_jax.images import read_image
+from uno_jax.support.images import read_image
 
 QUALITY = 80  # of WebP
 

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.aside import whole_file
-from uno_jax.command_line import errors_told, parse_args
+from uno_jax.support.atomic import whole_file
+from uno_jax.support.command_line import errors_told, parse_args
 from uno_jax.toybox.compose import LARGEST, SMALLEST
 from uno_jax.toybox.samples import Alike, Sample, diptych, pair, text_image
 from uno_jax.toybox.subjects import Split, Subject, SubjectError, load_subjects

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from uno_jax.toybox.drawing import Mask, Picture, blend, columns, homography, rgb, rows, to_bytes
+from uno_jax.toybox.raster import Mask, Picture, blend, columns, homography, rgb, rows, to_bytes
 from uno_jax.toybox.scenes import SCENES, Scene
 from uno_jax.toybox.subjects import Subject
 

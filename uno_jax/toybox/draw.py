@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.command_line import errors_told, parse_args
+from uno_jax.support.command_line import errors_told, parse_args
 from uno_jax.toybox.compose import LARGEST, SMALLEST, compose
 from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import SPLITS, Subject, SubjectError, load_subjects, read_entries

@@ -5,7 +5,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from uno_jax.toybox.drawing import (
+from uno_jax.toybox.raster import (
     Canvas,
     Picture,
     below,

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from uno_jax.toybox import landscapes, rooms, skies, surfaces
-from uno_jax.toybox.drawing import Picture, to_bytes
+from uno_jax.toybox.raster import Picture, to_bytes
 
 WHITE = (1.0, 1.0, 1.0)
 

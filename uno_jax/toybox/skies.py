@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.random import Generator
 
-from uno_jax.toybox.drawing import (
+from uno_jax.toybox.raster import (
     Canvas,
     Picture,
     below,

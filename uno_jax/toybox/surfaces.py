@@ -4,7 +4,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from uno_jax.toybox.drawing import (
+from uno_jax.toybox.raster import (
     Canvas,
     Picture,
     below,

@@ -1,6 +1,0 @@
-"""Where the recorded reference files lie."""
-
-from pathlib import Path
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "uno_a"
-FLUX = GOLDEN / "flux_base.safetensors"

@@ -1,0 +1,64 @@
+"""Completing diptychs: the given half is seen as it is and counts for nothing; other pictures have none."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.tiny_model import random_params
+from uno_jax.families.uno.types import Batch, Conditioning
+from uno_jax.networks.config import PRESETS, UnoPE
+from uno_jax.networks.registry import network
+from uno_jax.training.config import DataConfig, TrainConfig
+from uno_jax.training.losses import flow_loss, given_half, make_loss
+
+MODEL = PRESETS["tiny"]
+MMDIT = MODEL.mmdit
+
+
+def draw(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return random_params(MMDIT, 1)
+
+
+def test_a_half_is_given_in_its_share_of_the_samples():
+    given = np.asarray(given_half(jax.random.key(0), jnp.zeros((4000, 4, 8, 1)), 0.6)).reshape(-1, 2, 2, 2)
+    halves = given[:, 0, :, 0]
+    np.testing.assert_array_equal(given, np.broadcast_to(halves[:, None, :, None], given.shape))
+    assert not halves.all(1).any() and abs(halves.mean(0) - 0.3).max() < 0.03
+
+
+def test_noise_on_the_given_half_changes_nothing(params):
+    """The loss's gradient by the noise is exactly zero there, and nowhere else."""
+    txt, vec = draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim)
+    given = jnp.array([[True, True, False, False] * 2])
+
+    @jax.jit
+    @jax.grad
+    def by_noise(noise):
+        conditioning, t = Conditioning(txt, vec), jnp.array([0.7])
+        latent, variables = draw(3, 1, 4, 8, 16), {"params": params}
+        return flow_loss(network(MMDIT), variables, latent, noise, t, conditioning, 1.0, UnoPE(), given)
+
+    gradient = np.asarray(by_noise(draw(4, 1, 4, 8, 16)))
+    assert not gradient[:, :, :4].any() and gradient[:, :, 4:].all()
+
+
+@pytest.mark.parametrize(("width", "differs"), [(8, True), (4, False)])
+def test_only_diptychs_are_completed(params, width, differs):
+    recipe = TrainConfig(dtype="float32", remat="none", data=DataConfig(path="list.json", resolution=64))
+    txt, vec = draw(1, 2, 3, MMDIT.context_in_dim), draw(2, 2, MMDIT.vec_in_dim)
+    batch = Batch(draw(3, 2, 4, width, 32), (), txt, vec)
+    values = {
+        share: make_loss(dataclasses.replace(recipe, completion=share), MODEL)(
+            {"mmdit": params}, batch, jax.random.key(5)
+        )
+        for share in (0.0, 1.0)
+    }
+    assert (values[0.0] != values[1.0]) == differs

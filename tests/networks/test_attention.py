@@ -1,0 +1,58 @@
+"""Attention on each platform: splash's numbers by its interpreter, and what is compiled for TPUs."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from uno_jax.costs.chips import find_devices
+from uno_jax.networks.attention.dispatch import attention, platform
+from uno_jax.networks.attention.tpu import splash_attention
+from uno_jax.sharding.rules import make_mesh
+
+
+def loss_and_grads(function, *qkv):
+    return jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(function(*x))), argnums=(0, 1, 2)))(*qkv)
+
+
+@pytest.mark.parametrize("length", [40, 600])  # one padded block; two blocks of 512, the second padded
+def test_splash_equals_plain_attention(length):
+    q, k, v = (jax.random.normal(jax.random.key(i), (1, length, 1, 128)) for i in range(3))
+    expected, expected_grads = loss_and_grads(jax.nn.dot_product_attention, q, k, v)
+    found, grads = loss_and_grads(lambda *x: splash_attention(*x, 128**-0.5, interpret=True), q, k, v)
+    assert float(found) == pytest.approx(float(expected), abs=1e-4)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        assert jnp.abs(grad - expected_grad).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def tpu_mesh():
+    pytest.importorskip("libtpu", reason="compiling for a TPU takes libtpu (extra: plan)")
+    return make_mesh(1, 2, 2, devices=find_devices("v5e:2x2"))
+
+
+def kernels(mesh, *shape, dtype=jnp.bfloat16):
+    """How many kernels the compiled gradient of an attention of this shape has."""
+    x = jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
+    gradient = jax.jit(jax.grad(lambda *qkv: attention(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2)))
+    with jax.set_mesh(mesh):
+        assert platform() == "tpu"
+        return gradient.lower(x, x, x).compile().as_text().count("tpu_custom_call")
+
+
+def test_tpus_run_a_flash_kernel(tpu_mesh):
+    assert platform() == "cpu"
+    assert kernels(tpu_mesh, 2, 600, 4, 128) == 3  # forward, backward for q, backward for k and v
+    assert kernels(tpu_mesh, 1, 256, 3, 128) == 3  # neither samples nor heads divide over the mesh
+    assert kernels(tpu_mesh, 2, 64, 4, 64) == 0  # half-filled lanes: T5's and CLIP's heads
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+def test_attention_by_head_has_plain_attentions_gradients(dtype, tolerance):
+    """Fewer queries than keys, as on a sequence axis. bfloat16 rounds values up to about 2 to 2^-8."""
+    shapes = ((2, 20, 3, 16), (2, 24, 3, 16), (2, 24, 3, 16))
+    q, k, v = (jax.random.normal(jax.random.key(i), shape).astype(dtype) for i, shape in enumerate(shapes))
+    _, expected = loss_and_grads(lambda *x: jax.nn.dot_product_attention(*x).astype(jnp.float32), q, k, v)
+    _, grads = loss_and_grads(lambda *x: attention(*x).astype(jnp.float32), q, k, v)
+    for grad, expected_grad in zip(grads, expected, strict=True):
+        assert grad.dtype == dtype and jnp.abs(grad - expected_grad).max() < tolerance

@@ -1,0 +1,331 @@
+"""The report: runs made here -> one page, looked at as text and, where there is one, in a real browser."""
+
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from uno_jax.evaluation.dreambench.scores import summary
+from uno_jax.evaluation.toybox.page import SOURCES, picture_name
+from uno_jax.reporting.plots import smooth
+from uno_jax.reporting.runs import read_runs
+from uno_jax.reporting.write import main
+
+SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
+SUBJECTS = ("cat", "can", "dog")
+PROMPTS = {"scene": "a {} in the <snow> & rain", "property": "a red {}"}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+
+
+def picture(path, *seed, size=(40, 30)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (3, 3, 3), np.uint8)
+    Image.fromarray(noise).resize(size).save(path)
+
+
+def write_dreambench(run, photos, dino, pairs=False):
+    """Two prompts for each of three subjects (or pairs); `dino` has a score for each picture."""
+    rows, listed = [], []
+    for index, value in enumerate(dino):
+        subject, category = SUBJECTS[index // 2], list(PROMPTS)[index % 2]
+        names = [subject, SUBJECTS[(index // 2 + 1) % 3]] if pairs else [subject]
+        scores = {"dino": value, "clip_i": 0.8, "clip_t": 0.3, "copied_border": value > 0.85}
+        prompt = PROMPTS[category].format(subject)
+        rows.append({"picture": f"{index}_0.png", "prompt": prompt, "subjects": names, "category": category})
+        rows[-1] |= scores | {"copied_layout": None}
+        listed.append({"prompt": prompt, "image_paths": [str(photos / name / "00.jpg") for name in names]})
+        picture(run / f"{index}_0.png", index)
+    record = {"suite": "dreambench-multi" if pairs else "dreambench-single", "prompts": len(rows)}
+    record |= {
+        "encoders": {"dino": "1", "clip": "2"},
+        "steps": 25,
+        "scores": summary(rows, SCORES),
+        "rows": rows,
+    }
+    (run / "prompts.json").write_text(json.dumps(listed))
+    (run / "scores.json").write_text(json.dumps(record))
+    return run
+
+
+def write_toybox(run, count):
+    record = {"suite": "toybox", "seed": 5, "efficientnet_lite0": {}, "rows": []}
+    for kind, references in (("single", 1), ("two", 2)):
+        scores = {"count": count, "top1": 0.5, "cosine": 0.6, "scene_accuracy": 0.25}
+        record["efficientnet_lite0"][kind] = dict.fromkeys(SOURCES, scores)
+        for index in range(count):
+            for number, name in enumerate((*SOURCES, *(f"ref{n + 1}" for n in range(references)))):
+                picture(run / picture_name(kind, index, name), index, number, references)
+            verdict = {"top1": index > 0, "cosine": 0.1 * index, "scene": "beach", "scene_right": False}
+            record["rows"].append(
+                {"kind": kind, "index": index, "prompt": f"{kind} mug {index}", "subjects": ["mug"]}
+                | dict.fromkeys(SOURCES, verdict | {"exchanged": None})
+            )
+    (run / "scores.json").write_text(json.dumps(record))
+    return run
+
+
+def write_training(run, count=60):
+    run.mkdir(parents=True)
+    lines = [
+        {
+            "step": 10 * n,
+            "loss": None if n == 5 else 2 / n,
+            "skipped": 1.0,
+            "bad_records": 0,
+            "records": ["x"],
+        }
+        for n in range(1, count + 1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two evaluations of one suite, the second without a picture, and a training run."""
+    folder = tmp_path_factory.mktemp("report")
+    for number, subject in enumerate(SUBJECTS):
+        picture(folder / "photos" / subject / "00.jpg", 9, number, size=(400, 300))
+    write_dreambench(folder / "one/eval", folder / "photos", [0.3, 0.5, 0.7, 0.9, 0.4, 0.6])
+    write_dreambench(folder / "two/eval", folder / "photos", [0.7, 0.5, 0.6, 0.8, 0.5, 0.3])
+    (folder / "two/eval/2_0.png").unlink()
+    (folder / "two/eval/3_0.png").write_bytes(b"\x89PNG no picture")
+    write_training(folder / "train")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    out = folder / "out/report.html"
+    main([str(folder / "one/eval"), str(folder / "two/eval"), str(folder / "train"), "--out", str(out)])
+    return out
+
+
+def told(capsys, *argv):
+    """What the command says when it refuses."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(each) for each in argv])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def text_of(html):
+    """The page's words, without its pictures, scripts and tags."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", bare))
+
+
+def test_the_page_needs_no_other_file(page):
+    html = page.read_text()
+    links = re.findall(r"""(?:src|href)=["']([^"']*)|url\(([^)]*)\)""", html)
+    assert links and all(link.startswith("data:") for found in links for link in found if link)
+    assert "http:" not in html and "https:" not in html
+
+
+def test_scores_stand_beside_the_papers(page):
+    text = text_of(page.read_text())
+    # 0.5667 is the mean of the subjects' means 0.4, 0.8 and 0.5.
+    assert re.search(r"DINO (0\.567 \(-0\.193\) 0\.\d{3} to 0\.\d{3} ){2}0\.760 0\.730", text)
+    assert "one/eval has 6 prompts, the paper 750" in text
+    assert re.search(r"border copied 16\.7 %", text)
+    assert "differ in: nothing that is recorded" in text
+
+
+def test_two_subjects_have_the_papers_other_figures(folder, tmp_path):
+    run = write_dreambench(tmp_path / "pairs", folder / "photos", [0.3, 0.5, 0.7, 0.9, 0.4, 0.6], pairs=True)
+    main([str(run), "--out", str(tmp_path / "page.html")])
+    text = text_of((tmp_path / "page.html").read_text())
+    assert re.search(r"DINO 0\.567 \(\+0\.025\) 0\.\d{3} to 0\.\d{3} 0\.542", text) and "0.760" not in text
+    assert "cat + can" in text and "missing or damaged" not in text
+
+
+def test_pictures_are_small_and_stored_once(page, capsys):
+    pictures = json.loads(re.search(r'id="pictures">(.*?)</script>', page.read_text())[1])
+    # Six of the first run, which the second has too (two of its own are gone), and three references.
+    assert len(pictures) == len(set(pictures)) == 9
+    assert all(uri.startswith("data:image/webp;base64,") for uri in pictures)
+
+
+def test_missing_pictures_are_shown_and_counted(page):
+    html = page.read_text()
+    assert html.count('<div class="missing">missing</div>') == 2
+    assert "2 pictures are missing or damaged." in html
+
+
+def test_missing_pictures_are_told(folder, tmp_path, capsys):
+    main([str(folder / "two/eval"), "--out", str(tmp_path / "page.html")])
+    shown = capsys.readouterr()
+    assert "2 missing" in shown.out and "2_0.png" in shown.err and "3_0.png" in shown.err
+
+
+def test_prompts_are_told_literally(page):
+    assert "a cat in the &lt;snow&gt; &amp; rain" in page.read_text()
+
+
+def test_a_run_without_a_list_has_no_references(folder, tmp_path):
+    run = write_dreambench(tmp_path / "alone", folder / "photos", [0.3, 0.5])
+    (run / "prompts.json").unlink()
+    (entry, _) = read_runs([run])[0].evaluation.entries.values()
+    assert entry.references == []
+
+
+def test_a_list_that_was_moved_is_looked_up_in_data(folder, tmp_path):
+    (run,) = read_runs([folder / "one/eval"], tmp_path)
+    assert next(iter(run.evaluation.entries.values())).references == [tmp_path / "cat/00.jpg"]
+
+
+def test_toybox_runs(tmp_path):
+    runs = [write_toybox(tmp_path / "a", 2), write_toybox(tmp_path / "b", 3)]
+    main([*map(str, runs), "--out", str(tmp_path / "page.html")])
+    html = (tmp_path / "page.html").read_text()
+    text = text_of(html)
+    assert "scene recognised 25.0 % 25.0 %" in text and "0.760" not in text
+    assert html.count('class="card"') == 6 and text.count("not in this run") == 2
+    assert "cosine by subject" in text and "not recognised" in text
+    assert "missing or damaged" not in text
+
+
+def test_a_log_may_end_in_half_a_line(tmp_path):
+    run = write_training(tmp_path / "run")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 610, "lo')
+    (read,) = read_runs([run])
+    assert read.training.last_step == 600 and "torn" in read.training.note
+    assert np.isnan(read.training.metrics["loss"].values[4]) and "records" not in read.training.metrics
+
+
+def test_metrics_that_stay_zero_are_not_plotted(page):
+    html = page.read_text()
+    assert 'alt="loss"' in html and 'alt="skipped steps"' in html and 'alt="records left out"' not in html
+
+
+def test_a_running_mean_passes_over_what_is_not_known():
+    values = np.array([1.0, 3.0, np.nan, 5.0, 7.0])
+    np.testing.assert_allclose(smooth(values, 3), [2, 2, np.nan, 6, 6])
+
+
+def test_runs_that_cannot_be_read(folder, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert "no scores.json" in told(capsys, tmp_path / "empty")
+    assert "no such directory" in told(capsys, tmp_path / "nowhere")
+    assert "named twice" in told(capsys, folder / "one/eval", folder / "one/../one/eval")
+    assert "at least one RUN" in told(capsys)
+    (tmp_path / "empty/metrics.jsonl").write_text("")
+    assert "no whole line" in told(capsys, tmp_path / "empty")
+    (tmp_path / "empty/metrics.jsonl").write_text('{"step": 1, "loss"\n{"step": 2, "loss": 1}\n')
+    assert "line 1" in told(capsys, tmp_path / "empty")
+
+
+def test_scores_that_cannot_be_read(folder, tmp_path, capsys):
+    record = json.loads((folder / "one/eval/scores.json").read_text())
+    file = tmp_path / "scores.json"
+    file.write_text(json.dumps(record)[:-40])
+    assert "torn" in told(capsys, tmp_path)
+    file.write_text("[]")
+    assert "suite must be one of" in told(capsys, tmp_path)
+    for broken in ({"rows": [{}]}, {"scores": {"dino": {"mean": "high"}}}, {"rows": None}):
+        file.write_text(json.dumps(record | broken))
+        assert "not as `uno_jax.evaluate --suite dreambench-single` writes it" in told(capsys, tmp_path)
+    toybox = json.loads((write_toybox(tmp_path / "toybox", 1) / "scores.json").read_text())
+    del toybox["rows"]
+    file.write_text(json.dumps(toybox))
+    assert "not as `uno_jax.evaluate --suite toybox` writes it" in told(capsys, tmp_path)
+
+
+def test_suites_are_not_mixed(folder, tmp_path, capsys):
+    toybox = write_toybox(tmp_path / "toybox", 1)
+    pairs = write_dreambench(tmp_path / "pairs", folder / "photos", [0.3], pairs=True)
+    message = told(capsys, folder / "one/eval", toybox)
+    assert "eval is dreambench-single" in message and "toybox is toybox" in message
+    assert "pairs is dreambench-multi with 2 subjects" in told(capsys, folder / "one/eval", pairs)
+
+
+def test_without_matplotlib_the_extra_is_told(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "uno_jax[report]" in told(capsys, folder / "one/eval", "--out", tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.fixture(scope="module")
+def browser(page, tmp_path_factory):
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    profile = tmp_path_factory.mktemp("chromium")
+    quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync")
+    for each in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", *quiet):
+        options.add_argument(f"--{each}")
+    options.add_argument(f"--user-data-dir={profile}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # With the driver's path selenium looks for, and downloads, nothing.
+    opened = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        opened.get(page.as_uri())
+        yield opened
+    finally:
+        opened.quit()
+
+
+def choose(browser, **values):
+    """Sets fields of the form the others to their first; returns the cards' names as shown."""
+    return browser.execute_script(
+        """
+        const form = document.getElementById("controls");
+        form.reset();
+        for (const [name, value] of Object.entries(arguments[0])) form.elements[name].value = value;
+        form.dispatchEvent(new Event("input"));
+        return [...document.querySelectorAll(".card")].filter(card => card.offsetHeight)
+          .map(card => card.querySelector("small").textContent.match(/(\\d)_0/)[1]).join("");
+        """,
+        values,
+    )
+
+
+def test_a_browser_shows_every_picture(browser):
+    sizes = browser.execute_async_script(
+        """
+        const done = arguments[0], images = [...document.images];
+        Promise.allSettled(images.map(image => image.decode()))
+          .then(() => done(images.map(image => image.naturalWidth)));
+        """
+    )
+    # 12 pictures less the two that are gone, 6 references, 3 plots by subject, and of the training 2.
+    assert len(sizes) == 21 and min(sizes) > 0
+    assert browser.get_log("browser") == []
+
+
+def test_a_browser_sorts(browser):
+    assert choose(browser) == "325140"
+    assert choose(browser, order="worst") == "041523"
+    assert choose(browser, run="1") == "302145"
+    assert choose(browser, run="spread")[:2] == "05"
+    assert choose(browser, score="copied_border")[-1] == "3"  # copying is worse
+
+
+def test_a_browser_filters(browser):
+    assert choose(browser, subject="can") == "32"
+    assert choose(browser, category="scene") == "240"
+    assert choose(browser, text="RED dog") == "5"
+    assert choose(browser, least="0.5", most="0.7") == "251"
+    assert choose(browser, subject="can", text="cat") == ""
+    assert browser.find_element("css selector", "output").text == "0 of 6"
+
+
+def test_a_phone_needs_no_scrolling_sideways(browser):
+    choose(browser)
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        width, scroll = browser.execute_script(
+            "return [document.documentElement.clientWidth, document.documentElement.scrollWidth]"
+        )
+        assert width == scroll == 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -1,0 +1,157 @@
+"""The 8-bit base: its error and gradients against the unquantised one, its memory, and a run on it."""
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+from PIL import Image
+
+from benchmarks import flux_71m
+from tests.tiny_model import TINY, make_lora, random_params, write_model
+from uno_jax.costs.flops import count_flops
+from uno_jax.costs.program import chip_bytes
+from uno_jax.networks.config import LoraConfig
+from uno_jax.networks.mmdit import REMAT_POLICIES, MMDiT
+from uno_jax.networks.registry import Params, abstract_params
+from uno_jax.sharding.rules import make_mesh, tree_shardings
+from uno_jax.training import config_check as recipe_check
+from uno_jax.training import run as train
+from uno_jax.training.config import DataConfig, OptimConfig, RecipeError, TrainConfig, load_recipe
+from uno_jax.training.plan import abstract_state
+from uno_jax.training.quantize import FORMATS, Kernel, product, quantize_base
+from uno_jax.training.state import model_config
+
+INPUTS = flux_71m.make_inputs(TINY.mmdit, 7, (4, 4), ((4, 2),))
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[str, Params]:
+    """The tiny MM-DiT as it is and in each format."""
+    shapes, axes = abstract_params(TINY.mmdit)
+    places = tree_shardings(make_mesh(devices=jax.devices()[:1]), axes, shapes)
+    trees = {base: {"mmdit": jax.device_put(random_params(TINY.mmdit, 0), places)} for base in ("", *FORMATS)}
+    for base in FORMATS:
+        quantize_base(trees[base], base)
+    return {base: tree["mmdit"] for base, tree in trees.items()}
+
+
+def loss(net: MMDiT, lora: Params, params: Params) -> tuple[jax.Array, jax.Array]:
+    velocity = flux_71m.forward(net, {"params": params, "lora": lora}, INPUTS)
+    return jnp.square(velocity - 1).mean(), velocity
+
+
+@pytest.fixture(scope="module")
+def results(trees) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The velocity and the LoRA's gradient on each tree."""
+    run = jax.jit(jax.grad(partial(loss, MMDiT(TINY.mmdit)), has_aux=True))
+    found = {base: run(make_lora(), tree) for base, tree in trees.items()}
+    return {
+        base: (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads)]), np.asarray(velocity))
+        for base, (grads, velocity) in found.items()
+    }
+
+
+def test_no_weight_errs_by_more_than_half_a_step_of_its_format(trees):
+    kernel = trees[""]["single_blocks"]["mlp"]["kernel"]
+    x = jax.random.normal(jax.random.key(0), (5, kernel.shape[1]))
+    for base, error in (("int8", lambda weight, scale: scale / 2), ("fp8", half_a_float8)):
+        quantized = trees[base]["single_blocks"]["mlp"]["kernel"]
+        assert quantized.qvalue.dtype == FORMATS[base] and quantized.scale.dtype == jnp.float32
+        first = jax.tree.map(lambda part: part[0], quantized)
+        bound = np.abs(x) @ np.broadcast_to(error(np.abs(kernel[0]), first.scale), kernel[0].shape)
+        difference = np.abs(x @ first.astype(jnp.float32) - x @ kernel[0])
+        assert (difference <= bound + 1e-4).all()
+
+
+def half_a_float8(weight, scale):
+    """e4m3: three bits after the leading one, and nothing finer than 2^-9."""
+    return np.maximum(weight * 2.0**-4, scale * 2.0**-10)
+
+
+# A weight errs by 0.6 % (int8: half a step of a 127th of a channel's largest, evenly spread) or 2.6 % (fp8:
+# at most 2^-4) of the others' size; products in a row, each of which changes a part, add the squares.
+@pytest.mark.parametrize(("base", "error", "cosine"), [("int8", 0.02, 0.999), ("fp8", 0.08, 0.99)])
+def test_velocity_and_lora_gradient_stay_close(results, base, error, cosine):
+    (expected_grads, expected), (grads, velocity) = results[""], results[base]
+    assert 0 < np.linalg.norm(velocity - expected) / np.linalg.norm(expected) < error
+    norms = np.linalg.norm(grads) * np.linalg.norm(expected_grads)
+    assert grads @ expected_grads / norms > cosine
+
+
+@pytest.mark.parametrize("remat", REMAT_POLICIES)
+def test_remat_repeats_the_same_products_as_without(trees, remat):
+    gradient = jax.grad(partial(loss, MMDiT(TINY.mmdit, remat=remat)), has_aux=True)
+    work = {count_flops(gradient, make_lora(), tree) for tree in trees.values()}
+    assert len(work) == 1
+
+
+def test_the_backward_pass_keeps_eight_bits(trees):
+    kernel = jax.tree.map(lambda part: part[0], trees["int8"]["single_blocks"]["mlp"]["kernel"])
+    kept = jax.eval_shape(lambda x, k: jax.vjp(lambda x: product(x, k), x)[1], jnp.ones((5, 64)), kernel)
+    shapes = {(leaf.shape, leaf.dtype.name) for leaf in jax.tree.leaves(kept)}
+    assert shapes == {(kernel.shape, "int8"), (kernel.scale.shape, "float32")}
+
+
+def test_the_plan_holds_half_the_frozen_bytes():
+    config = dataclasses.replace(load_recipe("configs/uno_stage1.py"), weights="")
+    mesh, model = make_mesh(devices=jax.devices()[:1]), model_config(config)
+    frozen = {
+        base: abstract_state(dataclasses.replace(config, base=base), model, mesh)[1]
+        for base in ("", *FORMATS)
+    }
+    for base in FORMATS:
+        assert 0.5 < chip_bytes(frozen[base]) / chip_bytes(frozen[""]) < 0.52
+    plain = frozen[""]["t5"]["blocks"]["wo"]["kernel"]
+    kernel = frozen["int8"]["t5"]["blocks"]["wo"]["kernel"]
+    assert isinstance(kernel, Kernel) and kernel.qvalue.sharding == plain.sharding
+    assert plain.sharding.spec == PartitionSpec(None, "tensor", "fsdp")
+    assert kernel.scale.sharding.spec == PartitionSpec(None, None, "fsdp")
+
+
+@pytest.fixture
+def config(tmp_path) -> TrainConfig:
+    photo = Path(__file__).parents[1] / "assets" / "photos" / "coffee.jpg"
+    Image.open(photo).resize((64, 64)).save(tmp_path / "a.jpg")
+    (tmp_path / "pairs.json").write_text(
+        json.dumps([{"prompt": "coffee", "image_paths": ["a.jpg"], "image_tgt_path": "a.jpg"}])
+    )
+    return TrainConfig(
+        workdir=str(tmp_path / "run"),
+        preset="tiny",
+        weights=str(write_model(tmp_path / "weights")),
+        lora=LoraConfig(rank=4),
+        data=DataConfig(path=str(tmp_path / "pairs.json"), resolution=64, ref_resolution=32),
+        optim=OptimConfig(learning_rate=1e-2),
+        batch_size=1,
+        steps=1,
+        base="int8",
+        log_every=1,
+    )
+
+
+def test_a_run_trains_the_lora_and_resumes(config):
+    first = train.run(config)
+    assert (first.step, first.skipped) == (1, 0) and np.any(
+        first.trainable["lora"]["single_blocks"]["qkv"]["up"]
+    )
+    loss = json.loads((Path(config.workdir) / "metrics.jsonl").read_text())["loss"]
+    assert np.isfinite(loss)
+    again = train.run(config)  # from its checkpoint, with no step left
+    for whole, restored in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(whole, restored)
+
+
+def test_what_cannot_be_quantised_is_refused(config, monkeypatch):
+    with pytest.raises(RecipeError, match="base 'int4' is none of int8, fp8"):
+        train.run(dataclasses.replace(config, base="int4"))
+    with pytest.raises(RecipeError, match=r"must name lora/… only, got lora/\.\*, mmdit/img_in/\.\*"):
+        train.run(dataclasses.replace(config, trainable=("lora/.*", "mmdit/img_in/.*")))
+    monkeypatch.setattr(recipe_check.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"pip install 'uno_jax\[quant\]'"):
+        train.run(config)

@@ -1,0 +1,160 @@
+"""The trainer on real photos: resuming bit for bit, what is trained and what is not, what a run leaves."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.tiny_model import TINY
+from tests.tiny_run import make_recipe, stop_after_first_step
+from uno_jax.training import run as train
+from uno_jax.training.config import RecipeError, TrainConfig
+from uno_jax.training.optimizer import count_updates
+from uno_jax.training.state import join, split
+from uno_jax.weights.checkpoint import read_config, read_lora, restore_lora, restore_network
+from uno_jax.weights.lora_formats import load_tensors
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> TrainConfig:
+    return make_recipe(tmp_path_factory.mktemp("run"))
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.fixture(scope="module")
+def finished(recipe):
+    """The state after an undisturbed run."""
+    return train.run(recipe)
+
+
+def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, finished):
+    workdir = Path(recipe.workdir)
+    info = read_lora(workdir / "lora")
+    assert (info.unope, info.lora, info.mmdit) == (recipe.unope, recipe.lora, TINY.mmdit)
+    _, lora = restore_lora(workdir / "lora")
+    for stored, trained in zip(leaves(lora), leaves(finished.trainable["lora"]), strict=True):
+        np.testing.assert_array_equal(stored, trained)
+    in_unos_naming = load_tensors(workdir / "dit_lora.safetensors", TINY.mmdit)
+    assert in_unos_naming[:2] == (recipe.lora, recipe.unope)
+    for stored, trained in zip(leaves(in_unos_naming[2]), leaves(lora), strict=True):
+        np.testing.assert_array_equal(stored, trained)
+    single = finished.trainable["lora"]["single_blocks"]["qkv"]["up"]
+    assert single[0].any() and not single[1].any()
+    losses = [json.loads(line)["loss"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == recipe.steps and all(np.isfinite(losses))
+    assert not (workdir / "model").exists()
+
+
+def test_a_run_that_stopped_early_can_be_exported(recipe, finished, tmp_path):
+    stopped = dataclasses.replace(recipe, workdir=str(tmp_path / "run"))
+    with pytest.raises(RecipeError, match="nothing to export"):
+        train.run(stopped, only_export=True)
+    shutil.copytree(Path(recipe.workdir) / "checkpoints/2", tmp_path / "run/checkpoints/2")
+    state = train.run(stopped, only_export=True)
+    assert int(state.step) == 2
+    _, lora = restore_lora(tmp_path / "run/lora")
+    for stored, trained in zip(leaves(lora), leaves(state.trainable["lora"]), strict=True):
+        np.testing.assert_array_equal(stored, trained)
+    assert not (tmp_path / "run/checkpoints/4").exists()
+
+
+@pytest.mark.parametrize("part", ["state", "data", "recipe"])
+def test_a_damaged_checkpoint_is_told_before_a_step(recipe, finished, tmp_path, part):
+    shutil.copytree(recipe.workdir, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "4"
+    payload = [path for path in (newest / part).rglob("*") if path.is_file() and path.suffix != ".txt"]
+    largest = max(payload, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:20])
+    damaged = dataclasses.replace(recipe, workdir=str(tmp_path / "run"), steps=6)
+    with pytest.raises(RecipeError, match=f"{newest} cannot be read: .*move that folder away to continue"):
+        train.run(damaged)
+
+
+def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
+    recipe, finished, tmp_path, monkeypatch
+):
+    halves = dataclasses.replace(recipe, workdir=str(tmp_path / "halves"))
+
+    with monkeypatch.context() as patch:
+        stop_after_first_step(patch)
+        stopped = train.run(halves)
+    assert stopped.step == 2 and not (tmp_path / "halves" / "lora").exists()
+    for whole, half in zip(leaves(finished), leaves(train.run(halves)), strict=True):
+        np.testing.assert_array_equal(whole, half)
+    assert (tmp_path / "halves" / "lora" / "config.json").is_file()
+
+
+def test_a_run_killed_while_it_saves_ends_bit_for_bit_like_an_undisturbed_one(recipe, finished, tmp_path):
+    config = dataclasses.replace(recipe, workdir=str(tmp_path / "killed"))
+    names = "from uno_jax.networks.config import *\nfrom uno_jax.training.config import *\n"
+    (tmp_path / "recipe.py").write_text(f"{names}def get_config(): return {config!r}\n")
+    command = [sys.executable, "-m", "uno_jax.train", "--config", str(tmp_path / "recipe.py")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any((tmp_path / "killed/checkpoints").glob("*")):
+        time.sleep(0.01)
+    assert process.poll() is None, "the run ended before it could be killed"
+    process.kill()
+    process.wait()
+    for whole, resumed in zip(leaves(finished), leaves(train.run(config)), strict=True):
+        np.testing.assert_array_equal(whole, resumed)
+
+
+def test_another_recipe_is_not_continued(recipe, finished):
+    changed = dataclasses.replace(
+        recipe, seed=3, log_every=2, optim=dataclasses.replace(recipe.optim, learning_rate=0.5)
+    )
+    with pytest.raises(RecipeError, match="optim.learning_rate: 0.01 -> 0.5; seed: 0 -> 3. Continue with"):
+        train.run(changed)
+
+
+def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path):
+    onward = dataclasses.replace(recipe, workdir=str(tmp_path / "onward"), init_run=recipe.workdir, steps=1)
+    state = train.run(onward)
+    assert state.step == 1
+    adam = state.opt_state[1][0]
+    assert adam.count == recipe.steps + 1 and count_updates(state.opt_state) == 1
+    with pytest.raises(RecipeError, match="init_run: no checkpoints in"):
+        train.run(dataclasses.replace(onward, workdir=str(tmp_path / "more"), init_run=str(tmp_path)))
+
+
+def test_everything_can_be_trained_and_is_left_as_a_model(recipe, tmp_path):
+    patterns = ("mmdit/double_blocks/.*", "t5/.*")
+    whole = dataclasses.replace(recipe, workdir=str(tmp_path), trainable=patterns, steps=1, batch_size=4)
+    train.run(whole)
+    for kind, changed in (("mmdit", True), ("t5", True), ("clip", False), ("vae", False)):
+        before = leaves(restore_network(Path(recipe.weights) / kind)[1])
+        after = leaves(restore_network(tmp_path / "model" / kind)[1])
+        assert any((a != b).any() for a, b in zip(before, after, strict=True)) == changed
+    assert not (tmp_path / "lora").exists()
+
+
+def test_an_autoencoder_run_measures_its_latents(recipe, tmp_path):
+    config = dataclasses.replace(
+        recipe, workdir=str(tmp_path), objective="autoencoder", trainable=("vae/.*",), steps=1
+    )
+    train.run(config)
+    stored = read_config(tmp_path / "model" / "vae", "vae")
+    assert (
+        stored.width == TINY.vae.width and stored.scale != TINY.vae.scale and stored.shift != TINY.vae.shift
+    )
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["vae"]
+
+
+def test_split_and_join_are_inverse():
+    params = {"mmdit": {"a": {"kernel": 1}, "b": 2}, "t5": {"c": 3}}
+    frozen, trainable = split(params, ("mmdit/a/.*",))
+    assert trainable == {"mmdit": {"a": {"kernel": 1}}}
+    assert frozen == {"mmdit": {"b": 2}, "t5": {"c": 3}}
+    assert join(frozen, trainable) == params
+    with pytest.raises(RecipeError, match="matches no parameter"):
+        split(params, ("mmdit/z",))

@@ -1,0 +1,104 @@
+"""The model that comes with the package: what "small" names, and how a model's own LoRA is chosen."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.test_packaging import setup_cfg
+from tests.tiny_model import TINY, write_lora, write_model
+from tests.tools.convert_weights.command import run as convert
+from uno_jax.networks.config import PRESETS, UnoPE
+from uno_jax.sampling import run as sample
+from uno_jax.sampling.request import make_settings
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.state import model_config
+from uno_jax.weights import names as shipped
+from uno_jax.weights.checkpoint import NETWORKS
+from uno_jax.weights.load import load_model
+
+LIMIT_MB = 40
+ARGUMENTS = ["--prompt", "a dog", "--steps", "1"]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shipped")
+    model = write_model(folder / "model")
+    write_lora(folder / "lora", UnoPE("w", 2.0))
+    assert convert("pack", "--model", model, "--lora", folder / "lora", "--dst", folder / "small") == 0
+    return folder / "small"
+
+
+@pytest.fixture
+def small(packed, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", packed)
+    return packed
+
+
+def settings(out: Path) -> dict:
+    return json.loads(out.with_suffix(".json").read_text())
+
+
+def test_small_is_the_default_and_brings_its_lora(small, tmp_path):
+    sample.main([*ARGUMENTS, "--out", str(tmp_path / "own.png")])
+    made = settings(tmp_path / "own.png")
+    assert (made["model"], made["lora"]) == (str(small), str(small / "lora"))
+    assert (made["unope"], made["offset_scale"]) == ("w", 2.0)
+
+
+def test_none_leaves_the_lora_out(small, tmp_path):
+    sample.main([*ARGUMENTS, "--lora", "none", "--out", str(tmp_path / "base.png")])
+    made = settings(tmp_path / "base.png")
+    assert made["lora"] is None and made["unope"] == "d"
+
+
+def test_python_loads_it_alike(small):
+    assert load_model("small").unope == UnoPE("w", 2.0)
+    assert load_model("small", lora=None).unope is None
+    assert load_model(small, lora=small / "lora").unope == UnoPE("w", 2.0)
+
+
+def test_a_directory_of_that_name_is_written_with_its_folder(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("small").mkdir()
+    assert shipped.find_model("small") == small
+    assert shipped.find_model("./small") == Path("small")
+
+
+def test_recipes_start_from_it(small):
+    config = TrainConfig(weights="small", preset="tiny")
+    assert model_config(config) == TINY and config.weights_dir == small
+
+
+def test_it_is_exported(small, tmp_path):
+    assert convert("vae", "--src", "small", "--dst", tmp_path / "ae.safetensors") == 0
+    file = tmp_path / "lora.safetensors"
+    assert convert("export-lora", "--src", "small", "--dst", file, "--format", "kohya") == 0
+    arguments = ("--base", "small", "--dst", tmp_path / "lora", "--unope", "w", "--offset-scale", "2")
+    assert convert("lora", "--src", file, *arguments) == 0
+
+
+def test_a_copy_without_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "absent")
+    with pytest.raises(SystemExit) as stop:
+        sample.main([*ARGUMENTS, "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "comes without its small model" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="comes without its small model"):
+        model_config(TrainConfig(weights="small"))
+
+
+def test_its_files_are_installed_and_small():
+    patterns = setup_cfg()["options.package_data"]["uno_jax"].split()
+    names = [f"small/{kind}/{name}" for kind in NETWORKS for name in ("config.json", "params.safetensors")]
+    for name in ["small/README.md", "small/lora/params.safetensors", *names]:
+        assert any(PurePosixPath(name).match(pattern) for pattern in patterns), name
+    sizes = [path.stat().st_size for path in shipped.FOLDER.rglob("*") if path.is_file()]
+    assert sum(sizes) <= LIMIT_MB * 10**6
+
+
+def test_guidance_is_each_models_own():
+    assert make_settings(PRESETS["small"].mmdit).guidance == 1.0
+    assert make_settings(PRESETS["small"].mmdit, guidance=3.0).guidance == 3.0
+    assert make_settings(PRESETS["flux_dev"].mmdit).guidance == 4.0

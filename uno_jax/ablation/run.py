@@ -1,0 +1,248 @@
+"""A grid of trainings and evaluations -> one table beside the paper's.
+
+`python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation` trains every variant's
+stages and evaluates its LoRA, each by its own program. Equal stages are trained once. The same command again
+does what is missing. OUT/training/ID and OUT/evaluations/ID hold the jobs, OUT/table.md and table.json what
+came of them. An ID is of the settings and the weights that a job starts from; of lists it knows the paths.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
+from uno_jax.evaluation.dreambench.scores import interval
+from uno_jax.networks.config import to_dict
+from uno_jax.sampling.job_list import weights_id
+from uno_jax.support.atomic import whole_file
+from uno_jax.support.command_line import errors_told
+from uno_jax.training.config import RecipeError, TrainConfig, recipe_text
+from uno_jax.weights.names import model_dir
+
+ID_LENGTH = 12
+
+
+def run(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
+    """Does what is missing, variant by variant, and writes the table after each.
+
+    Raises RecipeError for unknown names in `only`, and when a program fails.
+    """
+    if unknown := sorted(set(only) - {variant.name for variant in ablation.variants}):
+        known = ", ".join(variant.name for variant in ablation.variants)
+        raise RecipeError(f"no variant {', '.join(unknown)}; there are {known}")
+    for variant in ablation.variants:
+        if not only or variant.name in only:
+            lora = train_stages(variant, out)
+            for name in ablation.evaluations:
+                evaluate(ablation, variant, name, lora, out)
+        write_table(ablation, out)
+
+
+def stage_recipes(variant: Variant, out: Path) -> list[TrainConfig]:
+    """The recipes as they are run: in a directory of their content's name, from the stage before."""
+    recipes: list[TrainConfig] = []
+    before = ""
+    for stage in variant.stages:
+        settings = to_dict(dataclasses.replace(stage, workdir=""))
+        before = digest([settings, held_by(stage.weights_dir), before or held_by(Path(stage.init_lora))])
+        if recipes:
+            stage = dataclasses.replace(stage, init_lora=str(Path(recipes[-1].workdir) / "lora"))
+        recipes.append(dataclasses.replace(stage, workdir=str(out / "training" / before)))
+    return recipes
+
+
+def held_by(weights: Path) -> str:
+    """Tells what is at a path now from what was there before; empty where nothing is."""
+    return weights_id(weights) if weights.name and weights.exists() else ""
+
+
+def train_stages(variant: Variant, out: Path) -> str:
+    """The LoRA of a variant's last stage, trained where it is missing; "none" for a variant without any."""
+    lora = "none"
+    for number, recipe in enumerate(stage_recipes(variant, out), 1):
+        lora = str(Path(recipe.workdir) / "lora")
+        if not Path(lora).is_dir():
+            file = Path(recipe.workdir) / "recipe.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(recipe_text(recipe) + "\n", encoding="utf-8")
+            program(f"{variant.name}, stage {number}", "uno_jax.train", "--config", str(file))
+    return lora
+
+
+def evaluate(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
+    place = evaluation_dir(ablation, variant, name, lora, out)
+    if not (place / "scores.json").is_file():
+        where = ("--model", ablation.model, "--lora", lora, "--out", str(place))
+        program(
+            f"{variant.name}, {name}",
+            "uno_jax.evaluate",
+            *ablation.evaluations[name],
+            *variant.evaluate,
+            *where,
+        )
+
+
+def evaluation_dir(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> Path:
+    of = Path(lora).parent.name or lora
+    words = [held_by(model_dir(ablation.model)), of, *ablation.evaluations[name], *variant.evaluate]
+    return out / "evaluations" / digest(words)
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
+
+
+def program(what: str, module: str, *arguments: str) -> None:
+    """Runs one of the project's programs. Raises RecipeError with the command when it fails."""
+    command = [sys.executable, "-m", module, *arguments]
+    print(f"{what}: {' '.join(command[1:])}", flush=True)
+    if code := subprocess.run(command).returncode:
+        raise RecipeError(f"{what} failed with code {code}; the same command goes on from there")
+
+
+class Found(NamedTuple):
+    """A score, and its part in each row of the evaluation, where the ablation says where that is: by the
+    row's number and prompt.
+    """
+
+    value: float
+    rows: dict[tuple[int, str], float]
+
+
+Scores = dict[str, dict[str, Found]]
+
+
+def read_scores(ablation: Ablation, out: Path) -> Scores:
+    """Variant -> score -> what was found, of the evaluations that are finished. Raises RecipeError when one
+    lacks a score.
+    """
+    found: Scores = {}
+    for variant in ablation.variants:
+        recipes = stage_recipes(variant, out)
+        lora = str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
+        found[variant.name] = {}
+        for name in ablation.evaluations:
+            path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
+            if path.is_file():
+                record = json.loads(path.read_text(encoding="utf-8"))
+                found[variant.name] |= {
+                    score.name: Found(value_at(record, score.path, path), row_values(record, score, path))
+                    for score in ablation.scores
+                    if score.evaluation == name
+                }
+    return found
+
+
+def value_at(record: Any, keys: Sequence[str], path: Path) -> float:
+    for key in keys:
+        if not isinstance(record, dict) or key not in record:
+            known = ", ".join(record) if isinstance(record, dict) else repr(record)
+            raise RecipeError(f"{path} has no {'.'.join(keys)}: at {key!r} there is {known}")
+        record = record[key]
+    return float(record)
+
+
+def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], float]:
+    if not score.row:
+        return {}
+    rows = [row for row in record.get("rows", ()) if row.get("kind", "") == score.kind]
+    return {(i, row["prompt"]): value_at(row, score.row, path) for i, row in enumerate(rows)}
+
+
+def write_table(ablation: Ablation, out: Path) -> None:
+    """table.json and table.md: each value, its difference from the first variant, and the paper's."""
+    found = read_scores(ablation, out)
+    first = found[ablation.variants[0].name]
+    record = {
+        "scores": {name: {key: each.value for key, each in row.items()} for name, row in found.items()},
+        "intervals": {
+            name: {
+                key: within for key, each in row.items() if (within := interval_from(each, first.get(key)))
+            }
+            for name, row in found.items()
+            if row is not first
+        },
+        "paper": {variant.name: variant.paper for variant in ablation.variants},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with whole_file(out / "table.json") as aside:
+        aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with whole_file(out / "table.md") as aside:
+        aside.write_text("\n".join(table(ablation, found)) + "\n", encoding="utf-8")
+
+
+def interval_from(found: Found, base: Found | None) -> tuple[float, float] | None:
+    """Of the difference of two variants' means over the same rows (bootstrap, 95 %)."""
+    if base is None or not base.rows or base.rows.keys() != found.rows.keys():
+        return None
+    return interval([value - base.rows[row] for row, value in found.rows.items()])
+
+
+def table(ablation: Ablation, found: Scores) -> list[str]:
+    """Lines of Markdown; a score has a column of the paper where the paper has any of its values."""
+    paper = {
+        variant.name: {name: Found(value, {}) for name, value in variant.paper.items()}
+        for variant in ablation.variants
+    }
+    told = {name for values in paper.values() for name in values}
+    heads, columns = [""], []
+    for score in ablation.scores:
+        heads.append(score.name)
+        columns.append((score.name, found, score.percent))
+        if score.name in told:
+            heads.append("paper")
+            columns.append((score.name, paper, False))
+    lines = ["|" + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    first = ablation.variants[0].name
+    for variant in found:
+        cells = [variant]
+        for name, values, percent in columns:
+            base = None if variant == first else values[first].get(name)
+            cells.append(cell(values[variant].get(name), base, percent))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def cell(found: Found | None, base: Found | None, percent: bool = False) -> str:
+    """A value, and its difference from the first variant's with the interval of that:
+    "46.7 % (-12.0, -16.7 to -7.1)".
+    """
+    if found is None:
+        return ""
+    scale, digits = (100, 1) if percent else (1, 3)
+    shown = f"{scale * found.value:.{digits}f}{' %' if percent else ''}"
+    if base is None:
+        return shown
+    difference = f"{scale * (found.value - base.value):+.{digits}f}"
+    if within := interval_from(found, base):
+        difference += f", {scale * within[0]:+.{digits}f} to {scale * within[1]:+.{digits}f}"
+    return f"{shown} ({difference})"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m uno_jax.ablate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="file with get_config() -> Ablation")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the jobs and the table")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="this variant; repeatable"
+    )
+    parser.add_argument("--table", action="store_true", help="do nothing more: table of what is finished")
+    args = parser.parse_args(argv)
+    with errors_told(ValueError, OSError):
+        ablation = load_ablation(args.config)
+        if args.table:
+            write_table(ablation, args.out)
+        else:
+            run(ablation, args.out, args.only)
+        print((args.out / "table.md").read_text(encoding="utf-8"))

@@ -1,0 +1,140 @@
+"""The demo, from the command line as a user would: the shipped small UNO draws subjects it has never seen,
+then learns for a minute, is stopped and goes on.
+
+Out: demo/index.html and demo.png (references, prompt, result), and in demo/ all that the commands write. A
+second run keeps the pictures and trains on.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from uno_jax.data import Record, read_list
+from uno_jax.support.atomic import whole_file
+from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.support.contact_sheet import Row, contact_sheet
+from uno_jax.support.images import read_image
+from uno_jax.weights.names import SMALL, find_model
+
+PAGE = Path(__file__).with_name("tour.html.j2")
+COUNTS = {1: 6, 2: 3}  # prompts with so many references each
+AGAIN = 5.0  # seconds of training after the stop, to show that it goes on
+
+
+@dataclass(frozen=True)
+class Args:
+    """Sample the small model, train it for a minute and go on: OUT/demo/index.html and OUT/demo.png."""
+
+    out: Path = Path("out")
+    """Directory for demo.png and demo/."""
+    model: str = SMALL
+    """The model, of the small preset."""
+    seconds: float = 60.0
+    """Of training, from its first step on."""
+
+
+def drawing(work: Path, model: str) -> list[list[str]]:
+    """The commands that make the references, of subjects kept from training, and the pictures."""
+    commands = []
+    for references, count in COUNTS.items():
+        place = work / f"{references}_references"
+        pairs, numbers = place / "pairs.json", ["--count", str(count), "--references", str(references)]
+        if not pairs.is_file():
+            made = ["--out", str(place), "--split", "val", "--size", "128", *numbers, "--seed", "3"]
+            commands.append(["uno_jax.toybox", *made])
+        drawn = ["--model", model, "--jobs", str(pairs), "--batch-size", str(count)]
+        commands.append(["uno_jax.sample", *drawn, "--out", str(place / "samples")])
+    return commands
+
+
+def training(work: Path, model: str) -> list[list[str]]:
+    """The commands that make pairs and that learn from them."""
+    pairs = work / "train" / "pairs.json"
+    make = ["uno_jax.toybox", "--out", str(pairs.parent), "--count", "500", "--size", "128"]
+    data = ["--weights", model, "--data.path", str(pairs), "--workdir", str(work / "run")]
+    learn = ["uno_jax.train", "--config", "configs/small_stage1.py", *data, "--batch-size", "4"]
+    # The recipe's unroll makes steps faster, but takes longer to compile than they take here.
+    return [*([] if pairs.is_file() else [make]), [*learn, "--unroll", "1", "--log-every", "1"]]
+
+
+def start(command: list[str]) -> subprocess.Popen:
+    print(f"\n$ python -m {shlex.join(command)}", flush=True)
+    return subprocess.Popen([sys.executable, "-m", *command])
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Waits for a command; exits as it does when it fails."""
+    if code := process.wait():
+        sys.exit(code)
+
+
+def train_for(command: list[str], seconds: float, log: Path) -> int:
+    """Lets a run take steps for so many seconds, then SIGTERM, at which it saves; returns its last step."""
+    before, process = last_step(log), start(command)
+    while process.poll() is None and last_step(log) <= before:
+        time.sleep(0.2)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"\nSIGTERM after {seconds:.0f} seconds of steps", flush=True)
+        process.terminate()
+    finish(process)
+    return last_step(log)
+
+
+def last_step(log: Path) -> int:
+    """Of a metrics.jsonl; 0 when there is none yet."""
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def drawn(work: Path) -> Iterator[tuple[Record, Path]]:
+    """Every prompt and its picture."""
+    for references in COUNTS:
+        place = work / f"{references}_references"
+        for index, record in enumerate(read_list(place / "pairs.json")):
+            yield record, place / "samples" / f"{index}_0.png"
+
+
+def show(out: Path, commands: list[list[str]], steps: list[int]) -> None:
+    """Writes demo.png and index.html. `steps` are the last ones before, between and after the two runs."""
+    work, rows, entries = out / "demo", [], []
+    for record, sample in drawn(work):
+        refs = [Path(ref) for ref in record.refs]
+        pictures = [read_image(str(ref)) for ref in refs] + [None] * (max(COUNTS) - len(refs))
+        rows.append(Row([*pictures, read_image(str(sample))], record.prompt))
+        names = [str(path.relative_to(work)) for path in (*refs, sample)]
+        entries.append({"prompt": record.prompt, "refs": names[:-1], "sample": names[-1]})
+    with whole_file(out / "demo.png") as aside:
+        contact_sheet(("reference", "reference", "result"), rows, abreast=3).save(aside, format="png")
+    page = jinja2.Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
+    lines = [shlex.join(["python", "-m", *command]) for command in commands]
+    with whole_file(work / "index.html") as aside:
+        aside.write_text(page.render(entries=entries, commands=lines, steps=steps), encoding="utf-8")
+
+
+def run(args: Args) -> None:
+    if not args.seconds > 0:
+        raise ValueError(f"--seconds must be more than 0, got {args.seconds:g}")
+    work = args.out / "demo"
+    log = work / "run" / "metrics.jsonl"
+    find_model(args.model)
+    samples, (*make, learn) = drawing(work, args.model), training(work, args.model)
+    for command in [*samples, *make]:
+        finish(start(command))
+    steps = [last_step(log), *(train_for(learn, seconds, log) for seconds in (args.seconds, AGAIN))]
+    show(args.out, [*samples, *make, learn, learn], steps)
+    print(f"\nwrote {args.out / 'demo.png'} and {work / 'index.html'}")
+
+
+def main() -> None:
+    args = parse_args(Args, "python -m uno_jax.demo", None)
+    with errors_told(ValueError, OSError):
+        run(args)

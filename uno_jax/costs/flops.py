@@ -1,0 +1,56 @@
+"""Floating-point operations of a function, counted on abstract shapes: nothing is compiled or computed.
+
+In: a function and its arguments, arrays or ShapeDtypeStructs. Out: the operations of its matrix products and
+convolutions, two a multiply-add. XLA's own count takes the body of a loop once; here it is taken every time.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
+
+from uno_jax.sharding.rules import make_mesh
+
+
+def count_flops(function: Callable[..., Any], *args: Any) -> int:
+    """Operations of function(*args). Of a conditional's branches the dearest counts.
+
+    Traced as for one CPU, where attention is written out; on accelerators it is a kernel that hides its
+    products. Raises ValueError for a while loop with products inside: shapes do not tell how often it runs.
+    """
+    # A CPU in name only: JAX_PLATFORMS may leave out the real one.
+    mesh = make_mesh(devices=jax.local_devices()[:1])
+    cpu = AbstractDevice("cpu", None, "cpu")
+    named = AbstractMesh(mesh.axis_sizes, mesh.axis_names, mesh.axis_types, abstract_device=cpu)
+    with jax.set_mesh(mesh), use_abstract_mesh(named):
+        return _count(jax.make_jaxpr(function)(*args))
+
+
+def _count(jaxpr: Any) -> int:
+    return sum(_equation(equation) for equation in jaxpr.eqns)
+
+
+def _equation(equation: Any) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        lhs = equation.invars[0].aval.shape
+        return 2 * equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+        return 2 * equation.outvars[0].aval.size * kernel.size // outputs
+    # Whatever a primitive calls is among its parameters, alone or in a tuple.
+    leaves = jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr)
+    bodies = [_count(leaf) for leaf in leaves if _is_jaxpr(leaf)]
+    if name == "while" and any(bodies):
+        raise ValueError("a while loop holds products, and shapes do not tell how often it runs: use a scan")
+    if name == "scan":
+        return params["length"] * sum(bodies)
+    return max(bodies, default=0) if name == "cond" else sum(bodies)
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(value, "eqns")

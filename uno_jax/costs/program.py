@@ -1,0 +1,103 @@
+"""What a program needs, found by compiling it from shapes alone: memory a chip by kind, work, time.
+
+Programs are compiled as the trainer and the sampler compile them, for local devices or a TPU topology
+(`chips`), and no array is made. `training.plan` and `sampling.plan` say which programs.
+"""
+
+import math
+import re
+import time
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from uno_jax.costs.chips import GIB, Chip
+from uno_jax.costs.flops import count_flops
+
+
+class Program(NamedTuple):
+    """One compiled program. Memory is bytes a chip; `inputs` by kind, `used` everything at once."""
+
+    inputs: dict[str, int]
+    temporaries: int | None
+    """None where the compiler gave up for lack of memory and told only what it would have used."""
+    used: int
+    flops: int
+    """Of all chips together, what remat repeats included."""
+    seconds: float
+    """To compile."""
+
+
+def abstract(shape: tuple[int, ...], dtype: Any, mesh: Mesh, *axes: Any) -> jax.ShapeDtypeStruct:
+    """An array that is not made, spread over mesh axes, one for each leading dimension."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(*axes)))
+
+
+def placed(shapes: Any, shardings: Any, dtype: Any = None) -> Any:
+    """Abstract arrays of these shapes where `shardings` puts them, in `dtype` or their own."""
+
+    def leaf(shape: jax.ShapeDtypeStruct, place: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape.shape, dtype or shape.dtype, sharding=place)
+
+    return jax.tree.map(leaf, shapes, shardings)
+
+
+def chip_bytes(tree: Any) -> int:
+    """Bytes of a tree's share that one chip holds."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def compile_program(function: Any, args: tuple, kinds: dict[str, Any], mesh: Mesh) -> Program:
+    """Compiles a jitted function for the mesh's devices. `kinds` names parts of the arguments."""
+    flops = count_flops(function, *args)
+    start = time.monotonic()
+    inputs = {kind: chip_bytes(tree) for kind, tree in kinds.items()}
+    with jax.set_mesh(mesh):
+        try:
+            compiled = function.lower(*args).compile()
+        except jax.errors.JaxRuntimeError as error:
+            used = out_of_memory(str(error))
+            return Program(inputs, None, used, flops, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    memory: Any = compiled.memory_analysis()
+    kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    used = kept + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    return Program(inputs, used - sum(inputs.values()), used, flops, seconds)
+
+
+def out_of_memory(message: str) -> int:
+    """The bytes that the compiler says a program would have used; other errors are raised again."""
+    found = re.search(r"([\d.]+)([MGT])\) exceeds available|Used ([\d.]+)([MGT]) of", message)
+    if "RESOURCE_EXHAUSTED" not in message or found is None:
+        raise
+    number, unit = (part for part in found.groups() if part)
+    return int(float(number) * {"M": 2**20, "G": GIB, "T": 2**40}[unit])
+
+
+def memory_line(program: Program, chip: Chip) -> str:
+    """GiB a chip by kind, and whether they fit."""
+    parts = [f"{kind} {size / GIB:.2f}" for kind, size in program.inputs.items()]
+    if program.temporaries is not None:
+        parts.append(f"temporaries {program.temporaries / GIB:.2f}")
+    parts.append(f"total {program.used / GIB:.2f}")
+    limit = (
+        f" of {chip.memory:.2f}: {'fits' if fits(program, chip) else 'does not fit'}" if chip.memory else ""
+    )
+    return f"GiB a chip: {', '.join(parts)}{limit}"
+
+
+def fits(program: Program, chip: Chip) -> bool:
+    return program.temporaries is not None and (chip.memory is None or program.used <= chip.memory * GIB)
+
+
+def work_line(flops: float, chip: Chip, chips: int) -> str:
+    """TFLOP, and the seconds they take at the chips' bfloat16 peak and at half of it."""
+    line = f"{flops / 1e12:,.2f} TFLOP"
+    if chip.peak is None:
+        return f"{line}; the peak of {chip.name} is not known here"
+    seconds = flops / (chip.peak * 1e12 * chips)
+    return f"{line}: {seconds:.4g} s at the peak, {2 * seconds:.4g} s at 50 % of it"

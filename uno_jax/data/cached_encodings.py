@@ -1,0 +1,282 @@
+"""Cached encodings: what `python -m uno_jax.encodings` writes and `data.encodings` trains from.
+
+DIR/encodings.json        what was encoded, and by which networks (`Info`)
+DIR/empty.safetensors     txt and vec of the empty prompt, for text dropout
+DIR/00000.array_record, … `per_shard` entries of the lists each, those that can be used: first their part of
+                          the table of records, then for each the arrays target, ref1, …, txt, vec
+
+Records are safetensors' bytes. A shard appears when it is whole, and the directory is whole when all have.
+"""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from jaxtyping import Int32
+
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import PICTURES, Records, Source, concatenate
+from uno_jax.networks.config import from_dict, to_dict
+from uno_jax.support.atomic import whole_file
+from uno_jax.training.checkpoints import differences
+from uno_jax.training.config import RecipeError, SourceConfig, TrainConfig
+from uno_jax.weights.checkpoint import NETWORKS, fingerprint, read_config
+from uno_jax.weights.safetensors_file import DTYPES
+
+FORMAT = 1
+EMPTY = "empty.safetensors"
+# Which parts of a record an encoder makes.
+PARTS = {"vae": PICTURES, "t5": ("txt",), "clip": ("vec",)}
+COLUMNS = ("ends", "source", "entry", "refs", "ratios")
+# Every record can be read alone; encodings hardly compress.
+WRITING = "group_size:1,uncompressed"
+READING = "readahead_buffer_size:0,max_parallelism:0"
+OPEN_SHARDS = 256
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Info:
+    """encodings.json. `encoders` maps vae, t5, clip, as far as they were run, to their config and to a
+    fingerprint of their weights.
+    """
+
+    encoders: dict[str, dict[str, Any]]
+    dtype: str
+    resolution: int
+    ref_resolution: int
+    sources: list[dict[str, Any]]
+    records: int
+    """Of the lists, those that turned out bad included."""
+    fingerprint: str
+    """Of the lists."""
+    per_shard: int
+    format: int = FORMAT
+
+    @property
+    def shards(self) -> int:
+        return -(-self.records // self.per_shard)
+
+
+class Table(NamedTuple):
+    """A shard's records, and the names of those left out with the reasons."""
+
+    records: Records
+    bad: dict[str, str]
+
+
+@dataclass(frozen=True)
+class EncodedRecords(Records):
+    """Records of a whole directory of encodings."""
+
+    folder: Path
+    info: Info
+    shard: Int32[np.ndarray, " r"]
+    place: Int32[np.ndarray, " r"]
+    """In its shard."""
+    empty: Arrays
+
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        return tuple(name for kind, names in PARTS.items() if kind in self.info.encoders for name in names)
+
+    def encodings(self, index: int | None) -> Arrays:
+        """Raises DataError for a damaged shard."""
+        if index is None:
+            return self.empty
+        path = shard_path(self.folder, int(self.shard[index]))
+        return _from_bytes(_read(path, int(self.place[index])))
+
+    def fingerprint(self) -> str:
+        return f"{super().fingerprint()}{zlib.crc32(json.dumps(dataclasses.asdict(self.info)).encode()):08x}"
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.array_record"
+
+
+def read_info(folder: Path) -> Info:
+    """Raises FileNotFoundError, or DataError for anything but a directory of encodings."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no encodings at {folder}; make them with python -m uno_jax.encodings")
+    try:
+        found = json.loads((folder / "encodings.json").read_text())
+        info = Info(**found)
+    except FileNotFoundError:
+        raise DataError(f"{folder} has no encodings.json: it holds no encodings") from None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{folder / 'encodings.json'} does not describe encodings: {error}") from None
+    if info.format != FORMAT:
+        raise DataError(f"{folder} has format {info.format}; this program reads format {FORMAT}")
+    return info
+
+
+def describe(network: Path, kind: str) -> dict[str, Any]:
+    """What `Info.encoders` records of a network's directory. Raises as `checkpoint.read_config`."""
+    return {"config": to_dict(read_config(network, kind)), "weights": fingerprint(network)}
+
+
+def encoders_of(config: TrainConfig) -> dict[str, Any]:
+    """Configs of the networks that a run's encodings stand in for; none without encodings.
+
+    Raises as `read_info`, and RecipeError where the run itself would encode otherwise.
+    """
+    if not config.data.encodings:
+        return {}
+    info = read_info(Path(config.data.encodings))
+    problems = []
+    for name in ("resolution", "ref_resolution"):
+        made, asked = getattr(info, name), getattr(config.data, name)
+        if "vae" in info.encoders and made != asked:
+            problems.append(f"they were made at {name} {made}, this run's is {asked}")
+    for kind, recorded in info.encoders.items():
+        stored = config.weights_dir / kind
+        if config.trains(kind):
+            problems.append(f"{kind} is trained, so that they would not follow it; make them without {kind}")
+        elif config.weights and stored.is_dir() and (other := differences(recorded, describe(stored, kind))):
+            problems.append(f"they are of another {kind} than {stored} ({'; '.join(other)})")
+    if problems:
+        raise RecipeError(f"the encodings {config.data.encodings} do not fit: {'; '.join(problems)}")
+    return {kind: from_dict(NETWORKS[kind], made["config"]) for kind, made in info.encoders.items()}
+
+
+def write_info(folder: Path, info: Info) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _put(folder / "encodings.json", (json.dumps(dataclasses.asdict(info), indent=1) + "\n").encode())
+
+
+def write_empty(folder: Path, arrays: Arrays) -> None:
+    """The encodings of the empty prompt."""
+    _put(folder / EMPTY, safetensors.numpy.save(arrays))
+
+
+def has_empty(folder: Path) -> bool:
+    return (folder / EMPTY).is_file()
+
+
+def missing_files(folder: Path, info: Info) -> list[str]:
+    """Names of what is still to be written."""
+    paths = [folder / EMPTY, *(shard_path(folder, number) for number in range(info.shards))]
+    return [path.name for path in paths if not path.is_file()]
+
+
+def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> EncodedRecords:
+    """The records that a run trains from, mixed as its `sources` say if it names any, else as they were when
+    encoded. Raises as `read_info`, DataError while shards are missing, RecipeError for other sources.
+    """
+    folder = Path(directory)
+    info = read_info(folder)
+    if missing := missing_files(folder, info):
+        raise DataError(
+            f"{folder} is not finished: {len(missing)} of {info.shards + 1} files are missing, the first is "
+            f"{missing[0]}; the command that began it makes what is missing"
+        )
+    with ThreadPoolExecutor(16) as pool:
+        tables = list(pool.map(lambda number: read_table(folder, number).records, range(info.shards)))
+    records = concatenate(tables)
+    if not len(records):
+        raise DataError(f"{folder} holds no record: all {info.records} were bad")
+    counts = [len(table) for table in tables]
+    columns = {field.name: getattr(records, field.name) for field in dataclasses.fields(Records)}
+    columns["sources"] = _weighted(directory, [_source(**source) for source in info.sources], sources)
+    return EncodedRecords(
+        **columns,
+        folder=folder,
+        info=info,
+        shard=np.repeat(np.arange(info.shards, dtype=np.int32), counts),
+        place=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
+        empty=_from_bytes((folder / EMPTY).read_bytes()),
+    )
+
+
+def _source(size: Sequence[int] | None = None, **recorded: Any) -> Source:
+    return Source(**recorded, bad={}, size=(size[0], size[1]) if size else None)
+
+
+def _weighted(directory: str, encoded: list[Source], named: Sequence[SourceConfig]) -> tuple[Source, ...]:
+    if not named:
+        return tuple(encoded)
+    there, asked = ([(each.path, each.min_score) for each in sources] for sources in (encoded, named))
+    if there != asked:
+        raise RecipeError(
+            f"the encodings {directory} are of (path, min_score) {there}, and data.sources names {asked}"
+        )
+    pairs = zip(encoded, named, strict=True)
+    return tuple(dataclasses.replace(source, weight=wanted.weight) for source, wanted in pairs)
+
+
+def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Arrays]) -> None:
+    """A shard, written aside and renamed. Raises OSError when it cannot be written."""
+    path = shard_path(folder, number)
+    first: Arrays = {name: getattr(table.records, name) for name in COLUMNS}
+    first["text"] = np.frombuffer(table.records.text, np.uint8)
+    first["bad"] = np.frombuffer(json.dumps(table.bad).encode(), np.uint8)
+    try:
+        with whole_file(path) as aside:
+            writer = ArrayRecordWriter(str(aside), WRITING)
+            for arrays in (first, *samples):
+                writer.write(safetensors.numpy.save(arrays))
+            writer.close()
+    except RuntimeError as error:
+        raise OSError(f"{path} could not be written: {error}") from None
+
+
+def read_table(folder: Path, number: int) -> Table:
+    """A shard's part of the table; its sources are empty. Raises DataError for a damaged shard."""
+    found = _from_bytes(_read(shard_path(folder, number), -1))
+    columns = {name: found[name] for name in COLUMNS}
+    return Table(Records((), found["text"].tobytes(), **columns), json.loads(found["bad"].tobytes()))
+
+
+def part(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]]) -> Records:
+    """The table of some rows, their pictures' ratios filled in."""
+    texts = [records.text[records.ends[row - 1] if row else 0 : records.ends[row]] for row in rows]
+    known = np.full((len(rows), records.ratios.shape[1]), np.nan)
+    for row, values in zip(known, ratios, strict=True):
+        row[: len(values)] = values
+    return Records(
+        (),
+        b"".join(texts),
+        np.cumsum([len(text) for text in texts], dtype=np.int64),
+        records.source[rows],
+        records.entry[rows],
+        records.refs[rows],
+        known,
+    )
+
+
+def _put(path: Path, content: bytes) -> None:
+    with whole_file(path) as aside:
+        aside.write_bytes(content)
+
+
+@lru_cache(maxsize=OPEN_SHARDS)
+def _open(path: Path) -> ArrayRecordReader:
+    return ArrayRecordReader(str(path), READING)
+
+
+def _read(path: Path, place: int) -> bytes:
+    """What a shard holds of its record `place`; -1: the table."""
+    try:
+        return _open(path).read([1 + place])[0]
+    except (RuntimeError, IndexError) as error:
+        raise DataError(f"{path} is damaged; remove it and encode again ({error})") from None
+
+
+def _from_bytes(content: bytes) -> Arrays:
+    """The inverse of `safetensors.numpy.save`, which does not read bfloat16 back."""
+    return {
+        name: np.frombuffer(part["data"], DTYPES[part["dtype"]]).reshape(part["shape"])
+        for name, part in safetensors.deserialize(content)
+    }

@@ -1,0 +1,52 @@
+"""The ceilings: the scores that real composites get, without any model.
+
+`python -m uno_jax.evaluation --scorer weights/scorer --size 128 --count 240` prints them as JSON.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uno_jax.evaluation.toybox.cases import make_cases
+from uno_jax.evaluation.toybox.scorer import NAME, check_scorer, load_scorer
+from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summary
+from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.toybox import Subject, load_subjects
+
+
+@dataclass(frozen=True)
+class Args:
+    """Score real composites of held-out subjects: the most that a model can reach."""
+
+    scorer: Path = Path("weights/scorer")
+    """Directory that `python -m tools.convert_weights efficientnet --dst DIR` wrote."""
+    size: int = 128
+    """Side of a picture in pixels: the model's resolution."""
+    count: int = 240
+    """Pictures with one subject, and as many with two."""
+    seed: int = 0
+    subjects: Path | None = None
+    """Folder with a manifest.json, in place of the shipped subjects."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(Args, "python -m uno_jax.evaluation", argv)
+    with errors_told(ValueError, OSError):
+        if args.count < 1:
+            raise ValueError(f"--count must be at least 1, got {args.count}")
+        check_scorer(args.scorer)
+        subjects = load_subjects(args.subjects, "val")
+        check_subjects(subjects)
+        print(json.dumps({NAME: ceilings(args, subjects)}, indent=1))
+
+
+def ceilings(args: Args, subjects: Sequence[Subject]) -> dict[str, Any]:
+    """The scores of the cases' own composites."""
+    cases = make_cases(subjects, args.count, args.size, args.seed)
+    judge = make_judge(load_scorer(args.scorer), subjects, args.size, args.seed)
+    return {
+        kind: summary(judge_pictures(judge, each, [case.target for case in each], kind))
+        for kind, each in cases._asdict().items()
+    }

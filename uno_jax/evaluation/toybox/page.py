@@ -1,0 +1,102 @@
+"""Cases, pictures and scores -> the files of an evaluation: the pictures, index.html, sheet.png, scores.json.
+
+DIR/pictures holds {single|two}_{case}_{ref1|ref2|model|without_reference|real}.png.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from uno_jax.evaluation.toybox.scorer import NAME, Pictures
+from uno_jax.evaluation.toybox.scores import Verdicts
+from uno_jax.support.atomic import whole_file
+from uno_jax.support.contact_sheet import Row, contact_sheet
+from uno_jax.toybox import Sample
+
+SOURCES = ("model", "without_reference", "real")
+TITLES = {"model": "model", "without_reference": "base, no reference", "real": "real composite"}
+ON_SHEET = 6  # cases of each kind
+PERCENT = ("top1", "scene_accuracy", "swaps")
+
+
+class Drawn(NamedTuple):
+    """One kind of cases: what each source made of them, and the verdicts on it."""
+
+    cases: Sequence[Sample]
+    pictures: dict[str, Pictures]
+    verdicts: dict[str, Verdicts]
+
+
+def write_pictures(folder: Path, kind: str, drawn: Drawn) -> None:
+    """Everything that the page shows."""
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    for index, case in enumerate(drawn.cases):
+        shown = {source: pictures[index] for source, pictures in drawn.pictures.items()}
+        shown |= {f"ref{number}": picture for number, picture in enumerate(case.references, 1)}
+        for name, picture in shown.items():
+            Image.fromarray(picture).save(folder / picture_name(kind, index, name), compress_level=3)
+
+
+def picture_name(kind: str, index: int, name: str) -> str:
+    return f"pictures/{kind}_{index:03d}_{name}.png"
+
+
+def write_page(folder: Path, record: dict[str, Any], drawn: dict[str, Drawn]) -> None:
+    """index.html with the scores and every case, from page.html.j2."""
+    loader = jinja2.PackageLoader("uno_jax.evaluation.toybox", "")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("page.html.j2").render(
+        name=NAME,
+        record=record,
+        scores=record[NAME],
+        sources=TITLES,
+        percent=PERCENT,
+        drawn=drawn,
+        picture_name=picture_name,
+    )
+    with whole_file(folder / "index.html") as aside:
+        aside.write_text(page, encoding="utf-8")
+
+
+def write_sheet(folder: Path, drawn: dict[str, Drawn]) -> None:
+    """sheet.png: the first cases of each kind."""
+    columns = ("reference", "second reference", *TITLES.values())
+    rows = []
+    for each in drawn.values():
+        for index, case in enumerate(each.cases[:ON_SHEET]):
+            references = [Image.fromarray(picture) for picture in case.references]
+            made = [Image.fromarray(np.asarray(each.pictures[source][index])) for source in SOURCES]
+            rows.append(Row([*references, *[None] * (2 - len(references)), *made], case.prompt))
+    with whole_file(folder / "sheet.png") as aside:
+        contact_sheet(columns, rows, abreast=2).save(aside, format="png")
+
+
+def case_rows(drawn: dict[str, Drawn]) -> list[dict[str, Any]]:
+    """A row for each case: its prompt and subjects, and each source's verdicts by their names."""
+    return [
+        {"kind": kind, "index": index, "prompt": case.prompt, "subjects": list(case.subjects)}
+        | {source: _plain(verdicts, index) for source, verdicts in each.verdicts.items()}
+        for kind, each in drawn.items()
+        for index, case in enumerate(each.cases)
+    ]
+
+
+def _plain(verdicts: Verdicts, index: int) -> dict[str, Any]:
+    """One picture's verdicts as JSON has them."""
+    return {
+        name: values[index].item() if isinstance(values, np.ndarray) else values[index]
+        for name, values in verdicts._asdict().items()
+    }
+
+
+def write_scores(folder: Path, record: dict[str, Any]) -> None:
+    """scores.json, the last of the files."""
+    with whole_file(folder / "scores.json") as aside:
+        aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

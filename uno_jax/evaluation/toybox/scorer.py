@@ -1,0 +1,80 @@
+"""Pictures -> features of EfficientNet-Lite0, a network that neither this project nor its data trained."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from uno_jax.networks.config import EfficientNetConfig
+from uno_jax.networks.registry import Params, apply
+from uno_jax.weights.checkpoint import read_config, restore_network
+
+NAME = "efficientnet_lite0"  # what every score is named after
+KIND = "efficientnet"
+BATCH = 16
+Pictures = Sequence[UInt8[np.ndarray, "h w 3"]]
+
+
+class Scorer(NamedTuple):
+    config: EfficientNetConfig
+    params: Params
+
+
+class Features(NamedTuple):
+    """`content` is what the network's classifier gets; `border` the mean of an earlier map along its rim."""
+
+    content: Float[np.ndarray, "n 1280"]
+    border: Float[np.ndarray, "n 192"]
+
+
+def check_scorer(directory: Path) -> None:
+    """Raises FileNotFoundError or CheckpointError unless `directory` holds the converted network."""
+    if not (directory / KIND).is_dir():
+        raise FileNotFoundError(
+            f"no scorer weights {directory / KIND}: make them with "
+            f"python -m tools.convert_weights efficientnet --dst {directory}"
+        )
+    read_config(directory / KIND, KIND)
+
+
+def load_scorer(directory: Path) -> Scorer:
+    """The network that `python -m tools.convert_weights efficientnet --dst DIRECTORY` wrote."""
+    check_scorer(directory)
+    config, params = restore_network(directory / KIND, KIND)
+    return Scorer(cast(EfficientNetConfig, config), params)
+
+
+def features(scorer: Scorer, pictures: Pictures, what: str = "pictures") -> Features:
+    """Features of pictures of any sizes; `what` names them on the progress bar."""
+    side = scorer.config.resolution
+    parts = []
+    for start in tqdm(range(0, len(pictures), BATCH), f"scoring {what}", leave=False, dynamic_ncols=True):
+        batch = np.stack([prepare(picture, side) for picture in pictures[start : start + BATCH]])
+        # One shape is compiled.
+        whole = np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+        found = _features(scorer.config, scorer.params, whole)
+        parts.append([np.asarray(part)[: len(batch)] for part in found])
+    return Features(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def prepare(picture: UInt8[np.ndarray, "h w 3"], side: int) -> Float[np.ndarray, "side side 3"]:
+    """The published preprocessing of the Lite networks: bicubic, from -127/128 to 1."""
+    resized = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
+    return (np.asarray(resized, np.float32) - 127) / 128
+
+
+@partial(jax.jit, static_argnames="config")
+def _features(
+    config: EfficientNetConfig, params: Params, prepared: Float[Array, "b h w 3"]
+) -> tuple[Float[Array, "b 1280"], Float[Array, "b 192"]]:
+    middle, last = apply(config, {"params": params}, prepared)
+    rim = np.ones(middle.shape[1:3])
+    rim[1:-1, 1:-1] = 0
+    return last.mean((1, 2)), jnp.einsum("bhwc,hw->bc", middle, rim / rim.sum())

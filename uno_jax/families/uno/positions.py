@@ -1,0 +1,70 @@
+"""Latents as tokens and their positions: packing, position ids, UnoPE. Pure functions of sizes and arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from uno_jax.networks.config import UnoPE
+
+PATCH = 2  # latent cells a token, along one side
+TokenSize = tuple[int, int]  # rows, columns
+
+
+def pack(latent: Float[Array, "b h w z"]) -> Float[Array, "b h/2*w/2 4*z"]:
+    """Two by two latent cells become a token, channel outermost (flux `sampling.py`)."""
+    return rearrange(latent, "b (h ph) (w pw) z -> b (h w) (z ph pw)", ph=PATCH, pw=PATCH)
+
+
+def unpack(tokens: Float[Array, "b l 4*z"], size: TokenSize) -> Float[Array, "b h w z"]:
+    """The inverse of `pack` for a picture of `size` tokens (rows, columns)."""
+    h, w = size
+    return rearrange(tokens, "b (h w) (z ph pw) -> b (h ph) (w pw) z", h=h, w=w, ph=PATCH, pw=PATCH)
+
+
+def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
+    """Rows and columns of tokens of a picture of height x width pixels. Raises ValueError if it is not a
+    whole number.
+    """
+    side = PATCH * downsampling
+    if height < side or width < side or height % side or width % side:
+        raise ValueError(f"picture sides must be positive multiples of {side} pixels, got {width}x{height}")
+    return height // side, width // side
+
+
+def reference_offsets(
+    target: TokenSize, references: Sequence[TokenSize], unope: UnoPE
+) -> list[tuple[float, float]]:
+    """Row and column where each reference's ids start (UNO section 3.3, `flux/modules` of its code).
+
+    The first starts at the target's size, each next one after the reference before it: a diagonal without
+    overlap. The scale multiplies the whole offset, so 0.5 overlaps and 2 leaves a gap; fractions are kept,
+    since rope takes any real number.
+    """
+    offsets = []
+    row, col = target
+    for h, w in references:
+        offsets.append(
+            (
+                unope.offset_scale * row if unope.variant in "dh" else 0.0,
+                unope.offset_scale * col if unope.variant in "dw" else 0.0,
+            )
+        )
+        row, col = row + h, col + w
+    return offsets
+
+
+def grid_ids(size: TokenSize, offset: tuple[float, float] = (0.0, 0.0)) -> Float[np.ndarray, "h*w 3"]:
+    """(0, row, column) of each token, rows outermost."""
+    rows, cols = np.meshgrid(np.arange(size[0]) + offset[0], np.arange(size[1]) + offset[1], indexing="ij")
+    return np.stack([np.zeros_like(rows), rows, cols], axis=-1).reshape(-1, 3).astype(np.float32)
+
+
+def position_ids(
+    txt_length: int, target: TokenSize, references: Sequence[TokenSize] = (), unope: UnoPE = UnoPE()
+) -> Float[np.ndarray, "n 3"]:
+    """Positions of text (all zero), target and references, in the order the MM-DiT sees them."""
+    offsets = reference_offsets(target, references, unope)
+    txt = np.zeros((txt_length, 3), np.float32)
+    return np.concatenate([txt, grid_ids(target), *map(grid_ids, references, offsets)])

@@ -1,0 +1,124 @@
+"""Parts shared by the networks: a dense layer with an optional low-rank side path, norms, embeddings, rope.
+
+Every parameter carries logical axis names, which `uno_jax.sharding.rules` maps to mesh axes.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from uno_jax.networks.matmul import product
+
+Initializer = nn.initializers.Initializer
+
+
+def parameter(
+    module: nn.Module, name: str, init: Initializer, axes: tuple[str, ...], shape: tuple[int, ...]
+) -> Array:
+    """A parameter of `module` with one logical axis name a dimension."""
+    return cast(Array, module.param(name, nn.with_logical_partitioning(init, axes), shape))
+
+
+class Dense(nn.Module):
+    """x @ kernel + bias, plus (x @ down) @ up when the `lora` collection holds this layer.
+
+    `axes` names the kernel's input and output axes. A kernel of `training.quantize` brings its own product;
+    flax compares the shape of its values with this layer's. The side path is never merged here: in bfloat16
+    a merged kernel rounds most of a small update away.
+    """
+
+    features: int
+    axes: tuple[str, str]
+    use_bias: bool = True
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
+        kernel = parameter(self, "kernel", self.kernel_init, self.axes, (x.shape[-1], self.features))
+        x = x.astype(self.dtype)
+        y = product(x, kernel.astype(self.dtype))
+        if self.use_bias:
+            bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
+            y += bias.astype(self.dtype)
+        if self.has_variable("lora", "down"):
+            down: Array = self.get_variable("lora", "down")
+            up: Array = self.get_variable("lora", "up")
+            y += product(product(x, down.astype(self.dtype)), up.astype(self.dtype))
+        return y
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm with a learned scale, in float32 (FLUX's QKNorm, T5's layer norm)."""
+
+    epsilon: float = 1e-6
+    axis: str = "head_dim"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        scale = parameter(self, "scale", nn.initializers.ones, (self.axis,), (x.shape[-1],))
+        x32 = x.astype(jnp.float32)
+        normed = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + self.epsilon)
+        return (normed * scale).astype(x.dtype)
+
+
+def layer_norm(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, "... d"]:
+    """Layer norm without learned parameters, in float32."""
+    x32 = x.astype(jnp.float32)
+    centred = x32 - x32.mean(-1, keepdims=True)
+    normed = centred * jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + epsilon)
+    return normed.astype(x.dtype)
+
+
+@partial(jax.checkpoint, prevent_cse=False)
+def gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """GELU by tanh. Its backward pass starts from x again; autodiff would keep five arrays of x's size."""
+    return nn.gelu(x, approximate=True)
+
+
+def timestep_embedding(
+    t: Float[Array, "b"], dim: int = 256, max_period: float = 10_000.0
+) -> Float[Array, "b d"]:
+    """Sinusoids of 1000 * t, cosines first (flux `modules/layers.py`).
+
+    Angles reach 1000, so one unit in a frequency's last place moves a sine by 6e-5. The exponents are
+    rounded to float32 as the reference's are; their exponential is then exact.
+    """
+    half = dim // 2
+    exponents = np.float32(-math.log(max_period)) * np.arange(half, dtype=np.float32) / np.float32(half)
+    frequencies = np.exp(exponents.astype(np.float64)).astype(np.float32)
+    angles = 1000.0 * t.astype(jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+def rope_table(
+    ids: Float[np.ndarray, "l axes"], axes_dim: Sequence[int], theta: float
+) -> tuple[Float[np.ndarray, "l d/2"], Float[np.ndarray, "l d/2"]]:
+    """Cosines and sines of every position's angles, computed in float64 and returned in float32.
+
+    Axis i of the ids turns axes_dim[i] channels of a head, pair by pair (flux `math.py`).
+    """
+    angles = [
+        ids[:, axis, None].astype(np.float64) * theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
+        for axis, dim in enumerate(axes_dim)
+    ]
+    stacked = np.concatenate(angles, axis=-1)
+    return np.cos(stacked).astype(np.float32), np.sin(stacked).astype(np.float32)
+
+
+def apply_rope(
+    x: Float[Array, "b l h d"], cos: Float[np.ndarray, "l d/2"], sin: Float[np.ndarray, "l d/2"]
+) -> Float[Array, "b l h d"]:
+    """Turns neighbouring channel pairs (2i, 2i+1) by their angle, in float32."""
+    pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
+    even, odd = pairs[..., 0], pairs[..., 1]
+    cos, sin = cos[:, None], sin[:, None]
+    turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+    return turned.reshape(x.shape).astype(x.dtype)

@@ -1,0 +1,77 @@
+"""The T5 v1.1 encoder, without attention mask as FLUX uses it. Source: transformers `modeling_t5.py`."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.config import T5Config
+from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter
+
+
+def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:
+    """Bucket of (key - query): half the buckets a sign; exact up to half of those, then logarithmic."""
+    distance = np.arange(length)[None, :] - np.arange(length)[:, None]
+    half = buckets // 2
+    exact = half // 2
+    magnitude = np.abs(distance)
+    log_ratio = np.log(np.maximum(magnitude, 1) / exact) / np.log(max_distance / exact)
+    far = np.minimum(exact + (log_ratio * (half - exact)).astype(np.int32), half - 1)
+    return np.where(distance > 0, half, 0) + np.where(magnitude < exact, magnitude, far)
+
+
+class T5Block(nn.Module):
+    config: T5Config
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l d"], bias: Float[Array, "1 h l l"]) -> tuple[Array, None]:
+        c = self.config
+
+        def dense(features: int, axes: tuple[str, str], name: str) -> Dense:
+            return Dense(features, axes, use_bias=False, dtype=self.dtype, name=name)
+
+        normed = RMSNorm(c.layer_norm_epsilon, "embed", name="attention_norm")(x)
+        q, k, v = (
+            dense(c.num_heads * c.d_kv, ("embed", "heads"), name)(normed).reshape(
+                *x.shape[:2], c.num_heads, c.d_kv
+            )
+            for name in "qkv"
+        )
+        attended = attention(q, k, v, bias=bias, scale=1.0).reshape(*x.shape[:2], -1)
+        x = x + dense(c.d_model, ("heads", "embed"), "o")(attended)
+        normed = RMSNorm(c.layer_norm_epsilon, "embed", name="mlp_norm")(x)
+        gate = gelu(dense(c.d_ff, ("embed", "mlp"), "wi_0")(normed))
+        hidden = gate * dense(c.d_ff, ("embed", "mlp"), "wi_1")(normed)
+        return x + dense(c.d_model, ("mlp", "embed"), "wo")(hidden), None
+
+
+class T5Encoder(nn.Module):
+    config: T5Config
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b l d"]:
+        """Final hidden states of padded token ids."""
+        c = self.config
+        init = nn.initializers.normal
+        embedding = parameter(self, "embedding", init(1.0), ("vocab", "embed"), (c.vocab_size, c.d_model))
+        table_shape = (c.relative_attention_num_buckets, c.num_heads)
+        table = parameter(
+            self, "relative_attention_bias", init(c.d_model**-0.5), ("buckets", "heads"), table_shape
+        )
+        buckets = relative_position_bucket(
+            tokens.shape[1], c.relative_attention_num_buckets, c.relative_attention_max_distance
+        )
+        bias = table[buckets].transpose(2, 0, 1)[None].astype(self.dtype)
+        blocks = nn.scan(
+            T5Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=c.num_layers,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )(c, self.dtype, name="blocks")
+        x, _ = blocks(embedding[tokens].astype(self.dtype), bias)
+        return RMSNorm(c.layer_norm_epsilon, "embed", name="final_norm")(x)

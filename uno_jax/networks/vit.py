@@ -1,0 +1,195 @@
+"""The vision transformer of DINO, DINOv2, CLIP and SigLIP: prepared pixels -> one vector a picture.
+
+Sources: facebookresearch/dino and dinov2 `vision_transformer.py`; transformers `modeling_clip.py`,
+`modeling_siglip.py` and `modeling_dinov2_with_registers.py`. They differ in what `ViTConfig` says.
+"""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.clip import ACTIVATIONS, LayerNorm
+from uno_jax.networks.config import ViTConfig
+from uno_jax.networks.layers import Dense, parameter
+
+PATCH_AXES = ("window_h", "window_w", "conv_in", "embed")
+TOKEN_AXES = ("positions", "embed")
+
+
+class Patches(nn.Module):
+    """A linear map of every whole patch; what is left over at the right and the bottom is not seen."""
+
+    config: ViTConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b h/p w/p d"]:
+        c = self.config
+        return nn.Conv(
+            c.hidden_size,
+            (c.patch_size, c.patch_size),
+            strides=c.patch_size,
+            padding="VALID",
+            use_bias=c.patch_bias,
+            dtype=self.dtype,
+            kernel_init=nn.with_logical_partitioning(nn.initializers.lecun_normal(), PATCH_AXES),
+            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, PATCH_AXES[-1:]),
+            name="conv",
+        )(pixels)
+
+
+def _attend(
+    config: ViTConfig, dtype: jnp.dtype, queries: Float[Array, "b l d"], x: Float[Array, "b s d"]
+) -> Float[Array, "b l d"]:
+    """Attention of `queries` to `x`, with its four layers made in the module that calls."""
+
+    def heads(name: str, source: Array) -> Array:
+        layer = Dense(config.hidden_size, ("embed", "heads"), dtype=dtype, name=name)
+        return layer(source).reshape(*source.shape[:2], config.num_heads, -1)
+
+    mixed = attention(heads("q_proj", queries), heads("k_proj", x), heads("v_proj", x))
+    out = Dense(config.hidden_size, ("heads", "embed"), dtype=dtype, name="out_proj")
+    return out(mixed.reshape(queries.shape))
+
+
+def _mlp(config: ViTConfig, dtype: jnp.dtype, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+    """The two layers fc1 and fc2, made in the module that calls."""
+    gated = config.activation == "swiglu"
+    inner = config.intermediate_size * (2 if gated else 1)
+    hidden = Dense(inner, ("embed", "mlp"), dtype=dtype, name="fc1")(x)
+    if gated:
+        gate, up = jnp.split(hidden, 2, axis=-1)
+        hidden = nn.silu(gate) * up
+    else:
+        hidden = ACTIVATIONS[config.activation](hidden)
+    return Dense(config.hidden_size, ("mlp", "embed"), dtype=dtype, name="fc2")(hidden)
+
+
+class ViTBlock(nn.Module):
+    config: ViTConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l d"], _: None) -> tuple[Array, None]:
+        c = self.config
+
+        def scaled(name: str, y: Array) -> Array:
+            if not c.layer_scale:
+                return y
+            return y * parameter(self, name, nn.initializers.ones, ("embed",), y.shape[-1:]).astype(y.dtype)
+
+        normed = LayerNorm(c.layer_norm_eps, name="layer_norm1")(x)
+        x = x + scaled("layer_scale1", _attend(c, self.dtype, normed, normed))
+        normed = LayerNorm(c.layer_norm_eps, name="layer_norm2")(x)
+        return x + scaled("layer_scale2", _mlp(c, self.dtype, normed)), None
+
+
+class AttentionPool(nn.Module):
+    """SigLIP's head: a learned query asks all patches, and a layer of its own follows."""
+
+    config: ViTConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b d"]:
+        c = self.config
+        probe = parameter(self, "probe", nn.initializers.normal(0.02), TOKEN_AXES, (1, c.hidden_size))
+        queries = jnp.broadcast_to(probe, (x.shape[0], *probe.shape)).astype(self.dtype)
+        pooled = _attend(c, self.dtype, queries, x)
+        normed = LayerNorm(c.layer_norm_eps, name="layer_norm")(pooled)
+        return (pooled + _mlp(c, self.dtype, normed))[:, 0]
+
+
+class ViT(nn.Module):
+    config: ViTConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, pixels: Float[Array, "b h w 3"], cells: bool = False
+    ) -> Float[Array, "b width"] | tuple[Float[Array, "b width"], Float[Array, "b h/p w/p d"]]:
+        """The features of pictures of any size from one patch on, prepared by `evaluation.preprocess`; with
+        `cells` also those of every patch, normed as the class token is.
+        """
+        c, samples = self.config, pixels.shape[0]
+        x = Patches(c, self.dtype, name="patch_embedding")(pixels)
+        shown = x.shape[1:3]
+        positions = self._positions(shown).astype(self.dtype)
+        x = x.reshape(samples, -1, c.hidden_size)
+        if c.pooling == "class":
+            x = jnp.concatenate([self._tokens("class_token", 1, samples), x], axis=1)
+        x = x + positions
+        if c.registers:  # they have no position
+            registers = self._tokens("registers", c.registers, samples)
+            x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
+        if c.pre_norm:
+            x = LayerNorm(c.layer_norm_eps, name="pre_norm")(x)
+        x = self._blocks(x)
+        x = LayerNorm(c.layer_norm_eps, name="post_norm")(x)
+        pooled = AttentionPool(c, self.dtype, name="head")(x) if c.pooling == "attention" else x[:, 0]
+        if c.projection:
+            axes = ("embed", "projection")
+            pooled = Dense(c.projection, axes, use_bias=False, dtype=self.dtype, name="projection")(pooled)
+        if not cells:
+            return pooled
+        return pooled, x[:, -math.prod(shown) :].reshape(samples, *shown, -1)
+
+    def _tokens(self, name: str, count: int, samples: int) -> Float[Array, "b count d"]:
+        shape = (count, self.config.hidden_size)
+        tokens = parameter(self, name, nn.initializers.normal(0.02), TOKEN_AXES, shape)
+        return jnp.broadcast_to(tokens, (samples, *shape)).astype(self.dtype)
+
+    def _positions(self, shown: tuple[int, ...]) -> Float[Array, "l d"]:
+        """The stored position embedding, resampled to the `shown` rows and columns of patches."""
+        c = self.config
+        first = int(c.pooling == "class")
+        shape = (first + c.grid**2, c.hidden_size)
+        stored = parameter(self, "position_embedding", nn.initializers.normal(0.02), TOKEN_AXES, shape)
+        if shown == (c.grid, c.grid):
+            return stored
+        rows, columns = (bicubic_weights(c.grid, size, c.antialias) for size in shown)
+        square = stored[first:].reshape(c.grid, c.grid, -1).astype(jnp.float32)
+        resampled = jnp.einsum("hy,wx,yxd->hwd", rows, columns, square).reshape(-1, c.hidden_size)
+        return jnp.concatenate([stored[:first], resampled.astype(stored.dtype)])
+
+    def _blocks(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        blocks = nn.scan(
+            ViTBlock,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.config.num_layers,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )(self.config, self.dtype, name="blocks")
+        return blocks(x, None)[0]
+
+
+def bicubic_weights(stored: int, shown: int, antialias: bool) -> Float[np.ndarray, "shown stored"]:
+    """The matrix that resamples a line of values as torch's `interpolate` does in mode bicubic.
+
+    Keys' cubic with a = -0.75, repeating the ends; or antialiased, as Pillow does it: with a = -0.5, as wide
+    as the step between samples, cut off at the ends.
+    """
+    step = stored / shown
+    stretch = max(step, 1.0) if antialias else 1.0
+    weights = np.zeros((shown, stored))
+    for row in range(shown):
+        centre = (row + 0.5) * step - 0.5
+        for tap in range(math.floor(centre - 2 * stretch), math.ceil(centre + 2 * stretch) + 1):
+            if antialias and not 0 <= tap < stored:
+                continue
+            weight = _cubic((tap - centre) / stretch, -0.5 if antialias else -0.75)
+            weights[row, min(max(tap, 0), stored - 1)] += weight
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _cubic(x: float, a: float) -> float:
+    """Keys' convolution kernel (1981), which is 0 from 2 on."""
+    x = abs(x)
+    if x < 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0

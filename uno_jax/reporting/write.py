@@ -1,0 +1,67 @@
+"""`python -m uno_jax.report RUN…`: evaluations and training runs -> one HTML page that needs no other file.
+
+A RUN is a directory that `uno_jax.evaluate` (scores.json and pictures) or `uno_jax.train` (metrics.jsonl)
+wrote. Several stand side by side; evaluations must be of one suite.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from uno_jax.reporting.evaluations import ReportError
+from uno_jax.reporting.page import render
+from uno_jax.reporting.plots import check_matplotlib
+from uno_jax.reporting.runs import read_runs
+from uno_jax.reporting.thumbnails import Thumbnails
+from uno_jax.support.atomic import whole_file
+from uno_jax.support.command_line import errors_told, parse_args
+
+TOLD = 5  # missing pictures that are named
+
+
+@dataclass(frozen=True)
+class Args:
+    """Show evaluations and training runs as one HTML page: tables, plots and pictures."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Directories with scores.json or metrics.jsonl."""
+    out: Path = Path("out/report.html")
+    """The page."""
+    data: Path | None = None
+    """DreamBooth's `dataset` folder, for references that a run does not name or that lie elsewhere now."""
+    thumbnail: int = 192
+    """Longest side of the pictures in pixels. A picture of 192 takes about 10 KB."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(Args, "python -m uno_jax.report", argv)
+    with errors_told(ReportError, OSError):
+        thumbnails = write_report(args)
+    for path, reason in list(thumbnails.missing.items())[:TOLD]:
+        print(f"missing: {reason if str(path) in reason else f'{path}: {reason}'}", file=sys.stderr)
+    size = args.out.stat().st_size / 1e6
+    missing = f", {len(thumbnails.missing)} missing" if thumbnails.missing else ""
+    print(f"wrote {args.out} ({size:.1f} MB; {len(thumbnails.uris)} pictures{missing})")
+
+
+def write_report(args: Args) -> Thumbnails:
+    """Writes the page; returns its pictures. Raises ReportError or OSError saying what to change."""
+    if not args.runs:
+        raise ReportError("name at least one RUN: a directory with scores.json or metrics.jsonl")
+    if args.thumbnail < 16:
+        raise ReportError(f"--thumbnail must be at least 16 pixels, got {args.thumbnail}")
+    if args.out.is_dir():
+        raise ReportError(f"--out {args.out} is a directory: name the page's file")
+    if args.data and not args.data.is_dir():
+        raise ReportError(f"no folder {args.data}: --data is DreamBooth's dataset, a folder a subject")
+    check_matplotlib()
+    runs = read_runs(args.runs, args.data)
+    thumbnails = Thumbnails(args.thumbnail)
+    page = render(runs, thumbnails)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(args.out) as aside:
+        aside.write_text(page, encoding="utf-8")
+    return thumbnails

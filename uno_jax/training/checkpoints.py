@@ -1,0 +1,140 @@
+"""A run's checkpoints: what is saved to continue bit for bit, and the check that it is the same run.
+
+A checkpoint holds the state (trainable, optimizer, running average, step), the data iterator's position and
+the recipe. They are written asynchronously and appear under their step's name when they are whole.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from uno_jax.families.uno.types import TrainState
+from uno_jax.networks.config import to_dict
+from uno_jax.training.config import RecipeError, TrainConfig
+from uno_jax.training.optimizer import with_schedule_from_start
+
+# Fields that change nothing of what is computed; `steps` only where the learning rate does not depend on it.
+HARMLESS = {
+    "workdir",
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "keep_every",
+    "max_skipped",
+    "profile_steps",
+    "samples",
+    "wandb_project",
+    "data.threads",
+    "processes.coordinator",
+    "processes.count",
+    "processes.index",
+}
+
+
+def has_checkpoint(config: TrainConfig) -> bool:
+    """Whether a run's working directory holds a whole one; looks at names only."""
+    return any(path.name.isdigit() for path in (Path(config.workdir) / "checkpoints").glob("*"))
+
+
+def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=config.keep_checkpoints, keep_period=config.keep_every, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(Path(config.workdir).absolute() / "checkpoints", options=options)
+
+
+def save(
+    checkpoints: ocp.CheckpointManager, config: TrainConfig, number: int, state: TrainState, batches: Any
+) -> None:
+    """Starts writing the checkpoint of step `number`; a step already saved is left as it is."""
+    if number in checkpoints.all_steps():
+        return
+    parts = ocp.args.Composite(
+        state=ocp.args.StandardSave(state._asdict()),
+        data=ocp.args.JsonSave(batches.get_state()),
+        recipe=ocp.args.JsonSave(to_dict(config)),
+    )
+    checkpoints.save(number, args=parts)
+
+
+def restore(
+    checkpoints: ocp.CheckpointManager, config: TrainConfig, state: TrainState, batches: Any
+) -> TrainState:
+    """The newest checkpoint's state, the data iterator put where it was; `state` as it is when there is none.
+
+    Raises RecipeError, naming every field that differs, when the recipe is not the one that was saved; and
+    for a checkpoint that was damaged since.
+    """
+    number = checkpoints.latest_step()
+    if number is None:
+        return state
+    recipe = _read(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
+    if changes := differences(recipe, to_dict(config)):
+        raise RecipeError(
+            f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
+            "Continue with the old settings, or choose another workdir"
+        )
+    restored = _read(checkpoints, number, state=_standard(state), data=ocp.args.JsonRestore())
+    batches.set_state(restored["data"])
+    return TrainState(**restored["state"])
+
+
+def _read(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
+    try:
+        return checkpoints.restore(number, args=ocp.args.Composite(**parts))
+    except Exception as error:  # orbax raises bare ones
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, PermissionError):
+            raise
+        path = Path(checkpoints.directory) / str(number)
+        raise RecipeError(
+            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}. If it is damaged, move "
+            "that folder away to continue from the one before"
+        ) from error
+
+
+def carry_on(workdir: str, state: TrainState) -> TrainState:
+    """The state of another run's newest checkpoint, its steps and its learning rate from the start again.
+
+    Raises RecipeError when there is no checkpoint, or one of other arrays.
+    """
+    path = Path(workdir).absolute() / "checkpoints"
+    if not path.is_dir():
+        raise RecipeError(f"init_run: no checkpoints in {workdir}; give the working directory of a run")
+    with ocp.CheckpointManager(path) as checkpoints:
+        if (number := checkpoints.latest_step()) is None:
+            raise RecipeError(f"init_run: {path} holds no whole checkpoint")
+        try:
+            restored = checkpoints.restore(number, args=ocp.args.Composite(state=_standard(state)))["state"]
+        except (ValueError, KeyError) as error:
+            raise RecipeError(
+                f"init_run: {path} does not fit this run: {str(error).splitlines()[0]}"
+            ) from error
+    carried = TrainState(**restored)
+    opt_state = with_schedule_from_start(carried.opt_state)
+    return carried._replace(step=state.step, skipped=state.skipped, opt_state=opt_state)
+
+
+def _standard(state: TrainState) -> ocp.args.StandardRestore:
+    return ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict()))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """`field: old -> new` for every field that changes what is computed."""
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        path, was, now = prefix + name, old.get(name), new.get(name)
+        if path in HARMLESS and not (path == "steps" and _decays(new)):
+            continue
+        if isinstance(was, dict) and isinstance(now, dict):
+            found += differences(was, now, f"{path}.")
+        elif was != now:
+            found.append(f"{path}: {json.dumps(was)} -> {json.dumps(now)}")
+    return found
+
+
+def _decays(recipe: dict[str, Any]) -> bool:
+    return recipe["optim"]["decay_to"] != 1

@@ -1,0 +1,305 @@
+"""`python -m uno_jax.encodings --config RECIPE --out DIR`: a recipe's lists -> their encodings on disk, once.
+
+Runs of the recipe with `--data.encodings DIR` then read those and run no encoder. Every picture is encoded
+at the bucket of its own aspect ratio, as moments of its posterior, in the recipe's dtype. After an
+interruption the same command makes what is missing (`uno_jax.data.cached_encodings` has the form on disk).
+"""
+
+import argparse
+import dataclasses
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from uno_jax import tokenizers
+from uno_jax.data.batches import judge
+from uno_jax.data.cached_encodings import (
+    PARTS,
+    Arrays,
+    Info,
+    Table,
+    describe,
+    has_empty,
+    part,
+    read_encodings,
+    read_info,
+    read_table,
+    shard_path,
+    write_empty,
+    write_info,
+    write_shard,
+)
+from uno_jax.data.entries import DataError
+from uno_jax.data.image_files import READ_ERRORS, bucket_array
+from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
+from uno_jax.families.uno.conditioning import encode_clip, encode_t5, encode_vae
+from uno_jax.families.uno.types import Model
+from uno_jax.networks.config import ModelConfig, to_dict
+from uno_jax.sharding.rules import join_processes, place_batch, wait_for_all
+from uno_jax.support import images
+from uno_jax.support.command_line import errors_told
+from uno_jax.support.compile_cache import use_compile_cache
+from uno_jax.training.checkpoints import differences
+from uno_jax.training.config import DataConfig, RecipeError, TrainConfig, parse
+from uno_jax.training.config_check import check
+from uno_jax.training.state import make_run_mesh, model_config
+from uno_jax.weights.checkpoint import restore_network
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Encoder = Callable[[np.ndarray], Any]
+FUNCTIONS = {"vae": encode_vae, "t5": encode_t5, "clip": encode_clip}
+
+
+class Input(NamedTuple):
+    """An encoder's input, and which part of which record its encoding becomes."""
+
+    row: int
+    name: str
+    array: np.ndarray
+
+
+def encode_lists(
+    config: TrainConfig,
+    out: Path,
+    kinds: Sequence[str] = tuple(PARTS),
+    per_shard: int = 256,
+    process_index: int | None = None,
+    process_count: int | None = None,
+) -> dict[str, str]:
+    """Encodes what is missing in `out` of the recipe's lists by the networks `kinds`; the names of the
+    records left out, with the reasons. Shards are shared out over the processes, which know nothing of each
+    other.
+
+    Raises RecipeError, DataError or FileNotFoundError before any weight is loaded where `out` holds
+    encodings of other settings or the recipe cannot be encoded, DataError when more than `max_bad_share` of
+    the records are bad.
+    """
+    index = jax.process_index() if process_index is None else process_index
+    count = jax.process_count() if process_count is None else process_count
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=""))
+    check_encoders(config, kinds)
+    records = read_records(config.data)
+    mesh, model = make_run_mesh(config, jax.local_devices()), model_config(config)
+    info = make_info(config, kinds, records, per_shard)
+    claim(out, info, first=index == 0)
+    wait_for_all(f"claimed {out}")
+    own = range(index, info.shards, count)
+    done = [number for number in own if shard_path(out, number).is_file()]
+    todo = sorted(set(own) - set(done))
+    bad = {name: why for number in done for name, why in read_table(out, number).bad.items()}
+    read = sum(len(shard_rows(info, number)) for number in done)
+    if not todo and has_empty(out):
+        return bad
+    encoders = {kind: load_encoder(config, model, kind, mesh) for kind in kinds}
+    with jax.set_mesh(mesh):
+        if index == 0 and not has_empty(out):
+            write_empty(out, encode_empty(model, encoders, config.batch_size))
+        with tqdm(total=count_inputs(records, info, todo), unit="encoding", dynamic_ncols=True) as bar:
+            for number in todo:
+                rows = shard_rows(info, number)
+                table, samples = encode_shard(config, model, records, rows, encoders, bar)
+                bad, read = bad | table.bad, read + len(rows)
+                judge(bad, len(bad), read, len(records), config.data.max_bad_share)
+                write_shard(out, number, table, samples)
+    return bad
+
+
+def check_encoders(config: TrainConfig, kinds: Sequence[str]) -> None:
+    """Raises RecipeError."""
+    check(config)
+    if config.objective != "flow":
+        raise RecipeError("the autoencoder objective learns from pictures, not from encodings")
+    if not kinds or set(kinds) - PARTS.keys():
+        raise RecipeError(f"--networks must be some of {','.join(PARTS)}, got {','.join(kinds) or 'none'}")
+    for kind in kinds:
+        if config.trains(kind):
+            raise RecipeError(f"the recipe trains {kind}: its encodings would not follow; leave it out")
+        if not (place := config.weights_dir / kind).is_dir() or not config.weights:
+            raise RecipeError(f"{kind} has no weights to encode with: expected {place} to hold it")
+
+
+def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_shard: int) -> Info:
+    if per_shard < 1:
+        raise RecipeError(f"--per-shard must be at least 1, got {per_shard}")
+    sources = [to_dict(source) for source in records.sources]
+    return Info(
+        {kind: describe(config.weights_dir / kind, kind) for kind in PARTS if kind in kinds},
+        config.dtype,
+        config.data.resolution,
+        config.data.ref_resolution,
+        [{name: value for name, value in source.items() if name != "bad"} for source in sources],
+        len(records),
+        records.fingerprint(),
+        per_shard,
+    )
+
+
+def claim(out: Path, info: Info, first: bool) -> None:
+    """Makes `out` the place of these encodings, as the `first` of several processes does. Raises DataError
+    when it is that of others.
+    """
+    if (out / "encodings.json").exists():
+        old, new = (dataclasses.asdict(each) for each in (read_info(out), info))
+        if changes := differences(old, new):
+            raise DataError(
+                f"{out} has encodings of other settings: {'; '.join(changes)}. Choose another --out"
+            )
+    elif first:
+        write_info(out, info)
+
+
+def load_encoder(config: TrainConfig, model: ModelConfig, kind: str, mesh: Mesh) -> Encoder:
+    """A network, sharded and compiled as in training: arrays of inputs -> their encodings on the devices."""
+    _, params = restore_network(config.weights_dir / kind, kind, mesh, config.dtype)
+    run = jax.jit(lambda params, x: FUNCTIONS[kind](Model(model, {kind: params}), x, config.dtype))
+    return lambda inputs: run(params, place_batch(mesh, inputs))
+
+
+def encode_empty(model: ModelConfig, encoders: dict[str, Encoder], size: int) -> Arrays:
+    inputs = {kind: [Input(0, kind, tokens[0])] for kind, tokens in tokens_of(model, [""]).items()}
+    return {
+        PARTS[kind][0]: array
+        for kind in encoders.keys() & inputs.keys()
+        for _, _, array in encoded(encoders[kind], [inputs[kind]], size)
+    }
+
+
+def tokens_of(model: ModelConfig, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    return {"t5": tokenizers.t5_tokens(prompts, model.t5.length), "clip": tokenizers.clip_tokens(prompts)}
+
+
+def encode_shard(
+    config: TrainConfig,
+    model: ModelConfig,
+    records: Records,
+    rows: range,
+    encoders: dict[str, Encoder],
+    bar: tqdm,
+) -> tuple[Table, list[Arrays]]:
+    """The table of the good ones among `rows`, and what is encoded of each."""
+    end = bar.n + sum(inputs_of(records, row, encoders) for row in rows)
+    ratios: dict[int, list[float]] = {}
+    bad: dict[int, str] = {}
+    for row in rows:
+        try:
+            ratios[row] = picture_ratios(records, row)
+        except READ_ERRORS as error:
+            bad[row] = str(error)
+    samples: dict[int, Arrays] = {row: {} for row in ratios}
+    if "vae" in encoders:
+        chunks = read_pictures(config, records, ratios, bad)
+        for row, name, array in encoded(encoders["vae"], chunks, config.batch_size):
+            samples[row][name] = array
+            bar.update()
+    good = [row for row in rows if row not in bad]
+    for kind, tokens in tokens_of(model, [records[row].prompt for row in good]).items():
+        if kind in encoders:
+            inputs = [Input(row, PARTS[kind][0], ids) for row, ids in zip(good, tokens, strict=True)]
+            for row, name, array in encoded(
+                encoders[kind], cut(inputs, config.batch_size), config.batch_size
+            ):
+                samples[row][name] = array
+                bar.update()
+    bar.update(end - bar.n)
+    named = {records.name(row): why for row, why in bad.items()}
+    return Table(part(records, good, [ratios[row] for row in good]), named), [samples[row] for row in good]
+
+
+def read_pictures(
+    config: TrainConfig, records: Records, ratios: dict[int, list[float]], bad: dict[int, str]
+) -> Iterator[list[Input]]:
+    """Pictures of equal buckets, at most batch_size at a time; what cannot be read goes to `bad`."""
+    places: dict[tuple[int, int], list[tuple[int, str, str]]] = defaultdict(list)
+    for row, values in ratios.items():
+        record = records[row]
+        for name, path, ratio in zip(PICTURES, (record.target, *record.refs), values, strict=False):
+            places[picture_bucket(config.data, records, row, name, ratio)].append((row, name, path))
+
+    def read(chunk: tuple[tuple[int, int], list[tuple[int, str, str]]]) -> list[Input]:
+        size, pictures = chunk
+        inputs = []
+        for row, name, path in pictures:
+            try:
+                inputs.append(Input(row, name, bucket_array(path, size)))
+            except READ_ERRORS as error:
+                bad[row] = str(error)
+        return inputs
+
+    chunks = [(size, chunk) for size in sorted(places) for chunk in cut(places[size], config.batch_size)]
+    return ahead(read, chunks, config.data.threads)
+
+
+def picture_bucket(data: DataConfig, records: Records, row: int, name: str, ratio: float) -> tuple[int, int]:
+    if name == PICTURES[0]:
+        return records.sources[records.source[row]].target_size(ratio, data.resolution)
+    return images.ratio_bucket_size(ratio, data.ref_resolution)
+
+
+def encoded(encoder: Encoder, chunks: Iterable[list[Input]], size: int) -> Iterator[Input]:
+    """Inputs -> encodings, by chunks of equal shapes; filled up to `size`: one program a shape."""
+    for chunk in filter(None, chunks):
+        inputs = np.stack([item.array for item in chunk])
+        outputs = np.asarray(encoder(np.resize(inputs, (size, *inputs.shape[1:]))))
+        yield from (item._replace(array=output) for item, output in zip(chunk, outputs, strict=False))
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """`map` in order, with `threads` more results worked on than were asked for."""
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def cut(items: list[Item], size: int) -> list[list[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def shard_rows(info: Info, number: int) -> range:
+    return range(number * info.per_shard, min((number + 1) * info.per_shard, info.records))
+
+
+def inputs_of(records: Records, row: int, encoders: Iterable[str]) -> int:
+    """How many encodings a record has."""
+    return sum(1 + int(records.refs[row]) if kind == "vae" else 1 for kind in encoders)
+
+
+def count_inputs(records: Records, info: Info, shards: Iterable[int]) -> int:
+    return sum(
+        inputs_of(records, row, info.encoders) for number in shards for row in shard_rows(info, number)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m uno_jax.encodings",
+        description="Encode a recipe's lists once. Every other option is the recipe's (see uno_jax.train).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", required=True, help="directory; later --data.encodings")
+    parser.add_argument("--networks", default=",".join(PARTS), help="those to run (default %(default)s)")
+    parser.add_argument("--per-shard", type=int, default=256, help="records in a file (default %(default)s)")
+    own, rest = parser.parse_known_args(argv)
+    with errors_told(ValueError, OSError):
+        config, out = parse(rest), Path(own.out)
+        check(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=own.out)))
+        join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
+        use_compile_cache()
+        bad = encode_lists(config, out, tuple(filter(None, own.networks.split(","))), own.per_shard)
+        for name, why in bad.items():
+            print(f"left out {name}: {why}")
+        wait_for_all(f"encoded {out}")
+        kept, listed = len(read_encodings(own.out)), read_info(out).records
+        print(f"{out} is whole: {kept} records, {listed - kept} left out")

@@ -1,0 +1,155 @@
+"""The steps of a run, from wherever its state is to the last: feed, step, save, draw, show.
+
+In: the jitted step, the state, the data. Out: the last state; on disk checkpoints, logs, samples and, where
+asked for, a profile.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from PIL import Image
+from tqdm import tqdm
+
+from uno_jax.data import Batches
+from uno_jax.families.uno.types import Batch, TrainState
+from uno_jax.networks.config import ModelConfig
+from uno_jax.networks.registry import Params
+from uno_jax.sharding.rules import is_first_process, place_batch
+from uno_jax.training.checkpoints import save
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.previews import Samples, draw, sheet_path, write_sheet
+from uno_jax.training.progress import Step, Watch, is_finite, open_watch, step_flops
+from uno_jax.training.step import Metrics
+
+SETTLING = 2  # steps in which a run compiles and fills its queues, not worth a profile
+
+
+class TrainingError(ValueError):
+    """The run cannot go on; its last good checkpoint is whole."""
+
+
+@contextlib.contextmanager
+def stop_signal() -> Iterator[Callable[[int], bool]]:
+    """Whether to stop after a step, once SIGTERM came, which is what a preempted machine gets: save, and
+    leave with code 0. Several processes, of which one may have got it, agree on the step.
+    """
+    if jax.distributed.is_initialized():
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    stopping = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    try:
+        yield lambda _: stopping.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def loop(
+    config: TrainConfig,
+    model: ModelConfig,
+    mesh: Mesh,
+    step: Callable[..., tuple[TrainState, Metrics]],
+    state: TrainState,
+    frozen: dict[str, Params],
+    batches: Batches,
+    checkpoints: ocp.CheckpointManager,
+    samples: Samples | None,
+    stopping: Callable[[int], bool],
+) -> TrainState:
+    """All steps from the state's on. The host runs one step ahead of what it has read of the metrics."""
+    key = jax.random.key(config.seed + 1)
+    number = first = int(state.step)
+    profiled = range(first + SETTLING, first + SETTLING + config.profile_steps)
+    pending: Step | None = None
+    stopped = False
+    flops: dict[tuple, int | None] = {}  # of a step, for each shape of batch that was met
+    paint = samples and partial(draw, samples, config, frozen, mesh)
+    with open_watch(config, mesh, state) as watch, contextlib.ExitStack() as profile:
+        # A run that was killed while it drew has the step's checkpoint, but not its picture.
+        show_samples(config, paint, number, state, watch)
+        while number < config.steps and not stopped:
+            batch = place_batch(mesh, next(batches))
+            if (shape := shape_of(batch)) not in flops:
+                watch.pause("compiling…")
+                flops[shape] = step_flops(config, model, state, frozen, batch) if watch.peak else None
+            if profiled and number == profiled.start:
+                start_profile(config, profile)
+            state, metrics = step(state, frozen, batch, key)
+            number += 1
+            if profiled and number == profiled.stop:
+                jax.block_until_ready(metrics)
+                profile.close()
+                watch.pause("profiled")
+            if pending is not None:
+                judge(config, pending, watch.report(pending))
+            pending = Step(number, metrics, batches.names, batches.skipped, flops[shape])
+            if number % config.checkpoint_every == 0:
+                save(checkpoints, config, number, state, batches)
+            if not (stopped := stopping(number)):
+                show_samples(config, paint, number, state, watch)
+        if pending is not None:
+            judge(config, pending, watch.report(pending))
+        save(checkpoints, config, number, state, batches)
+        checkpoints.wait_until_finished()
+    if stopped:
+        tqdm.write(f"stopped by SIGTERM after step {number}, which is saved; the same command continues")
+    return state
+
+
+def shape_of(batch: Batch) -> tuple:
+    return tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch))
+
+
+def judge(config: TrainConfig, step: Step, measured: dict[str, float]) -> None:
+    """Names the records of a skipped step. Raises TrainingError when there were too many."""
+    if is_finite(measured):
+        return
+    records = ", ".join(step.records)
+    what = "gradient" if math.isfinite(measured["loss"]) else "loss"
+    tqdm.write(f"step {step.number}: non-finite {what}, skipped; records {records}")
+    if measured["skipped"] > config.max_skipped:
+        raise TrainingError(
+            f"step {step.number}: {measured['skipped']:.0f} steps had a non-finite loss or gradient, the "
+            f"last one {measured['loss']} and {measured['grad_norm']}; max_skipped allows "
+            f"{config.max_skipped}; its records are {records}"
+        )
+
+
+def show_samples(
+    config: TrainConfig,
+    paint: Callable[[TrainState], Image.Image] | None,
+    number: int,
+    state: TrainState,
+    watch: Watch,
+) -> None:
+    """Draws the samples of step `number` where they are due and not there yet."""
+    path = sheet_path(config, number)
+    due = number and (number == config.steps or config.samples.every and number % config.samples.every == 0)
+    if paint is None or not due or path.is_file():
+        return
+    watch.pause("drawing samples…")
+    try:
+        picture = paint(state)
+    except FloatingPointError as error:
+        tqdm.write(f"step {number}: no samples: {error}")
+        return
+    if is_first_process():
+        write_sheet(path, picture)
+    watch.picture(number, "samples", picture)
+
+
+def start_profile(config: TrainConfig, profile: contextlib.ExitStack) -> None:
+    """Records what host and devices do until `profile` is closed, which tells how to look at it."""
+    folder = Path(config.workdir) / "profile"
+    hint = f"profile in {folder}: look at it with xprof --logdir {folder} (pip install xprof), or open the "
+    profile.callback(tqdm.write, f"{hint}trace.json.gz at https://ui.perfetto.dev")
+    profile.enter_context(jax.profiler.trace(str(folder)))

@@ -1,0 +1,93 @@
+"""Pictures of fixed prompts while a run goes on: a list of jobs, checked before the run, and the weights of
+the moment -> a contact sheet of references and results.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+from PIL import Image
+
+from uno_jax.families.uno.types import Model, TrainState
+from uno_jax.networks.config import ModelConfig
+from uno_jax.networks.registry import Params
+from uno_jax.sampling.generate import batches, sample_batch
+from uno_jax.sampling.job_list import Checker, Job, make_request, read_jobs, shape
+from uno_jax.sampling.request import Settings, make_settings
+from uno_jax.support.atomic import whole_file
+from uno_jax.support.contact_sheet import Row, contact_sheet
+from uno_jax.training.config import RecipeError, TrainConfig
+from uno_jax.training.state import join
+from uno_jax.weights.checkpoint import NETWORKS
+
+
+class Samples(NamedTuple):
+    """What is drawn each time."""
+
+    model: ModelConfig
+    jobs: list[Job]
+    settings: Settings
+
+
+def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
+    """The recipe's samples, every reference looked at; None where it asks for none. Raises RecipeError or
+    FileNotFoundError for what cannot be drawn.
+    """
+    wanted = config.samples
+    if not wanted.every:
+        return None
+    lacking = [kind for kind in NETWORKS if not (config.trains(kind) or (config.weights_dir / kind).is_dir())]
+    if lacking:
+        raise RecipeError(
+            f"samples.every: drawing takes every network, and weights {config.weights!r} lack "
+            f"{', '.join(lacking)}; convert them too, or leave samples out"
+        )
+    try:
+        settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope, wanted.true_cfg)
+        checker = Checker(model, wanted.width, wanted.height, wanted.seed, ref_size=wanted.ref_size)
+        return Samples(model, read_jobs(Path(wanted.jobs), checker), settings)
+    except ValueError as error:
+        raise RecipeError(f"samples: {error}") from None
+
+
+def draw(
+    samples: Samples, config: TrainConfig, frozen: dict[str, Params], mesh: Mesh, state: TrainState
+) -> Image.Image:
+    """The sheet of what the averaged (or else the trained) weights draw, a picture on each device at a time.
+
+    The LoRA runs as a side path and all weights stay where they lie. Raises FloatingPointError for pictures
+    that are no numbers.
+    """
+    trained = state.ema or state.trainable
+    cast = {kind: jax.tree.map(lambda leaf: leaf.astype(config.dtype), trained[kind]) for kind in trained}
+    model = Model(samples.model, join(frozen, cast))
+    abreast = mesh.shape["data"] * mesh.shape["fsdp"]
+    made: dict[int, Image.Image] = {}
+    for batch in batches(range(len(samples.jobs)), lambda i: shape(samples.jobs[i]), abreast):
+        requests = [make_request(samples.jobs[i], samples.model) for i in batch]
+        filled = requests + requests[-1:] * (abreast - len(batch))
+        pictures = sample_batch(model, filled, samples.settings, trained.get("lora"), config.dtype)
+        made |= zip(batch, pictures, strict=False)
+    return sheet(samples, [made[i] for i in range(len(samples.jobs))])
+
+
+def sheet(samples: Samples, pictures: list[Image.Image]) -> Image.Image:
+    """A row for each job: its references, as the model sees them, and what was drawn."""
+    most = max(len(job.refs) for job in samples.jobs)
+    rows = []
+    for job, picture in zip(samples.jobs, pictures, strict=True):
+        refs = make_request(job, samples.model).refs
+        rows.append(Row([*refs, *[None] * (most - len(refs)), picture], job.prompt))
+    return contact_sheet([*["reference"] * most, "sample"], rows)
+
+
+def sheet_path(config: TrainConfig, number: int) -> Path:
+    return Path(config.workdir) / "samples" / f"step_{number:06}.png"
+
+
+def write_sheet(path: Path, picture: Image.Image) -> None:
+    """Written aside first: a sheet that is there is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as aside:
+        picture.save(aside, format="png")

@@ -1,0 +1,141 @@
+"""The parameters of a checkpoint's directory, in either form: params/ (by orbax) or params.safetensors.
+
+The file is the compact form, one for a network, whose names are the parameter paths joined by "/"
+(`python -m tools.convert_weights pack` writes it). Restoring reads each shard straight to its device.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from uno_jax.networks.registry import Params
+from uno_jax.sharding.rules import tree_shardings
+from uno_jax.weights.safetensors_file import CheckpointError, read_header
+
+FOLDER, FILE = "params", "params.safetensors"
+HOST_LIMIT_GB = 8  # in flight between disk and devices, so that restoring needs little host memory
+TreePath = tuple[str, ...]
+
+
+def is_compact(directory: Path) -> bool:
+    return (Path(directory) / FILE).is_file()
+
+
+def holds_params(directory: Path) -> bool:
+    """Whether `directory` looks like a network or a LoRA in the native format."""
+    return is_compact(directory) or (Path(directory) / FOLDER).is_dir()
+
+
+def stored_bytes(directory: Path) -> int:
+    files = [*(Path(directory) / FOLDER).rglob("*"), Path(directory) / FILE]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def save(directory: Path, params: Params) -> None:
+    """Writes params/ into `directory`; every process of a run its own shards."""
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(Path(directory).absolute() / FOLDER, params)
+
+
+def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
+    """Shape and dtype of every array by its path. Raises CheckpointError for a damaged file."""
+    stored: Mapping[TreePath, Any]
+    if is_compact(directory):
+        tensors, _ = read_header(Path(directory) / FILE)
+        stored = {tuple(name.split("/")): tensor for name, tensor in tensors.items()}
+    else:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            metadata = checkpointer.metadata((Path(directory) / FOLDER).absolute())
+        stored = by_path(metadata.item_metadata.tree)
+    return {path: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype) for path, leaf in stored.items()}
+
+
+def by_path(tree: Params) -> dict[TreePath, Any]:
+    """A tree's leaves by path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {tuple(key.key for key in path): leaf for path, leaf in leaves}
+
+
+def restore(
+    directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None = None, dtype: Any = None
+) -> Params:
+    """The tree whose (shapes, logical axes) are `abstract`, sharded over `mesh` (None: on one device).
+
+    `dtype` None keeps each array's own. Raises CheckpointError when other arrays are stored.
+    """
+    shapes, axes = abstract
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    shardings = jax.tree.map(lambda _: here, shapes) if mesh is None else tree_shardings(mesh, axes, shapes)
+    stored = stored_arrays(directory)
+    _check_arrays(directory, stored, by_path(shapes))
+    kinds = jax.tree_util.tree_map_with_path(
+        lambda path, _: np.dtype(dtype or stored[tuple(key.key for key in path)].dtype), shapes
+    )
+    if is_compact(directory):
+        return _from_file(directory / FILE, shardings, kinds)
+    return _from_folder(directory / FOLDER, shapes, shardings, kinds)
+
+
+def _from_file(file: Path, shardings: Params, kinds: Params) -> Params:
+    tensors, _ = read_header(file)
+
+    def place(path: Any, sharding: Any, kind: np.dtype) -> jax.Array:
+        tensor = tensors["/".join(key.key for key in path)]
+        parts = [
+            jax.device_put(np.array(tensor.read()[index], kind), device)
+            for device, index in sharding.addressable_devices_indices_map(tensor.shape).items()
+        ]
+        return jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
+
+    return jax.tree_util.tree_map_with_path(place, shardings, kinds)
+
+
+def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params) -> Params:
+    largest = max(leaf.size * 4 for leaf in jax.tree.leaves(shapes))
+    args = jax.tree.map(
+        lambda shape, sharding, kind: ocp.ArrayRestoreArgs(
+            dtype=kind, sharding=sharding, global_shape=shape.shape
+        ),
+        shapes,
+        shardings,
+        kinds,
+    )
+    handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
+    with ocp.Checkpointer(handler) as checkpointer:
+        restored = ocp.args.PyTreeRestore(item=shapes, restore_args=args)
+        return checkpointer.restore(folder.absolute(), args=restored)
+
+
+def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarray]:
+    """On the host, the arrays that are True in the tree `chosen`, in the tree's order."""
+    if is_compact(directory):
+        tensors, _ = read_header(Path(directory) / FILE)
+        return [tensors["/".join(path)].read() for path, keep in by_path(chosen).items() if keep]
+    wanted = jax.tree.map(lambda leaf, keep: leaf if keep else ocp.PLACEHOLDER, shapes, chosen)
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+    args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        restored = checkpointer.restore((Path(directory) / FOLDER).absolute(), args=args)
+    kept = jax.tree.leaves(chosen)
+    return [array for keep, array in zip(kept, jax.tree.leaves(restored), strict=True) if keep]
+
+
+def _check_arrays(directory: Path, stored: Mapping[TreePath, Any], expected: Mapping[TreePath, Any]) -> None:
+    """Compares names and shapes, so that a mismatch is told in this program's words."""
+    found, wanted = (
+        {".".join(path): leaf.shape for path, leaf in arrays.items()} for arrays in (stored, expected)
+    )
+    if found != wanted:
+        wrong = [
+            f"{name}: {found.get(name, 'absent')} stored, {wanted.get(name, 'absent')} expected"
+            for name in sorted(found.keys() | wanted.keys())
+            if found.get(name) != wanted.get(name)
+        ]
+        raise CheckpointError(
+            f"{directory} does not fit its config.json in {len(wrong)} arrays: {'; '.join(wrong[:4])}"
+        )
