@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from tools.convert_weights import flux, mapping
-from uno_jax.networks.config import MMDiTConfig
+from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
-from uno_jax.weights.arrays import by_path
 from uno_jax.weights.safetensors_file import DTYPES, write
 
 CONVERT = (sys.executable, "-m", "tools.convert_weights", "flux")
@@ -33,7 +33,7 @@ GIB = 2**20  # of ru_maxrss, which counts KiB
 
 def write_random(file: Path, config: MMDiTConfig) -> None:
     """A transformer of random finite numbers, tensor by tensor."""
-    params = by_path(abstract_params(config)[0])
+    params = flatten_dict(abstract_params(config)[0])
     shapes = mapping.source_shapes(mapping.expand(flux.MODEL, config, flux.ORIGINAL), params)
     rng = np.random.default_rng(0)
     with tqdm(total=sum(map(math.prod, shapes.values())), desc="random weights", unit_scale=True) as bar:

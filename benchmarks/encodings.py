@@ -17,17 +17,20 @@ import numpy as np
 
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from uno_jax.costs.flops import count_flops
+from uno_jax.families.model import Model
+from uno_jax.families.registry import family_of
 from uno_jax.families.uno.conditioning import encode_text, encode_vae
-from uno_jax.families.uno.types import Batch, Model
-from uno_jax.networks.config import ModelConfig
-from uno_jax.networks.registry import Params, init_params
+from uno_jax.families.uno.config import ModelConfig
+from uno_jax.families.uno.types import Batch
+from uno_jax.networks.registry import init_params
 from uno_jax.sharding.rules import make_mesh
 from uno_jax.support.command_line import parse_args
-from uno_jax.training.config import TrainConfig, load_recipe
+from uno_jax.support.trees import Params
+from uno_jax.training.config import TrainConfig
 from uno_jax.training.plan import abstract_batch, abstract_state
+from uno_jax.training.recipes import load_recipe
 from uno_jax.training.state import make_state, model_config
 from uno_jax.training.step import make_step
-from uno_jax.weights.checkpoint import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,12 @@ class Args:
     """Timed steps of each case."""
 
 
-def encoded_batches(config: TrainConfig, model: Model, batch: Batch) -> dict[str, Batch]:
+def encoded_batches(model: Model, batch: Batch) -> dict[str, Batch]:
     """The batch as it is, with moments, and with texts too."""
-    dtype = jnp.dtype(config.dtype)
     moments = batch._replace(
-        target=encode_vae(model, batch.target, dtype),
-        refs=tuple(encode_vae(model, ref, dtype) for ref in batch.refs),
+        target=encode_vae(model, batch.target), refs=tuple(encode_vae(model, ref) for ref in batch.refs)
     )
-    txt, vec = encode_text(model, batch.txt, batch.vec, dtype)
+    txt, vec = encode_text(model, batch.txt, batch.vec)
     return {"nothing": batch, "vae": moments, "vae,t5,clip": moments._replace(txt=txt, vec=vec)}
 
 
@@ -83,11 +84,13 @@ def compare(config: TrainConfig, rounds: int) -> list[tuple[str, str, str]]:
     Raises ValueError when a case computes another loss.
     """
     model = model_config(config)
-    keys = dict(zip(NETWORKS, jax.random.split(jax.random.key(0, impl="rbg"), 4), strict=True))
+    keys = dict(
+        zip(family_of(model).networks, jax.random.split(jax.random.key(0, impl="rbg"), 4), strict=True)
+    )
     params = {
         kind: jax.jit(lambda key, k=kind: init_params(getattr(model, k), key))(keys[kind]) for kind in keys
     }
-    batches = encoded_batches(config, Model(model, params), random_batch(config, model))
+    batches = encoded_batches(Model(model, params, dtype=config.dtype), random_batch(config, model))
     cases = {name: stepper(config, model, params, batch) for name, batch in batches.items()}
     losses = [call() for call in cases.values()]
     if np.ptp(losses) > 1e-5 * losses[0]:
@@ -104,7 +107,8 @@ def full_size() -> list[tuple[str, str]]:
     state, frozen, optimizer = abstract_state(config, model, mesh)
     pictures = abstract_batch(config, model, mesh, refs=1)
     step, key = make_step(config, model, optimizer, state), jax.eval_shape(lambda: jax.random.key(0))
-    batches = jax.eval_shape(lambda p, b: encoded_batches(config, Model(model, p), b), frozen, pictures)
+    here = Model(model, frozen, dtype=config.dtype)
+    batches = jax.eval_shape(encoded_batches, here, pictures)
     counts = {name: count_flops(step, state, frozen, batch, key) for name, batch in batches.items()}
     return [(name, f"{flops / 1e12:.1f}") for name, flops in counts.items()]
 

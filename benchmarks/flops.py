@@ -14,9 +14,11 @@ import numpy as np
 
 from benchmarks.measure import table
 from uno_jax.costs.flops import count_flops
-from uno_jax.families.uno.lora import SITES, abstract_lora, count, get
-from uno_jax.networks.config import LoraConfig, MMDiTConfig
+from uno_jax.families.uno.config import LoraConfig
+from uno_jax.families.uno.lora import SITES, abstract_lora
+from uno_jax.networks.mmdit import MMDiTConfig, MMDiTInputs
 from uno_jax.networks.registry import abstract_params, apply
+from uno_jax.support.trees import count, subtree
 
 # Tokens of (text, target, references): 512² with a reference of 512², 1024² without, 704² with two of 320².
 CASES = {"(a)": (512, 1024, 1024), "(b)": (512, 4096, 0), "(c)": (512, 1936, 800)}
@@ -30,22 +32,26 @@ def forward_flops(
     def shape(*sizes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, jnp.bfloat16)
 
-    def forward(side_path, params, img, txt, vec, t, ref, guidance):
-        ids = np.zeros((text + target + refs, 3))
-        inputs = (img, txt, vec, t, ids, ref if refs else None, guidance if config.guidance_embed else None)
+    def forward(side_path, params, inputs):
+        inputs = inputs._replace(ids=np.zeros((text + target + refs, 3)))
         variables = {"params": params} | ({"lora": side_path} if lora else {})
-        return apply(config, variables, *inputs, dtype=jnp.bfloat16).astype(jnp.float32).sum()
+        return apply(config, variables, inputs, dtype=jnp.bfloat16).astype(jnp.float32).sum()
+
+    inputs = MMDiTInputs(
+        img=shape(1, target, config.in_channels),
+        txt=shape(1, text, config.context_in_dim),
+        vec=shape(1, config.vec_in_dim),
+        timesteps=shape(1),
+        ids=None,
+        ref=shape(1, refs, config.in_channels) if refs else None,
+        guidance=shape(1) if config.guidance_embed else None,
+    )
 
     return count_flops(
         jax.value_and_grad(forward) if lora else forward,
         abstract_lora(config, lora)[0] if lora else {},
         abstract_params(config, jnp.bfloat16)[0],
-        shape(1, target, config.in_channels),
-        shape(1, text, config.context_in_dim),
-        shape(1, config.vec_in_dim),
-        shape(1),
-        shape(1, refs, config.in_channels),
-        shape(1),
+        inputs,
     )
 
 
@@ -61,7 +67,7 @@ def gradient_floor(config: MMDiTConfig, lora: LoraConfig, text: int, tokens: int
     side_path = 0
     for site in SITES:
         length = {"img": tokens - text, "txt": text}.get(site[1], tokens)
-        side_path += 2 * length * count(get(abstract_lora(config, lora)[0], site))
+        side_path += 2 * length * count(subtree(abstract_lora(config, lora)[0], site))
     return 2 * linear + 3.5 * attention + 3 * side_path
 
 

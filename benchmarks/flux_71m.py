@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from uno_jax.families.uno.positions import PATCH, TokenSize, pack
+from uno_jax.families.uno.positions import PATCH, TokenSize, pack, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
-from uno_jax.networks.config import MMDiTConfig, UnoPE
-from uno_jax.networks.mmdit import MMDiT
-from uno_jax.networks.registry import Params
+from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.support.trees import Params
 
 CONFIG = MMDiTConfig(
     vec_in_dim=768, context_in_dim=768, hidden_size=512, num_heads=4, depth=4, depth_single_blocks=8
@@ -26,7 +25,6 @@ class Inputs(NamedTuple):
     latent: Float[Array, "1 h w z"]
     conditioning: Conditioning
     t: Float[Array, " 1"]
-    guidance: Float[Array, " 1"]
 
 
 def make_inputs(config: MMDiTConfig, text: int, target: TokenSize, refs: tuple[TokenSize, ...]) -> Inputs:
@@ -43,12 +41,12 @@ def make_inputs(config: MMDiTConfig, text: int, target: TokenSize, refs: tuple[T
         normal(1, text, config.context_in_dim),
         normal(1, config.vec_in_dim),
         tuple(latent(*size) for size in refs),
+        jnp.full(1, 4.0),
     )
-    return Inputs(latent(*target), conditioning, jnp.full(1, 0.5), jnp.full(1, 4.0))
+    return Inputs(latent(*target), conditioning, jnp.full(1, 0.5))
 
 
 def forward(net: MMDiT, variables: dict[str, Params], inputs: Inputs) -> Float[Array, "1 l c"]:
     """The velocity of the target's tokens."""
-    size = (inputs.latent.shape[1] // PATCH, inputs.latent.shape[2] // PATCH)
-    x, guidance = pack(inputs.latent), inputs.guidance if net.config.guidance_embed else None
-    return velocity(net, variables, x, size, inputs.conditioning, inputs.t, guidance, UnoPE())
+    latent, t, conditioning = inputs.latent, inputs.t, inputs.conditioning
+    return velocity(net, variables, pack(latent), token_grid(latent), t, conditioning)

@@ -21,12 +21,11 @@ from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from tools.convert_weights import flux
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.source import open_source
-from uno_jax.families.uno.lora import count
+from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.positions import TokenSize, pack, position_ids
-from uno_jax.networks.config import MMDiTConfig, UnoPE
-from uno_jax.networks.mmdit import MMDiT
-from uno_jax.networks.registry import Params
+from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
 from uno_jax.support.command_line import parse_args
+from uno_jax.support.trees import Params, count
 from uno_jax.weights.checkpoint import restore_network
 
 TOLERANCE = 2e-5  # of the largest value: rounding, above all of angles up to 1000 in the time embedding
@@ -87,7 +86,7 @@ def tensors(
         "timestep": inputs.t,
         "img_ids": ids[text.shape[1] :],
         "txt_ids": ids[: text.shape[1]],
-    } | ({"guidance": inputs.guidance} if guidance_embed else {})
+    } | ({"guidance": inputs.conditioning.guidance} if guidance_embed else {})
     return {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
 
 

@@ -23,14 +23,14 @@ from benchmarks import flux_71m
 from benchmarks.forward import converted, random_transformer, tensors
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from uno_jax.families.flow import interpolate
-from uno_jax.families.uno.lora import SITES, abstract_lora, count, get
+from uno_jax.families.uno.config import LoraConfig
+from uno_jax.families.uno.lora import SITES, abstract_lora
+from uno_jax.families.uno.objective import Noised, flow_loss
 from uno_jax.families.uno.positions import TokenSize, pack
-from uno_jax.networks.config import LoraConfig, MMDiTConfig, UnoPE
-from uno_jax.networks.mmdit import MMDiT
-from uno_jax.networks.registry import Params
+from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
 from uno_jax.support.command_line import parse_args
+from uno_jax.support.trees import Params, count, subtree
 from uno_jax.training.config import OptimConfig
-from uno_jax.training.losses import flow_loss
 from uno_jax.training.optimizer import make_optimizer
 
 TOLERANCE = 1e-4  # of an array's norm: rounding, above all of angles up to 1000 in the time embedding
@@ -71,15 +71,12 @@ def random_lora(config: MMDiTConfig, rank: int) -> Params:
     return jax.tree.map(lambda leaf: 0.02 * rng.standard_normal(leaf.shape, np.float32), shapes)
 
 
-def ours(
-    net: MMDiT, params: Params, lora: Params, inputs: flux_71m.Inputs, noise: jax.Array, guidance: float
-) -> Side:
+def ours(net: MMDiT, params: Params, lora: Params, inputs: flux_71m.Inputs, noise: jax.Array) -> Side:
     optimizer = make_optimizer(OPTIM, steps=1)
 
     def loss(lora: Params, params: Params, inputs: flux_71m.Inputs, noise: jax.Array) -> jax.Array:
         variables = {"params": params, "lora": lora}
-        latent, conditioning, t = inputs.latent, inputs.conditioning, inputs.t
-        return flow_loss(net, variables, latent, noise, t, conditioning, guidance, UnoPE())
+        return flow_loss(net, variables, Noised(inputs.latent, noise, inputs.t), inputs.conditioning)
 
     @jax.jit(donate_argnums=(0, 1))
     def train_step(lora, state, params, inputs, noise):
@@ -97,7 +94,7 @@ def ours(
     def moments() -> dict[str, np.ndarray]:
         mu = optax.tree.get(held["state"], "mu")
         return {
-            f"{site} {name}": np.asarray(get(mu, site)[name]) for site in SITES for name in ("down", "up")
+            f"{site} {name}": np.asarray(subtree(mu, site)[name]) for site in SITES for name in ("down", "up")
         }
 
     return Side(step, moments)
@@ -105,7 +102,7 @@ def ours(
 
 def add_lora(module: FluxTransformer2DModel, lora: Params) -> dict[str, list[torch.nn.Parameter]]:
     """Puts `lora` on the module through peft; returns its parameters, block by block, by our names."""
-    rank = get(lora, SITES[0])["down"].shape[-1]
+    rank = subtree(lora, SITES[0])["down"].shape[-1]
     for part in module.modules():
         if isinstance(part, FluxAttention):
             part.fuse_projections()
@@ -117,7 +114,7 @@ def add_lora(module: FluxTransformer2DModel, lora: Params) -> dict[str, list[tor
         layers = [block.get_submodule(their_name) for block in blocks]
         for name, part in (("down", "lora_A"), ("up", "lora_B")):
             weights = [getattr(layer, part)["default"].weight for layer in layers]
-            for weight, value in zip(weights, get(lora, site)[name], strict=True):
+            for weight, value in zip(weights, subtree(lora, site)[name], strict=True):
                 weight.data = torch.from_numpy(value.T.copy())
             parameters[f"{site} {name}"] = weights
     return parameters
@@ -166,9 +163,7 @@ def make_sides(
     inputs = flux_71m.make_inputs(config, text, sizes[0], tuple(sizes[1:]))
     noise = jax.random.normal(jax.random.key(0), inputs.latent.shape)
     sides = {
-        f"uno_jax, remat {remat}": ours(
-            MMDiT(config, remat=remat), params, lora, inputs, noise, float(inputs.guidance[0])
-        )
+        f"uno_jax, remat {remat}": ours(MMDiT(config, remat=remat), params, lora, inputs, noise)
         for remat in remats
     }
     x_t = interpolate(inputs.latent, noise, inputs.t)

@@ -17,11 +17,12 @@ import numpy as np
 
 from benchmarks.encodings import stepper
 from benchmarks.measure import table
+from uno_jax.families.uno.config import PRESETS, ModelConfig
 from uno_jax.families.uno.types import Batch
-from uno_jax.networks.config import PRESETS, ModelConfig
 from uno_jax.networks.registry import init_params
 from uno_jax.support.command_line import parse_args
-from uno_jax.training.config import TrainConfig, load_recipe
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 SETTINGS = {
     "float32": {"precision": "", "unroll": 1},

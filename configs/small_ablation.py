@@ -17,8 +17,9 @@ python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation
 import dataclasses
 
 from uno_jax.ablation.grid import Ablation, Score, Variant
-from uno_jax.networks.config import LoraConfig, UnoPE
-from uno_jax.training.config import TrainConfig, load_recipe
+from uno_jax.families.uno.config import LoraConfig, UnoPE
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 STEPS = 1000
 ENCODINGS = "data/toybox/one_encodings", "data/toybox/two_encodings"

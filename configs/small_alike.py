@@ -12,7 +12,9 @@ python -m uno_jax.train --config configs/small_alike.py --data.encodings data/to
 
 import dataclasses
 
-from uno_jax.training.config import SourceConfig, TrainConfig, load_recipe
+from uno_jax.data.config import SourceConfig
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 
 def get_config() -> TrainConfig:

@@ -10,7 +10,8 @@ python -m uno_jax.encodings --config configs/small_base.py --networks vae --out 
 python -m uno_jax.train --config configs/small_base.py --data.encodings data/toybox/base_encodings
 """
 
-from uno_jax.training.config import DataConfig, OptimConfig, SourceConfig, TrainConfig
+from uno_jax.data.config import DataConfig, SourceConfig
+from uno_jax.training.config import OptimConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:

@@ -7,7 +7,8 @@ python -m uno_jax.train --config configs/small_diptychs.py --data.encodings data
 
 import dataclasses
 
-from uno_jax.training.config import TrainConfig, load_recipe
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 
 def get_config() -> TrainConfig:

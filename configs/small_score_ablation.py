@@ -15,7 +15,8 @@ python -m uno_jax.ablate --config configs/small_score_ablation.py --out runs/sco
 import dataclasses
 
 from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
-from uno_jax.training.config import SourceConfig, load_recipe
+from uno_jax.data.config import SourceConfig
+from uno_jax.training.recipes import load_recipe
 
 STEPS = 1000
 THRESHOLDS = {"score 4": 4.0, "3 and more": 3.0, "any": 0.0}

@@ -13,8 +13,9 @@ python -m uno_jax.encodings --config configs/small_stage1.py --networks vae --ou
 python -m uno_jax.train --config configs/small_stage1.py --data.encodings data/toybox/one_encodings
 """
 
-from uno_jax.networks.config import LoraConfig
-from uno_jax.training.config import DataConfig, OptimConfig, SourceConfig, TrainConfig
+from uno_jax.data.config import DataConfig, SourceConfig
+from uno_jax.families.uno.config import LoraConfig
+from uno_jax.training.config import OptimConfig, TrainConfig
 
 WEIGHTS = {"one": 0.6, "one_place": 0.4}
 

@@ -10,7 +10,9 @@ python -m uno_jax.train --config configs/small_stage2.py --data.encodings data/t
 
 import dataclasses
 
-from uno_jax.training.config import SourceConfig, TrainConfig, load_recipe
+from uno_jax.data.config import SourceConfig
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 WEIGHTS = {"one": 0.15, "one_place": 0.1, "two": 0.4, "two_place": 0.35}
 

@@ -5,7 +5,9 @@ python -m uno_jax.train --config configs/small_stage2_long.py --data.encodings d
 
 import dataclasses
 
-from uno_jax.training.config import TrainConfig, load_recipe, with_weights
+from uno_jax.data.config import with_weights
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 
 def get_config() -> TrainConfig:

@@ -4,7 +4,8 @@ python -m uno_jax.toybox --out data/toybox/text_image --kind text-image --count 
 python -m uno_jax.train --config configs/small_vae.py
 """
 
-from uno_jax.training.config import DataConfig, OptimConfig, TrainConfig
+from uno_jax.data.config import DataConfig
+from uno_jax.training.config import OptimConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:

@@ -5,7 +5,8 @@ python -m uno_jax.train --config configs/uno_1024.py --data.path DATA/pairs.json
 
 import dataclasses
 
-from uno_jax.training.config import TrainConfig, load_recipe
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 
 def get_config() -> TrainConfig:

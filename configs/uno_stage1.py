@@ -3,7 +3,8 @@
 python -m uno_jax.train --config configs/uno_stage1.py --data.path DATA/pairs.json
 """
 
-from uno_jax.training.config import DataConfig, TrainConfig
+from uno_jax.data.config import DataConfig
+from uno_jax.training.config import TrainConfig
 
 
 def get_config() -> TrainConfig:

@@ -7,7 +7,8 @@ The optimizer starts fresh; to carry on that of stage I: --init-lora "" --init-r
 
 import dataclasses
 
-from uno_jax.training.config import TrainConfig, load_recipe
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import load_recipe
 
 
 def get_config() -> TrainConfig:

@@ -3,7 +3,7 @@
 import jax
 
 from benchmarks import compile_time, encodings, forward, lora_gradient
-from uno_jax.networks.config import MMDiTConfig
+from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 
 # Head size 128: the only one whose rope axes a diffusers folder need not tell.

@@ -1,17 +1,23 @@
 """A model directory of the `tiny` preset with random weights and a LoRA for it, in the native format."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from uno_jax.families.uno.lora import abstract_lora
-from uno_jax.networks.config import PRESETS, LoraConfig, MMDiTConfig, ModelConfig, UnoPE
-from uno_jax.networks.registry import NetworkConfig, Params, abstract_params
-from uno_jax.weights.checkpoint import NETWORKS, LoraInfo, save_lora, save_network
+from uno_jax.families.registry import family_of
+from uno_jax.families.uno.conditioning import tokenize
+from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, UnoPE
+from uno_jax.families.uno.lora import LoraInfo, abstract_lora
+from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.support.trees import Params
+from uno_jax.weights.checkpoint import save_lora, save_network
 
 TINY = PRESETS["tiny"]
 RANK = LoraConfig(rank=4)
+TOKENIZE = partial(tokenize, TINY)
 
 
 def random_params(config: NetworkConfig, seed: int) -> Params:
@@ -32,9 +38,9 @@ def random_params(config: NetworkConfig, seed: int) -> Params:
 
 
 def write_model(directory: Path, config: ModelConfig = TINY, seed: int = 0) -> Path:
-    for number, kind in enumerate(NETWORKS):
+    for number, kind in enumerate(family_of(config).networks):
         part = getattr(config, kind)
-        save_network(directory / kind, part, random_params(part, seed + number))
+        save_network(directory / kind, part, random_params(part, seed + number), defaults=config.defaults)
     return directory
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from PIL import Image
 
 from tests.tiny_model import write_model
-from uno_jax.networks.config import LoraConfig, UnoPE
+from uno_jax.data.config import DataConfig
+from uno_jax.families.uno.config import LoraConfig, UnoPE
 from uno_jax.training import loop
-from uno_jax.training.config import DataConfig, OptimConfig, TrainConfig
+from uno_jax.training.config import OptimConfig, TrainConfig
 
 PHOTOS = Path(__file__).parent / "assets" / "photos"
 
@@ -30,12 +31,12 @@ def write_pairs(folder: Path) -> Path:
 def stop_after_first_step(patch) -> None:
     """SIGTERM, once the first step was reported: by then the second has been started."""
 
-    def preempted(config, step, *rest, judge=loop.judge):
-        judge(config, step, *rest)
+    def preempted(config, step, *rest, check=loop.check_skipped):
+        check(config, step, *rest)
         if step.number == 1:
             signal.raise_signal(signal.SIGTERM)
 
-    patch.setattr(loop, "judge", preempted)
+    patch.setattr(loop, "check_skipped", preempted)
 
 
 def make_recipe(folder: Path) -> TrainConfig:

@@ -1,6 +1,44 @@
-"""`python -m uno_jax.ablate --config FILE --out DIR`: a grid of trainings and evaluations."""
+"""`uno-ablate`, `python -m uno_jax.ablate --config FILE --out DIR`: a grid of trainings and evaluations."""
 
-from uno_jax.ablation.run import main
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, UseAppendAction
+
+from uno_jax.ablation.grid import load_ablation
+from uno_jax.ablation.run import run_ablation, write_table
+from uno_jax.support.command_line import exit_on, parse_args
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Train every variant's stages and evaluate its LoRA, each by its own program; write one table beside the
+    paper's. Equal stages are trained once, and the same command again does what is missing.
+    """
+
+    config: str
+    """File with get_config() -> Ablation, or the name of one that is shipped."""
+    out: Path
+    """Directory of the jobs and the table."""
+    only: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """Variant to do; repeatable. The default is all of them."""
+    table: Annotated[bool, FlagCreatePairsOff] = False
+    """Write the table of what is finished, and do nothing more."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command `uno-ablate`."""
+    args = parse_args(Args, "uno-ablate", argv)
+    with exit_on(ValueError, OSError):
+        ablation = load_ablation(args.config)
+        if args.table:
+            write_table(ablation, args.out)
+        else:
+            run_ablation(ablation, args.out, args.only)
+        print((args.out / "table.md").read_text(encoding="utf-8"))
+
 
 if __name__ == "__main__":
     main()

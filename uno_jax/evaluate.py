@@ -1,29 +1,41 @@
-"""The command line of evaluation: `python -m uno_jax.evaluate --suite NAME`.
+"""`uno-evaluate SUITE`, `python -m uno_jax.evaluate --suite SUITE`: prompts -> pictures -> scores."""
 
-Suites: "toybox" (the toy world's held-out subjects, `evaluation/toybox_suite.py`), "dreambench-single" and
-"dreambench-multi" (the paper's protocol on DreamBooth's photos, `evaluation/dreambench_suite.py`).
-"""
-
-import argparse
 import sys
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-from uno_jax.evaluation.dreambench import suite as dreambench_suite
-from uno_jax.evaluation.toybox import suite as toybox_suite
+import tyro
 
-SUITES = {
-    "toybox": toybox_suite.evaluate,
-    "dreambench-single": dreambench_suite.evaluate,
-    "dreambench-multi": dreambench_suite.evaluate,
-}
+from uno_jax.evaluation.dreambench.suite import MultiArgs, SingleArgs, evaluate_dreambench
+from uno_jax.evaluation.toybox.suite import ToyboxArgs, evaluate_toybox
+from uno_jax.support.command_line import option_value, parse_args
+
+Args: Any = (
+    Annotated[ToyboxArgs, tyro.conf.subcommand("toybox")]
+    | Annotated[SingleArgs, tyro.conf.subcommand("dreambench-single")]
+    | Annotated[MultiArgs, tyro.conf.subcommand("dreambench-multi")]
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Each suite has settings of its own: --help tells those of the suite that is named."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    first = argparse.ArgumentParser(prog="python -m uno_jax.evaluate", add_help=False, allow_abbrev=False)
-    first.add_argument("--suite", choices=SUITES, default="toybox")
-    SUITES[first.parse_known_args(words)[0].suite](words)
+    """The command `uno-evaluate`."""
+    args = parse_args(Args, "uno-evaluate", suite_first(list(sys.argv[1:] if argv is None else argv)))
+    if isinstance(args, ToyboxArgs):
+        evaluate_toybox(args)
+    else:
+        evaluate_dreambench(args)
+
+
+def suite_first(words: list[str]) -> list[str]:
+    """The words with a --suite NAME, which may stand anywhere, as the subcommand that it names; toybox where
+    no suite is named.
+    """
+    if (suite := option_value(words, "--suite")) is not None:
+        rest = [word for word in words if word not in ("--suite", f"--suite={suite}")]
+        if f"--suite={suite}" not in words:
+            rest.remove(suite)
+        return [suite, *rest]
+    return words if words and words[0][0] != "-" or {"-h", "--help"} & set(words) else ["toybox", *words]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,45 @@
-"""`python -m uno_jax.train --config RECIPE`: one training run (`uno_jax.training.run`)."""
+"""`uno-train`, `python -m uno_jax.train --config RECIPE`: one training run, or what it would need."""
 
-from uno_jax.training.run import main
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff
+
+from uno_jax.support.command_line import exit_on
+from uno_jax.support.compile_cache import use_compile_cache
+from uno_jax.training.plan import plan_training
+from uno_jax.training.recipes import RecipeArgs, parse_recipe_args, recipe_text
+from uno_jax.training.run import train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args(RecipeArgs):
+    """Train by a recipe. The same command again continues from the newest checkpoint."""
+
+    plan: str = ""
+    """Hardware to plan for in place of training: a TPU topology such as v5p:2x2x1, or local. Prints what a
+    step needs, and the nearest setting that fits.
+    """
+    plan_refs: int = 1
+    """References of each sample, for --plan."""
+    print_config: Annotated[bool, FlagCreatePairsOff] = False
+    """Print the recipe with every field, and do nothing else."""
+    export: Annotated[bool, FlagCreatePairsOff] = False
+    """Write what the newest checkpoint holds, in place of going on."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command `uno-train`."""
+    with exit_on(ValueError, OSError):
+        args = parse_recipe_args(Args, "uno-train", argv)
+        if args.plan:
+            return plan_training(args.recipe, args.plan, args.plan_refs)
+        if args.print_config:
+            return print(recipe_text(args.recipe))
+        use_compile_cache()
+        train(args.recipe, only_export=args.export)
+
 
 if __name__ == "__main__":
     main()

@@ -12,11 +12,12 @@ import pytest
 
 from tests.evaluation.tiny_dreambench import make_modules, write_encoders, write_photos
 from tests.tiny_run import make_recipe
+from uno_jax.ablate import main
 from uno_jax.ablation import run as ablate
 from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
 from uno_jax.ablation.run import Found, cell, interval_from
-from uno_jax.networks.config import UnoPE
-from uno_jax.training.config import RecipeError
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.support.errors import RecipeError
 
 SAMPLED = ("--steps", "1", "--ref-size", "32", "--width", "32", "--height", "32")
 
@@ -51,13 +52,13 @@ def done(ablation, tmp_path_factory):
     """Where it was run, and the programs that ran."""
     out, programs = tmp_path_factory.mktemp("out"), []
 
-    def program(what, module, *arguments, ours=ablate.program):
+    def program(what, module, *arguments, ours=ablate.run_program):
         programs.append(what)
         ours(what, module, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablate, "program", program)
-        ablate.run(ablation, out)
+        patch.setattr(ablate, "run_program", program)
+        ablate.run_ablation(ablation, out)
         yield out, programs
 
 
@@ -119,7 +120,7 @@ def test_only_what_is_missing_is_done(ablation, done):
     out, programs = done
     before = (out / "table.md").read_bytes()
     del programs[:]
-    ablate.run(ablation, out)
+    ablate.run_ablation(ablation, out)
     assert programs == []
     (broken,) = [
         path
@@ -128,7 +129,7 @@ def test_only_what_is_missing_is_done(ablation, done):
     ]
     (broken / "scores.json").unlink()
     drawn = {path: path.stat().st_mtime_ns for path in broken.glob("*_0.png")}
-    ablate.run(ablation, out, only=["base"])
+    ablate.run_ablation(ablation, out, only=["base"])
     assert drawn and drawn == {path: path.stat().st_mtime_ns for path in drawn}
     assert programs == ["base, one"] and (out / "table.md").read_bytes() == before
 
@@ -186,7 +187,7 @@ def test_files_that_are_no_ablation(tmp_path, capsys, text, message):
     if text is not None:
         path.write_text(text)
     with pytest.raises(SystemExit) as stop:
-        ablate.main(["--config", str(path), "--out", str(tmp_path / "out")])
+        main(["--config", str(path), "--out", str(tmp_path / "out")])
     assert stop.value.code == 2 and message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -194,7 +195,7 @@ def test_files_that_are_no_ablation(tmp_path, capsys, text, message):
 def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
     out, _ = done
     with pytest.raises(RecipeError, match="no variant other; there are both stages, stage I alone, base"):
-        ablate.run(ablation, out, only=["other"])
+        ablate.run_ablation(ablation, out, only=["other"])
     odd = dataclasses.replace(ablation, scores=(Score("odd", "one", ("scores", "nothing")),))
     with pytest.raises(RecipeError, match="has no scores.nothing: at 'nothing' there is dino"):
         ablate.read_scores(odd, out)
@@ -203,7 +204,7 @@ def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
 def test_a_program_that_fails_is_told(ablation, tmp_path):
     broken = dataclasses.replace(ablation, model=str(tmp_path / "nowhere"), variants=(Variant("base"),))
     with pytest.raises(RecipeError, match="base, one failed with code 2; the same command goes on"):
-        ablate.run(broken, tmp_path / "out")
+        ablate.run_ablation(broken, tmp_path / "out")
 
 
 def test_the_shipped_ablation_runs_as_a_command(tmp_path):

@@ -6,7 +6,8 @@ import sys
 import pytest
 from PIL import Image
 
-from uno_jax.apps import tour as demo
+from uno_jax.apps import tour
+from uno_jax.demo import main
 
 # A run in the small: a step every 20 ms, from where its log ends, until SIGTERM.
 STEPPER = """
@@ -31,8 +32,8 @@ def log(tmp_path, monkeypatch):
 
 
 def test_a_run_is_stopped_and_goes_on(log):
-    first = demo.train_for(["stepper", str(log)], 0.1, log)
-    second = demo.train_for(["stepper", str(log)], 0.1, log)
+    first = tour.train_for(["stepper", str(log)], 0.1, log)
+    second = tour.train_for(["stepper", str(log)], 0.1, log)
     assert 0 < first < second
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == list(range(1, second + 1))
@@ -40,7 +41,7 @@ def test_a_run_is_stopped_and_goes_on(log):
 
 def test_a_command_that_fails_ends_the_demo(log):
     with pytest.raises(SystemExit) as stop:
-        demo.train_for(["failing"], 60, log)
+        tour.train_for(["failing"], 60, log)
     assert stop.value.code == 3
 
 
@@ -55,13 +56,13 @@ def test_a_command_that_fails_ends_the_demo(log):
 def test_the_demo_says_what_is_wrong_before_it_starts(tmp_path, monkeypatch, capsys, option, value, message):
     monkeypatch.setattr(sys, "argv", ["demo", option, value, "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
-        demo.main()
+        main()
     assert stop.value.code == 2 and message in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
 def test_the_page_shows_every_prompt_with_its_pictures(tmp_path):
-    for references, count in demo.COUNTS.items():
+    for references, count in tour.COUNTS.items():
         place = tmp_path / "demo" / f"{references}_references"
         (place / "samples").mkdir(parents=True)
         entries = []
@@ -72,7 +73,7 @@ def test_the_page_shows_every_prompt_with_its_pictures(tmp_path):
             entry = {"prompt": f"{references} < & {index}", "image_paths": names, "image_tgt_path": names[0]}
             entries.append(entry)
         (place / "pairs.json").write_text(json.dumps(entries))
-    demo.show(tmp_path, [["uno_jax.sample", "--out", "a b"]], [0, 40, 44])
+    tour.show(tmp_path, [["uno_jax.sample", "--out", "a b"]], [0, 40, 44])
     page = (tmp_path / "demo" / "index.html").read_text()
     sources = [part.split('"')[0] for part in page.split('<img src="')[1:]]
     sources += [part.split('"')[0] for part in page.split('<img class="result" src="')[1:]]

@@ -7,8 +7,9 @@ import pytest
 from benchmarks.flops import CASES, floor, forward_flops, gradient_floor
 from uno_jax.costs.chips import find_devices
 from uno_jax.costs.flops import count_flops
+from uno_jax.families.uno.config import LoraConfig
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.config import LoraConfig, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.sharding.rules import make_mesh
 
 

@@ -7,19 +7,20 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from uno_jax import train
 from uno_jax.costs import chips
 from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import out_of_memory
+from uno_jax.families.model import Model
 from uno_jax.families.uno.conditioning import encode
-from uno_jax.families.uno.types import Model
 from uno_jax.sampling import run as sample
 from uno_jax.sharding.rules import make_mesh
-from uno_jax.training import run as train
-from uno_jax.training.config import MeshConfig, TrainConfig, load_recipe
+from uno_jax.training.config import MeshConfig, TrainConfig
 from uno_jax.training.losses import make_loss
 from uno_jax.training.plan import abstract_batch, abstract_state, smaller_settings
+from uno_jax.training.recipes import load_recipe
 from uno_jax.training.state import model_config
-from uno_jax.training.step import train_step
+from uno_jax.training.step import StepMethod, train_step
 
 RECIPE = """
 from uno_jax.training.config import DataConfig, LoraConfig, TrainConfig
@@ -128,6 +129,7 @@ def test_the_full_size_step_does_no_needless_work():
     state, frozen, optimizer = abstract_state(config, model, mesh)
     batch = abstract_batch(config, model, mesh, refs=1)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    step = partial(train_step, make_loss(config, model), optimizer, 0.0, 1)
-    encoders = count_flops(lambda *x: encode(Model(model, x[0]), *x[1:]), frozen, batch, key)
+    step = partial(train_step, StepMethod(make_loss(config, model), optimizer, 0.0, 1))
+    model_of = partial(Model, model, dtype=config.dtype)
+    encoders = count_flops(lambda *x: encode(model_of(x[0]), *x[1:]), frozen, batch, key)
     assert count_flops(step, state, frozen, batch, key) - encoders == pytest.approx(94.0e12, rel=0.01)

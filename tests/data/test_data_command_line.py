@@ -10,7 +10,7 @@ import pytest
 from tests.lists import write_json, write_list, write_picture
 from uno_jax.data import make_dataset, read_list
 from uno_jax.data.__main__ import main
-from uno_jax.training.config import DataConfig
+from uno_jax.data.config import DataConfig
 
 
 def run(*args) -> int:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.lists import write_json, write_list, write_picture
 from uno_jax.data import DataError, each_picture, read_list, read_records
+from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import CHUNK, read_entries
 from uno_jax.data.records import parse_source
-from uno_jax.training.config import DataConfig, SourceConfig
 
 
 def label(score, **changes):

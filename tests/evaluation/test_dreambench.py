@@ -15,7 +15,7 @@ from tests.tiny_model import TINY, write_lora, write_model
 from uno_jax.evaluate import main
 from uno_jax.evaluation.dreambench import prompts as dreambench
 from uno_jax.evaluation.dreambench.scores import copied, interval, summary
-from uno_jax.networks.config import UnoPE
+from uno_jax.families.uno.config import UnoPE
 from uno_jax.tokenizers import clip_tokens
 
 TOLERANCE = 1e-4  # of a cosine; measured 3e-7 plus what the pixels' roundings add

@@ -15,8 +15,9 @@ from uno_jax.evaluation.toybox.draw import draw
 from uno_jax.evaluation.toybox.ranking import cosines, draw_candidates, first_is_best, similarity, swapped
 from uno_jax.evaluation.toybox.scorer import features, load_scorer
 from uno_jax.evaluation.toybox.scores import judge_pictures, make_judge, on_white, summary
-from uno_jax.networks.config import EfficientNetConfig, UnoPE
-from uno_jax.sampling.request import make_settings
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.settings import make_settings
+from uno_jax.networks.efficientnet import EfficientNetConfig
 from uno_jax.toybox import load_subjects
 from uno_jax.weights.checkpoint import save_network
 from uno_jax.weights.load import load_model
@@ -152,7 +153,7 @@ def test_a_picture_of_the_candidate_itself_is_recognised(scorer_dir, subjects):
 def test_without_references_a_base_model_draws_from_prompt_and_seed_alone(weights, subjects):
     model = load_model(weights / "model", None)
     cases = make_cases(subjects, 2, 64, seed=0).single
-    settings = make_settings(model.config.mmdit, steps=1)
+    settings = make_settings(model.config, steps=1)
     drawn = draw(model, cases, settings, seed=5, batch_size=2, references=False)
     bare = [replace(case, references=()) for case in cases]
     again = draw(model, bare, settings, seed=5, batch_size=2, references=True)

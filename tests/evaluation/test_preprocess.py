@@ -9,7 +9,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from uno_jax.evaluation.preprocess import cut, normalise
-from uno_jax.networks.config import VITS
+from uno_jax.networks.vit import VITS
 
 BICUBIC = Image.Resampling.BICUBIC
 IMAGENET = dict(image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])

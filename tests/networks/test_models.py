@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from uno_jax.families.uno.lora import abstract_lora, count
-from uno_jax.networks.config import PRESETS, LoraConfig, MMDiTConfig, ModelConfig, from_dict, to_dict
+from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig
+from uno_jax.families.uno.lora import abstract_lora
+from uno_jax.networks.mmdit import MMDiTConfig, MMDiTInputs
 from uno_jax.networks.registry import abstract_params, apply
+from uno_jax.support.settings import from_dict, to_dict
+from uno_jax.support.trees import count
 
 TINY = PRESETS["tiny"]
 
@@ -32,18 +35,18 @@ def test_every_parameter_has_an_axis_name_a_dimension(kind):
 def mmdit_inputs(guidance):
     img, txt = np.zeros((1, 4, 64), np.float32), np.zeros((1, 3, TINY.mmdit.context_in_dim), np.float32)
     vec = np.zeros((1, TINY.mmdit.vec_in_dim), np.float32)
-    return img, txt, vec, np.ones(1, np.float32), np.zeros((7, 3)), None, guidance
+    return MMDiTInputs(img, txt, vec, np.ones(1, np.float32), np.zeros((7, 3)), None, guidance)
 
 
 def test_a_guidance_model_asks_for_guidance():
     with pytest.raises(ValueError, match="takes guidance"):
-        apply(TINY.mmdit, {"params": {}}, *mmdit_inputs(None))
+        apply(TINY.mmdit, {"params": {}}, mmdit_inputs(None))
 
 
 def test_ids_must_match_the_tokens():
-    img, txt, vec, t, _, ref, guidance = mmdit_inputs(np.ones(1))
+    inputs = mmdit_inputs(np.ones(1))._replace(ids=np.zeros((9, 3)))
     with pytest.raises(ValueError, match="9 position ids for 3 text and 4 image tokens"):
-        apply(TINY.mmdit, {"params": {}}, img, txt, vec, t, np.zeros((9, 3)), ref, guidance)
+        apply(TINY.mmdit, {"params": {}}, inputs)
 
 
 def test_configs_survive_json_and_refuse_unknown_fields():

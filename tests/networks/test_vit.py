@@ -11,11 +11,14 @@ from jax.sharding import PartitionSpec
 from tests.tiny_model import random_params
 from uno_jax.evaluation import encoders
 from uno_jax.evaluation.encoders import BATCH, image_features, load_encoder, text_features
-from uno_jax.families.uno.lora import count
-from uno_jax.networks.config import VITS, CLIPConfig, ModelConfig, ViTConfig, from_dict, to_dict
+from uno_jax.families.uno.config import ModelConfig
+from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.registry import abstract_params
-from uno_jax.networks.vit import bicubic_weights
-from uno_jax.weights.checkpoint import CheckpointError, save_network
+from uno_jax.networks.vit import VITS, ViTConfig, bicubic_weights
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.settings import from_dict, to_dict
+from uno_jax.support.trees import count
+from uno_jax.weights.checkpoint import save_network
 
 VISION = ViTConfig(8, 16, 32, 2, 2, grid=2, pre_norm=True, projection=12, resolution=16, shortest_side=16)
 TEXT = CLIPConfig(hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, projection=12)

@@ -11,9 +11,9 @@ from PIL import Image
 
 from uno_jax.evaluation.dreambench.scores import summary
 from uno_jax.evaluation.toybox.page import SOURCES, picture_name
+from uno_jax.report import main
 from uno_jax.reporting.plots import smooth
 from uno_jax.reporting.runs import read_runs
-from uno_jax.reporting.write import main
 
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
 SUBJECTS = ("cat", "can", "dog")

@@ -3,17 +3,18 @@
 from functools import partial
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.tiny_model import TINY, random_params
-from uno_jax.families.uno.types import Model
-from uno_jax.networks.config import UnoPE
+from uno_jax.families.model import Model
+from uno_jax.families.uno import sampling
+from uno_jax.families.uno.conditioning import decode_image, encode_image
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.settings import Settings
 from uno_jax.networks.vae import decode_tiled
-from uno_jax.sampling import generate as generating
-from uno_jax.sampling.generate import decode_image, encode_image, sample_batch
-from uno_jax.sampling.request import Request, Settings
+from uno_jax.sampling.generate import sample_batch
+from uno_jax.sampling.request import Request
 from uno_jax.support.images import read_image, to_array
 
 PHOTO = Path(__file__).parents[1] / "assets" / "photos" / "chelsea.jpg"
@@ -60,10 +61,10 @@ def test_an_overlap_that_leaves_no_step_is_refused(overlap):
 
 
 def test_a_photo_decoded_in_tiles_has_no_seams():
-    params = {"vae": random_params(TINY.vae, 1)}
+    model = Model(TINY, {"vae": random_params(TINY.vae, 1)})
     photo = to_array(read_image(PHOTO).resize((192, 128)))[None]
-    latent = encode_image(TINY, params, photo, jnp.float32)
-    decode = partial(decode_image, TINY, params, dtype=jnp.float32)
+    latent = encode_image(model, photo)
+    decode = partial(decode_image, model)
     whole, tiled = np.asarray(decode(latent)), decode_tiled(decode, latent, tile=12, overlap=6)
     # A random autoencoder's norms and attention see a tile alone: close (measured 0.88), not equal.
     assert np.corrcoef(whole.ravel(), tiled.ravel())[0, 1] > 0.8
@@ -77,11 +78,11 @@ def test_large_pictures_are_sampled_with_tiles(monkeypatch):
     )
     shapes = []
 
-    def decode(config, params, latent, dtype):
+    def decode(model, latent):
         shapes.append(latent.shape)
-        return decode_image(config, params, latent, dtype=dtype)
+        return decode_image(model, latent)
 
-    monkeypatch.setattr(generating, "decode_image", decode)
+    monkeypatch.setattr(sampling, "decode_image", decode)
     request = Request("a dog", (), 96, 64, 0)
     (picture,) = sample_batch(model, [request], Settings(1, 4.0, UnoPE(), tile=64))
     assert picture.size == (96, 64)

@@ -1,5 +1,6 @@
 """Sampling with a random tiny model: what a picture depends on and what not, compilations, job lists."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,16 +11,18 @@ from PIL import Image
 
 from tests.tiny_model import RANK, TINY, make_lora, write_lora, write_model
 from uno_jax.families.flow import sampling_schedule
-from uno_jax.networks.config import PRESETS, UnoPE
-from uno_jax.sampling import generate as generating
-from uno_jax.sampling import job_list as jobs
-from uno_jax.sampling.generate import batches, generate, initial_noise
-from uno_jax.sampling.request import make_settings, ref_side
-from uno_jax.sampling.run import main
+from uno_jax.families.uno import sampling as uno_sampling
+from uno_jax.families.uno.config import PRESETS, UnoPE
+from uno_jax.families.uno.lora import LoraInfo
+from uno_jax.families.uno.sampling import initial_noise
+from uno_jax.families.uno.settings import make_settings, reference_side
+from uno_jax.sample import main
+from uno_jax.sampling.generate import batches, generate
+from uno_jax.support import atomic
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.images import read_image
 from uno_jax.weights.load import load_model
-from uno_jax.weights.lora_formats import save_tensors
+from uno_jax.weights.lora_files import save_tensors
 
 PHOTOS = Path(__file__).parents[1] / "assets" / "photos"
 PROMPT = "a cat and a cup of coffee on the moon"
@@ -72,7 +75,7 @@ def test_a_picture_depends_on_its_seed_alone_and_not_on_its_batch(model, pair):
 def compilations() -> int:
     """How many programs the jitted steps hold, over all shapes."""
     steps = ("encode_text", "encode_image", "initial_noise", "denoise_latent", "decode_image")
-    return sum(getattr(generating, step)._cache_size() for step in steps)
+    return sum(getattr(uno_sampling, step)._cache_size() for step in steps)
 
 
 def test_noise_is_each_seeds_own():
@@ -100,13 +103,13 @@ def test_a_merged_lora_is_its_side_path_and_brings_its_convention(folder, model,
     base, with_merged = (generate(m, [PROMPT], [pair], unope=CONVENTION, **SMALL)[0] for m in (model, merged))
     (side,) = generate(model, [PROMPT], [pair], unope=CONVENTION, lora=make_lora(), **SMALL)
     assert difference(with_merged, side) <= 1 and difference(with_merged, base) > 5
-    save_tensors(folder / "lora.safetensors", TINY.mmdit, RANK, CONVENTION, make_lora())
+    save_tensors(folder / "lora.safetensors", LoraInfo(TINY.mmdit, RANK, CONVENTION), make_lora())
     from_file = load_model(folder / "model", folder / "lora.safetensors")
     assert difference(with_merged, generate(from_file, [PROMPT], [pair], **SMALL)[0]) == 0
 
 
 def test_unope_other_than_the_loras_is_refused(model):
-    trained = model._replace(unope=CONVENTION)
+    trained = dataclasses.replace(model, unope=CONVENTION)
     with pytest.raises(ValueError, match=r"UnoPE d with offset scale 1 .* trained with h and 2"):
         generate(trained, [PROMPT], unope=UnoPE())
     with pytest.raises(ValueError, match="give its unope"):
@@ -142,11 +145,11 @@ def test_unusable_arguments_are_refused(model, arguments, message):
 
 
 def test_defaults_follow_the_model():
-    dev, schnell = PRESETS["flux_dev"].mmdit, PRESETS["flux_schnell"].mmdit
+    dev, schnell = PRESETS["flux_dev"], PRESETS["flux_schnell"]
     assert (make_settings(dev).steps, make_settings(dev).guidance) == (25, 4.0)
     assert (make_settings(schnell).steps, make_settings(schnell).guidance) == (4, None)
-    assert [ref_side(dev, count) for count in (1, 2, 4)] == [512, 320, 320]
-    assert [ref_side(TINY.mmdit, count) for count in (1, 2)] == [64, 32]
+    assert [reference_side(dev, count) for count in (1, 2, 4)] == [512, 320, 320]
+    assert [reference_side(TINY, count) for count in (1, 2)] == [64, 32]
 
 
 def test_batches_are_of_one_shape_in_order():
@@ -218,7 +221,7 @@ def test_finished_pictures_need_no_weights(tmp_path, listed, monkeypatch):
 
 
 def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, listed, monkeypatch, capsys):
-    replace, calls = jobs.os.replace, []
+    replace, calls = atomic.os.replace, []
 
     def interrupted(aside, final):
         calls.append(final.name)
@@ -226,7 +229,7 @@ def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, liste
             raise KeyboardInterrupt
         replace(aside, final)
 
-    monkeypatch.setattr(jobs.os, "replace", interrupted)
+    monkeypatch.setattr(atomic.os, "replace", interrupted)
     with pytest.raises(SystemExit) as stop:
         main([*listed, "--out", str(tmp_path)])
     assert stop.value.code == 130 and "interrupted" in capsys.readouterr().err

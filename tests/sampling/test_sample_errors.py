@@ -9,9 +9,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.tiny_model import TINY, write_lora, write_model
-from uno_jax.networks.config import MMDiTConfig, ModelConfig, UnoPE, from_dict, to_dict
-from uno_jax.sampling.run import main
+from uno_jax.families.uno.config import ModelConfig, UnoPE
+from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.sample import main
 from uno_jax.support import images
+from uno_jax.support.settings import from_dict, to_dict
 
 SCHNELL = from_dict(ModelConfig, to_dict(TINY) | {"mmdit": to_dict(TINY.mmdit) | {"guidance_embed": False}})
 WIDER = MMDiTConfig(

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from tests.tiny_model import TINY
+from uno_jax.data.config import DataConfig
+from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.types import Batch
-from uno_jax.networks.config import LoraConfig
-from uno_jax.sharding.rules import place_batch
-from uno_jax.training.config import DataConfig, MeshConfig, OptimConfig, TrainConfig
+from uno_jax.sharding.processes import place_batch
+from uno_jax.training.config import MeshConfig, OptimConfig, TrainConfig
 from uno_jax.training.state import load_params, make_run_mesh, make_state, model_config
 from uno_jax.training.step import make_step
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.tiny_model import write_model
 from uno_jax.weights.checkpoint import restore_lora
-from uno_jax.weights.lora_formats import load_tensors
+from uno_jax.weights.lora_files import load_tensors
 
 PHOTOS = Path(__file__).parents[1] / "assets" / "photos"
 STEPS = 60

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
+from uno_jax.families.uno.config import PRESETS, LoraConfig
 from uno_jax.families.uno.lora import abstract_lora
-from uno_jax.networks.config import PRESETS, LoraConfig
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import MESH_AXES, by_process, make_mesh, tree_shardings
 

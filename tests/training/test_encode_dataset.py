@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 
 from tests.lists import write_json
-from tests.tiny_model import TINY, random_params, write_model
+from tests.tiny_model import TINY, TOKENIZE, random_params, write_model
+from uno_jax import encodings, train
 from uno_jax.data import DataError, make_dataset, read_encodings, read_records
-from uno_jax.data.cached_encodings import encoders_of
-from uno_jax.networks.config import LoraConfig
+from uno_jax.data.config import DataConfig, SourceConfig
+from uno_jax.families.uno.config import LoraConfig
 from uno_jax.sharding.rules import make_mesh
-from uno_jax.training import encode_dataset as encodings
-from uno_jax.training import run as train
-from uno_jax.training.config import DataConfig, OptimConfig, RecipeError, SourceConfig, TrainConfig
+from uno_jax.support.errors import RecipeError
+from uno_jax.training import run
+from uno_jax.training.cached import encoders_of
+from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.encode_dataset import encode_lists
 from uno_jax.training.losses import make_loss
 from uno_jax.training.plan import abstract_batch, abstract_state
@@ -85,7 +87,7 @@ def cache(recipe, tmp_path_factory) -> Path:
 def batches_of(config: TrainConfig, **process):
     source = config.data.encodings
     records = read_encodings(source, config.data.sources) if source else read_records(config.data)
-    return make_dataset(records, config.data, config.batch_size, TINY.t5.length, config.seed, **process)
+    return make_dataset(records, config.data, config.batch_size, TOKENIZE, config.seed, **process)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -116,7 +118,7 @@ def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
         trainable=("mmdit/.*",),
         steps=1,
     )
-    train.run(whole)
+    run.train(whole)
     assert read_model(tmp_path / "model").vae == TINY.vae
     stored, given = (
         restore_network(place / "vae")[1] for place in (tmp_path / "model", Path(recipe.weights))
@@ -232,7 +234,7 @@ def test_a_run_from_the_cache_needs_no_encoder(recipe, cache, weights, tmp_path)
     (tmp_path / "weights" / "mmdit").symlink_to(weights / "mmdit")
     config = changed(recipe, path="", encodings=str(cache))
     places = {"weights": str(tmp_path / "weights"), "workdir": str(tmp_path / "run")}
-    state = train.run(dataclasses.replace(config, steps=1, **places))
+    state = run.train(dataclasses.replace(config, steps=1, **places))
     assert state.step == 1 and state.skipped == 0
     assert (tmp_path / "run" / "lora" / "config.json").is_file()
 

@@ -18,18 +18,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.tiny_model import TINY
 from tests.tiny_run import make_recipe, stop_after_first_step
+from uno_jax import train
 from uno_jax.costs.chips import Chip
-from uno_jax.families.uno.lora import abstract_lora
+from uno_jax.families.uno.lora import LoraInfo, abstract_lora
 from uno_jax.sampling.generate import generate
 from uno_jax.support.contact_sheet import Row, contact_sheet
-from uno_jax.training import run as train
-from uno_jax.training.config import SamplesConfig, TrainConfig, load_recipe, parse, recipe_text
-from uno_jax.training.disk_full import FullDiskError, full_disk_told
+from uno_jax.training import run
+from uno_jax.training.config import SamplesConfig, TrainConfig
+from uno_jax.training.disk_full import FullDiskError, report_full_disk
 from uno_jax.training.log_writers import jsonl, tensorboard
-from uno_jax.training.loop import TrainingError, judge
+from uno_jax.training.loop import TrainingError, check_skipped
 from uno_jax.training.previews import read_samples, sheet
-from uno_jax.training.progress import Step, Watch
-from uno_jax.weights.checkpoint import LoraInfo, save_lora
+from uno_jax.training.progress import Progress, Step
+from uno_jax.training.recipes import RecipeArgs, load_recipe, parse_recipe_args, recipe_text
+from uno_jax.weights.checkpoint import save_lora
 from uno_jax.weights.load import load_model
 
 
@@ -52,21 +54,21 @@ def step(number, loss=0.5, skipped=0, flops=None) -> Step:
 
 
 def watched(log_every=2, peak=1e12):
-    """A watch of a run of 100 steps, 8 images each; its bar, its lines and its clock, set by hand."""
+    """The progress of a run of 100 steps, 8 images each; its bar, its lines and its clock, set by hand."""
     config, bar, lines, now = TrainConfig(steps=100, batch_size=8, log_every=log_every), Bar(), [], [0.0]
     rates = np.linspace(0, 1, 101)
-    watch = Watch(config, bar, [lambda *line: lines.append(line)], rates, peak, clock=lambda: now[0])
-    return watch, bar, lines, now
+    progress = Progress(config, bar, [lambda *line: lines.append(line)], rates, peak, clock=lambda: now[0])
+    return progress, bar, lines, now
 
 
 def test_rates_leave_out_compilation_and_pauses():
-    watch, bar, lines, now = watched()
-    watch.pause("compiling…")
+    progress, bar, lines, now = watched()
+    progress.pause("compiling…")
     for number, time in enumerate([60.0, 62.0, 64.0, 66.0, 80.0, 82.0], start=1):
         if number == 5:
-            watch.pause("drawing samples…")
+            progress.pause("drawing samples…")
         now[0] = time
-        watch.report(step(number, flops=int(5e11)))
+        progress.report(step(number, flops=int(5e11)))
     assert [number for number, _ in lines] == [2, 4, 6]
     for _, values in lines:
         assert (values["images_per_second"], values["mfu"]) == (4.0, 0.25)
@@ -75,16 +77,16 @@ def test_rates_leave_out_compilation_and_pauses():
 
 
 def test_what_is_not_known_is_left_out():
-    watch, bar, lines, _ = watched(log_every=1, peak=None)
-    watch.report(step(1))
+    progress, bar, lines, _ = watched(log_every=1, peak=None)
+    progress.report(step(1))
     assert lines[0][1].keys() == {"loss", "grad_norm", "skipped", "learning_rate", "bad_records"}
     assert bar.texts[-1] == "loss 0.5000"
 
 
 def test_the_learning_rate_is_that_of_the_update_and_skipped_steps_make_none():
-    watch, _, lines, _ = watched()
+    progress, _, lines, _ = watched()
     for number, skipped in ((1, 0), (2, 0), (3, 1), (4, 1)):
-        watch.report(step(number, np.nan if number == 3 else 1.0, skipped))
+        progress.report(step(number, np.nan if number == 3 else 1.0, skipped))
     assert [(n, round(values["learning_rate"], 4)) for n, values in lines] == [
         (2, 0.01),
         (3, 0.01),
@@ -93,16 +95,16 @@ def test_the_learning_rate_is_that_of_the_update_and_skipped_steps_make_none():
 
 
 def test_a_skipped_step_is_logged_with_its_records_whatever_log_every_says(capsys):
-    watch, _, lines, _ = watched()
+    progress, _, lines, _ = watched()
     bad = step(5, np.nan, 1)
-    measured = watch.report(bad)
+    measured = progress.report(bad)
     number, values = lines[0]
     assert (number, values["loss"], values["records"]) == (5, None, ["a record 3", "a record 17"])
-    judge(TrainConfig(max_skipped=1), bad, measured)
+    check_skipped(TrainConfig(max_skipped=1), bad, measured)
     told = capsys.readouterr().out
     assert "step 5: non-finite loss, skipped; records a record 3, a record 17" in told
     with pytest.raises(TrainingError, match="max_skipped allows 0; its records are a record 3, a record 17"):
-        judge(TrainConfig(max_skipped=0), bad, measured)
+        check_skipped(TrainConfig(max_skipped=0), bad, measured)
 
 
 def test_a_log_goes_on_after_the_step_that_was_saved(tmp_path):
@@ -152,7 +154,9 @@ def test_a_recipe_is_printed_as_a_recipe(tmp_path, capsys):
     args = ["--config", "uno_1024.py", "--steps", "7", "--data.path", "nowhere.json", "--samples.every", "3"]
     train.main([*args, "--print-config"])
     (tmp_path / "printed.py").write_text(capsys.readouterr().out)
-    assert load_recipe(str(tmp_path / "printed.py")) == parse(args)
+    assert (
+        load_recipe(str(tmp_path / "printed.py")) == parse_recipe_args(RecipeArgs, "uno-train", args).recipe
+    )
 
 
 # Whole runs of the tiny model.
@@ -166,7 +170,7 @@ def recipe(tmp_path_factory) -> TrainConfig:
 @pytest.fixture(scope="module")
 def plain(recipe):
     """The state after a run that nobody looked at."""
-    return train.run(recipe)
+    return run.train(recipe)
 
 
 def same(one, two) -> bool:
@@ -216,8 +220,8 @@ def test_a_run_that_is_watched_and_stopped_ends_bit_for_bit_like_one_that_is_not
         stop_after_first_step(patch)
         # A peak to measure against, as of an accelerator.
         patch.setattr("uno_jax.training.progress.chip_of", lambda device: Chip("any", None, 1.0))
-        assert train.run(config).step == 2
-    state = train.run(config)
+        assert run.train(config).step == 2
+    state = run.train(config)
     assert same(state, plain)
 
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -243,7 +247,7 @@ def test_samples_are_what_the_exported_lora_draws(recipe, plain):
     samples = SamplesConfig(every=4, jobs=str(jobs), steps=2, width=64, height=64)
     config = dataclasses.replace(recipe, samples=samples)
     read = read_samples(config, load_model(recipe.weights).config)
-    train.run(config)  # has its last step behind it, but not the picture of it
+    run.train(config)  # has its last step behind it, but not the picture of it
     model = load_model(recipe.weights, Path(recipe.workdir) / "dit_lora.safetensors")
     cat = [Image.open(jobs.with_name("chelsea.jpg"))]
     drawn = generate(model, ["a cat"], [cat], width=64, height=64, steps=2)
@@ -272,7 +276,7 @@ def test_a_non_finite_step_names_its_records(recipe, tmp_path):
     save_lora(tmp_path / "huge", LoraInfo(TINY.mmdit, recipe.lora, recipe.unope), huge)
     wild = dataclasses.replace(recipe, workdir=str(tmp_path), init_lora=str(tmp_path / "huge"), max_skipped=0)
     with pytest.raises(TrainingError, match=r"pairs.json record \d, .*pairs.json record \d"):
-        train.run(wild)
+        run.train(wild)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["loss"] is None and last["skipped"] == 1 and len(last["records"]) == recipe.batch_size
 
@@ -282,19 +286,19 @@ def test_a_full_disk_stops_the_run_at_its_last_good_checkpoint(recipe, plain, tm
     config = dataclasses.replace(recipe, workdir=str(tmp_path), log_every=3)
     message = f"no space left in {tmp_path}; the last good checkpoint is step 2, from where"
     with pytest.raises(FullDiskError, match=message):
-        train.run(config)
+        run.train(config)
     (tmp_path / "metrics.jsonl").unlink()
-    assert same(train.run(config), plain)
+    assert same(run.train(config), plain)
 
 
 def test_a_full_disk_is_told_apart_from_other_faults(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(FullDiskError, match="there is no checkpoint yet"), full_disk_told(tmp_path):
+    with pytest.raises(FullDiskError, match="there is no checkpoint yet"), report_full_disk(tmp_path):
         raise RuntimeError("the checkpoint's thread failed") from full
     told = ValueError(
         "RESOURCE_EXHAUSTED: Error writing local file: No space left on device [os_error_code='28']"
     )
-    with pytest.raises(FullDiskError), full_disk_told(tmp_path):
+    with pytest.raises(FullDiskError), report_full_disk(tmp_path):
         raise told
-    with pytest.raises(ValueError, match="another"), full_disk_told(tmp_path):
+    with pytest.raises(ValueError, match="another"), report_full_disk(tmp_path):
         raise ValueError("another")

@@ -16,15 +16,19 @@ from benchmarks import flux_71m
 from tests.tiny_model import TINY, make_lora, random_params, write_model
 from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import chip_bytes
-from uno_jax.networks.config import LoraConfig
+from uno_jax.data.config import DataConfig
+from uno_jax.families.uno.config import LoraConfig
 from uno_jax.networks.mmdit import REMAT_POLICIES, MMDiT
-from uno_jax.networks.registry import Params, abstract_params
+from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.trees import Params
 from uno_jax.training import config_check as recipe_check
-from uno_jax.training import run as train
-from uno_jax.training.config import DataConfig, OptimConfig, RecipeError, TrainConfig, load_recipe
+from uno_jax.training import run
+from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.plan import abstract_state
 from uno_jax.training.quantize import FORMATS, Kernel, product, quantize_base
+from uno_jax.training.recipes import load_recipe
 from uno_jax.training.state import model_config
 
 INPUTS = flux_71m.make_inputs(TINY.mmdit, 7, (4, 4), ((4, 2),))
@@ -136,22 +140,22 @@ def config(tmp_path) -> TrainConfig:
 
 
 def test_a_run_trains_the_lora_and_resumes(config):
-    first = train.run(config)
+    first = run.train(config)
     assert (first.step, first.skipped) == (1, 0) and np.any(
         first.trainable["lora"]["single_blocks"]["qkv"]["up"]
     )
     loss = json.loads((Path(config.workdir) / "metrics.jsonl").read_text())["loss"]
     assert np.isfinite(loss)
-    again = train.run(config)  # from its checkpoint, with no step left
+    again = run.train(config)  # from its checkpoint, with no step left
     for whole, restored in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(whole, restored)
 
 
 def test_what_cannot_be_quantised_is_refused(config, monkeypatch):
     with pytest.raises(RecipeError, match="base 'int4' is none of int8, fp8"):
-        train.run(dataclasses.replace(config, base="int4"))
+        run.train(dataclasses.replace(config, base="int4"))
     with pytest.raises(RecipeError, match=r"must name lora/… only, got lora/\.\*, mmdit/img_in/\.\*"):
-        train.run(dataclasses.replace(config, trainable=("lora/.*", "mmdit/img_in/.*")))
+        run.train(dataclasses.replace(config, trainable=("lora/.*", "mmdit/img_in/.*")))
     monkeypatch.setattr(recipe_check.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"pip install 'uno_jax\[quant\]'"):
-        train.run(config)
+        run.train(config)

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from uno_jax.networks.config import LoraConfig, UnoPE
-from uno_jax.training.config import DataConfig, RecipeError, SourceConfig, TrainConfig, load_recipe, parse
-from uno_jax.training.config_check import check
+from uno_jax.data.config import DataConfig, SourceConfig
+from uno_jax.families.uno.config import LoraConfig, UnoPE
+from uno_jax.support.errors import RecipeError
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.config_check import check_recipe
+from uno_jax.training.recipes import RecipeArgs, load_recipe, parse_recipe_args
 
 OTHERS = ("__init__", "_ablation")
 RECIPES = sorted(path.name for path in Path("configs").glob("*.py") if not path.stem.endswith(OTHERS))
@@ -14,7 +17,7 @@ RECIPES = sorted(path.name for path in Path("configs").glob("*.py") if not path.
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_is_sound(name):
-    check(load_recipe(name))
+    check_recipe(load_recipe(name))
 
 
 def test_stage_one_is_the_papers():
@@ -27,17 +30,22 @@ def test_stage_one_is_the_papers():
     assert stage1.data.text_dropout == 0.1
 
 
+def parse(*more):
+    words = ["--config", "configs/small_stage1.py", *more]
+    return parse_recipe_args(RecipeArgs, "uno-train", words).recipe
+
+
 def test_a_list_named_by_hand_takes_the_place_of_the_sources():
-    config = parse(["--config", "configs/small_stage1.py", "--data.path", "mine.json"])
+    config = parse("--data.path", "mine.json")
     assert config.data.path == "mine.json" and config.data.sources == ()
-    assert len(parse(["--config", "configs/small_stage1.py", "--steps", "3"]).data.sources) == 2
+    assert len(parse("--steps", "3").data.sources) == 2
 
 
 def test_unroll_and_size_are_checked():
     sources = (SourceConfig("a.json", size=(128, 250)),)
     bad = TrainConfig(unroll=0, precision="int4", data=DataConfig(sources=sources))  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="size of a.json .* 16, got .*unroll must.*precision 'int4' is"):
-        check(bad)
+        check_recipe(bad)
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("uno", (512, 320)), ("small", (128, 128))])

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uno_jax.families.uno.types import Batch, TrainState
+from uno_jax.families.uno.types import Batch
 from uno_jax.training.config import OptimConfig
 from uno_jax.training.optimizer import learning_rate, make_optimizer
-from uno_jax.training.step import train_step
+from uno_jax.training.state import TrainState
+from uno_jax.training.step import StepMethod, train_step
 
 OPTIMIZER = make_optimizer(OptimConfig(learning_rate=0.1), steps=10)
 KEY = jax.random.key(0)
@@ -36,9 +37,8 @@ def make_state(ema: bool = False) -> TrainState:
 
 
 def step(state, batch, ema_decay=0.0, accumulate=1):
-    return train_step(
-        loss, OPTIMIZER, ema_decay, accumulate, state, {"mmdit": {"x": jnp.asarray(3.0)}}, batch, KEY
-    )
+    method = StepMethod(loss, OPTIMIZER, ema_decay, accumulate)
+    return train_step(method, state, {"mmdit": {"x": jnp.asarray(3.0)}}, batch, KEY)
 
 
 def test_adamw_after_clipping():

@@ -14,12 +14,14 @@ import pytest
 
 from tests.tiny_model import TINY
 from tests.tiny_run import make_recipe, stop_after_first_step
-from uno_jax.training import run as train
-from uno_jax.training.config import RecipeError, TrainConfig
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.trees import join
+from uno_jax.training import run
+from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import count_updates
-from uno_jax.training.state import join, split
+from uno_jax.training.state import split
 from uno_jax.weights.checkpoint import read_config, read_lora, restore_lora, restore_network
-from uno_jax.weights.lora_formats import load_tensors
+from uno_jax.weights.lora_files import load_tensors
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def leaves(tree):
 @pytest.fixture(scope="module")
 def finished(recipe):
     """The state after an undisturbed run."""
-    return train.run(recipe)
+    return run.train(recipe)
 
 
 def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, finished):
@@ -58,9 +60,9 @@ def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, fi
 def test_a_run_that_stopped_early_can_be_exported(recipe, finished, tmp_path):
     stopped = dataclasses.replace(recipe, workdir=str(tmp_path / "run"))
     with pytest.raises(RecipeError, match="nothing to export"):
-        train.run(stopped, only_export=True)
+        run.train(stopped, only_export=True)
     shutil.copytree(Path(recipe.workdir) / "checkpoints/2", tmp_path / "run/checkpoints/2")
-    state = train.run(stopped, only_export=True)
+    state = run.train(stopped, only_export=True)
     assert int(state.step) == 2
     _, lora = restore_lora(tmp_path / "run/lora")
     for stored, trained in zip(leaves(lora), leaves(state.trainable["lora"]), strict=True):
@@ -77,7 +79,7 @@ def test_a_damaged_checkpoint_is_told_before_a_step(recipe, finished, tmp_path, 
     largest.write_bytes(largest.read_bytes()[:20])
     damaged = dataclasses.replace(recipe, workdir=str(tmp_path / "run"), steps=6)
     with pytest.raises(RecipeError, match=f"{newest} cannot be read: .*move that folder away to continue"):
-        train.run(damaged)
+        run.train(damaged)
 
 
 def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
@@ -87,9 +89,9 @@ def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
 
     with monkeypatch.context() as patch:
         stop_after_first_step(patch)
-        stopped = train.run(halves)
+        stopped = run.train(halves)
     assert stopped.step == 2 and not (tmp_path / "halves" / "lora").exists()
-    for whole, half in zip(leaves(finished), leaves(train.run(halves)), strict=True):
+    for whole, half in zip(leaves(finished), leaves(run.train(halves)), strict=True):
         np.testing.assert_array_equal(whole, half)
     assert (tmp_path / "halves" / "lora" / "config.json").is_file()
 
@@ -105,7 +107,7 @@ def test_a_run_killed_while_it_saves_ends_bit_for_bit_like_an_undisturbed_one(re
     assert process.poll() is None, "the run ended before it could be killed"
     process.kill()
     process.wait()
-    for whole, resumed in zip(leaves(finished), leaves(train.run(config)), strict=True):
+    for whole, resumed in zip(leaves(finished), leaves(run.train(config)), strict=True):
         np.testing.assert_array_equal(whole, resumed)
 
 
@@ -114,23 +116,23 @@ def test_another_recipe_is_not_continued(recipe, finished):
         recipe, seed=3, log_every=2, optim=dataclasses.replace(recipe.optim, learning_rate=0.5)
     )
     with pytest.raises(RecipeError, match="optim.learning_rate: 0.01 -> 0.5; seed: 0 -> 3. Continue with"):
-        train.run(changed)
+        run.train(changed)
 
 
 def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path):
     onward = dataclasses.replace(recipe, workdir=str(tmp_path / "onward"), init_run=recipe.workdir, steps=1)
-    state = train.run(onward)
+    state = run.train(onward)
     assert state.step == 1
     adam = state.opt_state[1][0]
     assert adam.count == recipe.steps + 1 and count_updates(state.opt_state) == 1
     with pytest.raises(RecipeError, match="init_run: no checkpoints in"):
-        train.run(dataclasses.replace(onward, workdir=str(tmp_path / "more"), init_run=str(tmp_path)))
+        run.train(dataclasses.replace(onward, workdir=str(tmp_path / "more"), init_run=str(tmp_path)))
 
 
 def test_everything_can_be_trained_and_is_left_as_a_model(recipe, tmp_path):
     patterns = ("mmdit/double_blocks/.*", "t5/.*")
     whole = dataclasses.replace(recipe, workdir=str(tmp_path), trainable=patterns, steps=1, batch_size=4)
-    train.run(whole)
+    run.train(whole)
     for kind, changed in (("mmdit", True), ("t5", True), ("clip", False), ("vae", False)):
         before = leaves(restore_network(Path(recipe.weights) / kind)[1])
         after = leaves(restore_network(tmp_path / "model" / kind)[1])
@@ -142,7 +144,7 @@ def test_an_autoencoder_run_measures_its_latents(recipe, tmp_path):
     config = dataclasses.replace(
         recipe, workdir=str(tmp_path), objective="autoencoder", trainable=("vae/.*",), steps=1
     )
-    train.run(config)
+    run.train(config)
     stored = read_config(tmp_path / "model" / "vae", "vae")
     assert (
         stored.width == TINY.vae.width and stored.scale != TINY.vae.scale and stored.shift != TINY.vae.shift

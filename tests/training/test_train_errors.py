@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.tiny_model import TINY, write_lora, write_model
-from uno_jax.networks.config import UnoPE
-from uno_jax.training import run as train
+from uno_jax import train
+from uno_jax.families.uno.config import UnoPE
 
 RECIPE = """
 from uno_jax.networks.config import LoraConfig

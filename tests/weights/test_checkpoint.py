@@ -16,16 +16,12 @@ from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.export import export
 from tools.convert_weights.pack import pack_network
 from tools.convert_weights.source import open_source
-from uno_jax.networks.config import T5Config, UnoPE
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.lora import LoraInfo
+from uno_jax.networks.t5 import T5Config
+from uno_jax.support.errors import CheckpointError
 from uno_jax.weights import checkpoint
-from uno_jax.weights.checkpoint import (
-    CheckpointError,
-    LoraInfo,
-    read_config,
-    read_lora,
-    read_model,
-    restore_network,
-)
+from uno_jax.weights.checkpoint import read_config, read_lora, read_model, restore_network
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +76,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     (tmp_path / "there").mkdir()
     with (
         pytest.raises(KeyboardInterrupt),
-        checkpoint.written_aside(tmp_path / "there", overwrite=True) as aside,
+        checkpoint.atomic_directory(tmp_path / "there", overwrite=True) as aside,
     ):
         (aside / "file").write_text("half")
         raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt), checkpoint.written_aside(tmp_path / "new" / "deep"):
+    with pytest.raises(KeyboardInterrupt), checkpoint.atomic_directory(tmp_path / "new" / "deep"):
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 

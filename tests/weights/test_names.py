@@ -8,13 +8,13 @@ import pytest
 from tests.test_packaging import setup_cfg
 from tests.tiny_model import TINY, write_lora, write_model
 from tests.tools.convert_weights.command import run as convert
-from uno_jax.networks.config import PRESETS, UnoPE
+from uno_jax.families.uno.config import PRESETS, UnoPE
+from uno_jax.families.uno.settings import make_settings
+from uno_jax.networks.registry import NETWORKS
 from uno_jax.sampling import run as sample
-from uno_jax.sampling.request import make_settings
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.state import model_config
 from uno_jax.weights import names as shipped
-from uno_jax.weights.checkpoint import NETWORKS
 from uno_jax.weights.load import load_model
 
 LIMIT_MB = 40
@@ -99,6 +99,6 @@ def test_its_files_are_installed_and_small():
 
 
 def test_guidance_is_each_models_own():
-    assert make_settings(PRESETS["small"].mmdit).guidance == 1.0
-    assert make_settings(PRESETS["small"].mmdit, guidance=3.0).guidance == 3.0
-    assert make_settings(PRESETS["flux_dev"].mmdit).guidance == 4.0
+    assert make_settings(PRESETS["small"]).guidance == 1.0
+    assert make_settings(PRESETS["small"], guidance=3.0).guidance == 3.0
+    assert make_settings(PRESETS["flux_dev"]).guidance == 4.0

@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar, Literal
 import jax
 from tyro.conf import Positional, subcommand
 
-from uno_jax.networks.config import UnoPE
-from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.lora_names import Format
+from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.errors import CheckpointError
 from uno_jax.weights.arrays import holds_params
-from uno_jax.weights.checkpoint import CheckpointError
-from uno_jax.weights.lora_formats import Format
 from uno_jax.weights.names import find_lora, find_model, model_dir
 
 from . import clip, flux, hub, t5, vae, vit
@@ -277,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-convert`. Exits 2 with one line for an error, 1 when verification fails."""
     command = parse_args(Command, "python -m tools.convert_weights", argv)
     jax.config.update("jax_platforms", "cpu")  # weights only pass through: leave accelerators to others
-    with errors_told(CheckpointError, OSError):
+    with exit_on(CheckpointError, OSError):
         sys.exit(command.run())
 
 

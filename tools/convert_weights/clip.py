@@ -8,7 +8,7 @@ in_proj.
 import dataclasses
 from typing import Any
 
-from uno_jax.networks.config import CLIPConfig
+from uno_jax.networks.clip import CLIPConfig
 
 from .mapping import ConversionError, Model, Naming, Row, Shapes, count_layers
 

@@ -8,16 +8,16 @@ import re
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from uno_jax.networks.config import to_dict
 from uno_jax.networks.registry import NetworkConfig, abstract_params
-from uno_jax.weights.arrays import FOLDER, by_path
-from uno_jax.weights.checkpoint import kind_of, write_config, written_aside
+from uno_jax.weights.arrays import FOLDER
+from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.safetensors_file import DTYPES as STORED
 from uno_jax.weights.safetensors_file import Tensor
 
@@ -41,6 +41,7 @@ class Plan(NamedTuple):
 
     model: Model
     config: NetworkConfig
+    defaults: Any
     entries: list[Entry]
     tensors: dict[str, Tensor]
     scales: dict[str, Tensor]
@@ -72,11 +73,11 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     except (ValueError, TypeError) as error:
         raise ConversionError(f"{source.path} gives no valid {model.title}: {error}") from None
     entries = mapping.expand(model, config, naming)
-    params = by_path(abstract_params(config)[0])
+    params = flatten_dict(abstract_params(config)[0])
     _check(source, model, shapes, mapping.source_shapes(entries, params))
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
-    return Plan(model, config, entries, tensors, scales, typed, ignored)
+    return Plan(model, config, model.defaults(hints), entries, tensors, scales, typed, ignored)
 
 
 def _naming(model: Model, source: Source) -> tuple[Naming, str]:
@@ -154,7 +155,7 @@ def convert(
 
     Raises FileExistsError, or ConversionError when the disk has no room.
     """
-    directory = Path(model_dir) / kind_of(plan.config)
+    directory = Path(model_dir) / plan.model.kind
     slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
     for entry in plan.entries:
         slices.setdefault((entry.target, entry.layer), []).append(entry)
@@ -164,10 +165,10 @@ def convert(
     def make(job: stream.Job) -> np.ndarray:
         return _assemble(plan, slices[job])
 
-    with written_aside(directory, overwrite) as aside:
+    with atomic_directory(directory, overwrite) as aside:
         stream.create(aside / FOLDER, plan.params, jobs)
         stream.write_all(aside / FOLDER, plan.params, jobs, make, plan.model.kind)
-        write_config(aside, {"kind": plan.model.kind, "config": to_dict(plan.config)})
+        write_config(aside, network_record(plan.config, plan.defaults))
     return directory
 
 

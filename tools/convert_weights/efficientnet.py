@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from uno_jax.families.uno.lora import nest
-from uno_jax.networks.config import EfficientNetConfig
+from uno_jax.networks.efficientnet import EfficientNetConfig
 from uno_jax.networks.registry import abstract_params
-from uno_jax.weights.arrays import by_path
 from uno_jax.weights.checkpoint import save_network
 
 from .encoders import INSTALL, torch_arrays
@@ -85,7 +84,7 @@ def modules(config: EfficientNetConfig) -> dict[str, tuple[str, str]]:
 
 def fold(config: EfficientNetConfig, state: dict[str, np.ndarray], file: Path) -> dict[str, Any]:
     """Parameters from a state dict. Raises ConversionError unless every key fits and is used once."""
-    params = by_path(abstract_params(config)[0])
+    params = flatten_dict(abstract_params(config)[0])
     wanted: Shapes = {}
     for ours, (convolution, norm) in modules(config).items():
         shape = params[(*ours.split("."), "kernel")].shape
@@ -105,4 +104,4 @@ def fold(config: EfficientNetConfig, state: dict[str, np.ndarray], file: Path) -
         kernel = state[f"{convolution}.weight"].transpose(2, 3, 1, 0) * scale
         flat[(*ours.split("."), "kernel")] = kernel.astype(np.float32)
         flat[(*ours.split("."), "bias")] = (bias - mean * scale).astype(np.float32)
-    return nest(flat)
+    return unflatten_dict(flat)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from uno_jax.networks.registry import abstract_params
-from uno_jax.weights.arrays import by_path
 from uno_jax.weights.checkpoint import read_config
 from uno_jax.weights.safetensors_file import write
 
@@ -32,7 +32,7 @@ def export(
     directory, file = Path(directory), Path(file)
     directory = directory / model.kind if (directory / model.kind).is_dir() else directory
     config = read_config(directory, model.kind)
-    params = by_path(abstract_params(config)[0])
+    params = flatten_dict(abstract_params(config)[0])
     stores = stream.open_params(directory, params)
     entries: dict[str, list[Entry]] = {}
     for entry in mapping.expand(model, config, model.namings[0]):

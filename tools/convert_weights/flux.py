@@ -6,7 +6,8 @@ qkv and stores the final modulation as (scale, shift).
 
 from typing import Any
 
-from uno_jax.networks.config import MMDiTConfig
+from uno_jax.families.uno.config import SamplingDefaults
+from uno_jax.networks.mmdit import MMDiTConfig
 
 from .mapping import ConversionError, Model, Naming, Row, Shapes, Swapped, count_layers
 
@@ -43,6 +44,9 @@ def _block(ours: str, theirs: str, target: str, original: str, diffusers: str | 
     stems = (diffusers,) if isinstance(diffusers, str) else diffusers
     named = tuple(f"{theirs}.{{}}.{stem}" for stem in stems)
     return Row(f"{ours}.{target}", (f"{kind}.{{}}.{original}", named if len(named) > 1 else named[0]))
+
+
+DEFAULTS = ("resolution", "guidance", "true_cfg")  # of SamplingDefaults, that hints may hold
 
 
 def rows(config: MMDiTConfig) -> list[Row]:
@@ -115,18 +119,20 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MMDiTConfig:
             f"the heads have {head_dim} channels, and only for 128 the rope axes are known (16, 56, 56): "
             'give them in a JSON file, --config FILE with {"axes_dim": [a, b, c]}'
         )
-    return MMDiTConfig(**{"axes_dim": FULL_SIZE_AXES, **hints, **told})
+    own = {name: value for name, value in hints.items() if name not in DEFAULTS}
+    return MMDiTConfig(**{"axes_dim": FULL_SIZE_AXES, **own, **told})
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
     """What a config.json, diffusers' or in our words, adds; empty if it is another network's."""
     if record.get("_class_name") == "FluxTransformer2DModel":
         return {"axes_dim": tuple(record.get("axes_dims_rope", FULL_SIZE_AXES))}
-    return {
-        name: _value(record[name])
-        for name in ("axes_dim", "theta", "resolution", "guidance", "true_cfg")
-        if name in record
-    }
+    return {name: _value(record[name]) for name in ("axes_dim", "theta", *DEFAULTS) if name in record}
+
+
+def defaults(hints: dict[str, Any]) -> SamplingDefaults:
+    """What sampling takes where a caller says nothing, as far as hints say."""
+    return SamplingDefaults(**{name: hints[name] for name in DEFAULTS if name in hints})
 
 
 def _value(value: Any) -> Any:
@@ -143,4 +149,5 @@ MODEL = Model(
     rows=rows,
     infer=infer,
     hints=hints,
+    defaults=defaults,
 )

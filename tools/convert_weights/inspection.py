@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from uno_jax.networks.config import to_dict
+from uno_jax.families.uno.lora_names import detect
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.settings import to_dict
 from uno_jax.weights.arrays import holds_params, stored_arrays
-from uno_jax.weights.checkpoint import CheckpointError, read_record
-from uno_jax.weights.lora_formats import METADATA, detect
+from uno_jax.weights.checkpoint import read_record
+from uno_jax.weights.lora_files import METADATA
 
 from . import vit
 from .convert import MODELS, find_naming, plan

@@ -6,10 +6,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from uno_jax.networks.config import MMDiTConfig, UnoPE
-from uno_jax.networks.registry import Params
-from uno_jax.weights.checkpoint import LoraInfo, read_config, restore_lora, save_lora
-from uno_jax.weights.lora_formats import METADATA, Format, load_tensors, save_tensors
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.lora import LoraInfo
+from uno_jax.families.uno.lora_names import Format
+from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.support.trees import Params
+from uno_jax.weights.checkpoint import read_config, restore_lora, save_lora
+from uno_jax.weights.lora_files import METADATA, load_tensors, save_tensors
 
 from .convert import DTYPES, need_room
 from .mapping import ConversionError
@@ -64,7 +67,7 @@ def export_lora(
     # q, k and v each get a copy of their down matrix in diffusers' naming.
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * (2 if format == "diffusers" else 1)
     need_room(dst, size, free)
-    save_tensors(dst, info.mmdit, info.lora, info.unope, params, format, overwrite)
+    save_tensors(dst, info, params, format, overwrite)
     return info
 
 

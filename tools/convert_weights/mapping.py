@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from flax.traverse_util import flatten_dict
+
 from uno_jax.networks.registry import NetworkConfig, abstract_params
-from uno_jax.weights.arrays import by_path
-from uno_jax.weights.checkpoint import CheckpointError
+from uno_jax.support.errors import CheckpointError
 
 Shapes = dict[str, tuple[int, ...]]
 Path = tuple[str, ...]
@@ -66,6 +67,8 @@ class Model:
     infer: Callable[[Shapes, Naming, dict[str, Any]], NetworkConfig]
     hints: Callable[[dict[str, Any]], dict[str, Any]]
     written_prefix: str = ""
+    defaults: Callable[[dict[str, Any]], Any] = lambda hints: None
+    """Sampling's defaults of a drawing network, from hints."""
 
 
 class Entry(NamedTuple):
@@ -85,7 +88,7 @@ class Entry(NamedTuple):
 
 def expand(model: Model, config: NetworkConfig, naming: Naming) -> list[Entry]:
     """Every entry of a network in one naming: each parameter is covered exactly once."""
-    params = by_path(abstract_params(config)[0])
+    params = flatten_dict(abstract_params(config)[0])
     column = model.namings.index(naming)
     taken: dict[str, int] = {}  # rows of a source that earlier table rows have claimed
     entries = []

@@ -8,15 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from uno_jax.families.registry import family_of
 from uno_jax.weights import arrays as params
-from uno_jax.weights.checkpoint import (
-    NETWORKS,
-    read_lora,
-    read_model,
-    read_record,
-    write_config,
-    written_aside,
-)
+from uno_jax.weights.checkpoint import atomic_directory, read_lora, read_model, read_record, write_config
 from uno_jax.weights.safetensors_file import write
 
 from . import stream
@@ -28,8 +22,8 @@ def pack(model: Path, lora: Path | None, dst: Path, dtype: str = "keep", overwri
 
     Raises FileExistsError, or CheckpointError for what is no model, no LoRA or has no room.
     """
-    read_model(model)
-    sources = {kind: Path(model) / kind for kind in NETWORKS}
+    config = read_model(model)
+    sources = {kind: Path(model) / kind for kind in family_of(config).networks}
     if lora is not None:
         read_lora(lora)
         sources["lora"] = Path(lora)
@@ -52,7 +46,7 @@ def pack_network(source: Path, directory: Path, dtype: str, overwrite: bool) -> 
     def tensor(name: str) -> np.ndarray:
         return stores[tuple(name.split("/"))].read().result()
 
-    with written_aside(directory, overwrite) as aside:
+    with atomic_directory(directory, overwrite) as aside:
         file = aside / params.FILE
         write(file, header, tensor, {})
         # With it config.json alone tells one training's weights from another's.

@@ -20,9 +20,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
+from flax.traverse_util import unflatten_dict
 from tqdm import tqdm
 
-from uno_jax.families.uno.lora import nest
 from uno_jax.weights import arrays as params
 from uno_jax.weights.safetensors_file import read_header
 
@@ -61,7 +61,9 @@ def piece_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
 def create(directory: Path, shapes: Shapes, jobs: list[Job]) -> None:
     """An orbax checkpoint in a new `directory` whose arrays are still empty, with a shard for every job."""
     logging.getLogger("absl").addFilter(_is_news)
-    placeholders = nest({path: np.zeros((1,) * len(leaf.shape), leaf.dtype) for path, leaf in shapes.items()})
+    placeholders = unflatten_dict(
+        {path: np.zeros((1,) * len(leaf.shape), leaf.dtype) for path, leaf in shapes.items()}
+    )
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=True)) as checkpointer:
         checkpointer.save(directory.absolute(), placeholders)
     for job in {job.target: job for job in jobs}.values():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from uno_jax.networks.config import T5Config
+from uno_jax.networks.t5 import T5Config
 
 from .mapping import Model, Naming, Row, Shapes, count_layers
 

@@ -6,7 +6,7 @@ linear layers.
 
 from typing import Any
 
-from uno_jax.networks.config import VAEConfig
+from uno_jax.networks.vae import VAEConfig
 
 from .mapping import Model, Naming, Row, Shapes, count_layers
 

@@ -19,19 +19,25 @@ import numpy as np
 import optax
 
 from uno_jax.families import flow
+from uno_jax.families.model import Model as FamilyModel
 from uno_jax.families.uno import positions as tokens
+from uno_jax.families.uno.config import LoraConfig, ModelConfig, UnoPE
+from uno_jax.families.uno.lora import LoraInfo
+from uno_jax.families.uno.lora_names import to_tensors
+from uno_jax.families.uno.objective import Noised, flow_loss
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import denoise, velocity
-from uno_jax.networks.config import LoraConfig, MMDiTConfig, UnoPE, VAEConfig
+from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.layers import timestep_embedding
-from uno_jax.networks.mmdit import MMDiT
-from uno_jax.networks.registry import Params, apply
-from uno_jax.networks.vae import Autoencoder, posterior_mean
+from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.registry import apply
+from uno_jax.networks.t5 import T5Config
+from uno_jax.networks.vae import Autoencoder, VAEConfig, posterior_mean
+from uno_jax.support.trees import Params
 from uno_jax.training.config import OptimConfig
-from uno_jax.training.losses import flow_loss
 from uno_jax.training.optimizer import make_optimizer
 from uno_jax.weights.checkpoint import restore_network
-from uno_jax.weights.lora_formats import load_tensors, to_tensors
+from uno_jax.weights.lora_files import load_tensors
 
 from . import flux, vae
 from .convert import convert, plan
@@ -103,14 +109,23 @@ class Golden:
     @cached_property
     def trajectory(self) -> jax.Array:
         """The tokens after denoising traj.noise with the references traj.ref.*."""
-        conditioning = Conditioning(self.arrays["txt"][:1], self.arrays["vec"][:1], self.latents("traj.ref"))
+        refs, strength = self.latents("traj.ref"), jnp.full(1, SAMPLING_GUIDANCE)
+        conditioning = Conditioning(self.arrays["txt"][:1], self.arrays["vec"][:1], refs, strength)
         noise, schedule = channels_last(self.arrays["traj.noise"]), self.arrays["traj.schedule"]
 
-        @jax.jit
-        def run(variables: Any) -> jax.Array:
-            return denoise(self.transformer[0], variables, noise, conditioning, schedule, SAMPLING_GUIDANCE)
+        params = {"mmdit": self.transformer[1], "lora": self.lora[1]}
+        model = FamilyModel(ModelConfig(mmdit=self.transformer[0], **self.encoders), params)
+        return jax.jit(denoise)(model, noise, conditioning, schedule)
 
-        return run(self.variables)
+    @property
+    def encoders(self) -> dict[str, Any]:
+        """Configs of the networks that the folder does not hold, as the transformer needs them."""
+        mmdit = self.transformer[0]
+        return {
+            "vae": VAEConfig(latent_channels=mmdit.in_channels // tokens.PATCH**2),
+            "t5": T5Config(d_model=mmdit.context_in_dim),
+            "clip": CLIPConfig(hidden_size=mmdit.vec_in_dim),
+        }
 
     @cached_property
     def training(self) -> dict[str, np.ndarray | Tensors]:
@@ -118,21 +133,22 @@ class Golden:
         arrays = self.arrays
         net, times = MMDiT(self.transformer[0]), flow.training_schedule(TRAINING_RESOLUTION)
         refs = self.latents("ref_latent", TRAINING_REFS)
-        conditioning = Conditioning(arrays["txt"], arrays["vec"], refs)
+        strength = jnp.full(len(arrays["txt"]), TRAINING_GUIDANCE)
+        conditioning = Conditioning(arrays["txt"], arrays["vec"], refs, strength)
         optimizer = make_optimizer(OptimConfig(learning_rate=1e-3), len(arrays["train.x1"]))
 
         @jax.jit
         def step(lora: Params, opt_state: Any, base: Params, x1: Any, x0: Any, t: Any) -> Any:
             def loss(lora: Params) -> jax.Array:
                 variables = {"params": base, "lora": lora}
-                return flow_loss(net, variables, x1, x0, t, conditioning, TRAINING_GUIDANCE, UnoPE())
+                return flow_loss(net, variables, Noised(x1, x0, t), conditioning)
 
             value, grads = jax.value_and_grad(loss)(lora)
             updates, opt_state = optimizer.update(grads, opt_state, lora)
             return optax.apply_updates(lora, updates), opt_state, value, grads
 
         (mmdit, base), (config, lora) = self.transformer, self.lora
-        opt_state = optimizer.init(lora)
+        opt_state, info = optimizer.init(lora), LoraInfo(mmdit, config, UnoPE())
         losses, norms, first = [], [], {}
         names = ("train.x1", "train.x0", "train.t_index")
         for x1, x0, t_index in zip(*(arrays[name] for name in names), strict=True):
@@ -140,8 +156,8 @@ class Golden:
             lora, opt_state, value, grads = step(lora, opt_state, base, *batch)
             losses.append(value)
             norms.append(optax.tree.norm(grads))
-            first = first or to_tensors(mmdit, config, grads)
-        after = to_tensors(mmdit, config, lora)
+            first = first or to_tensors(info, grads)
+        after = to_tensors(info, lora)
         return {"loss": np.array(losses), "grad_norm": np.array(norms), "grad0": first, "lora_after5": after}
 
 
@@ -189,25 +205,21 @@ def train_schedule(golden: Golden, resolution: str) -> np.ndarray:
     return flow.training_schedule(int(resolution))
 
 
-def token_size(latent: jax.Array) -> tokens.TokenSize:
-    return latent.shape[1] // tokens.PATCH, latent.shape[2] // tokens.PATCH
-
-
 def ids(golden: Golden, refs: str, variant: Any) -> np.ndarray:
-    target = token_size(channels_last(golden.arrays["img_latent"]))
-    sizes = [token_size(latent) for latent in golden.latents("ref_latent", int(refs))]
+    target = tokens.token_grid(channels_last(golden.arrays["img_latent"]))
+    sizes = [tokens.token_grid(latent) for latent in golden.latents("ref_latent", int(refs))]
     return tokens.position_ids(golden.arrays["txt"].shape[1], target, sizes, UnoPE(variant))
 
 
 def out(golden: Golden, refs: str, variant: Any) -> np.ndarray:
     arrays, latent = golden.arrays, channels_last(golden.arrays["img_latent"])
-    conditioning = Conditioning(arrays["txt"], arrays["vec"], golden.latents("ref_latent", int(refs)))
-    guidance = arrays["guidance"] if golden.transformer[0].guidance_embed else None
-    inputs = (tokens.pack(latent), token_size(latent), conditioning, arrays["timesteps"], guidance)
+    shown = golden.latents("ref_latent", int(refs))
+    conditioning = Conditioning(arrays["txt"], arrays["vec"], shown, arrays["guidance"], UnoPE(variant))
+    inputs = (tokens.pack(latent), tokens.token_grid(latent), arrays["timesteps"], conditioning)
 
     @jax.jit
     def run(variables: Any) -> jax.Array:
-        return velocity(MMDiT(golden.transformer[0]), variables, *inputs, UnoPE(variant))
+        return velocity(MMDiT(golden.transformer[0]), variables, *inputs)
 
     return np.asarray(run(golden.variables))
 
@@ -215,7 +227,7 @@ def out(golden: Golden, refs: str, variant: Any) -> np.ndarray:
 def trajectory(golden: Golden, name: str) -> np.ndarray:
     if name == "latent_tokens":
         return np.asarray(golden.trajectory)
-    size = token_size(channels_last(golden.arrays["traj.noise"]))
+    size = tokens.token_grid(channels_last(golden.arrays["traj.noise"]))
     latent = tokens.unpack(golden.trajectory, size)
     return channels_first(latent if name == "latent" else golden.vae(Autoencoder.decode, latent))
 

@@ -8,7 +8,7 @@ ignored. Tensors come in the layout of `encoders.one_layout`.
 import math
 from typing import Any
 
-from uno_jax.networks.config import VITS, ViTConfig
+from uno_jax.networks.vit import VITS, ViTConfig
 
 from .mapping import ConversionError, Model, Naming, Row, Shapes, count_layers
 

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from uno_jax.support.atomic import whole_file
+from uno_jax.support.atomic import atomic_write
 
 from ..synthesize_data.rows import Json, Manifest, SynthesisError, counted
 from ..synthesize_data.run import locked
@@ -71,7 +71,7 @@ def run(args: Args) -> Json:
                 f"not one usable answer to {len(cases) * args.judging.rounds} questions; the first:"
                 f" {found['reasons'][0]}. --retry-failed asks again"
             )
-        with whole_file(out / "judge.json") as aside:
+        with atomic_write(out / "judge.json") as aside:
             aside.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"wrote {out / 'judge.json'}")
     return found

@@ -5,8 +5,10 @@ Apart from `ablate`, whose classes would be others when it is run than when a co
 
 from dataclasses import dataclass, field
 
-from uno_jax.training.config import RecipeError, TrainConfig, find_recipe, returned_by
-from uno_jax.training.config_check import check
+from uno_jax.support.errors import RecipeError
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.config_check import check_recipe
+from uno_jax.training.recipes import find_recipe, returned_by
 
 
 @dataclass(frozen=True)
@@ -67,5 +69,5 @@ def load_ablation(name: str) -> Ablation:
             )
     for variant in ablation.variants:
         for stage in variant.stages:
-            check(stage)
+            check_recipe(stage)
     return ablation

@@ -1,12 +1,11 @@
 """A grid of trainings and evaluations -> one table beside the paper's.
 
-`python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation` trains every variant's
+`uno-ablate --config configs/small_ablation.py --out runs/ablation` trains every variant's
 stages and evaluates its LoRA, each by its own program. Equal stages are trained once. The same command again
 does what is missing. OUT/training/ID and OUT/evaluations/ID hold the jobs, OUT/table.md and table.json what
 came of them. An ID is of the settings and the weights that a job starts from; of lists it knows the paths.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import json
@@ -16,19 +15,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
+from uno_jax.ablation.grid import Ablation, Score, Variant
 from uno_jax.evaluation.dreambench.scores import interval
-from uno_jax.networks.config import to_dict
-from uno_jax.sampling.job_list import weights_id
-from uno_jax.support.atomic import whole_file
-from uno_jax.support.command_line import errors_told
-from uno_jax.training.config import RecipeError, TrainConfig, recipe_text
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.settings import to_dict
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.recipes import recipe_text
+from uno_jax.weights.identity import weights_id
 from uno_jax.weights.names import model_dir
 
 ID_LENGTH = 12
 
 
-def run(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
+def run_ablation(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
     """Does what is missing, variant by variant, and writes the table after each.
 
     Raises RecipeError for unknown names in `only`, and when a program fails.
@@ -40,7 +40,7 @@ def run(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
         if not only or variant.name in only:
             lora = train_stages(variant, out)
             for name in ablation.evaluations:
-                evaluate(ablation, variant, name, lora, out)
+                evaluate_variant(ablation, variant, name, lora, out)
         write_table(ablation, out)
 
 
@@ -71,15 +71,15 @@ def train_stages(variant: Variant, out: Path) -> str:
             file = Path(recipe.workdir) / "recipe.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(recipe_text(recipe) + "\n", encoding="utf-8")
-            program(f"{variant.name}, stage {number}", "uno_jax.train", "--config", str(file))
+            run_program(f"{variant.name}, stage {number}", "uno_jax.train", "--config", str(file))
     return lora
 
 
-def evaluate(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
+def evaluate_variant(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
     place = evaluation_dir(ablation, variant, name, lora, out)
     if not (place / "scores.json").is_file():
         where = ("--model", ablation.model, "--lora", lora, "--out", str(place))
-        program(
+        run_program(
             f"{variant.name}, {name}",
             "uno_jax.evaluate",
             *ablation.evaluations[name],
@@ -98,7 +98,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
 
 
-def program(what: str, module: str, *arguments: str) -> None:
+def run_program(what: str, module: str, *arguments: str) -> None:
     """Runs one of the project's programs. Raises RecipeError with the command when it fails."""
     command = [sys.executable, "-m", module, *arguments]
     print(f"{what}: {' '.join(command[1:])}", flush=True)
@@ -171,9 +171,9 @@ def write_table(ablation: Ablation, out: Path) -> None:
         "paper": {variant.name: variant.paper for variant in ablation.variants},
     }
     out.mkdir(parents=True, exist_ok=True)
-    with whole_file(out / "table.json") as aside:
+    with atomic_write(out / "table.json") as aside:
         aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    with whole_file(out / "table.md") as aside:
+    with atomic_write(out / "table.md") as aside:
         aside.write_text("\n".join(table(ablation, found)) + "\n", encoding="utf-8")
 
 
@@ -223,26 +223,3 @@ def cell(found: Found | None, base: Found | None, percent: bool = False) -> str:
     if within := interval_from(found, base):
         difference += f", {scale * within[0]:+.{digits}f} to {scale * within[1]:+.{digits}f}"
     return f"{shown} ({difference})"
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m uno_jax.ablate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", required=True, help="file with get_config() -> Ablation")
-    parser.add_argument("--out", type=Path, required=True, help="directory of the jobs and the table")
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="this variant; repeatable"
-    )
-    parser.add_argument("--table", action="store_true", help="do nothing more: table of what is finished")
-    args = parser.parse_args(argv)
-    with errors_told(ValueError, OSError):
-        ablation = load_ablation(args.config)
-        if args.table:
-            write_table(ablation, args.out)
-        else:
-            run(ablation, args.out, args.only)
-        print((args.out / "table.md").read_text(encoding="utf-8"))

@@ -17,8 +17,7 @@ from pathlib import Path
 import jinja2
 
 from uno_jax.data import Record, read_list
-from uno_jax.support.atomic import whole_file
-from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.support.images import read_image
 from uno_jax.weights.names import SMALL, find_model
@@ -29,7 +28,7 @@ AGAIN = 5.0  # seconds of training after the stop, to show that it goes on
 
 
 @dataclass(frozen=True)
-class Args:
+class TourArgs:
     """Sample the small model, train it for a minute and go on: OUT/demo/index.html and OUT/demo.png."""
 
     out: Path = Path("out")
@@ -37,7 +36,7 @@ class Args:
     model: str = SMALL
     """The model, of the small preset."""
     seconds: float = 60.0
-    """Of training, from its first step on."""
+    """Seconds of training, from its first step on."""
 
 
 def drawing(work: Path, model: str) -> list[list[str]]:
@@ -64,12 +63,12 @@ def training(work: Path, model: str) -> list[list[str]]:
     return [*([] if pairs.is_file() else [make]), [*learn, "--unroll", "1", "--log-every", "1"]]
 
 
-def start(command: list[str]) -> subprocess.Popen:
+def start_command(command: list[str]) -> subprocess.Popen:
     print(f"\n$ python -m {shlex.join(command)}", flush=True)
     return subprocess.Popen([sys.executable, "-m", *command])
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish_command(process: subprocess.Popen) -> None:
     """Waits for a command; exits as it does when it fails."""
     if code := process.wait():
         sys.exit(code)
@@ -77,7 +76,7 @@ def finish(process: subprocess.Popen) -> None:
 
 def train_for(command: list[str], seconds: float, log: Path) -> int:
     """Lets a run take steps for so many seconds, then SIGTERM, at which it saves; returns its last step."""
-    before, process = last_step(log), start(command)
+    before, process = last_step(log), start_command(command)
     while process.poll() is None and last_step(log) <= before:
         time.sleep(0.2)
     try:
@@ -85,7 +84,7 @@ def train_for(command: list[str], seconds: float, log: Path) -> int:
     except subprocess.TimeoutExpired:
         print(f"\nSIGTERM after {seconds:.0f} seconds of steps", flush=True)
         process.terminate()
-    finish(process)
+    finish_command(process)
     return last_step(log)
 
 
@@ -112,15 +111,15 @@ def show(out: Path, commands: list[list[str]], steps: list[int]) -> None:
         rows.append(Row([*pictures, read_image(str(sample))], record.prompt))
         names = [str(path.relative_to(work)) for path in (*refs, sample)]
         entries.append({"prompt": record.prompt, "refs": names[:-1], "sample": names[-1]})
-    with whole_file(out / "demo.png") as aside:
-        contact_sheet(("reference", "reference", "result"), rows, abreast=3).save(aside, format="png")
+    with atomic_write(out / "demo.png") as partial:
+        contact_sheet(("reference", "reference", "result"), rows, abreast=3).save(partial, format="png")
     page = jinja2.Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
     lines = [shlex.join(["python", "-m", *command]) for command in commands]
-    with whole_file(work / "index.html") as aside:
-        aside.write_text(page.render(entries=entries, commands=lines, steps=steps), encoding="utf-8")
+    with atomic_write(work / "index.html") as partial:
+        partial.write_text(page.render(entries=entries, commands=lines, steps=steps), encoding="utf-8")
 
 
-def run(args: Args) -> None:
+def give_tour(args: TourArgs) -> None:
     if not args.seconds > 0:
         raise ValueError(f"--seconds must be more than 0, got {args.seconds:g}")
     work = args.out / "demo"
@@ -128,13 +127,7 @@ def run(args: Args) -> None:
     find_model(args.model)
     samples, (*make, learn) = drawing(work, args.model), training(work, args.model)
     for command in [*samples, *make]:
-        finish(start(command))
+        finish_command(start_command(command))
     steps = [last_step(log), *(train_for(learn, seconds, log) for seconds in (args.seconds, AGAIN))]
     show(args.out, [*samples, *make, learn, learn], steps)
     print(f"\nwrote {args.out / 'demo.png'} and {work / 'index.html'}")
-
-
-def main() -> None:
-    args = parse_args(Args, "python -m uno_jax.demo", None)
-    with errors_told(ValueError, OSError):
-        run(args)

@@ -14,10 +14,10 @@ from typing import Annotated
 import tyro
 
 from uno_jax.data.check import Report, check_records
+from uno_jax.data.config import SourceConfig
 from uno_jax.data.pack import pack, write_json
 from uno_jax.data.records import Records, parse_source, read_source
-from uno_jax.support.command_line import errors_told, parse_args
-from uno_jax.training.config import SourceConfig
+from uno_jax.support.command_line import exit_on, parse_args
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def run_pack(args: Pack) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    with errors_told(ValueError, OSError):
+    with exit_on(ValueError, OSError):
         args: Check | Pack = parse_args(Check | Pack, "python -m uno_jax.data", argv)  # type: ignore[arg-type]
         sys.exit(check(args) if isinstance(args, Check) else run_pack(args))
 

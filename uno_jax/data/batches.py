@@ -10,7 +10,7 @@ Every process plans the same global batches and reads its own share of each, so 
 changes nothing. A picture that cannot be read is replaced by the next good record of its group.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,17 +21,20 @@ from absl import flags
 from jaxtyping import Float64, Int64
 from tqdm import tqdm
 
-from uno_jax import tokenizers
+from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
 from uno_jax.families.uno.types import Batch
 from uno_jax.support import images
-from uno_jax.training.config import DataConfig
 
 EPOCHS = 1_000_000  # endless in effect; the length of a truly endless dataset overflows in grain
 JUDGED_AFTER = 1000  # records read (or all there are) before the share of bad ones can stop a run
 MAX_REPLACED = 64  # records in a row that may be bad
+
+
+Tokenize = Callable[[Sequence[str]], dict[str, np.ndarray]]
+"""Prompts -> token ids by the name of their encoder (`Family.tokenize`)."""
 
 
 class Loaded(NamedTuple):
@@ -65,7 +68,7 @@ class Loader:
     """Reads one process's share of planned batches."""
 
     config: DataConfig
-    t5_length: int
+    tokenize: Tokenize
     seed: int
     process_index: int
     process_count: int
@@ -97,6 +100,7 @@ class Loader:
         texts = [sample if keep else empty for sample, keep in zip(samples, kept, strict=True)]
         rows = [int(group.members[slot.place]) for slot in read]
         prompts = [records[row].prompt if keep else "" for row, keep in zip(rows, kept, strict=True)]
+        tokens = {} if {"txt", "vec"} <= empty.keys() else self.tokenize(prompts)
 
         def stack(arrays: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
             return np.stack([part[name] for part in arrays])
@@ -104,8 +108,8 @@ class Loader:
         return Batch(
             stack(samples, PICTURES[0]),
             tuple(stack(samples, name) for name in PICTURES[1:] if name in samples[0]),
-            stack(texts, "txt") if "txt" in empty else tokenizers.t5_tokens(prompts, self.t5_length),
-            stack(texts, "vec") if "vec" in empty else tokenizers.clip_tokens(prompts),
+            stack(texts, "txt") if "txt" in empty else tokens["t5"],
+            stack(texts, "vec") if "vec" in empty else tokens["clip"],
         )
 
 
@@ -185,20 +189,19 @@ def make_dataset(
     records: Records,
     config: DataConfig,
     batch_size: int,
-    t5_length: int,
+    tokenize: Tokenize,
     seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: tuple[int, int] = (0, 1),
 ) -> "Batches":
-    """Endless batches in an order fixed by `seed`; of each global batch of `batch_size` the share that
-    process `process_index` of `process_count` feeds.
+    """Endless batches in an order fixed by `seed`; of each global batch of `batch_size` the part that a
+    process feeds, by its `share` (index, count).
 
     Raises DataError when the batch cannot be shared out evenly.
     """
-    if batch_size % process_count:
-        raise DataError(f"batch_size {batch_size} does not divide over {process_count} processes")
+    if batch_size % share[1]:
+        raise DataError(f"batch_size {batch_size} does not divide over {share[1]} processes")
     plan = plan_batches(records, config, batch_size, seed)
-    loader = Loader(config, t5_length, seed, process_index, process_count)
+    loader = Loader(config, tokenize, seed, *share)
     return Batches(records, config, plan.map_with_index(loader))
 
 
@@ -229,7 +232,7 @@ class Batches(Iterator[Batch]):
             if name not in self.bad:
                 tqdm.write(f"left out {name}: {why}")
                 self.bad[name] = why
-        judge(self.bad, self.skipped, self.read, len(self._records), self._config.max_bad_share)
+        check_bad_share(self.bad, self.skipped, self.read, len(self._records), self._config.max_bad_share)
         return batch
 
     def get_state(self) -> dict[str, Any]:
@@ -263,7 +266,7 @@ class Batches(Iterator[Batch]):
         return iter(batches)
 
 
-def judge(bad: dict[str, str], skipped: int, read: int, total: int, max_bad_share: float) -> None:
+def check_bad_share(bad: dict[str, str], skipped: int, read: int, total: int, max_bad_share: float) -> None:
     """Raises DataError, with the first reasons, when too many of the records read so far were bad."""
     if read >= min(JUDGED_AFTER, total) and skipped > max_bad_share * read:
         shown = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:SHOWN_PROBLEMS])

@@ -24,13 +24,11 @@ import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Int32
 
+from uno_jax.data.config import SourceConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.records import PICTURES, Records, Source, concatenate
-from uno_jax.networks.config import from_dict, to_dict
-from uno_jax.support.atomic import whole_file
-from uno_jax.training.checkpoints import differences
-from uno_jax.training.config import RecipeError, SourceConfig, TrainConfig
-from uno_jax.weights.checkpoint import NETWORKS, fingerprint, read_config
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.errors import RecipeError
 from uno_jax.weights.safetensors_file import DTYPES
 
 FORMAT = 1
@@ -122,35 +120,6 @@ def read_info(folder: Path) -> Info:
     return info
 
 
-def describe(network: Path, kind: str) -> dict[str, Any]:
-    """What `Info.encoders` records of a network's directory. Raises as `checkpoint.read_config`."""
-    return {"config": to_dict(read_config(network, kind)), "weights": fingerprint(network)}
-
-
-def encoders_of(config: TrainConfig) -> dict[str, Any]:
-    """Configs of the networks that a run's encodings stand in for; none without encodings.
-
-    Raises as `read_info`, and RecipeError where the run itself would encode otherwise.
-    """
-    if not config.data.encodings:
-        return {}
-    info = read_info(Path(config.data.encodings))
-    problems = []
-    for name in ("resolution", "ref_resolution"):
-        made, asked = getattr(info, name), getattr(config.data, name)
-        if "vae" in info.encoders and made != asked:
-            problems.append(f"they were made at {name} {made}, this run's is {asked}")
-    for kind, recorded in info.encoders.items():
-        stored = config.weights_dir / kind
-        if config.trains(kind):
-            problems.append(f"{kind} is trained, so that they would not follow it; make them without {kind}")
-        elif config.weights and stored.is_dir() and (other := differences(recorded, describe(stored, kind))):
-            problems.append(f"they are of another {kind} than {stored} ({'; '.join(other)})")
-    if problems:
-        raise RecipeError(f"the encodings {config.data.encodings} do not fit: {'; '.join(problems)}")
-    return {kind: from_dict(NETWORKS[kind], made["config"]) for kind, made in info.encoders.items()}
-
-
 def write_info(folder: Path, info: Info) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _put(folder / "encodings.json", (json.dumps(dataclasses.asdict(info), indent=1) + "\n").encode())
@@ -223,7 +192,7 @@ def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Array
     first["text"] = np.frombuffer(table.records.text, np.uint8)
     first["bad"] = np.frombuffer(json.dumps(table.bad).encode(), np.uint8)
     try:
-        with whole_file(path) as aside:
+        with atomic_write(path) as aside:
             writer = ArrayRecordWriter(str(aside), WRITING)
             for arrays in (first, *samples):
                 writer.write(safetensors.numpy.save(arrays))
@@ -257,7 +226,7 @@ def part(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]
 
 
 def _put(path: Path, content: bytes) -> None:
-    with whole_file(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content)
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, read_bytes, read_picture
 from uno_jax.data.records import Record, Records
-from uno_jax.support.atomic import whole_file
+from uno_jax.support.atomic import atomic_write
 
 
 def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
@@ -33,7 +33,7 @@ def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
     with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
         for shard, first in enumerate(range(0, len(records), per_shard)):
             path = out / f"{shard:05d}.tar"
-            with whole_file(path) as aside, tarfile.open(aside, "w") as tar:
+            with atomic_write(path) as aside, tarfile.open(aside, "w") as tar:
                 for index in range(first, min(first + per_shard, len(records))):
                     try:
                         entries.append(_add(tar, path.name, f"{index:09d}", records[index]))
@@ -77,5 +77,5 @@ def _suffix(path: str) -> str:
 
 def write_json(path: Path, entries: Sequence[Any]) -> None:
     """One entry a line; written aside, then put in place."""
-    with whole_file(path) as aside, aside.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as aside, aside.open("w", encoding="utf-8") as file:
         file.write("[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n")

@@ -16,10 +16,10 @@ import fsspec
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
+from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, read_entries
 from uno_jax.data.image_files import exists, join_path, parent, picture_ratio
 from uno_jax.support import images
-from uno_jax.training.config import DataConfig, SourceConfig
 
 SHOWN_PROBLEMS = 5
 PROBED = 100

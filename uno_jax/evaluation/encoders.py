@@ -1,7 +1,7 @@
 """Pictures and prompts -> features whose products are cosines, by a network that scores are made with.
 
 A directory holds the vision transformer (vit/) and, for CLIP, its text tower with projection (clip/). Both
-are written by tools.convert_weights.
+are written by uno-convert.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,13 @@ from tqdm import tqdm
 
 from uno_jax.evaluation.preprocess import cut, normalise
 from uno_jax.evaluation.toybox.scorer import Pictures
-from uno_jax.networks.config import CLIPConfig, ViTConfig
-from uno_jax.networks.registry import Params, apply
+from uno_jax.networks.clip import CLIPConfig
+from uno_jax.networks.registry import apply
+from uno_jax.networks.vit import ViTConfig
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.trees import Params
 from uno_jax.tokenizers import CLIP_EOS, clip_tokens
-from uno_jax.weights.checkpoint import CheckpointError, read_config, restore_network
+from uno_jax.weights.checkpoint import read_config, restore_network
 
 BATCH = 16
 VIT, TEXT = "vit", "clip"  # kinds, and their folders
@@ -44,8 +47,7 @@ def check_encoder(directory: Path) -> None:
     """
     if not (directory / VIT).is_dir():
         raise FileNotFoundError(
-            f"no encoder {directory / VIT}: make it with "
-            f"python -m tools.convert_weights vit --src WEIGHTS --dst {directory}"
+            f"no encoder {directory / VIT}: make it with uno-convert vit --src WEIGHTS --dst {directory}"
         )
     vision = cast(ViTConfig, read_config(directory / VIT, VIT))
     if not (directory / TEXT).is_dir():
@@ -55,7 +57,7 @@ def check_encoder(directory: Path) -> None:
         raise CheckpointError(
             f"{directory}: the vision tower is projected to {vision.projection} and the text tower to "
             f"{text.projection}: convert both from one CLIP with projections, the text tower with "
-            "python -m tools.convert_weights clip --projection"
+            "uno-convert clip --projection"
         )
     if text.vocab_size <= CLIP_EOS:
         raise CheckpointError(
@@ -110,7 +112,7 @@ def text_features(
     if encoder.text is None:
         raise ValueError(
             "this encoder has no text tower: text is compared by CLIP, whose directory gets one from "
-            "python -m tools.convert_weights clip --projection"
+            "uno-convert clip --projection"
         )
     config, params = encoder.text
 

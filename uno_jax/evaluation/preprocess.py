@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, UInt8
 from PIL import Image
 
-from uno_jax.networks.config import ViTConfig
+from uno_jax.networks.vit import ViTConfig
 
 Pixels = TypeVar("Pixels", np.ndarray, Array)
 

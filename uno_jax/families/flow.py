@@ -1,11 +1,11 @@
-"""Rectified flow: schedules, interpolation, loss, Euler step. Time runs from 1 (noise) to 0 (picture)."""
+"""Rectified flow: schedules, interpolation, Euler step. Time runs from 1 (noise) to 0 (picture)."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 TRAIN_POINTS = 1000
 
@@ -67,20 +67,10 @@ def interpolate(
     return (1 - t) * x1 + t * x0
 
 
-def velocity_loss(
-    velocity: Float[Array, "b l c"],
-    x1: Float[Array, "b l c"],
-    x0: Float[Array, "b l c"],
-    where: Bool[Array, "b l"] | None = None,
-) -> Float[Array, ""]:
-    """Mean squared error, in float32, to the target x0 - x1 over the target's tokens, or those of `where`."""
-    error = jnp.square(velocity.astype(jnp.float32) - (x0 - x1).astype(jnp.float32))
-    return jnp.mean(error, where=None if where is None else where[..., None])
-
-
-def draw_times(key: jax.Array, batch: int) -> Int[Array, "b"]:
-    """Uniform indices into `training_schedule`."""
-    return jax.random.randint(key, (batch,), 0, TRAIN_POINTS)
+def sample_times(key: jax.Array, batch: int, resolution: int) -> Float[Array, "b"]:
+    """Training's times, drawn uniformly from the 1000 points of `training_schedule`."""
+    index = jax.random.randint(key, (batch,), 0, TRAIN_POINTS)
+    return jnp.asarray(training_schedule(resolution))[index]
 
 
 def euler_step(

@@ -5,7 +5,9 @@ Source: transformers `modeling_clip.py`.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -13,8 +15,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.config import CLIPConfig
 from uno_jax.networks.layers import Dense, parameter
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """The CLIP ViT-L/14 text tower, of which FLUX takes the pooled output. With a `projection` (its width)
+    the output is CLIP's own, to be compared with pictures.
+    """
+
+    vocab_size: int = 49_408
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_layers: int = 12
+    num_heads: int = 12
+    max_positions: int = 77
+    layer_norm_eps: float = 1e-5
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    projection: int = 0
 
 
 def exact_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -101,3 +119,8 @@ class CLIPText(nn.Module):
             return pooled
         axes = ("embed", "projection")
         return Dense(c.projection, axes, use_bias=False, dtype=self.dtype, name="projection")(pooled)
+
+
+def smallest_inputs(config: CLIPConfig) -> tuple:
+    """Two tokens, to initialise the network with."""
+    return (jnp.zeros((1, 2), jnp.int32),)

@@ -4,13 +4,29 @@ Source: Tan and Le 2019 (arXiv:1905.11946), and tensorflow/tpu `efficientnet/lit
 no squeeze-and-excitation. Batch norms are folded into the convolutions before them.
 """
 
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from uno_jax.networks.config import EfficientNetConfig
 from uno_jax.networks.layers import parameter
+
+
+@dataclass(frozen=True)
+class EfficientNetConfig:
+    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`). One entry a stage."""
+
+    stem: int = 32
+    repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
+    widths: tuple[int, ...] = (16, 24, 40, 80, 112, 192, 320)
+    kernels: tuple[int, ...] = (3, 3, 5, 3, 5, 5, 3)
+    strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
+    expansions: tuple[int, ...] = (1, 6, 6, 6, 6, 6, 6)
+    head: int = 1280
+    resolution: int = 224
+
 
 CONV_AXES = ("window_h", "window_w", "conv_in", "conv_out")
 
@@ -100,3 +116,8 @@ class EfficientNet(nn.Module):
                 step = stride if block == 0 else 1
                 x = Block(width, kernel, step, expansion, self.dtype, name=f"stage_{stage}_block_{block}")(x)
         return middle, jax.nn.relu6(Conv(c.head, dtype=self.dtype, name="head")(x))
+
+
+def smallest_inputs(config: EfficientNetConfig) -> tuple:
+    """A picture of one last cell, to initialise the network with."""
+    return (jnp.zeros((1, 32, 32, 3)),)

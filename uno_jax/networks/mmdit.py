@@ -6,7 +6,8 @@ kernels, and no collectives for them in the loop. LoRA lives in the `lora` varia
 base model runs.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.config import MMDiTConfig
 from uno_jax.networks.layers import (
     Dense,
     RMSNorm,
@@ -26,6 +26,46 @@ from uno_jax.networks.layers import (
     timestep_embedding,
 )
 from uno_jax.sharding.rules import spread
+
+
+@dataclass(frozen=True)
+class MMDiTConfig:
+    """The FLUX transformer. `axes_dim` are the head's rope channels for (text or time, row, column)."""
+
+    in_channels: int = 64
+    vec_in_dim: int = 768
+    context_in_dim: int = 4096
+    hidden_size: int = 3072
+    mlp_ratio: float = 4.0
+    num_heads: int = 24
+    depth: int = 19
+    depth_single_blocks: int = 38
+    axes_dim: tuple[int, ...] = (16, 56, 56)
+    theta: int = 10_000
+    qkv_bias: bool = True
+    guidance_embed: bool = True
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
+            )
+        if len(self.axes_dim) != 3 or any(d % 2 for d in self.axes_dim):
+            raise ValueError(f"axes_dim must be three even numbers, got {self.axes_dim}")
+        if sum(self.axes_dim) != self.head_dim:
+            raise ValueError(
+                f"axes_dim {self.axes_dim} add up to {sum(self.axes_dim)}, expected the head size "
+                f"hidden_size / num_heads = {self.head_dim}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_heads
+
+    @property
+    def mlp_size(self) -> int:
+        return int(self.hidden_size * self.mlp_ratio)
+
 
 REMAT_POLICIES = {
     "none": None,
@@ -170,6 +210,22 @@ class SingleStreamBlock(nn.Module):
         return spread(x + gate * self.linear2(both), *TOKENS), None
 
 
+class MMDiTInputs(NamedTuple):
+    """What the MM-DiT sees.
+
+    `ids` are the positions of text, image and reference tokens in that order (`families.uno.positions`): host
+    values, since the rope table is computed in float64. `timesteps` run from 1 (noise) to 0.
+    """
+
+    img: Float[Array, "b l c"]
+    txt: Float[Array, "b s d"]
+    vec: Float[Array, "b v"]
+    timesteps: Float[Array, "b"]
+    ids: Float[np.ndarray, "n 3"]
+    ref: Float[Array, "b r c"] | None = None
+    guidance: Float[Array, "b"] | None = None
+
+
 class MMDiT(nn.Module):
     """Predicts the velocity of the img tokens, given text, time, guidance and noise-free reference tokens.
 
@@ -183,21 +239,9 @@ class MMDiT(nn.Module):
     unroll: int = 1
 
     @nn.compact
-    def __call__(
-        self,
-        img: Float[Array, "b l c"],
-        txt: Float[Array, "b s d"],
-        vec: Float[Array, "b v"],
-        timesteps: Float[Array, "b"],
-        ids: Float[np.ndarray, "n 3"],
-        ref: Float[Array, "b r c"] | None = None,
-        guidance: Float[Array, "b"] | None = None,
-    ) -> Float[Array, "b l c"]:
-        """`ids` are the positions of text, image and reference tokens in that order
-        (`tokens.position_ids`): host values, since the rope table is computed in float64. `timesteps` run
-        from 1 (noise) to 0. Raises ValueError when a guidance model gets no guidance, or the ids do not
-        match the tokens.
-        """
+    def __call__(self, inputs: MMDiTInputs) -> Float[Array, "b l c"]:
+        """Raises ValueError when a guidance model gets no guidance, or the ids do not match the tokens."""
+        img, txt, vec, timesteps, ids, ref, guidance = inputs
         c, dtype = self.config, self.dtype
         length = img.shape[1]
         img = img if ref is None else jnp.concatenate([img, ref.astype(img.dtype)], axis=1)
@@ -255,3 +299,11 @@ class FinalLayer(nn.Module):
             name="linear",
         )
         return linear(modulate(x, shift, scale))
+
+
+def smallest_inputs(config: MMDiTConfig) -> tuple:
+    """One token of each kind, to initialise the network with."""
+    img, txt = jnp.zeros((1, 1, config.in_channels)), jnp.zeros((1, 1, config.context_in_dim))
+    one, vec = jnp.ones(1), jnp.zeros((1, config.vec_in_dim))
+    guidance = one if config.guidance_embed else None
+    return (MMDiTInputs(img, txt, vec, one, np.zeros((2, 3)), None, guidance),)

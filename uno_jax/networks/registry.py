@@ -1,78 +1,70 @@
-"""The Flax networks behind pure functions: parameters are plain nested dicts everywhere else.
+"""Every network in one table, and what is done with any of them: make the module, apply it, initialise it.
 
-`abstract_params` gives shapes and logical axes without any array; `init_params` makes random ones.
+Parameters are plain nested dicts outside Flax. `abstract_params` gives shapes and logical axes without making
+an array; `init_params` makes random ones. A new network is a file beside this one and a row of `NETWORKS`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import DTypeLike
 
-from uno_jax.networks.clip import CLIPText
-from uno_jax.networks.config import (
-    CLIPConfig,
-    EfficientNetConfig,
-    MMDiTConfig,
-    T5Config,
-    VAEConfig,
-    ViTConfig,
-)
-from uno_jax.networks.efficientnet import EfficientNet
-from uno_jax.networks.mmdit import MMDiT
-from uno_jax.networks.t5 import T5Encoder
-from uno_jax.networks.vae import Autoencoder
-from uno_jax.networks.vit import ViT
+from uno_jax.networks import clip, efficientnet, mmdit, t5, vae, vit
+from uno_jax.support.trees import Params
 
-NetworkConfig = MMDiTConfig | VAEConfig | T5Config | CLIPConfig | EfficientNetConfig | ViTConfig
-Params = dict[str, Any]
+NetworkConfig = Any  # a frozen dataclass: the `config` of a row
 
 
-def network(config: NetworkConfig, dtype: Any = jnp.float32) -> nn.Module:
+class Network(NamedTuple):
+    """One row. `kind` is the network's name, and that of its folder in a model directory."""
+
+    kind: str
+    config: type
+    module: type[nn.Module]
+    smallest_inputs: Callable[[Any], tuple]
+    """The smallest valid inputs for a config; no parameter's shape depends on a length."""
+
+
+NETWORKS: dict[str, Network] = {
+    row.kind: row
+    for row in (
+        Network("mmdit", mmdit.MMDiTConfig, mmdit.MMDiT, mmdit.smallest_inputs),
+        Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),
+        Network("t5", t5.T5Config, t5.T5Encoder, t5.smallest_inputs),
+        Network("clip", clip.CLIPConfig, clip.CLIPText, clip.smallest_inputs),
+        Network("vit", vit.ViTConfig, vit.ViT, vit.smallest_inputs),
+        Network(
+            "efficientnet",
+            efficientnet.EfficientNetConfig,
+            efficientnet.EfficientNet,
+            efficientnet.smallest_inputs,
+        ),
+    )
+}
+
+
+def row_of(config: NetworkConfig) -> Network:
+    """The row of a network's config."""
+    return next(row for row in NETWORKS.values() if isinstance(config, row.config))
+
+
+def network(config: NetworkConfig, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """The Flax module of a config, computing in `dtype`."""
-    modules = {
-        MMDiTConfig: MMDiT,
-        VAEConfig: Autoencoder,
-        T5Config: T5Encoder,
-        CLIPConfig: CLIPText,
-        EfficientNetConfig: EfficientNet,
-        ViTConfig: ViT,
-    }
-    return modules[type(config)](config, dtype)  # type: ignore[arg-type]
+    return row_of(config).module(config, dtype)  # type: ignore[call-arg]
 
 
 def apply(
     config: NetworkConfig,
     variables: dict[str, Params],
     *inputs: Any,
-    dtype: Any = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
     method: Any = None,
 ) -> Any:
     """Runs a network: `variables` is {"params": tree}, and for the MM-DiT optionally "lora"."""
     return network(config, dtype).apply(variables, *inputs, method=method)
-
-
-def _init(config: NetworkConfig, key: jax.Array) -> Any:
-    """Initialises with the smallest valid inputs: no parameter's shape depends on a length."""
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    match config:
-        case MMDiTConfig():
-            img, txt = jnp.zeros((1, 1, config.in_channels)), jnp.zeros((1, 1, config.context_in_dim))
-            one, vec = jnp.ones(1), jnp.zeros((1, config.vec_in_dim))
-            guidance = one if config.guidance_embed else None
-            inputs: tuple = (img, txt, vec, one, np.zeros((2, 3)), None, guidance)
-        case VAEConfig():
-            side = config.downsampling
-            inputs = (jnp.zeros((1, side, side, 3)),)
-        case T5Config() | CLIPConfig():
-            inputs = (tokens,)
-        case EfficientNetConfig():
-            inputs = (jnp.zeros((1, 32, 32, 3)),)
-        case ViTConfig():
-            side = config.patch_size
-            inputs = (jnp.zeros((1, side, side, 3)),)
-    return network(config).init(key, *inputs)["params"]
 
 
 def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Params, Params]:
@@ -87,3 +79,8 @@ def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Pa
 def init_params(config: NetworkConfig, key: jax.Array, dtype: Any = jnp.float32) -> Params:
     """Random parameters as a plain tree. Jit it with out_shardings to make them sharded from the start."""
     return jax.tree.map(lambda leaf: leaf.astype(dtype), nn.unbox(_init(config, key)))
+
+
+def _init(config: NetworkConfig, key: jax.Array) -> Any:
+    inputs = row_of(config).smallest_inputs(config)
+    return network(config).init(key, *inputs)["params"]

@@ -1,13 +1,30 @@
 """The T5 v1.1 encoder, without attention mask as FLUX uses it. Source: transformers `modeling_t5.py`."""
 
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.config import T5Config
 from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter
+
+
+@dataclass(frozen=True)
+class T5Config:
+    """The T5 v1.1 encoder; `length` is the number of padded tokens given to FLUX."""
+
+    vocab_size: int = 32_128
+    d_model: int = 4096
+    d_kv: int = 64
+    d_ff: int = 10_240
+    num_layers: int = 24
+    num_heads: int = 64
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    layer_norm_epsilon: float = 1e-6
+    length: int = 512
 
 
 def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:
@@ -75,3 +92,8 @@ class T5Encoder(nn.Module):
         )(c, self.dtype, name="blocks")
         x, _ = blocks(embedding[tokens].astype(self.dtype), bias)
         return RMSNorm(c.layer_norm_epsilon, "embed", name="final_norm")(x)
+
+
+def smallest_inputs(config: T5Config) -> tuple:
+    """Two tokens, to initialise the network with."""
+    return (jnp.zeros((1, 2), jnp.int32),)

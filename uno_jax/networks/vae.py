@@ -4,6 +4,7 @@ Source: black-forest-labs/flux `modules/autoencoder.py`. Names of submodules fol
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -13,8 +14,26 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.config import VAEConfig
 from uno_jax.networks.layers import Initializer
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """The FLUX autoencoder. One level a multiplier; each but the last halves the picture."""
+
+    width: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    res_blocks: int = 2
+    latent_channels: int = 16
+    norm_groups: int = 32
+    scale: float = 0.3611
+    shift: float = 0.1159
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels a latent cell, along one side."""
+        return 2 ** (len(self.multipliers) - 1)
+
 
 CONV_AXES = (None, None, "conv_in", "conv_out")
 
@@ -233,3 +252,8 @@ def _ramp(tile: int, overlap: int, factor: int) -> np.ndarray:
     """Rises over the overlap at both ends; never zero, so that the picture's border keeps its own tile."""
     distance = np.minimum(np.arange(tile * factor), np.arange(tile * factor)[::-1]) + 1.0
     return np.minimum(distance / (overlap * factor), 1.0).astype(np.float32)
+
+
+def smallest_inputs(config: VAEConfig) -> tuple:
+    """A picture of one latent cell, to initialise the network with."""
+    return (jnp.zeros((1, config.downsampling, config.downsampling, 3)),)

@@ -5,6 +5,8 @@ Sources: facebookresearch/dino and dinov2 `vision_transformer.py`; transformers 
 """
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,8 +15,93 @@ from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.clip import ACTIVATIONS, LayerNorm
-from uno_jax.networks.config import ViTConfig
 from uno_jax.networks.layers import Dense, parameter
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A vision transformer whose features score pictures, and how pictures are prepared for it.
+
+    DINO (the defaults: ViT-S/16), DINOv2, CLIP's and SigLIP's vision towers: `VITS`. Pooling "class" has a
+    class token and gives it; "attention" has none and asks the patches by a learned query.
+    """
+
+    patch_size: int = 16
+    hidden_size: int = 384
+    intermediate_size: int = 1536
+    num_layers: int = 12
+    num_heads: int = 6
+    grid: int = 14  # patches along a side of the stored position embedding
+    registers: int = 0
+    patch_bias: bool = True
+    pre_norm: bool = False
+    layer_scale: bool = False
+    pooling: Literal["class", "attention"] = "class"
+    projection: int = 0  # width of the output, 0: hidden_size
+    activation: Literal["gelu", "quick_gelu", "gelu_tanh", "swiglu"] = "gelu"
+    layer_norm_eps: float = 1e-6
+    antialias: bool = False  # where the position embedding is made smaller
+    resolution: int = 224  # side in pixels of what it sees
+    shortest_side: int = 256  # of a picture before its centre is cut out; 0: both sides become `resolution`
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
+            )
+        if self.activation not in ("gelu", "quick_gelu", "gelu_tanh", "swiglu"):
+            raise ValueError(
+                f"activation must be one of gelu, quick_gelu, gelu_tanh, swiglu; got {self.activation!r}"
+            )
+        if self.resolution < self.patch_size:
+            raise ValueError(f"resolution {self.resolution} is less than patch_size {self.patch_size}")
+        if 0 < self.shortest_side < self.resolution:
+            raise ValueError(
+                f"shortest_side {self.shortest_side} is less than resolution {self.resolution}: no square of "
+                "that size can be cut out"
+            )
+
+    @property
+    def width(self) -> int:
+        """Of the features."""
+        return self.projection or self.hidden_size
+
+
+# By name: DINO ViT-S/16, DINOv2 ViT-S/14, CLIP ViT-B/32 and SigLIP ViT-B/16 as published.
+VITS: dict[str, ViTConfig] = {
+    "dino": ViTConfig(),
+    "dinov2": ViTConfig(patch_size=14, grid=37, layer_scale=True),
+    "clip": ViTConfig(
+        patch_size=32,
+        hidden_size=768,
+        intermediate_size=3072,
+        num_heads=12,
+        grid=7,
+        patch_bias=False,
+        pre_norm=True,
+        projection=512,
+        activation="quick_gelu",
+        layer_norm_eps=1e-5,
+        shortest_side=224,
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+    ),
+    "siglip": ViTConfig(
+        hidden_size=768,
+        intermediate_size=3072,
+        num_heads=12,
+        pooling="attention",
+        activation="gelu_tanh",
+        shortest_side=0,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    ),
+}
+
 
 PATCH_AXES = ("window_h", "window_w", "conv_in", "embed")
 TOKEN_AXES = ("positions", "embed")
@@ -193,3 +280,8 @@ def _cubic(x: float, a: float) -> float:
     if x < 1:
         return ((a + 2) * x - (a + 3)) * x * x + 1
     return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
+
+
+def smallest_inputs(config: ViTConfig) -> tuple:
+    """A picture of one patch, to initialise the network with."""
+    return (jnp.zeros((1, config.patch_size, config.patch_size, 3)),)

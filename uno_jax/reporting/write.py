@@ -1,11 +1,9 @@
-"""`python -m uno_jax.report RUN…`: evaluations and training runs -> one HTML page that needs no other file.
+"""Evaluations and training runs -> one HTML page that needs no other file.
 
-A RUN is a directory that `uno_jax.evaluate` (scores.json and pictures) or `uno_jax.train` (metrics.jsonl)
-wrote. Several stand side by side; evaluations must be of one suite.
+A run is a directory that `uno-evaluate` (scores.json and pictures) or `uno-train` (metrics.jsonl) wrote.
+Several stand side by side; evaluations must be of one suite.
 """
 
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +14,11 @@ from uno_jax.reporting.page import render
 from uno_jax.reporting.plots import check_matplotlib
 from uno_jax.reporting.runs import read_runs
 from uno_jax.reporting.thumbnails import Thumbnails
-from uno_jax.support.atomic import whole_file
-from uno_jax.support.command_line import errors_told, parse_args
-
-TOLD = 5  # missing pictures that are named
+from uno_jax.support.atomic import atomic_write
 
 
 @dataclass(frozen=True)
-class Args:
+class ReportArgs:
     """Show evaluations and training runs as one HTML page: tables, plots and pictures."""
 
     runs: Positional[tuple[Path, ...]]
@@ -36,18 +31,7 @@ class Args:
     """Longest side of the pictures in pixels. A picture of 192 takes about 10 KB."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(Args, "python -m uno_jax.report", argv)
-    with errors_told(ReportError, OSError):
-        thumbnails = write_report(args)
-    for path, reason in list(thumbnails.missing.items())[:TOLD]:
-        print(f"missing: {reason if str(path) in reason else f'{path}: {reason}'}", file=sys.stderr)
-    size = args.out.stat().st_size / 1e6
-    missing = f", {len(thumbnails.missing)} missing" if thumbnails.missing else ""
-    print(f"wrote {args.out} ({size:.1f} MB; {len(thumbnails.uris)} pictures{missing})")
-
-
-def write_report(args: Args) -> Thumbnails:
+def write_report(args: ReportArgs) -> Thumbnails:
     """Writes the page; returns its pictures. Raises ReportError or OSError saying what to change."""
     if not args.runs:
         raise ReportError("name at least one RUN: a directory with scores.json or metrics.jsonl")
@@ -61,7 +45,6 @@ def write_report(args: Args) -> Thumbnails:
     runs = read_runs(args.runs, args.data)
     thumbnails = Thumbnails(args.thumbnail)
     page = render(runs, thumbnails)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(args.out) as aside:
-        aside.write_text(page, encoding="utf-8")
+    with atomic_write(args.out) as partial:
+        partial.write_text(page, encoding="utf-8")
     return thumbnails

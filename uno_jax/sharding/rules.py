@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -99,53 +98,3 @@ def spread(x: Array, *axes: str | None) -> Array:
     if mesh.empty or mesh.size == 1:
         return x
     return jax.lax.with_sharding_constraint(x, partition(mesh, axes, x.shape))
-
-
-def join_processes(coordinator: str, count: int, index: int) -> None:
-    """Makes this process one of a run's; call it before anything is computed. "" is a run of one process."""
-    if not coordinator or jax.distributed.is_initialized():
-        return
-    if coordinator == "auto":
-        jax.distributed.initialize()
-    else:
-        jax.distributed.initialize(coordinator, count, index)
-
-
-def is_first_process() -> bool:
-    return not jax.distributed.is_initialized() or jax.process_index() == 0
-
-
-def wait_for_all(what: str) -> None:
-    """Every process of the run waits here for the others."""
-    if jax.distributed.is_initialized():
-        multihost_utils.sync_global_devices(what)
-
-
-def on_host(tree: Any) -> Any:
-    """Numpy arrays of a tree, whichever processes' devices hold them."""
-    if not jax.distributed.is_initialized():
-        return jax.tree.map(np.asarray, tree)
-    return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
-
-
-def batch_share(mesh: Mesh) -> tuple[int, int]:
-    """(index, count): which of `count` equal shares of a batch's samples this process's devices hold.
-
-    Processes that differ only along tensor or sequence hold the same one. Raises ValueError for a mesh whose
-    samples do not split into whole processes.
-    """
-    groups = mesh.devices.reshape(mesh.shape["data"] * mesh.shape["fsdp"], -1)
-    here = jax.process_index()
-    mine = [number for number, row in enumerate(groups) if any(d.process_index == here for d in row)]
-    size = len(mine)
-    if len(groups) % size or mine != list(range(mine[0], mine[0] + size)) or mine[0] % size:
-        raise ValueError(
-            f"mesh {dict(mesh.shape)}: the samples of process {here} are no whole share of a batch"
-        )
-    return mine[0] // size, len(groups) // size
-
-
-def place_batch(mesh: Mesh, batch: Any) -> Any:
-    """Global arrays of a batch from this process's share of it."""
-    place = NamedSharding(mesh, BATCH)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)

@@ -1,20 +1,57 @@
-"""Files that are whole whenever they are there."""
+"""Files that are whole whenever they are there: written beside their place, then renamed."""
 
 import contextlib
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """Gives a place beside `path` to write to, of this process alone, which then becomes `path`; removed on
-    any failure.
+    any failure, as are the folders that were made for it.
+
+    Raises FileExistsError before anything is written when `path` exists and `overwrite` is false.
     """
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+    refuse_existing(path, overwrite)
+    with made_parents(path):
+        partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises FileExistsError when `path` exists and `overwrite` is false."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already: choose another destination, or --overwrite")
+
+
+@contextlib.contextmanager
+def made_parents(path: Path) -> Iterator[None]:
+    """The folders above `path`; those that had to be made go again on failure."""
+    missing = [parent for parent in path.absolute().parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty: another has written there meanwhile
+            for parent in missing:
+                parent.rmdir()
+        raise
+
+
+def replace_directory(partial: Path, directory: Path) -> None:
+    """Lets a written folder take the place of another, or of none."""
+    if not directory.exists():
+        os.replace(partial, directory)
+        return
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(directory, old)
+    os.replace(partial, directory)
+    shutil.rmtree(old)

@@ -1,10 +1,10 @@
-"""What the command lines share: arguments parsed into a dataclass, and errors told without a traceback."""
+"""What the command lines share: arguments parsed into a dataclass, and errors without a traceback."""
 
 import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 import tyro
@@ -29,33 +29,31 @@ def parse_args(
         raise
 
 
-def take_plan(argv: Sequence[str] | None) -> tuple[str | None, list[str]]:
-    """(what --plan names, the other arguments): a plan takes the place of the command's own work."""
+def option_value(words: Sequence[str], option: str) -> str | None:
+    """The value of an option among a command's words, before all of them are parsed; None: it is absent."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--plan")
-    known, rest = first.parse_known_args(argv)
-    return known.plan, rest
+    first.add_argument(option, dest="value")
+    return cast(str | None, first.parse_known_args(words)[0].value)
 
 
 @contextlib.contextmanager
-def errors_told(*kinds: type[Exception]) -> Iterator[None]:
+def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     """Prints `error: …` and exits 2 for errors of these kinds and for lack of device memory; 130 when
     interrupted.
     """
     try:
         yield
     except kinds as error:
-        sys.exit(_tell(str(error), 2))
+        sys.exit(_print_error(str(error), 2))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        sys.exit(
-            _tell(f"out of device memory ({str(error).splitlines()[0]}); try smaller batches or pictures", 2)
-        )
+        reason = str(error).splitlines()[0]
+        sys.exit(_print_error(f"out of device memory ({reason}); try smaller batches or pictures", 2))
     except KeyboardInterrupt:
-        sys.exit(_tell("interrupted", 130))
+        sys.exit(_print_error("interrupted", 130))
 
 
-def _tell(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr)
     return code

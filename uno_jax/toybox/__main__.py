@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.support.atomic import whole_file
-from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox.compose import LARGEST, SMALLEST
 from uno_jax.toybox.samples import Alike, Sample, diptych, pair, text_image
 from uno_jax.toybox.subjects import Split, Subject, SubjectError, load_subjects
@@ -56,7 +56,7 @@ class Args:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.toybox", argv)
-    with errors_told(ToyboxError, SubjectError, OSError):
+    with exit_on(ToyboxError, SubjectError, OSError):
         _check(args)
         subjects = load_subjects(args.subjects, args.split)
         write_samples(args, subjects)
@@ -118,7 +118,7 @@ def _write_pictures(sample: Sample, folder: Path, index: int) -> dict[str, Any]:
 
 
 def _write_json(path: Path, entries: list[dict[str, Any]]) -> None:
-    with whole_file(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

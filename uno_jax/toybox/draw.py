@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox.compose import LARGEST, SMALLEST, compose
 from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import SPLITS, Subject, SubjectError, load_subjects, read_entries
@@ -47,7 +47,7 @@ class DrawError(ValueError):
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.toybox.draw", argv)
-    with errors_told(DrawError, SubjectError, OSError):
+    with exit_on(DrawError, SubjectError, OSError):
         if not SMALLEST <= args.size <= LARGEST:
             raise DrawError(f"--size must be from {SMALLEST} to {LARGEST} pixels, got {args.size}")
         subjects = {each.name: each for split in SPLITS for each in load_subjects(args.subjects, split)}

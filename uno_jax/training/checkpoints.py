@@ -4,17 +4,17 @@ A checkpoint holds the state (trainable, optimizer, running average, step), the 
 the recipe. They are written asynchronously and appear under their step's name when they are whole.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from uno_jax.families.uno.types import TrainState
-from uno_jax.networks.config import to_dict
-from uno_jax.training.config import RecipeError, TrainConfig
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.settings import differences, to_dict
+from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import with_schedule_from_start
+from uno_jax.training.state import TrainState
 
 # Fields that change nothing of what is computed; `steps` only where the learning rate does not depend on it.
 HARMLESS = {
@@ -73,7 +73,7 @@ def restore(
     if number is None:
         return state
     recipe = _read(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
-    if changes := differences(recipe, to_dict(config)):
+    if changes := changed_fields(recipe, to_dict(config)):
         raise RecipeError(
             f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
             "Continue with the old settings, or choose another workdir"
@@ -122,19 +122,7 @@ def _standard(state: TrainState) -> ocp.args.StandardRestore:
     return ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict()))
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """`field: old -> new` for every field that changes what is computed."""
-    found = []
-    for name in sorted(old.keys() | new.keys()):
-        path, was, now = prefix + name, old.get(name), new.get(name)
-        if path in HARMLESS and not (path == "steps" and _decays(new)):
-            continue
-        if isinstance(was, dict) and isinstance(now, dict):
-            found += differences(was, now, f"{path}.")
-        elif was != now:
-            found.append(f"{path}: {json.dumps(was)} -> {json.dumps(now)}")
-    return found
-
-
-def _decays(recipe: dict[str, Any]) -> bool:
-    return recipe["optim"]["decay_to"] != 1
+def changed_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`field: old -> new` for every field of a recipe that changes what is computed."""
+    decays = new["optim"]["decay_to"] != 1
+    return differences(old, new, HARMLESS - {"steps"} if decays else HARMLESS)

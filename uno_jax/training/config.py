@@ -1,62 +1,27 @@
-"""What a training run is: frozen dataclasses, Python recipe files under configs/, and overrides from the
-command line.
-"""
+"""What a training run is: frozen dataclasses, which recipes return and command lines override."""
 
-import argparse
-import pprint
-import runpy
-import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from uno_jax.networks.config import Config, LoraConfig, UnoPE
-from uno_jax.support.command_line import parse_args
+from uno_jax.data.config import DataConfig, SourceConfig, with_weights
+from uno_jax.families.uno.config import LoraConfig, UnoPE
+from uno_jax.support.errors import RecipeError
 from uno_jax.weights.names import model_dir
 
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One list of a mixture (see `uno_jax.data.entries` for its forms)."""
-
-    path: str
-    """Local or a URL that fsspec knows, such as gs://bucket/list.json."""
-    weight: float = 1.0
-    """Share of the samples, relative to the other sources."""
-    min_score: float | None = None
-    """From 0 to 4; entries of a lower score are left out. None: all are taken, but of UNO-1M's labels those
-    of 4, the paper's.
-    """
-    root: str = ""
-    """Folder of the pictures, where it is not the list's own."""
-    size: tuple[int, int] | None = None
-    """(height, width) of every target in pixels, for shapes that no bucket has, such as two pictures side by
-    side. None: the bucket of each one's own shape.
-    """
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Lists of pairs and how their pictures are sized and read (see `uno_jax.data`)."""
-
-    path: str = ""
-    """The list; or several as `sources`."""
-    sources: tuple[SourceConfig, ...] = ()
-    encodings: str = ""
-    """A directory that `python -m uno_jax.encodings` made of the lists, to train from in their place."""
-    resolution: int = 512
-    """Bucket resolution of targets, and of the training schedule."""
-    ref_resolution: int = 512
-    """Bucket resolution of references: 512 for one, 320 for several in the paper."""
-    text_dropout: float = 0.1
-    """Share of prompts replaced by the empty one."""
-    max_bad_share: float = 0.01
-    """Records that cannot be used are left out; when they are more than this, the run stops."""
-    threads: int = 2
-    """Reading batches, in each worker."""
-    workers: int = 0
-    """Processes reading batches; 0: threads of the trainer's own process."""
+__all__ = [
+    "DataConfig",
+    "LoraConfig",
+    "MeshConfig",
+    "OptimConfig",
+    "ProcessesConfig",
+    "RecipeError",
+    "SamplesConfig",
+    "SourceConfig",
+    "TrainConfig",
+    "UnoPE",
+    "with_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -198,70 +163,3 @@ class TrainConfig:
     def trains(self, kind: str) -> bool:
         """Whether any pattern names parameters of `kind`: mmdit, vae, t5, clip or lora."""
         return any(pattern.split("/")[0] == kind for pattern in self.trainable)
-
-
-class RecipeError(ValueError):
-    """A run's settings cannot work; found before any weight is loaded."""
-
-
-def find_recipe(name: str, ablation: bool = False) -> Path:
-    """A recipe's file, or an ablation's, whose name ends in "_ablation": the path itself, else the one of
-    that file name that is shipped. Raises RecipeError.
-    """
-    shipped = [Path(__file__).parents[2] / folder for folder in ("configs", "uno_jax_configs")]
-    candidates = [Path(name), *(folder / Path(name).with_suffix(".py").name for folder in shipped)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    files = [f for folder in shipped for f in folder.glob("*.py") if f.stem != "__init__"]
-    known = sorted(f.name for f in files if f.stem.endswith("_ablation") == ablation)
-    raise RecipeError(
-        f"no {'ablation' if ablation else 'recipe'} {name}: expected a file, or one of {', '.join(known)}"
-    )
-
-
-def load_recipe(name: str) -> TrainConfig:
-    """The TrainConfig that a recipe's get_config() returns. Raises RecipeError."""
-    return returned_by(find_recipe(name), TrainConfig)
-
-
-def returned_by(path: Path, kind: type[Config]) -> Config:
-    """What a file's get_config() returns. Raises RecipeError when that is none of its kind."""
-    get_config = runpy.run_path(str(path)).get("get_config")
-    config = get_config() if callable(get_config) else None
-    if not isinstance(config, kind):
-        raise RecipeError(f"{path} must define get_config() that returns a {kind.__module__}.{kind.__name__}")
-    return config
-
-
-def with_weights(data: DataConfig, weights: Sequence[float]) -> DataConfig:
-    """The same sources, weighted anew in their order."""
-    weighted = zip(data.sources, weights, strict=True)
-    return replace(data, sources=tuple(replace(source, weight=weight) for source, weight in weighted))
-
-
-def parse(argv: Sequence[str] | None = None) -> TrainConfig:
-    """--config FILE, then every field as an override such as --optim.learning-rate 1e-4. A --data.path is
-    trained from in place of the recipe's sources.
-
-    Exits 2 for unknown ones; raises RecipeError when there is no recipe.
-    """
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--config")
-    known, overrides = first.parse_known_args(argv)
-    if known.config is None and not {"-h", "--help"} & set(overrides):
-        raise RecipeError("no recipe: pass --config FILE, for example --config configs/small_stage1.py")
-    default = load_recipe(known.config) if known.config else TrainConfig()
-    usage = "python -m uno_jax.train --config FILE [--plan TOPOLOGY] [--print-config] [--export]"
-    config = parse_args(TrainConfig, usage, overrides, default)
-    if config.data.path != default.data.path and config.data.sources == default.data.sources:
-        config = replace(config, data=replace(config.data, sources=()))
-    return config
-
-
-def recipe_text(config: TrainConfig) -> str:
-    """A recipe file that says every field of `config`."""
-    imports = "from uno_jax.networks.config import *\nfrom uno_jax.training.config import *\n"
-    start = "    return "
-    body = textwrap.indent(pprint.pformat(config, width=100), " " * len(start)).strip()
-    return f"{imports}\n\ndef get_config():\n{start}{body}"

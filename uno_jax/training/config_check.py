@@ -2,17 +2,19 @@
 
 import importlib.util
 
-from uno_jax.networks.config import PRESETS
+from uno_jax.data.config import DataConfig
+from uno_jax.families.registry import FAMILIES, PRESETS
 from uno_jax.support import images
-from uno_jax.training.config import DataConfig, RecipeError, TrainConfig
-from uno_jax.weights.checkpoint import NETWORKS
+from uno_jax.support.errors import RecipeError
+from uno_jax.training.config import TrainConfig
 
 Problems = list[tuple[bool, str]]
-TRAINABLE = tuple(f"{kind}/" for kind in (*NETWORKS, "lora"))
 
 
-def check(config: TrainConfig) -> None:
+def check_recipe(config: TrainConfig) -> None:
     """Raises RecipeError for settings that cannot work together; looks at no file."""
+    kinds = (*dict.fromkeys(kind for family in FAMILIES for kind in family.networks), "lora")
+    begins = tuple(f"{kind}/" for kind in kinds)
     problems = [
         (config.preset not in PRESETS, f"preset {config.preset!r} is none of {', '.join(PRESETS)}"),
         *_data_problems(config.data),
@@ -53,8 +55,8 @@ def check(config: TrainConfig) -> None:
         (not config.trainable, "trainable is empty: nothing would be trained"),
         *(
             (
-                not pattern.startswith(TRAINABLE),
-                f"trainable {pattern!r} must begin with one of {', '.join(TRAINABLE)}",
+                not pattern.startswith(begins),
+                f"trainable {pattern!r} must begin with one of {', '.join(begins)}",
             )
             for pattern in config.trainable
         ),
@@ -65,8 +67,7 @@ def check(config: TrainConfig) -> None:
         ),
         *_base_problems(config),
         (
-            config.objective == "autoencoder"
-            and any(config.trains(kind) for kind in ("mmdit", "t5", "clip", "lora")),
+            config.objective == "autoencoder" and any(config.trains(kind) for kind in kinds if kind != "vae"),
             "the autoencoder objective trains vae/… only",
         ),
         (

@@ -1,4 +1,4 @@
-"""A full disk told as what it is, wherever it was met: in a log, an export, or a checkpoint's own thread."""
+"""A full disk reported as such, wherever it was met: in a log, an export, or a checkpoint's own thread."""
 
 import contextlib
 import errno
@@ -16,12 +16,12 @@ class FullDiskError(OSError):
 
 
 @contextlib.contextmanager
-def full_disk_told(workdir: Path) -> Iterator[None]:
+def report_full_disk(workdir: Path) -> Iterator[None]:
     """Raises FullDiskError, which names the last good checkpoint of `workdir`, for any error that a full disk
     is behind.
     """
     log = logging.getLogger("absl")  # orbax prints the trace of what it then raises
-    log.addFilter(_tells_news)
+    log.addFilter(_is_not_disk_full)
     try:
         yield
     except Exception as error:
@@ -33,18 +33,18 @@ def full_disk_told(workdir: Path) -> Iterator[None]:
             f"no space left in {workdir}; {last}, from where the same command continues"
         ) from error
     finally:
-        log.removeFilter(_tells_news)
+        log.removeFilter(_is_not_disk_full)
 
 
-def _tells_news(record: logging.LogRecord) -> bool:
+def _is_not_disk_full(record: logging.LogRecord) -> bool:
     return not (record.exc_info and is_full(record.exc_info[1]))
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk or quota is behind an error. Tensorstore tells it in words only."""
+    """Whether a full disk or quota is behind an error. Tensorstore says so in words only."""
     while error is not None:
-        told = any(words in str(error) for words in ("No space left on device", "Disk quota exceeded"))
-        if told or (isinstance(error, OSError) and error.errno in FULL):
+        named = any(words in str(error) for words in ("No space left on device", "Disk quota exceeded"))
+        if named or (isinstance(error, OSError) and error.errno in FULL):
             return True
         error = error.__cause__ or error.__context__
     return False

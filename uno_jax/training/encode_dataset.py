@@ -1,34 +1,29 @@
-"""`python -m uno_jax.encodings --config RECIPE --out DIR`: a recipe's lists -> their encodings on disk, once.
+"""`uno-encode --config RECIPE --out DIR`: a recipe's lists -> their encodings on disk, once.
 
 Runs of the recipe with `--data.encodings DIR` then read those and run no encoder. Every picture is encoded
 at the bucket of its own aspect ratio, as moments of its posterior, in the recipe's dtype. After an
 interruption the same command makes what is missing (`uno_jax.data.cached_encodings` has the form on disk).
 """
 
-import argparse
 import dataclasses
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from uno_jax import tokenizers
-from uno_jax.data.batches import judge
+from uno_jax.data.batches import check_bad_share
 from uno_jax.data.cached_encodings import (
     PARTS,
     Arrays,
     Info,
     Table,
-    describe,
     has_empty,
     part,
-    read_encodings,
     read_info,
     read_table,
     shard_path,
@@ -36,24 +31,24 @@ from uno_jax.data.cached_encodings import (
     write_info,
     write_shard,
 )
+from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
+from uno_jax.families.model import Model
+from uno_jax.families.registry import family_of
 from uno_jax.families.uno.conditioning import encode_clip, encode_t5, encode_vae
-from uno_jax.families.uno.types import Model
-from uno_jax.networks.config import ModelConfig, to_dict
-from uno_jax.sharding.rules import join_processes, place_batch, wait_for_all
+from uno_jax.sharding.processes import place_batch, wait_for_all
 from uno_jax.support import images
-from uno_jax.support.command_line import errors_told
-from uno_jax.support.compile_cache import use_compile_cache
-from uno_jax.training.checkpoints import differences
-from uno_jax.training.config import DataConfig, RecipeError, TrainConfig, parse
-from uno_jax.training.config_check import check
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.prefetch import prefetch
+from uno_jax.support.settings import differences, to_dict
+from uno_jax.training.cached import describe_network
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.config_check import check_recipe
 from uno_jax.training.state import make_run_mesh, model_config
 from uno_jax.weights.checkpoint import restore_network
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Encoder = Callable[[np.ndarray], Any]
 FUNCTIONS = {"vae": encode_vae, "t5": encode_t5, "clip": encode_clip}
 
@@ -107,14 +102,14 @@ def encode_lists(
                 rows = shard_rows(info, number)
                 table, samples = encode_shard(config, model, records, rows, encoders, bar)
                 bad, read = bad | table.bad, read + len(rows)
-                judge(bad, len(bad), read, len(records), config.data.max_bad_share)
+                check_bad_share(bad, len(bad), read, len(records), config.data.max_bad_share)
                 write_shard(out, number, table, samples)
     return bad
 
 
 def check_encoders(config: TrainConfig, kinds: Sequence[str]) -> None:
     """Raises RecipeError."""
-    check(config)
+    check_recipe(config)
     if config.objective != "flow":
         raise RecipeError("the autoencoder objective learns from pictures, not from encodings")
     if not kinds or set(kinds) - PARTS.keys():
@@ -131,7 +126,7 @@ def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_s
         raise RecipeError(f"--per-shard must be at least 1, got {per_shard}")
     sources = [to_dict(source) for source in records.sources]
     return Info(
-        {kind: describe(config.weights_dir / kind, kind) for kind in PARTS if kind in kinds},
+        {kind: describe_network(config.weights_dir / kind, kind) for kind in PARTS if kind in kinds},
         config.dtype,
         config.data.resolution,
         config.data.ref_resolution,
@@ -156,15 +151,17 @@ def claim(out: Path, info: Info, first: bool) -> None:
         write_info(out, info)
 
 
-def load_encoder(config: TrainConfig, model: ModelConfig, kind: str, mesh: Mesh) -> Encoder:
+def load_encoder(config: TrainConfig, model: Any, kind: str, mesh: Mesh) -> Encoder:
     """A network, sharded and compiled as in training: arrays of inputs -> their encodings on the devices."""
     _, params = restore_network(config.weights_dir / kind, kind, mesh, config.dtype)
-    run = jax.jit(lambda params, x: FUNCTIONS[kind](Model(model, {kind: params}), x, config.dtype))
-    return lambda inputs: run(params, place_batch(mesh, inputs))
+    here = Model(model, {kind: params}, dtype=config.dtype)
+    return lambda inputs: FUNCTIONS[kind](here, place_batch(mesh, inputs))
 
 
-def encode_empty(model: ModelConfig, encoders: dict[str, Encoder], size: int) -> Arrays:
-    inputs = {kind: [Input(0, kind, tokens[0])] for kind, tokens in tokens_of(model, [""]).items()}
+def encode_empty(model: Any, encoders: dict[str, Encoder], size: int) -> Arrays:
+    inputs = {
+        kind: [Input(0, kind, tokens[0])] for kind, tokens in family_of(model).tokenize(model, [""]).items()
+    }
     return {
         PARTS[kind][0]: array
         for kind in encoders.keys() & inputs.keys()
@@ -172,13 +169,9 @@ def encode_empty(model: ModelConfig, encoders: dict[str, Encoder], size: int) ->
     }
 
 
-def tokens_of(model: ModelConfig, prompts: Sequence[str]) -> dict[str, np.ndarray]:
-    return {"t5": tokenizers.t5_tokens(prompts, model.t5.length), "clip": tokenizers.clip_tokens(prompts)}
-
-
 def encode_shard(
     config: TrainConfig,
-    model: ModelConfig,
+    model: Any,
     records: Records,
     rows: range,
     encoders: dict[str, Encoder],
@@ -200,11 +193,11 @@ def encode_shard(
             samples[row][name] = array
             bar.update()
     good = [row for row in rows if row not in bad]
-    for kind, tokens in tokens_of(model, [records[row].prompt for row in good]).items():
+    for kind, tokens in family_of(model).tokenize(model, [records[row].prompt for row in good]).items():
         if kind in encoders:
             inputs = [Input(row, PARTS[kind][0], ids) for row, ids in zip(good, tokens, strict=True)]
             for row, name, array in encoded(
-                encoders[kind], cut(inputs, config.batch_size), config.batch_size
+                encoders[kind], cut_chunks(inputs, config.batch_size), config.batch_size
             ):
                 samples[row][name] = array
                 bar.update()
@@ -233,8 +226,10 @@ def read_pictures(
                 bad[row] = str(error)
         return inputs
 
-    chunks = [(size, chunk) for size in sorted(places) for chunk in cut(places[size], config.batch_size)]
-    return ahead(read, chunks, config.data.threads)
+    chunks = [
+        (size, chunk) for size in sorted(places) for chunk in cut_chunks(places[size], config.batch_size)
+    ]
+    return prefetch(read, chunks, config.data.threads)
 
 
 def picture_bucket(data: DataConfig, records: Records, row: int, name: str, ratio: float) -> tuple[int, int]:
@@ -251,19 +246,7 @@ def encoded(encoder: Encoder, chunks: Iterable[list[Input]], size: int) -> Itera
         yield from (item._replace(array=output) for item, output in zip(chunk, outputs, strict=False))
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`map` in order, with `threads` more results worked on than were asked for."""
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
-def cut(items: list[Item], size: int) -> list[list[Item]]:
+def cut_chunks(items: Sequence[Any], size: int) -> list[Any]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
@@ -280,26 +263,3 @@ def count_inputs(records: Records, info: Info, shards: Iterable[int]) -> int:
     return sum(
         inputs_of(records, row, info.encoders) for number in shards for row in shard_rows(info, number)
     )
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m uno_jax.encodings",
-        description="Encode a recipe's lists once. Every other option is the recipe's (see uno_jax.train).",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--out", required=True, help="directory; later --data.encodings")
-    parser.add_argument("--networks", default=",".join(PARTS), help="those to run (default %(default)s)")
-    parser.add_argument("--per-shard", type=int, default=256, help="records in a file (default %(default)s)")
-    own, rest = parser.parse_known_args(argv)
-    with errors_told(ValueError, OSError):
-        config, out = parse(rest), Path(own.out)
-        check(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=own.out)))
-        join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
-        use_compile_cache()
-        bad = encode_lists(config, out, tuple(filter(None, own.networks.split(","))), own.per_shard)
-        for name, why in bad.items():
-            print(f"left out {name}: {why}")
-        wait_for_all(f"encoded {out}")
-        kept, listed = len(read_encodings(own.out)), read_info(out).records
-        print(f"{out} is whole: {kept} records, {listed - kept} left out")

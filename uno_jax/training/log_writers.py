@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from uno_jax.networks.config import to_dict
-from uno_jax.sharding.rules import is_first_process
-from uno_jax.support.atomic import whole_file
-from uno_jax.training.config import RecipeError, TrainConfig
+from uno_jax.sharding.processes import is_first_process
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.settings import to_dict
+from uno_jax.training.config import TrainConfig
 
 Value = float | None | list[str] | Image.Image
 Writer = Callable[[int, Mapping[str, Value]], None]
@@ -44,7 +45,7 @@ def jsonl(path: Path, number: int) -> Iterator[Writer]:
         written = path.read_text()
         kept = "".join(f"{line}\n" for line in written.splitlines() if _step_of(line) <= number)
         if kept != written:
-            with whole_file(path) as aside:
+            with atomic_write(path) as aside:
                 aside.write_text(kept)
     with path.open("a", buffering=1) as file:
 

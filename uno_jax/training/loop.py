@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,14 +21,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from uno_jax.data import Batches
-from uno_jax.families.uno.types import Batch, TrainState
-from uno_jax.networks.config import ModelConfig
-from uno_jax.networks.registry import Params
-from uno_jax.sharding.rules import is_first_process, place_batch
+from uno_jax.families.uno.types import Batch
+from uno_jax.sharding.processes import is_first_process, place_batch
+from uno_jax.support.trees import Params
 from uno_jax.training.checkpoints import save
 from uno_jax.training.config import TrainConfig
-from uno_jax.training.previews import Samples, draw, sheet_path, write_sheet
-from uno_jax.training.progress import Step, Watch, is_finite, open_watch, step_flops
+from uno_jax.training.previews import Samples, draw_samples, sheet_path, write_sheet
+from uno_jax.training.progress import Progress, Step, is_finite, open_progress, step_flops
+from uno_jax.training.state import TrainState
 from uno_jax.training.step import Metrics
 
 SETTLING = 2  # steps in which a run compiles and fills its queues, not worth a profile
@@ -53,34 +54,39 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def loop(
-    config: TrainConfig,
-    model: ModelConfig,
-    mesh: Mesh,
-    step: Callable[..., tuple[TrainState, Metrics]],
-    state: TrainState,
-    frozen: dict[str, Params],
-    batches: Batches,
-    checkpoints: ocp.CheckpointManager,
-    samples: Samples | None,
-    stopping: Callable[[int], bool],
+class Run(NamedTuple):
+    """What stays the same over the steps of a run."""
+
+    config: TrainConfig
+    model: Any
+    mesh: Mesh
+    batches: Batches
+    checkpoints: ocp.CheckpointManager
+    samples: Samples | None
+    stopping: Callable[[int], bool]
+    """Whether to stop after a step."""
+
+
+def take_steps(
+    run: Run, step: Callable[..., tuple[TrainState, Metrics]], state: TrainState, frozen: dict[str, Params]
 ) -> TrainState:
     """All steps from the state's on. The host runs one step ahead of what it has read of the metrics."""
+    config, batches = run.config, run.batches
     key = jax.random.key(config.seed + 1)
     number = first = int(state.step)
     profiled = range(first + SETTLING, first + SETTLING + config.profile_steps)
     pending: Step | None = None
     stopped = False
     flops: dict[tuple, int | None] = {}  # of a step, for each shape of batch that was met
-    paint = samples and partial(draw, samples, config, frozen, mesh)
-    with open_watch(config, mesh, state) as watch, contextlib.ExitStack() as profile:
+    paint = run.samples and partial(draw_samples, run.samples, config, frozen, run.mesh)
+    with open_progress(config, run.mesh, state) as progress, contextlib.ExitStack() as profile:
         # A run that was killed while it drew has the step's checkpoint, but not its picture.
-        show_samples(config, paint, number, state, watch)
+        show_samples(config, paint, number, state, progress)
         while number < config.steps and not stopped:
-            batch = place_batch(mesh, next(batches))
+            batch = place_batch(run.mesh, next(batches))
             if (shape := shape_of(batch)) not in flops:
-                watch.pause("compiling…")
-                flops[shape] = step_flops(config, model, state, frozen, batch) if watch.peak else None
+                progress.pause("compiling…")
+                flops[shape] = step_flops(config, run.model, state, frozen, batch) if progress.peak else None
             if profiled and number == profiled.start:
                 start_profile(config, profile)
             state, metrics = step(state, frozen, batch, key)
@@ -88,18 +94,18 @@ def loop(
             if profiled and number == profiled.stop:
                 jax.block_until_ready(metrics)
                 profile.close()
-                watch.pause("profiled")
+                progress.pause("profiled")
             if pending is not None:
-                judge(config, pending, watch.report(pending))
+                check_skipped(config, pending, progress.report(pending))
             pending = Step(number, metrics, batches.names, batches.skipped, flops[shape])
             if number % config.checkpoint_every == 0:
-                save(checkpoints, config, number, state, batches)
-            if not (stopped := stopping(number)):
-                show_samples(config, paint, number, state, watch)
+                save(run.checkpoints, config, number, state, batches)
+            if not (stopped := run.stopping(number)):
+                show_samples(config, paint, number, state, progress)
         if pending is not None:
-            judge(config, pending, watch.report(pending))
-        save(checkpoints, config, number, state, batches)
-        checkpoints.wait_until_finished()
+            check_skipped(config, pending, progress.report(pending))
+        save(run.checkpoints, config, number, state, batches)
+        run.checkpoints.wait_until_finished()
     if stopped:
         tqdm.write(f"stopped by SIGTERM after step {number}, which is saved; the same command continues")
     return state
@@ -109,7 +115,7 @@ def shape_of(batch: Batch) -> tuple:
     return tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch))
 
 
-def judge(config: TrainConfig, step: Step, measured: dict[str, float]) -> None:
+def check_skipped(config: TrainConfig, step: Step, measured: dict[str, float]) -> None:
     """Names the records of a skipped step. Raises TrainingError when there were too many."""
     if is_finite(measured):
         return
@@ -129,14 +135,14 @@ def show_samples(
     paint: Callable[[TrainState], Image.Image] | None,
     number: int,
     state: TrainState,
-    watch: Watch,
+    progress: Progress,
 ) -> None:
     """Draws the samples of step `number` where they are due and not there yet."""
     path = sheet_path(config, number)
     due = number and (number == config.steps or config.samples.every and number % config.samples.every == 0)
     if paint is None or not due or path.is_file():
         return
-    watch.pause("drawing samples…")
+    progress.pause("drawing samples…")
     try:
         picture = paint(state)
     except FloatingPointError as error:
@@ -144,7 +150,7 @@ def show_samples(
         return
     if is_first_process():
         write_sheet(path, picture)
-    watch.picture(number, "samples", picture)
+    progress.picture(number, "samples", picture)
 
 
 def start_profile(config: TrainConfig, profile: contextlib.ExitStack) -> None:

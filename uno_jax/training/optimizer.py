@@ -18,7 +18,11 @@ def learning_rate(config: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """Clipping of the global norm, then AdamW on every trained array, as UNO's trainer has it."""
+    """Clipping of the global norm, then AdamW on every trained array, as UNO's trainer has it.
+
+    The rate is a schedule and not an injected hyperparameter (optax.inject_hyperparams): that is a state of
+    another structure, which checkpoints of earlier runs do not hold.
+    """
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(

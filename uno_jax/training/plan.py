@@ -1,11 +1,10 @@
-"""`python -m uno_jax.train --config FILE --plan v5p:2x2x1`: what a recipe's step needs, before any weight is
-loaded, and the nearest setting that fits when it does not.
+"""`uno-train --config FILE --plan v5p:2x2x1`: what a recipe's step needs, before any weight is loaded, and
+the nearest setting that fits when it does not.
 """
 
-import argparse
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,61 +13,77 @@ from jax.sharding import Mesh
 
 from uno_jax.costs.chips import PlanError, chip_of, find_devices
 from uno_jax.costs.program import Program, abstract, compile_program, fits, memory_line, placed, work_line
-from uno_jax.data.cached_encodings import encoders_of
-from uno_jax.families.uno.lora import abstract_lora, count
-from uno_jax.families.uno.types import Batch, TrainState
-from uno_jax.networks.config import ModelConfig
-from uno_jax.networks.registry import Params, abstract_params
+from uno_jax.families.family import BatchSizes
+from uno_jax.families.registry import family_of
+from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import BATCH, tree_shardings
-from uno_jax.training.config import MeshConfig, TrainConfig, parse
-from uno_jax.training.config_check import check
+from uno_jax.support.trees import Params, count
+from uno_jax.support.words import counted
+from uno_jax.training.cached import encoders_of
+from uno_jax.training.config import MeshConfig, TrainConfig
+from uno_jax.training.config_check import check_recipe
 from uno_jax.training.optimizer import make_optimizer
-from uno_jax.training.state import make_run_mesh, model_config, split, state_shardings
+from uno_jax.training.state import (
+    TrainState,
+    make_run_mesh,
+    model_config,
+    networks_of,
+    split,
+    state_shardings,
+)
 from uno_jax.training.step import make_step
-from uno_jax.weights.checkpoint import NETWORKS
+from uno_jax.weights.load import abstract_lora_of
 
 REMAT: tuple[Literal["none", "selective", "full"], ...] = ("none", "selective", "full")
 
 
-def plan_training(where: str, argv: Sequence[str]) -> None:
-    """Prints the plan of the recipe in `argv` on `where`, then of others until one fits.
+class Planned(NamedTuple):
+    """What is planned for: a model on devices, with so many references a sample."""
+
+    model: Any
+    devices: list[jax.Device]
+    refs: int
+
+
+def plan_training(config: TrainConfig, where: str, refs: int) -> None:
+    """Prints the plan of a recipe on `where`, then of others until one fits.
 
     Raises PlanError or RecipeError before anything is compiled.
     """
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("--plan-refs", type=int, default=1, help="references a sample")
-    own, rest = options.parse_known_args(argv)
     devices = find_devices(where)
-    config = parse(rest)
-    check(config)  # which does not read the list of records
-    if own.plan_refs < 0:
-        raise PlanError(f"--plan-refs must be 0 or more, got {own.plan_refs}")
+    check_recipe(config)  # which does not read the list of records
+    if refs < 0:
+        raise PlanError(f"--plan-refs must be 0 or more, got {refs}")
     if config.weights and not config.weights_dir.is_dir():
         print(f"no weights at {config.weights}: planned with the numbers of preset {config.preset}")
         config = dataclasses.replace(config, weights="")
-    chip, model = chip_of(devices[0]), model_config(config)
+    chip, planned = chip_of(devices[0]), Planned(model_config(config), devices, refs)
     make_run_mesh(config, devices)
     limits = [f"{chip.memory:.2f} GiB" if chip.memory else "", f"{chip.peak} TFLOP/s" if chip.peak else ""]
     print(f"{where}: {len(devices)} {chip.name} ({', '.join(filter(None, limits))})")
-    program = show(config, model, devices, own.plan_refs)
+    program = print_plan(config, planned)
     if fits(program, chip):
         return
     for smaller in smaller_settings(config, len(devices)):
-        if fits(show(smaller, model, devices, own.plan_refs), chip):
+        if fits(print_plan(smaller, planned), chip):
             print("this is the nearest setting that fits")
             return
     print("no setting of this recipe fits; take more chips, a smaller resolution or a smaller rank")
 
 
-def show(config: TrainConfig, model: ModelConfig, devices: list[jax.Device], refs: int) -> Program:
+def print_plan(config: TrainConfig, planned: Planned) -> Program:
     """Compiles one setting and prints what it needs."""
+    devices = planned.devices
     mesh = make_run_mesh(config, devices)
-    state, frozen, optimizer = abstract_state(config, model, mesh)
-    program = compile_step(config, model, mesh, state, frozen, optimizer, refs)
+    state, frozen, optimizer = abstract_state(config, planned.model, mesh)
+    step = make_step(config, planned.model, optimizer, state)
+    batch = abstract_batch(config, planned.model, mesh, planned.refs)
+    program = compile_step(step, mesh, state, frozen, batch)
     shape = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
     side, chip = config.data.resolution, chip_of(devices[0])
+    refs = f"{counted(planned.refs, 'reference')} of {config.data.ref_resolution}"
     print(f"\nbatch {config.batch_size}, accumulate {config.accumulate}, remat {config.remat}, mesh {shape}")
-    print(f"  pictures of {side}x{side}, {refs} references of {config.data.ref_resolution}")
+    print(f"  pictures of {side}x{side}, {refs}")
     print(f"  {count(state.trainable):,} trained and {count(frozen):,} frozen parameters")
     print(f"  {memory_line(program, chip)}")
     print(f"  {work_line(program.flops, chip, len(devices))} (a step)")
@@ -77,20 +92,19 @@ def show(config: TrainConfig, model: ModelConfig, devices: list[jax.Device], ref
 
 
 def abstract_state(
-    config: TrainConfig, model: ModelConfig, mesh: Mesh
+    config: TrainConfig, model: Any, mesh: Mesh
 ) -> tuple[TrainState, dict[str, Params], optax.GradientTransformation]:
     """The state and the frozen weights of a run as `state.make_state` places them, without arrays."""
-    kinds = {"vae"} if config.objective == "autoencoder" else NETWORKS.keys() - encoders_of(config).keys()
-    trees = {kind: abstract_params(getattr(model, kind)) for kind in kinds}
+    trees = {kind: abstract_params(getattr(model, kind)) for kind in networks_of(config)}
     if config.trains("lora"):
-        trees["lora"] = abstract_lora(model.mmdit, config.lora)
+        trees["lora"] = abstract_lora_of(model, config.lora)
     params = {
         kind: placed(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
     }
     frozen, trainable = split(params, config.trainable)
     frozen = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.dtype(config.dtype)), frozen)
     if config.base:
-        from uno_jax.training.quantize import quantize_base
+        from uno_jax.training.quantize import quantize_base  # needs qwix, an extra
 
         quantize_base(frozen, config.base)
     optimizer = make_optimizer(config.optim, config.steps)
@@ -100,40 +114,15 @@ def abstract_state(
     return placed(state, state_shardings(optimizer, state, trainable, mesh)), frozen, optimizer
 
 
-def abstract_batch(config: TrainConfig, model: ModelConfig, mesh: Mesh, refs: int) -> Batch:
-    """Square pictures: every bucket has about as many tokens. Or their cached encodings, as a recipe of this
-    dtype makes them.
-    """
-    cached = encoders_of(config)
-
-    def part(kind: str, given: tuple[int, ...], dtype: str, encoding: tuple[int, ...]) -> Any:
-        shape, dtype = (encoding, config.dtype) if kind in cached else (given, dtype)
-        return abstract((config.batch_size, *shape), jnp.dtype(dtype), mesh, *BATCH)
-
-    def picture(side: int) -> Any:
-        cells = side // model.vae.downsampling
-        return part("vae", (side, side, 3), "float32", (cells, cells, 2 * model.vae.latent_channels))
-
-    return Batch(
-        picture(config.data.resolution),
-        (picture(config.data.ref_resolution),) * refs,
-        part("t5", (model.t5.length,), "int32", (model.t5.length, model.t5.d_model)),
-        part("clip", (model.clip.max_positions,), "int32", (model.clip.hidden_size,)),
-    )
+def abstract_batch(config: TrainConfig, model: Any, mesh: Mesh, refs: int) -> Any:
+    """A batch as the recipe's lists, or its cached encodings, give it."""
+    sizes = BatchSizes(config.batch_size, config.data.resolution, refs, config.data.ref_resolution)
+    batch = family_of(model).abstract_batch(model, sizes, encoders_of(config), config.dtype)
+    return jax.tree.map(lambda leaf: abstract(leaf.shape, leaf.dtype, mesh, *BATCH), batch)
 
 
-def compile_step(
-    config: TrainConfig,
-    model: ModelConfig,
-    mesh: Mesh,
-    state: TrainState,
-    frozen: dict[str, Params],
-    optimizer: optax.GradientTransformation,
-    refs: int,
-) -> Program:
+def compile_step(step: Any, mesh: Mesh, state: TrainState, frozen: dict[str, Params], batch: Any) -> Program:
     """The trainer's own step."""
-    step = make_step(config, model, optimizer, state)
-    batch = abstract_batch(config, model, mesh, refs)
     seed = jax.eval_shape(lambda: jax.random.key(0))
     key = abstract(seed.shape, seed.dtype, mesh)
     kinds: dict[str, Any] = {"frozen": frozen, "trained": state.trainable}

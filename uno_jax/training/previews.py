@@ -3,72 +3,73 @@ the moment -> a contact sheet of references and results.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
 from PIL import Image
 
-from uno_jax.families.uno.types import Model, TrainState
-from uno_jax.networks.config import ModelConfig
-from uno_jax.networks.registry import Params
+from uno_jax.families.model import Model
+from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import batches, sample_batch
-from uno_jax.sampling.job_list import Checker, Job, make_request, read_jobs, shape
-from uno_jax.sampling.request import Settings, make_settings
-from uno_jax.support.atomic import whole_file
+from uno_jax.sampling.job_list import Job, JobDefaults, batch_shape, make_request, read_jobs
+from uno_jax.sampling.request import make_settings
+from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
-from uno_jax.training.config import RecipeError, TrainConfig
-from uno_jax.training.state import join
-from uno_jax.weights.checkpoint import NETWORKS
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.trees import Params, join
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.state import TrainState
 
 
 class Samples(NamedTuple):
     """What is drawn each time."""
 
-    model: ModelConfig
+    model: Any
     jobs: list[Job]
-    settings: Settings
+    settings: Any
 
 
-def read_samples(config: TrainConfig, model: ModelConfig) -> Samples | None:
+def read_samples(config: TrainConfig, model: Any) -> Samples | None:
     """The recipe's samples, every reference looked at; None where it asks for none. Raises RecipeError or
     FileNotFoundError for what cannot be drawn.
     """
     wanted = config.samples
     if not wanted.every:
         return None
-    lacking = [kind for kind in NETWORKS if not (config.trains(kind) or (config.weights_dir / kind).is_dir())]
+    networks = family_of(model).networks
+    lacking = [kind for kind in networks if not (config.trains(kind) or (config.weights_dir / kind).is_dir())]
     if lacking:
         raise RecipeError(
             f"samples.every: drawing takes every network, and weights {config.weights!r} lack "
             f"{', '.join(lacking)}; convert them too, or leave samples out"
         )
+    options = {"steps": wanted.steps, "guidance": wanted.guidance, "true_cfg": wanted.true_cfg}
     try:
-        settings = make_settings(model.mmdit, wanted.steps, wanted.guidance, config.unope, wanted.true_cfg)
-        checker = Checker(model, wanted.width, wanted.height, wanted.seed, ref_size=wanted.ref_size)
-        return Samples(model, read_jobs(Path(wanted.jobs), checker), settings)
+        settings = make_settings(model, config.unope, options)
+        defaults = JobDefaults(model, wanted.width, wanted.height, wanted.seed, ref_size=wanted.ref_size)
+        return Samples(model, read_jobs(Path(wanted.jobs), defaults), settings)
     except ValueError as error:
         raise RecipeError(f"samples: {error}") from None
 
 
-def draw(
+def draw_samples(
     samples: Samples, config: TrainConfig, frozen: dict[str, Params], mesh: Mesh, state: TrainState
 ) -> Image.Image:
     """The sheet of what the averaged (or else the trained) weights draw, a picture on each device at a time.
 
     The LoRA runs as a side path and all weights stay where they lie. Raises FloatingPointError for pictures
-    that are no numbers.
+    with NaN or infinite values.
     """
     trained = state.ema or state.trainable
     cast = {kind: jax.tree.map(lambda leaf: leaf.astype(config.dtype), trained[kind]) for kind in trained}
-    model = Model(samples.model, join(frozen, cast))
+    model = Model(samples.model, join(frozen, cast), dtype=config.dtype)
     abreast = mesh.shape["data"] * mesh.shape["fsdp"]
     made: dict[int, Image.Image] = {}
-    for batch in batches(range(len(samples.jobs)), lambda i: shape(samples.jobs[i]), abreast):
+    for batch in batches(range(len(samples.jobs)), lambda i: batch_shape(samples.jobs[i]), abreast):
         requests = [make_request(samples.jobs[i], samples.model) for i in batch]
         filled = requests + requests[-1:] * (abreast - len(batch))
-        pictures = sample_batch(model, filled, samples.settings, trained.get("lora"), config.dtype)
-        made |= zip(batch, pictures, strict=False)
+        made |= zip(batch, sample_batch(model, filled, samples.settings), strict=False)
     return sheet(samples, [made[i] for i in range(len(samples.jobs))])
 
 
@@ -87,7 +88,6 @@ def sheet_path(config: TrainConfig, number: int) -> Path:
 
 
 def write_sheet(path: Path, picture: Image.Image) -> None:
-    """Written aside first: a sheet that is there is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as aside:
-        picture.save(aside, format="png")
+    """A sheet that is there is whole."""
+    with atomic_write(path) as partial:
+        picture.save(partial, format="png")

@@ -21,14 +21,14 @@ from tqdm import tqdm
 
 from uno_jax.costs.chips import chip_of
 from uno_jax.costs.flops import count_flops
-from uno_jax.families.uno.types import Batch, TrainState
-from uno_jax.networks.config import ModelConfig
-from uno_jax.networks.registry import Params
-from uno_jax.sharding.rules import is_first_process
+from uno_jax.families.uno.types import Batch
+from uno_jax.sharding.processes import is_first_process
+from uno_jax.support.trees import Params
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.log_writers import Value, Writer, open_writers
 from uno_jax.training.losses import make_loss
 from uno_jax.training.optimizer import count_updates, learning_rate
+from uno_jax.training.state import TrainState
 from uno_jax.training.step import Metrics, gradients
 
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}{postfix}]"
@@ -45,7 +45,7 @@ class Step(NamedTuple):
     flops: int | None = None
 
 
-class Watch:
+class Progress:
     """Owns the bar, and the clock of the steps since the last line of the logs. `peak`: FLOP/s of all devices
     together, None where it is not known.
     """
@@ -62,9 +62,8 @@ class Watch:
         """`learning_rates`: by the number of updates made in this run."""
         self._config, self._bar, self._writers, self._clock = config, bar, writers, clock
         self._learning_rates, self.peak = learning_rates, peak
-        self._since: float | None = (
-            None  # when the last step ended; None where the next one's time tells nothing
-        )
+        # When the last step ended; None where the next one's time says nothing.
+        self._since: float | None = None
         self._steps, self._seconds, self._flops = 0, 0.0, 0
         self._speed: list[str] = []
 
@@ -95,7 +94,7 @@ class Watch:
             values["bad_records"] = step.bad_records
             rates = self._rates() if due else {}
             self._write(step.number, values | rates | ({} if finite else {"records": list(step.records)}))
-            self._speed = self._told(step.number, rates) or self._speed
+            self._speed = self._speed_text(step.number, rates) or self._speed
         self._bar.set_postfix_str(", ".join([f"loss {measured['loss']:.4f}", *self._speed]), refresh=False)
         self._bar.update()
         return measured
@@ -109,7 +108,7 @@ class Watch:
         rates = {"images_per_second": steps * self._config.batch_size / seconds}
         return rates | ({"mfu": flops / seconds / self.peak} if self.peak else {})
 
-    def _told(self, number: int, rates: dict[str, float]) -> list[str]:
+    def _speed_text(self, number: int, rates: dict[str, float]) -> list[str]:
         if not rates:
             return []
         speed = rates["images_per_second"]
@@ -123,8 +122,8 @@ class Watch:
 
 
 @contextlib.contextmanager
-def open_watch(config: TrainConfig, mesh: Mesh, state: TrainState) -> Iterator[Watch]:
-    """The watch of a run that goes on from `state`, over the devices of `mesh`."""
+def open_progress(config: TrainConfig, mesh: Mesh, state: TrainState) -> Iterator[Progress]:
+    """The progress of a run that goes on from `state`, over the devices of `mesh`."""
     done, peak = int(state.step), chip_of(mesh.devices.flat[0]).peak
     updates = count_updates(state.opt_state) - (done - int(state.skipped)) + np.arange(config.steps)
     # All at once: a number computed on a device waits for the steps that were started before.
@@ -137,7 +136,7 @@ def open_watch(config: TrainConfig, mesh: Mesh, state: TrainState) -> Iterator[W
         disable=not is_first_process(),
     )
     with bar, open_writers(config, done) as writers:
-        yield Watch(config, bar, writers, rates, peak and peak * 1e12 * mesh.size)
+        yield Progress(config, bar, writers, rates, peak and peak * 1e12 * mesh.size)
 
 
 def is_finite(metrics: dict[str, float]) -> bool:
@@ -146,7 +145,7 @@ def is_finite(metrics: dict[str, float]) -> bool:
 
 
 def step_flops(
-    config: TrainConfig, model: ModelConfig, state: TrainState, frozen: dict[str, Params], batch: Batch
+    config: TrainConfig, model: Any, state: TrainState, frozen: dict[str, Params], batch: Batch
 ) -> int:
     """Model FLOPs of a step on a batch of this shape: nothing that remat computes a second time."""
     loss = make_loss(dataclasses.replace(config, remat="none"), model)

@@ -14,7 +14,7 @@ import qwix
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from uno_jax.networks.registry import Params
+from uno_jax.support.trees import Params
 
 QUANTIZED = ("mmdit", "t5")  # the networks that are worth it: 16.6 of 16.9 G parameters
 FORMATS = {"int8": jnp.dtype(jnp.int8), "fp8": jnp.dtype(jnp.float8_e4m3fn)}

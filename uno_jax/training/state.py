@@ -2,65 +2,87 @@
 trainable.
 """
 
-import dataclasses
 import re
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
 
-from uno_jax.data.cached_encodings import encoders_of
-from uno_jax.families.uno.lora import abstract_lora, block_indices, init_lora, nest
-from uno_jax.families.uno.types import TrainState
-from uno_jax.networks.config import PRESETS, ModelConfig
-from uno_jax.networks.registry import Params, abstract_params, init_params
+from uno_jax.families.family import Family
+from uno_jax.families.registry import FAMILIES, PRESETS, family_of
+from uno_jax.networks.registry import abstract_params, init_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
-from uno_jax.training.config import RecipeError, TrainConfig
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.trees import Params
+from uno_jax.training.cached import encoders_of
+from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import make_optimizer
-from uno_jax.weights.checkpoint import NETWORKS, read_config, restore_network
-from uno_jax.weights.load import read_fitting_lora
+from uno_jax.weights.checkpoint import read_config, read_defaults, restore_network
+from uno_jax.weights.load import abstract_lora_of, read_fitting_lora
 from uno_jax.weights.names import find_model
 
 
-def split(params: dict[str, Params], patterns: tuple[str, ...]) -> tuple[dict[str, Params], Params]:
-    """(frozen, trainable) by regular expressions over whole paths. Raises RecipeError for a pattern that
-    matches none.
+class TrainState(NamedTuple):
+    """Everything a step changes. `trainable` is the LoRA, or the whole parameters of what is trained; `ema`
+    is its running average, empty when none is kept; `skipped` counts the steps that were not finite.
     """
-    leaves = {
-        tuple(part.key for part in path): leaf
-        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
-    }
+
+    step: Int[Array, ""]
+    trainable: Params
+    opt_state: Any
+    ema: Params
+    skipped: Int[Array, ""]
+
+
+def split(params: dict[str, Params], patterns: tuple[str, ...]) -> tuple[dict[str, Params], Params]:
+    """(frozen, trainable) by regular expressions over whole paths; `trees.join` is the inverse. Raises
+    RecipeError for a pattern that matches none.
+    """
+    leaves = flatten_dict(params)
     for pattern in patterns:
         if not any(re.fullmatch(pattern, "/".join(path)) for path in leaves):
             raise RecipeError(f"trainable pattern {pattern!r} matches no parameter of {', '.join(params)}")
     chosen = {path for path in leaves if any(re.fullmatch(pattern, "/".join(path)) for pattern in patterns)}
-    frozen = nest({path: leaf for path, leaf in leaves.items() if path not in chosen})
-    return frozen, nest({path: leaves[path] for path in leaves if path in chosen})
+    frozen = unflatten_dict({path: leaf for path, leaf in leaves.items() if path not in chosen})
+    return frozen, unflatten_dict({path: leaves[path] for path in leaves if path in chosen})
 
 
-def join(frozen: Params, trainable: Params) -> Params:
-    """The inverse of `split`."""
-    shared = {
-        key: join(frozen[key], trainable[key]) if key in frozen else trainable[key] for key in trainable
-    }
-    return frozen | shared
+def run_family(config: TrainConfig) -> Family:
+    """The family whose drawing network is in `weights`, else the preset's."""
+    stored = [family for family in FAMILIES if config.weights and (config.weights_dir / family.core).is_dir()]
+    return stored[0] if stored else family_of(PRESETS[config.preset])
 
 
-def model_config(config: TrainConfig) -> ModelConfig:
+def model_config(config: TrainConfig) -> Any:
     """Numbers of every network: those stored in `weights` or with cached encodings, the preset's for the
     rest.
     """
-    preset = PRESETS[config.preset]
-    cached = encoders_of(config)
-    if not config.weights:
-        return dataclasses.replace(preset, **cached)
-    root = find_model(config.weights)
-    kinds = [kind for kind in NETWORKS if (root / kind).is_dir()]
-    stored: dict[str, Any] = {kind: read_config(root / kind, kind) for kind in kinds}
-    return ModelConfig(**({kind: getattr(preset, kind) for kind in NETWORKS} | stored | cached))
+    family, cached = run_family(config), encoders_of(config)
+    preset: Any = PRESETS[config.preset]
+    if not isinstance(preset, family.config):  # the family of other weights
+        raise RecipeError(f"preset {config.preset} is not of the family of {config.weights} ({family.name})")
+    parts = {kind: getattr(preset, kind) for kind in family.networks}
+    defaults: Any = preset.defaults  # type: ignore[attr-defined]
+    if config.weights:
+        root = find_model(config.weights)
+        stored = [kind for kind in family.networks if (root / kind).is_dir()]
+        parts |= {kind: read_config(root / kind, kind) for kind in stored}
+        defaults = read_defaults(root / family.core) if family.core in stored else defaults
+    return family.config(**parts | cached, defaults=defaults)
+
+
+def networks_of(config: TrainConfig) -> tuple[str, ...]:
+    """The networks that a run holds: those of its objective, without encoders whose encodings are cached,
+    unless its samples need them.
+    """
+    objective = run_family(config).objectives[config.objective]
+    cached = () if config.samples.every else encoders_of(config)
+    return tuple(kind for kind in objective.networks if kind not in cached)
 
 
 def make_run_mesh(config: TrainConfig, devices: list[jax.Device] | None = None) -> Mesh:
@@ -81,20 +103,19 @@ def make_run_mesh(config: TrainConfig, devices: list[jax.Device] | None = None) 
     return mesh
 
 
-def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str, Params]:
-    """Every tree the objective needs, sharded from the start: restored, or random where trained from scratch.
-    Not those of encoders whose encodings are cached, where no samples need them.
+def load_params(config: TrainConfig, model: Any, mesh: Mesh) -> dict[str, Params]:
+    """The trees of `networks_of` and the LoRA, sharded from the start: restored, or random where trained from
+    scratch.
 
     Raises RecipeError for a network that is frozen and has no weights.
     """
     params: dict[str, Params] = {}
+    family, wanted = family_of(model), networks_of(config)
     # XLA's own generator: with threefry, compiling the random numbers takes several times as long.
-    keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), len(NETWORKS))
-    kinds = ("vae",) if config.objective == "autoencoder" else NETWORKS
-    cached = () if config.samples.every else encoders_of(config)
-    for kind, key in zip(kinds, keys, strict=False):
+    keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), len(family.networks))
+    for kind, key in zip(family.objectives[config.objective].networks, keys, strict=False):
         stored = config.weights_dir / kind
-        if kind in cached:
+        if kind not in wanted:
             continue
         if config.weights and stored.is_dir():
             params[kind] = restore_network(stored, kind, mesh)[1]
@@ -111,18 +132,17 @@ def load_params(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> dict[str
     return params
 
 
-def load_lora(config: TrainConfig, model: ModelConfig, mesh: Mesh) -> Params:
+def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
     """A fresh LoRA, or the one to start from; RecipeError if that has other blocks, rank or positions."""
-    block_indices(model.mmdit, config.lora)
-    shapes, axes = abstract_lora(model.mmdit, config.lora)
+    family = family_of(model)
+    shapes, axes = abstract_lora_of(model, config.lora)
     shardings = tree_shardings(mesh, axes, shapes)
     if not config.init_lora:
         # Threefry gives the same numbers on every mesh, and a LoRA has few arrays to compile it for.
-        key = jax.random.fold_in(jax.random.key(config.seed), len(NETWORKS))
-        return jax.jit(init_lora, static_argnums=(1, 2), out_shardings=shardings)(
-            key, model.mmdit, config.lora
-        )
-    start = read_fitting_lora(config.init_lora, model.mmdit)
+        key = jax.random.fold_in(jax.random.key(config.seed), len(family.networks))
+        init = jax.jit(family.lora.init, static_argnums=(1, 2), out_shardings=shardings)
+        return init(key, getattr(model, family.core), config.lora)
+    start = read_fitting_lora(config.init_lora, model)
     if (start.config, start.unope) != (config.lora, config.unope):
         raise RecipeError(
             f"init_lora {config.init_lora} has {start.config} and {start.unope}, "

@@ -1,55 +1,57 @@
 """One training step, a pure function of the state: gradients, clipped AdamW, running average."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from uno_jax.families.uno.types import Batch, TrainState
-from uno_jax.networks.config import ModelConfig
-from uno_jax.networks.registry import Params
+from uno_jax.families.family import Loss
+from uno_jax.support.trees import Params, join
 from uno_jax.training.config import TrainConfig
-from uno_jax.training.losses import Loss, make_loss
-from uno_jax.training.state import join
+from uno_jax.training.losses import make_loss
+from uno_jax.training.state import TrainState
 
 Metrics = dict[str, Float[Array, ""]]
 
 
+class StepMethod(NamedTuple):
+    """How a run's steps are made; the same for all of them."""
+
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    ema_decay: float
+    accumulate: int
+
+
 def make_step(
-    config: TrainConfig, model: ModelConfig, optimizer: optax.GradientTransformation, state: TrainState
+    config: TrainConfig, model: Any, optimizer: optax.GradientTransformation, state: TrainState
 ) -> Any:
     """The recipe's jitted step (state, frozen, batch, key) -> (state, metrics). It uses up the state and
     returns it where `state`, of arrays or shapes, lies.
     """
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    step = partial(train_step, make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate)
-    return jax.jit(step, donate_argnums=0, out_shardings=(places, None))
+    method = StepMethod(make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate)
+    return jax.jit(partial(train_step, method), donate_argnums=0, out_shardings=(places, None))
 
 
 def train_step(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    ema_decay: float,
-    accumulate: int,
-    state: TrainState,
-    frozen: dict[str, Params],
-    batch: Batch,
-    key: jax.Array,
+    method: StepMethod, state: TrainState, frozen: dict[str, Params], batch: Any, key: jax.Array
 ) -> tuple[TrainState, Metrics]:
     """The state after one step, and its loss and gradient norm (before clipping).
 
     No gradient of a frozen weight is ever formed. A step whose loss or gradient is not finite changes nothing
     but the counts of steps and of skipped ones.
     """
-    value, grads = gradients(loss, state, frozen, batch, jax.random.fold_in(key, state.step), accumulate)
+    step_key = jax.random.fold_in(key, state.step)
+    value, grads = gradients(method.loss, state, frozen, batch, step_key, method.accumulate)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
+    updates, opt_state = method.optimizer.update(grads, state.opt_state, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
-    ema = averaged(state.ema, trainable, ema_decay, state.step) if state.ema else state.ema
+    ema = averaged(state.ema, trainable, method.ema_decay, state.step) if state.ema else state.ema
     before, after = (state.trainable, state.opt_state, state.ema), (trainable, opt_state, ema)
     trainable, opt_state, ema = jax.tree.map(lambda old, new: jnp.where(finite, new, old), before, after)
     skipped = state.skipped + jnp.where(finite, 0, 1)
@@ -58,11 +60,11 @@ def train_step(
 
 
 def gradients(
-    loss: Loss, state: TrainState, frozen: dict[str, Params], batch: Batch, key: jax.Array, accumulate: int
+    loss: Loss, state: TrainState, frozen: dict[str, Params], batch: Any, key: jax.Array, accumulate: int
 ) -> tuple[Float[Array, ""], Params]:
     """Mean loss and its gradient over `accumulate` equal parts of the batch, one after another."""
 
-    def of_part(part: Batch, part_key: jax.Array) -> tuple[Float[Array, ""], Params]:
+    def of_part(part: Any, part_key: jax.Array) -> tuple[Float[Array, ""], Params]:
         return jax.value_and_grad(lambda trainable: loss(join(frozen, trainable), part, part_key))(
             state.trainable
         )
@@ -72,7 +74,7 @@ def gradients(
     # Interleaved, so that a part keeps every device's share of the batch where it is.
     parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add(total: tuple, part: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
+    def add(total: tuple, part: tuple[Any, jax.Array]) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, total, of_part(*part)), None
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
@@ -81,6 +83,9 @@ def gradients(
 
 
 def averaged(ema: Params, new: Params, decay: float, step: Array) -> Params:
-    """decay * ema + (1 - decay) * new; the decay warms up, or thousands of steps would show the start."""
+    """decay * ema + (1 - decay) * new; the decay warms up, or thousands of steps would show the start.
+
+    Not optax.incremental_update, which takes 1 - decay: for a decay below 1/2 that rounds otherwise.
+    """
     warm = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda old, x: warm * old + (1 - warm) * x, ema, new)

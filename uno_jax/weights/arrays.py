@@ -11,15 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, SingleDeviceSharding
 
-from uno_jax.networks.registry import Params
 from uno_jax.sharding.rules import tree_shardings
-from uno_jax.weights.safetensors_file import CheckpointError, read_header
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.trees import Params, TreePath
+from uno_jax.weights.safetensors_file import read_header
 
 FOLDER, FILE = "params", "params.safetensors"
 HOST_LIMIT_GB = 8  # in flight between disk and devices, so that restoring needs little host memory
-TreePath = tuple[str, ...]
 
 
 def is_compact(directory: Path) -> bool:
@@ -51,14 +52,8 @@ def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
     else:
         with ocp.PyTreeCheckpointer() as checkpointer:
             metadata = checkpointer.metadata((Path(directory) / FOLDER).absolute())
-        stored = by_path(metadata.item_metadata.tree)
+        stored = flatten_dict(metadata.item_metadata.tree)
     return {path: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype) for path, leaf in stored.items()}
-
-
-def by_path(tree: Params) -> dict[TreePath, Any]:
-    """A tree's leaves by path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {tuple(key.key for key in path): leaf for path, leaf in leaves}
 
 
 def restore(
@@ -72,7 +67,7 @@ def restore(
     here = SingleDeviceSharding(jax.local_devices()[0])
     shardings = jax.tree.map(lambda _: here, shapes) if mesh is None else tree_shardings(mesh, axes, shapes)
     stored = stored_arrays(directory)
-    _check_arrays(directory, stored, by_path(shapes))
+    _check_arrays(directory, stored, flatten_dict(shapes))
     kinds = jax.tree_util.tree_map_with_path(
         lambda path, _: np.dtype(dtype or stored[tuple(key.key for key in path)].dtype), shapes
     )
@@ -115,7 +110,7 @@ def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarra
     """On the host, the arrays that are True in the tree `chosen`, in the tree's order."""
     if is_compact(directory):
         tensors, _ = read_header(Path(directory) / FILE)
-        return [tensors["/".join(path)].read() for path, keep in by_path(chosen).items() if keep]
+        return [tensors["/".join(path)].read() for path, keep in sorted(flatten_dict(chosen).items()) if keep]
     wanted = jax.tree.map(lambda leaf, keep: leaf if keep else ocp.PLACEHOLDER, shapes, chosen)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
     args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy)

@@ -1,101 +1,58 @@
 """The native format on disk: a network or a LoRA is a directory of config.json and its parameters (`params`).
 
-A model is a directory that holds the networks mmdit/, vae/, t5/ and clip/, and perhaps the lora/ that comes
-with it. Directories are written aside and renamed, config.json last, so what was interrupted never loads.
+A model is a directory that holds its family's networks, such as mmdit/, vae/, t5/ and clip/, and perhaps the
+lora/ that comes with it. Directories are written beside their place and renamed, config.json last, so what
+was interrupted never loads.
 """
 
 import contextlib
+import dataclasses
 import json
-import os
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, get_type_hints
 
-import jax
-import numpy as np
 from jax.sharding import Mesh
 
-from uno_jax.families.uno.lora import abstract_lora
-from uno_jax.networks.config import (
-    CLIPConfig,
-    EfficientNetConfig,
-    LoraConfig,
-    MMDiTConfig,
-    ModelConfig,
-    T5Config,
-    UnoPE,
-    VAEConfig,
-    ViTConfig,
-    from_dict,
-    to_dict,
-)
-from uno_jax.networks.registry import NetworkConfig, Params, abstract_params
-from uno_jax.sharding.rules import is_first_process, wait_for_all
+from uno_jax.families.family import Family
+from uno_jax.families.registry import FAMILIES, family_with
+from uno_jax.networks.registry import NETWORKS, NetworkConfig, abstract_params, row_of
+from uno_jax.sharding.processes import is_first_process, wait_for_all
+from uno_jax.support.atomic import made_parents, refuse_existing, replace_directory
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.settings import from_dict, to_dict
+from uno_jax.support.trees import Params
 from uno_jax.weights import arrays as stored
-from uno_jax.weights.safetensors_file import CheckpointError
 
 FORMAT = 1
-NETWORKS: dict[str, type] = {"mmdit": MMDiTConfig, "vae": VAEConfig, "t5": T5Config, "clip": CLIPConfig}
-# Also what is no part of a model.
-KINDS: dict[str, type] = NETWORKS | {"efficientnet": EfficientNetConfig, "vit": ViTConfig}
-FINGERPRINTED = 1 << 17  # elements of the largest array that `fingerprint` reads
-
-
-class LoraInfo(NamedTuple):
-    """What a LoRA directory records beside its parameters: its base and its position convention."""
-
-    mmdit: MMDiTConfig
-    lora: LoraConfig
-    unope: UnoPE
-
-
-def kind_of(config: NetworkConfig) -> str:
-    """The name of a network's kind, which is also its folder in a model."""
-    return next(kind for kind, cls in KINDS.items() if isinstance(config, cls))
 
 
 @contextlib.contextmanager
-def written_aside(directory: Path, overwrite: bool = False) -> Iterator[Path]:
+def atomic_directory(directory: Path, overwrite: bool = False) -> Iterator[Path]:
     """Gives an empty folder to write into, which then becomes `directory`; removed on any failure.
 
     Of several processes the first makes and renames it. Raises FileExistsError before anything is written
     when `directory` exists and `overwrite` is false.
     """
     directory = Path(directory).absolute()
-    if directory.exists() and not overwrite:
-        raise FileExistsError(f"{directory} exists already: choose another destination, or --overwrite")
+    refuse_existing(directory, overwrite)
     # One name, so that what a killed run left is found and removed by the next.
-    aside = directory.with_name(f".{directory.name}.partial")
-    created = [parent for parent in directory.parents if not parent.exists()]
-    if is_first_process():
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    wait_for_all(f"made {aside}")
-    try:
-        yield aside
-        wait_for_all(f"written {aside}")
+    partial = directory.with_name(f".{directory.name}.partial")
+    with made_parents(directory):
         if is_first_process():
-            _become(aside, directory)
-        wait_for_all(f"renamed {aside}")
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not empty: another has written there meanwhile
-            for parent in created:
-                parent.rmdir()
-        raise
-
-
-def _become(aside: Path, directory: Path) -> None:
-    if not directory.exists():
-        os.replace(aside, directory)
-        return
-    old = directory.with_name(f".{directory.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(directory, old)
-    os.replace(aside, directory)
-    shutil.rmtree(old)
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        wait_for_all(f"made {partial}")
+        try:
+            yield partial
+            wait_for_all(f"written {partial}")
+            if is_first_process():
+                replace_directory(partial, directory)
+            wait_for_all(f"renamed {partial}")
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def write_config(directory: Path, record: dict[str, Any]) -> None:
@@ -104,38 +61,54 @@ def write_config(directory: Path, record: dict[str, Any]) -> None:
     (directory / "config.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
+def network_record(config: NetworkConfig, defaults: Any = None) -> dict[str, Any]:
+    """What config.json says of a network. That of a family's drawing network also holds sampling's defaults,
+    a model's own or the family's.
+    """
+    kind = row_of(config).kind
+    values = to_dict(config)
+    if (family := _drawn_by(kind)) is not None:
+        values |= to_dict(family.defaults() if defaults is None else defaults)
+    return {"kind": kind, "config": values}
+
+
+def _drawn_by(kind: str) -> Family | None:
+    return next((family for family in FAMILIES if family.core == kind), None)
+
+
 def save_network(
     directory: Path,
     config: NetworkConfig,
     params: Params,
     overwrite: bool = False,
     origin: dict[str, str] | None = None,
+    defaults: Any = None,
 ) -> None:
-    """Writes a network; `origin` tells in config.json where it comes from. Raises FileExistsError when
-    `directory` exists and `overwrite` is false.
+    """Writes a network; `origin` says in config.json where it comes from, and `defaults` are a model's for
+    sampling. Raises FileExistsError when `directory` exists and `overwrite` is false.
     """
-    record = {"kind": kind_of(config), "config": to_dict(config), **({"origin": origin} if origin else {})}
+    record = network_record(config, defaults) | ({"origin": origin} if origin else {})
     _save(directory, record, params, overwrite)
 
 
 def copy_network(source: Path, directory: Path) -> None:
     """Puts a stored network in place of what is in `directory`."""
-    with written_aside(directory, overwrite=True) as aside:
+    with atomic_directory(directory, overwrite=True) as partial:
         if is_first_process():
-            shutil.copytree(source, aside, dirs_exist_ok=True)
+            shutil.copytree(source, partial, dirs_exist_ok=True)
 
 
-def save_lora(directory: Path, info: LoraInfo, params: Params, overwrite: bool = False) -> None:
-    """Writes a LoRA with the convention it was trained with. Raises as `save_network`."""
+def save_lora(directory: Path, info: Any, params: Params, overwrite: bool = False) -> None:
+    """Writes a LoRA with its family's record of it (`LoraMethod.info`). Raises as `save_network`."""
     record = {name: to_dict(part) for name, part in info._asdict().items()}
     _save(directory, {"kind": "lora", **record}, params, overwrite)
 
 
 def _save(directory: Path, record: dict[str, Any], params: Params, overwrite: bool) -> None:
-    with written_aside(directory, overwrite) as aside:
-        stored.save(aside, params)
+    with atomic_directory(directory, overwrite) as partial:
+        stored.save(partial, params)
         if is_first_process():
-            write_config(aside, record)
+            write_config(partial, record)
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -151,7 +124,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         found = ", ".join(sorted(path.name for path in directory.iterdir())[:8]) or "nothing"
         raise CheckpointError(
-            f"{directory} has no config.json (it holds {found}): it is no checkpoint, or its writing was "
+            f"{directory} has no config.json (it holds {found}): it is not a checkpoint, or its writing was "
             "interrupted"
         ) from None
     except ValueError as error:
@@ -172,32 +145,62 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 def read_config(directory: Path, kind: str | None = None) -> NetworkConfig:
     """The config of a network. Raises as `read_record`, or CheckpointError if it is not a `kind`."""
+    found, values = _stored_values(directory, kind)
+    if (family := _drawn_by(found)) is not None:
+        values = {name: value for name, value in values.items() if name not in _names(family.defaults)}
+    return _parse(NETWORKS[found].config, values, directory)
+
+
+def read_defaults(directory: Path) -> Any:
+    """Sampling's defaults that are stored with a family's drawing network. Raises as `read_config`."""
+    found, values = _stored_values(directory)
+    family = _drawn_by(found)
+    assert family is not None
+    own = {name: value for name, value in values.items() if name in _names(family.defaults)}
+    return _parse(family.defaults, own, directory)
+
+
+def _stored_values(directory: Path, kind: str | None = None) -> tuple[str, dict[str, Any]]:
     record = read_record(directory)
-    found = record["kind"]
-    if found not in KINDS or kind not in (None, found):
-        raise CheckpointError(f"{directory} holds a {found}, expected {kind or ' or '.join(KINDS)}")
-    return _parse(KINDS[found], record["config"], directory)
+    found, values = record["kind"], record.get("config", {})
+    if found not in NETWORKS or kind not in (None, found):
+        raise CheckpointError(f"{directory} holds a {found}, expected {kind or ' or '.join(NETWORKS)}")
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{Path(directory) / 'config.json'}: config is not an object")
+    return found, values
 
 
-def read_model(directory: Path) -> ModelConfig:
-    """The configs of a model directory. Raises as `read_config`, naming the network at fault."""
+def _names(cls: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
+
+
+def read_model(directory: Path) -> Any:
+    """The config of a model directory. Raises as `read_config`, naming the network at fault."""
     directory = Path(directory)
-    if directory.is_dir() and (missing := [kind for kind in NETWORKS if not (directory / kind).is_dir()]):
+    family = family_with([kind for kind in NETWORKS if (directory / kind).is_dir()])
+    networks = family.networks
+    if directory.is_dir() and (missing := [kind for kind in networks if not (directory / kind).is_dir()]):
         raise CheckpointError(
-            f"{directory} is no whole model: it lacks {', '.join(missing)}. A model holds "
-            f"{', '.join(NETWORKS)}, each written by tools.convert_weights"
+            f"{directory} is not a whole model: it lacks {', '.join(missing)}. A model holds "
+            f"{', '.join(networks)}, each written by uno-convert"
         )
-    configs: dict[str, Any] = {kind: read_config(directory / kind, kind) for kind in NETWORKS}
-    return ModelConfig(**configs)
+    configs = {kind: read_config(directory / kind, kind) for kind in networks}
+    return family.config(**configs, defaults=read_defaults(directory / family.core))
 
 
-def read_lora(directory: Path) -> LoraInfo:
-    """What the LoRA in `directory` was trained for. Raises as `read_config`."""
+def read_lora(directory: Path) -> Any:
+    """What the LoRA in `directory` was trained for (`LoraMethod.info` of its family). Raises as
+    `read_config`.
+    """
     record = read_record(directory)
     if record["kind"] != "lora":
         raise CheckpointError(f"{directory} holds a {record['kind']}, expected a lora")
-    types = {"mmdit": MMDiTConfig, "lora": LoraConfig, "unope": UnoPE}
-    return LoraInfo(**{name: _parse(cls, record[name], directory) for name, cls in types.items()})
+    family = family_with(record)
+    base = record.get(family.core)
+    if isinstance(base, dict):  # the base's defaults, which older versions wrote
+        base = {name: value for name, value in base.items() if name not in _names(family.defaults)}
+    values, types = record | {family.core: base}, get_type_hints(family.lora.info)
+    return family.lora.info(**{name: _parse(cls, values.get(name), directory) for name, cls in types.items()})
 
 
 def restore_network(
@@ -211,25 +214,19 @@ def restore_network(
     return config, stored.restore(Path(directory), abstract_params(config), mesh, dtype)
 
 
-def fingerprint(directory: Path) -> str:
-    """Equal for copies and new conversions of a network, and another after training: a checksum of its
-    small arrays (norms, biases). Raises as `read_config`.
-    """
-    shapes, _ = abstract_params(read_config(directory))
-    small = jax.tree.map(lambda leaf: leaf.size <= FINGERPRINTED, shapes)
-    check = 0
-    for array in stored.read_some(directory, shapes, small):
-        check = zlib.crc32(np.asarray(array, np.float32).tobytes(), check)
-    return f"{check:08x}"
-
-
-def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[LoraInfo, Params]:
+def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[Any, Params]:
     """A LoRA's record and its tree, as `restore_network`."""
     info = read_lora(directory)
-    return info, stored.restore(Path(directory), abstract_lora(info.mmdit, info.lora), mesh, dtype)
+    abstract = family_of_lora(info).lora.abstract(info[0], info.lora)
+    return info, stored.restore(Path(directory), abstract, mesh, dtype)
 
 
-def _parse(cls: type, values: dict[str, Any], directory: Path) -> Any:
+def family_of_lora(info: Any) -> Family:
+    """The family that a LoRA's record belongs to."""
+    return next(family for family in FAMILIES if isinstance(info, family.lora.info))
+
+
+def _parse(cls: type, values: Any, directory: Path) -> Any:
     try:
         return from_dict(cls, values)
     except (TypeError, ValueError, AttributeError) as error:

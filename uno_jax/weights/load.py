@@ -5,23 +5,25 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
-from uno_jax.families.uno.lora import abstract_lora, merge
-from uno_jax.families.uno.types import Model
-from uno_jax.networks.config import LoraConfig, MMDiTConfig, ModelConfig, UnoPE
-from uno_jax.networks.registry import Params
+from uno_jax.families.lora import merge
+from uno_jax.families.model import Model
+from uno_jax.families.registry import family_of
 from uno_jax.sharding.rules import make_mesh, tree_shardings
-from uno_jax.weights.checkpoint import NETWORKS, CheckpointError, read_model, restore_network
-from uno_jax.weights.lora_formats import load_lora
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.trees import Params
+from uno_jax.weights.checkpoint import read_model, restore_network
+from uno_jax.weights.lora_files import load_lora
 from uno_jax.weights.names import find_lora, find_model
 
 
 class Lora(NamedTuple):
     """A LoRA that fits a model, and the position convention it was trained with."""
 
-    config: LoraConfig
-    unope: UnoPE
+    config: Any
+    unope: Any
     params: Params
 
 
@@ -37,26 +39,34 @@ def load_model(path: str | Path, lora: str | Path | Lora | None = "auto", dtype:
     With several devices each holds its share of heads and MLPs. `lora` is a native LoRA directory, a
     .safetensors file, what `read_fitting_lora` made of one, "auto" for the lora/ in the model's directory if
     it has one, or None; it is merged in float32. Weights are kept, and later used, in `dtype` (see
-    `default_dtype`). Raises FileNotFoundError, or CheckpointError for a directory that is no model and a LoRA
-    of another model, which is found before the model's weights are read.
+    `default_dtype`).
+
+    Raises FileNotFoundError, or CheckpointError for a directory that is not a model and for a LoRA of another
+    model, which is found before the model's weights are read.
     """
     config, directory = read_model_config(path), find_model(path)
     if isinstance(lora, str | Path):
-        lora = read_named_lora(lora, directory, config.mmdit)
-    mesh, kept = local_mesh(), jnp.dtype(dtype or default_dtype())
-    params = {kind: restore_network(directory / kind, kind, mesh, kept)[1] for kind in NETWORKS}
+        lora = read_named_lora(lora, directory, config)
+    family, mesh, kept = family_of(config), local_mesh(), jnp.dtype(dtype or default_dtype())
+    params = {kind: restore_network(directory / kind, kind, mesh, kept)[1] for kind in family.networks}
     if lora is None:
         return Model(config, params)
-    params["mmdit"] = _merged(params.pop("mmdit"), lora, config.mmdit, mesh)
+    params[family.core] = _merged(params.pop(family.core), lora, config, mesh)
     return Model(config, params, lora.unope)
 
 
-def _merged(base: Params, lora: Lora, mmdit: MMDiTConfig, mesh: Mesh) -> Params:
+def _merged(base: Params, lora: Lora, config: Any, mesh: Mesh) -> Params:
     """`base` is used up: a second copy of the weights would not fit beside it."""
-    shapes, axes = abstract_lora(mmdit, lora.config)
+    shapes, axes = abstract_lora_of(config, lora.config)
     placed = jax.device_put(lora.params, tree_shardings(mesh, axes, shapes))
     places = jax.tree.map(lambda leaf: leaf.sharding, base)
     return jax.jit(merge, donate_argnums=0, out_shardings=places)(base, placed)
+
+
+def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:
+    """Shapes and logical axes of a LoRA for a model."""
+    family = family_of(config)
+    return family.lora.abstract(getattr(config, family.core), lora)
 
 
 def local_mesh() -> Mesh:
@@ -64,23 +74,23 @@ def local_mesh() -> Mesh:
     return make_mesh(fsdp=1, tensor=-1, devices=jax.local_devices())
 
 
-def read_model_config(path: str | Path) -> ModelConfig:
+def read_model_config(path: str | Path) -> Any:
     """What the networks of a model directory are. Raises FileNotFoundError or CheckpointError saying what to
     do.
     """
     return read_model(find_model(path))
 
 
-def read_named_lora(name: str | Path, model: Path, mmdit: MMDiTConfig) -> Lora | None:
-    """The LoRA that `shipped.find_lora` finds by that name. Raises as `read_fitting_lora`."""
+def read_named_lora(name: str | Path, model: Path, config: Any) -> Lora | None:
+    """The LoRA that `names.find_lora` finds by that name. Raises as `read_fitting_lora`."""
     place = find_lora(name, model)
-    return None if place is None else read_fitting_lora(place, mmdit)
+    return None if place is None else read_fitting_lora(place, config)
 
 
-def read_fitting_lora(path: str | Path, mmdit: MMDiTConfig) -> Lora:
+def read_fitting_lora(path: str | Path, config: Any) -> Lora:
     """The LoRA at `path`. Raises FileNotFoundError, or CheckpointError unless it fits the model."""
-    lora = Lora(*load_lora(Path(path), mmdit))
-    expected, _ = abstract_lora(mmdit, lora.config)
+    lora = Lora(*load_lora(Path(path), getattr(config, family_of(config).core)))
+    expected, _ = abstract_lora_of(config, lora.config)
     found, wanted = _shapes(lora.params), _shapes(expected)
     if found != wanted:
         name = next(name for name in sorted(found | wanted) if found.get(name) != wanted.get(name))
@@ -91,6 +101,5 @@ def read_fitting_lora(path: str | Path, mmdit: MMDiTConfig) -> Lora:
     return lora
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
+def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
+    return {name: leaf.shape for name, leaf in flatten_dict(tree, sep=".").items()}

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from uno_jax.networks.config import PRESETS
+from uno_jax.families.registry import PRESETS
 
 SMALL = "small"
 FOLDER = Path(__file__).parents[1] / "small"
@@ -29,7 +29,7 @@ def find_model(name: str | Path) -> Path:
     preset = " (a preset is a list of sizes and holds no weights)" if str(name) in PRESETS else ""
     raise FileNotFoundError(
         f"no model directory {path}{preset}; convert downloaded weights into one, for example "
-        f"python -m tools.convert_weights flux --src flux1-dev.safetensors --dst {path}, "
+        f"uno-convert flux --src flux1-dev.safetensors --dst {path}, "
         "and vae, t5 and clip likewise"
     )
 

@@ -6,14 +6,15 @@ The format: eight bytes of length, a JSON object {name: {dtype, shape, data_offs
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.errors import CheckpointError
 
 DTYPES: dict[str, np.dtype] = {
     name: np.dtype(kind)
@@ -35,10 +36,6 @@ DTYPES: dict[str, np.dtype] = {
 NAMES = {kind: name for name, kind in DTYPES.items()}
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 Shape = tuple[int, ...]
-
-
-class CheckpointError(ValueError):
-    """A file or directory is not the checkpoint that was asked for; the message says what it is."""
 
 
 class Tensor(NamedTuple):
@@ -132,25 +129,7 @@ def write(
         record[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(record).encode()
     text += b" " * (-len(text) % 8)
-    with _aside(Path(file), overwrite) as aside, aside.open("wb") as stream:
+    with atomic_write(Path(file), overwrite) as partial, partial.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
         for name, (dtype, _) in header.items():
             stream.write(np.ascontiguousarray(tensor(name), dtype).view(np.uint8).data)
-
-
-@contextmanager
-def _aside(file: Path, overwrite: bool) -> Iterator[Path]:
-    if file.exists() and not overwrite:
-        raise FileExistsError(f"{file} exists already: choose another destination, or --overwrite")
-    created = [parent for parent in file.absolute().parents if not parent.exists()]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.partial")
-    try:
-        yield aside
-        os.replace(aside, file)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: another has written there meanwhile
-            for parent in created:
-                parent.rmdir()
-        raise

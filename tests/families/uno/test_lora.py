@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import make_lora, random_params
-from uno_jax.families.uno.lora import init_lora, merge
+from uno_jax.families.lora import merge
+from uno_jax.families.uno.config import PRESETS, LoraConfig
+from uno_jax.families.uno.lora import init_lora
+from uno_jax.families.uno.objective import Noised, flow_loss
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.networks.config import PRESETS, LoraConfig, UnoPE
 from uno_jax.networks.registry import network
-from uno_jax.training.losses import flow_loss
 
 MMDIT = PRESETS["tiny"].mmdit
 
@@ -24,13 +25,13 @@ def loss():
         return jnp.asarray(rng.standard_normal(shape, np.float32))
 
     conditioning = Conditioning(
-        draw(2, 3, MMDIT.context_in_dim), draw(2, MMDIT.vec_in_dim), (draw(2, 2, 4, 16),)
+        draw(2, 3, MMDIT.context_in_dim), draw(2, MMDIT.vec_in_dim), (draw(2, 2, 4, 16),), jnp.ones(2)
     )
     latent, noise, t = draw(2, 4, 4, 16), draw(2, 4, 4, 16), jnp.array([0.3, 0.8])
 
     def of(params, lora):
         variables = {"params": params, **({"lora": lora} if lora else {})}
-        return flow_loss(network(MMDIT), variables, latent, noise, t, conditioning, 1.0, UnoPE())
+        return flow_loss(network(MMDIT), variables, Noised(latent, noise, t), conditioning)
 
     return of
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import random_params
+from uno_jax.data.config import DataConfig
+from uno_jax.families.uno.config import PRESETS
+from uno_jax.families.uno.objective import Noised, flow_loss, given_half
 from uno_jax.families.uno.types import Batch, Conditioning
-from uno_jax.networks.config import PRESETS, UnoPE
 from uno_jax.networks.registry import network
-from uno_jax.training.config import DataConfig, TrainConfig
-from uno_jax.training.losses import flow_loss, given_half, make_loss
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.losses import make_loss
 
 MODEL = PRESETS["tiny"]
 MMDIT = MODEL.mmdit
@@ -28,7 +30,7 @@ def params():
 
 
 def test_a_half_is_given_in_its_share_of_the_samples():
-    given = np.asarray(given_half(jax.random.key(0), jnp.zeros((4000, 4, 8, 1)), 0.6)).reshape(-1, 2, 2, 2)
+    given = np.asarray(given_half(jax.random.key(0), 4000, (2, 4), 0.6)).reshape(-1, 2, 2, 2)
     halves = given[:, 0, :, 0]
     np.testing.assert_array_equal(given, np.broadcast_to(halves[:, None, :, None], given.shape))
     assert not halves.all(1).any() and abs(halves.mean(0) - 0.3).max() < 0.03
@@ -42,9 +44,9 @@ def test_noise_on_the_given_half_changes_nothing(params):
     @jax.jit
     @jax.grad
     def by_noise(noise):
-        conditioning, t = Conditioning(txt, vec), jnp.array([0.7])
-        latent, variables = draw(3, 1, 4, 8, 16), {"params": params}
-        return flow_loss(network(MMDIT), variables, latent, noise, t, conditioning, 1.0, UnoPE(), given)
+        conditioning = Conditioning(txt, vec, guidance=jnp.ones(1))
+        sample = Noised(draw(3, 1, 4, 8, 16), noise, jnp.array([0.7]), given)
+        return flow_loss(network(MMDIT), {"params": params}, sample, conditioning)
 
     gradient = np.asarray(by_noise(draw(4, 1, 4, 8, 16)))
     assert not gradient[:, :, :4].any() and gradient[:, :, 4:].all()

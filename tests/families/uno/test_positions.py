@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.positions import pack, position_ids, reference_offsets, token_size, unpack
-from uno_jax.networks.config import UnoPE
 
 TARGET = (4, 6)
 REFERENCES = [(3, 3), (2, 4), (5, 2), (2, 2)]

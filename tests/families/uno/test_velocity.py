@@ -7,29 +7,33 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import random_params
+from uno_jax.families.model import Model
+from uno_jax.families.uno.config import PRESETS
 from uno_jax.families.uno.positions import unpack
+from uno_jax.families.uno.settings import make_settings
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import denoise
-from uno_jax.networks.config import PRESETS
-from uno_jax.sampling.request import make_settings
+from uno_jax.families.uno.velocity import Contrast, denoise
 
-MMDIT = PRESETS["tiny"].mmdit
+TINY = PRESETS["tiny"]
+MMDIT = TINY.mmdit
 
 
 def draw(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
+def tiny_model() -> Model:
+    return Model(TINY, {"mmdit": random_params(MMDIT, 1)})
+
+
 @pytest.fixture(scope="module")
 def tokens():
-    """Tokens after one step by a conditioning, a plain one and the factor."""
-    variables, noise = {"params": random_params(MMDIT, 1)}, draw(5, 2, 4, 4, 16)
+    """Tokens after one step by a conditioning, and a contrast to a plain one."""
+    model, noise = tiny_model(), draw(5, 2, 4, 4, 16)
 
-    def of(conditioning, plain=None, true_cfg=1.0):
+    def of(conditioning, contrast=None):
         times = np.array([1.0, 0.6], np.float32)
-        return np.asarray(
-            denoise(MMDIT, variables, noise, conditioning, times, 1.0, plain=plain, true_cfg=true_cfg)
-        )
+        return np.asarray(denoise(model, noise, conditioning, times, contrast))
 
     return of
 
@@ -40,8 +44,9 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
         draw(2, 2, MMDIT.vec_in_dim),
         (draw(3, 2, 2, 4, 16),),
     )
-    asked, plain = Conditioning(txt, vec, refs), Conditioning(0 * txt, 0 * vec)
-    one, zero, three = (tokens(asked, plain, factor) for factor in (1.0, 0.0, 3.0))
+    strength = np.ones(2, np.float32)
+    asked, plain = Conditioning(txt, vec, refs, strength), Conditioning(0 * txt, 0 * vec, (), strength)
+    one, zero, three = (tokens(asked, Contrast(plain, factor)) for factor in (1.0, 0.0, 3.0))
     # Rounding of float32, on values of about 1; the two predictions differ by far more.
     np.testing.assert_allclose(one, tokens(asked), atol=1e-6)
     np.testing.assert_allclose(zero, tokens(plain), atol=1e-6)
@@ -49,11 +54,17 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
     assert abs(one - zero).max() > 0.01
 
 
+def alone() -> Conditioning:
+    """One prompt without references."""
+    txt, vec = draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim)
+    return Conditioning(txt, vec, guidance=np.ones(1, np.float32))
+
+
 def test_the_left_half_is_kept_and_seen_by_the_right():
-    variables, times = {"params": random_params(MMDIT, 1)}, np.array([1.0, 0.7, 0.0], np.float32)
-    conditioning = Conditioning(draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim))
+    times = np.array([1.0, 0.7, 0.0], np.float32)
+    conditioning = alone()
     noise, left, other = draw(5, 1, 4, 8, 16), draw(6, 1, 4, 4, 16), draw(7, 1, 4, 4, 16)
-    make = jax.jit(partial(denoise, MMDIT, variables, schedule=times, guidance=1.0))
+    make = jax.jit(partial(denoise, tiny_model(), schedule=times))
 
     def halves(noise, left):
         latent = unpack(make(noise=noise, conditioning=conditioning, left=left), (2, 4))
@@ -70,18 +81,16 @@ def test_the_left_half_is_kept_and_seen_by_the_right():
 
 def test_plain_predictions_see_the_left_half_as_noisy_as_the_rest():
     """At t = 1 that is noise alone, whatever is given."""
-    variables, times = {"params": random_params(MMDIT, 1)}, np.array([1.0, 0.5], np.float32)
-    txt, vec = draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim)
+    times, plain = np.array([1.0, 0.5], np.float32), alone()
     noise, left = draw(5, 1, 4, 8, 16), draw(6, 1, 4, 4, 16)
-    plain = Conditioning(txt, vec)
-    of = jax.jit(partial(denoise, MMDIT, variables, noise, plain, times, 1.0, plain=plain, true_cfg=0.0))
+    of = jax.jit(partial(denoise, tiny_model(), noise, plain, times, Contrast(plain, 0.0)))
     right = [np.split(np.asarray(unpack(of(left=each), (2, 4))), 2, axis=2)[1] for each in (left, -left)]
     np.testing.assert_array_equal(*right)
 
 
 def test_the_factor_is_the_models_own_unless_given():
-    assert make_settings(PRESETS["flux_dev"].mmdit).true_cfg == make_settings(MMDIT).true_cfg == 1
-    assert make_settings(PRESETS["small"].mmdit).true_cfg == 3
-    assert make_settings(PRESETS["small"].mmdit, true_cfg=2.0).true_cfg == 2
+    assert make_settings(PRESETS["flux_dev"]).true_cfg == make_settings(TINY).true_cfg == 1
+    assert make_settings(PRESETS["small"]).true_cfg == 3
+    assert make_settings(PRESETS["small"], true_cfg=2.0).true_cfg == 2
     with pytest.raises(ValueError, match="true_cfg must be a finite number of 0 or more, got -1"):
-        make_settings(MMDIT, true_cfg=-1.0)
+        make_settings(TINY, true_cfg=-1.0)

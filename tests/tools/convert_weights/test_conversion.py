@@ -8,6 +8,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
 from tests.tiny_model import TINY, random_params, write_model
@@ -16,10 +17,11 @@ from tests.tools.convert_weights.golden import FLUX, GOLDEN
 from tools.convert_weights import clip, flux, mapping, stream, t5, vae
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.source import open_source
-from uno_jax.networks.config import PRESETS, to_dict
+from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import abstract_params
-from uno_jax.weights.arrays import by_path
-from uno_jax.weights.checkpoint import CheckpointError, read_config, restore_network
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.settings import to_dict
+from uno_jax.weights.checkpoint import read_config, restore_network
 from uno_jax.weights.safetensors_file import read_header, write
 
 MODELS = [flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL]
@@ -45,7 +47,7 @@ def model_dir(tmp_path_factory):
 @pytest.mark.parametrize(("model", "naming"), NAMINGS, ids=[f"{m.kind}-{n.name}" for m, n in NAMINGS])
 def test_a_table_fills_every_parameter_once_and_tells_its_config(model, naming, preset):
     config = getattr(PRESETS[preset], model.kind)
-    params = by_path(abstract_params(config)[0])
+    params = flatten_dict(abstract_params(config)[0])
     entries = mapping.expand(model, config, naming)
     filled: dict = {}
     for entry in entries:

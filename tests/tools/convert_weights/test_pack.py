@@ -9,19 +9,13 @@ import pytest
 from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, write_model
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import FLUX, GOLDEN
-from uno_jax.networks.config import UnoPE
-from uno_jax.sampling.job_list import weights_id
-from uno_jax.weights.checkpoint import (
-    NETWORKS,
-    CheckpointError,
-    fingerprint,
-    read_config,
-    read_model,
-    restore_lora,
-    restore_network,
-)
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.networks.registry import NETWORKS
+from uno_jax.support.errors import CheckpointError
+from uno_jax.weights.checkpoint import read_config, read_model, restore_lora, restore_network
+from uno_jax.weights.identity import fingerprint, weights_id
 from uno_jax.weights.load import load_model
-from uno_jax.weights.lora_formats import load_lora
+from uno_jax.weights.lora_files import load_lora
 
 
 @pytest.fixture(scope="module")

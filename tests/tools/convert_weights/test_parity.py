@@ -21,16 +21,17 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, T
 from tests.tiny_model import RANK, make_lora
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import GOLDEN
-from uno_jax.families.uno.lora import block_indices, merge
+from uno_jax.families.lora import merge
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.lora import block_indices
 from uno_jax.families.uno.positions import pack, position_ids
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
-from uno_jax.networks.config import MMDiTConfig, UnoPE
-from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vae import Autoencoder
 from uno_jax.weights.checkpoint import restore_network, save_network
-from uno_jax.weights.lora_formats import save_tensors
+from uno_jax.weights.lora_files import save_tensors
 
 WIDE = dict(
     patch_size=1,

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from flax.traverse_util import flatten_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -32,10 +33,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from tests.tools.convert_weights.command import run
 from tools.convert_weights import mapping, vit
 from uno_jax.evaluation.encoders import image_features, load_encoder, text_features
-from uno_jax.networks.config import VITS, to_dict
 from uno_jax.networks.registry import abstract_params, apply
+from uno_jax.networks.vit import VITS
+from uno_jax.support.settings import to_dict
 from uno_jax.tokenizers import clip_tokens
-from uno_jax.weights.arrays import by_path
 from uno_jax.weights.checkpoint import read_config, restore_network
 
 SIZES = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, patch_size=4, image_size=20)
@@ -284,7 +285,7 @@ WITHOUT = {
 )
 def test_a_published_network_is_told_by_its_shapes_alone(name, naming):
     config = VITS[name]
-    params = by_path(abstract_params(config)[0])
+    params = flatten_dict(abstract_params(config)[0])
     entries = mapping.expand(vit.MODEL, config, naming)
     assert {entry.target for entry in entries} == params.keys()
     shapes = mapping.source_shapes(entries, params)

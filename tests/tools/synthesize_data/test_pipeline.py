@@ -14,8 +14,8 @@ from tools.synthesize_data.report import report, take_marks
 from tools.synthesize_data.rows import SynthesisError
 from tools.synthesize_data.run import Run, opened
 from tools.synthesize_data.stages import ORDER, STAGES, TWO
+from uno_jax.data.config import SourceConfig
 from uno_jax.data.records import parse_source
-from uno_jax.training.config import SourceConfig
 
 
 @pytest.fixture(scope="module")

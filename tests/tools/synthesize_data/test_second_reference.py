@@ -22,7 +22,7 @@ from tools.synthesize_data.config import (
 )
 from tools.synthesize_data.rows import Failed, Job, Row, SynthesisError
 from tools.synthesize_data.run import Run
-from uno_jax.networks.config import UnoPE
+from uno_jax.families.uno.config import UnoPE
 from uno_jax.toybox import compose, load_subjects
 
 SCENES = ("on the grass", "in the snow", "in a plain studio")

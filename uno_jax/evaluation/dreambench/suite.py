@@ -1,6 +1,6 @@
 """The suites "dreambench-single" and "dreambench-multi": prompts -> pictures -> the paper's scores.
 
-OUT/prompts.json is what is drawn, OUT/{prompt}_{image}.png the pictures as `uno_jax.sample` makes and finds
+OUT/prompts.json is what is drawn, OUT/{prompt}_{image}.png the pictures as `uno-sample` makes and finds
 them again, OUT/scores.json every setting, a row a picture, means and intervals.
 """
 
@@ -9,21 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from uno_jax.evaluation.dreambench import prompts as dreambench
 from uno_jax.evaluation.dreambench.prompts import Prompt
 from uno_jax.evaluation.dreambench.rows import load_encoders, score_rows
 from uno_jax.evaluation.dreambench.scores import summary
 from uno_jax.evaluation.encoders import check_encoder
-from uno_jax.sampling import run as sample
-from uno_jax.sampling.job_list import is_finished, weights_id
-from uno_jax.sampling.run import Drawing
+from uno_jax.sampling.results import is_finished
+from uno_jax.sampling.run import Work as SampleWork
+from uno_jax.sampling.run import draw_missing
+from uno_jax.sampling.run import prepare_work as prepare_sampling
+from uno_jax.sampling.settings import ModelArgs, SampleArgs
 from uno_jax.support import images
-from uno_jax.support.atomic import whole_file
-from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
-from uno_jax.weights.checkpoint import CheckpointError
+from uno_jax.support.errors import CheckpointError
+from uno_jax.weights.identity import weights_id
 
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow")
@@ -31,45 +34,59 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args(Drawing):
-    """Draw DreamBench's prompts and score them by DINO, CLIP-I and CLIP-T. The settings are the paper's, and
-    where it says none, UNO's program's.
-    """
+class DreamBenchArgs(ModelArgs):
+    """What both suites take."""
 
     data: Path
     """DreamBooth's `dataset` folder: a folder of photos for each subject."""
-    suite: Literal["dreambench-single", "dreambench-multi"] = "dreambench-single"
-    """One subject a prompt, or several."""
+    suite: ClassVar[str]
     out: Path = Path("out/dreambench")
     """Directory for prompts.json, the pictures and scores.json. The same command again continues."""
     lists: Path | None = None
     """A list in UNO's form in place of the suite's own prompts; references are looked up in --data."""
-    subjects: int = 2
-    """Of dreambench-multi: 2, 3 or 4 in a prompt."""
     encoders: Path = Path("weights/encoders")
-    """Directory with dino/ and clip/, as `python -m tools.convert_weights vit --dst DIR/dino` and others
-    wrote.
+    """Directory with dino/ and clip/, as `uno-convert vit --dst DIR/dino` and others wrote.
     """
     score_only: Path | None = None
     """Score the pictures of this directory, by any program, named {prompt}_{image}.png; nothing is drawn."""
     num_images: int = 1
     """Pictures a prompt: 1, or 6 as in the paper's tables of two subjects."""
     width: int | None = None
-    """Pixels; default the model's resolution (512 for FLUX)."""
+    """Width in pixels; default the model's resolution (512 for FLUX)."""
     height: int | None = None
-    """As width."""
+    """Height in pixels; default the model's resolution (512 for FLUX)."""
     ref_size: int | None = None
     """Longest side of references in pixels; default the model's, for FLUX 512 for one and
     320 for several.
     """
     seed: int = 3407
-    """Of a prompt's first picture; the next has the next seed."""
+    """Seed of a prompt's first picture; the next has the next seed."""
     process_count: int = 1
-    """Of commands that draw at the same time, each its share, into one --out that all see; the one that finds
-    all pictures there scores them.
+    """Number of commands that draw at the same time, each its share, into one --out that all see; the one
+    that finds all pictures there scores them.
     """
     process_index: int = 0
-    """Of this one, from 0."""
+    """Index of this process, from 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleArgs(DreamBenchArgs):
+    """Draw DreamBench's prompts of one subject and score them by DINO, CLIP-I and CLIP-T. The settings are
+    the paper's, and where it does not say, those of UNO's program.
+    """
+
+    suite: ClassVar[str] = "dreambench-single"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiArgs(DreamBenchArgs):
+    """Draw DreamBench's prompts of several subjects and score them by DINO, CLIP-I and CLIP-T. The settings
+    are the paper's, and where it does not say, those of UNO's program.
+    """
+
+    suite: ClassVar[str] = "dreambench-multi"
+    subjects: int = 2
+    """Subjects of each prompt: 2, 3 or 4."""
 
 
 class Work(NamedTuple):
@@ -77,17 +94,16 @@ class Work(NamedTuple):
 
     prompts: list[Prompt]
     photos: dict[str, list[Path]]
-    sampling: tuple[sample.Args, sample.Work] | None
+    sampling: tuple[SampleArgs, SampleWork] | None
 
 
-def evaluate(argv: Sequence[str] | None) -> None:
-    """The command line behind --suite dreambench-…"""
-    args = parse_args(Args, "python -m uno_jax.evaluate", argv)
+def evaluate_dreambench(args: DreamBenchArgs) -> None:
+    """The command line behind the suites dreambench-single and dreambench-multi."""
     use_compile_cache()
-    with errors_told(ValueError, OSError):
-        work = prepare(args)
-    with errors_told(CheckpointError, images.ImageError, FloatingPointError, OSError):
-        record = run(args, work)
+    with exit_on(ValueError, OSError):
+        work = prepare_work(args)
+    with exit_on(CheckpointError, images.ImageError, FloatingPointError, OSError):
+        record = score_pictures(args, work)
     if record is not None:
         for name, score in record["scores"].items():
             low, high = score["interval"]
@@ -95,14 +111,16 @@ def evaluate(argv: Sequence[str] | None) -> None:
         print(f"wrote {args.out / 'scores.json'}")
 
 
-def prepare(args: Args) -> Work:
+def prepare_work(args: DreamBenchArgs) -> Work:
     """Checks everything before weights are loaded. Raises ValueError or OSError saying what to change."""
     if not args.data.is_dir():
         raise FileNotFoundError(f"no folder {args.data}: --data is DreamBooth's dataset, a folder a subject")
-    if not 2 <= args.subjects <= 4:
+    if isinstance(args, MultiArgs) and not 2 <= args.subjects <= 4:
         raise ValueError(f"--subjects must be 2, 3 or 4, got {args.subjects}")
     if not 0 <= args.process_index < args.process_count:
-        raise ValueError(f"--process-index {args.process_index} is none of {args.process_count} processes")
+        raise ValueError(
+            f"--process-index must be from 0 to {args.process_count - 1}, got {args.process_index}"
+        )
     if args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1, got {args.num_images}")
     prompts = choose_prompts(args)
@@ -116,15 +134,15 @@ def prepare(args: Args) -> Work:
     if args.score_only is not None:
         return Work(prompts, photos, None)
     sampling = sample_args(args)
-    return Work(prompts, photos, (sampling, sample.prepare(sampling)))
+    return Work(prompts, photos, (sampling, prepare_sampling(sampling)))
 
 
-def choose_prompts(args: Args) -> list[Prompt]:
+def choose_prompts(args: DreamBenchArgs) -> list[Prompt]:
     if args.lists is not None:
         return dreambench.listed_prompts(args.lists, args.data)
-    if args.suite == "dreambench-single":
-        return dreambench.single_prompts(args.data)
-    return dreambench.multi_prompts(args.data, args.subjects)
+    if isinstance(args, MultiArgs):
+        return dreambench.multi_prompts(args.data, args.subjects)
+    return dreambench.single_prompts(args.data)
 
 
 def check_photos(data: Path, prompts: Sequence[Prompt]) -> dict[str, list[Path]]:
@@ -148,7 +166,7 @@ def check_photos(data: Path, prompts: Sequence[Prompt]) -> dict[str, list[Path]]
     return found
 
 
-def check_pictures(args: Args, count: int) -> None:
+def check_pictures(args: DreamBenchArgs, count: int) -> None:
     """Raises FileNotFoundError unless --score-only has every picture."""
     missing = [path for path in picture_paths(args, count) if not path.is_file()]
     if missing:
@@ -158,7 +176,7 @@ def check_pictures(args: Args, count: int) -> None:
         )
 
 
-def picture_paths(args: Args, count: int) -> list[Path]:
+def picture_paths(args: DreamBenchArgs, count: int) -> list[Path]:
     folder = args.score_only or args.out
     return [folder / f"{index}_{j}.png" for index in range(count) for j in range(args.num_images)]
 
@@ -168,24 +186,24 @@ def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
         {"prompt": prompt.prompt, "image_paths": [str(each.absolute()) for each in prompt.references]}
         for prompt in prompts
     ]
-    with whole_file(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
-def sample_args(args: Args) -> sample.Args:
+def sample_args(args: DreamBenchArgs) -> SampleArgs:
     """The same settings for `uno_jax.sample`."""
     own = ("width", "height", "ref_size", "seed", "num_images", "out")
-    names = (*(field.name for field in fields(Drawing)), *own)
-    return sample.Args(jobs=args.out / "prompts.json", **{name: getattr(args, name) for name in names})
+    names = (*(field.name for field in fields(ModelArgs)), *own)
+    return SampleArgs(jobs=args.out / "prompts.json", **{name: getattr(args, name) for name in names})
 
 
-def run(args: Args, work: Work) -> dict[str, Any] | None:
+def score_pictures(args: DreamBenchArgs, work: Work) -> dict[str, Any] | None:
     """Draws this process's share, scores when all is drawn, and returns what scores.json holds; None while
     other processes have pictures to draw.
     """
     if work.sampling is not None:
         arguments, drawn = work.sampling
-        sample.run(arguments, drawn, args.process_index, args.process_count)
+        draw_missing(arguments, drawn, args.process_index, args.process_count)
         if missing := sum(not is_finished(output) for output in drawn.outputs):
             print(f"drew its share; {missing} of {len(drawn.outputs)} pictures are others' to draw")
             return None
@@ -194,12 +212,12 @@ def run(args: Args, work: Work) -> dict[str, Any] | None:
     prompts = [prompt for prompt in work.prompts for _ in range(args.num_images)]
     rows = score_rows(encoders, prompts, paths, work.photos)
     record = {**settings_record(args, work), "scores": summary(rows, SCORES), "rows": rows}
-    with whole_file(args.out / "scores.json") as aside:
+    with atomic_write(args.out / "scores.json") as aside:
         aside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return record
 
 
-def settings_record(args: Args, work: Work) -> dict[str, Any]:
+def settings_record(args: DreamBenchArgs, work: Work) -> dict[str, Any]:
     """Every setting that a score depends on."""
     record: dict[str, Any] = {
         "suite": args.suite,

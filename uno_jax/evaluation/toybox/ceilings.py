@@ -12,7 +12,7 @@ from typing import Any
 from uno_jax.evaluation.toybox.cases import make_cases
 from uno_jax.evaluation.toybox.scorer import NAME, check_scorer, load_scorer
 from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summary
-from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox import Subject, load_subjects
 
 
@@ -21,7 +21,7 @@ class Args:
     """Score real composites of held-out subjects: the most that a model can reach."""
 
     scorer: Path = Path("weights/scorer")
-    """Directory that `python -m tools.convert_weights efficientnet --dst DIR` wrote."""
+    """Directory that `uno-convert efficientnet --dst DIR` wrote."""
     size: int = 128
     """Side of a picture in pixels: the model's resolution."""
     count: int = 240
@@ -33,7 +33,7 @@ class Args:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.evaluation", argv)
-    with errors_told(ValueError, OSError):
+    with exit_on(ValueError, OSError):
         if args.count < 1:
             raise ValueError(f"--count must be at least 1, got {args.count}")
         check_scorer(args.scorer)

@@ -1,6 +1,7 @@
 """Cases -> pictures by a model, in batches, with the references or without."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,16 +9,15 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.families.uno.types import Model
-from uno_jax.networks.config import ModelConfig
+from uno_jax.families.model import Model
 from uno_jax.sampling.generate import batches, sample_batch
-from uno_jax.sampling.request import Request, Settings, prepare_refs
+from uno_jax.sampling.request import Request, prepare_refs
 from uno_jax.toybox import Sample
 from uno_jax.weights.load import local_mesh
 
 
-def draw(
-    model: Model, cases: Sequence[Sample], settings: Settings, seed: int, batch_size: int, references: bool
+def draw_cases(
+    model: Model, cases: Sequence[Sample], settings: Any, seed: int, batch_size: int, references: bool
 ) -> list[UInt8[np.ndarray, "h w 3"]]:
     """One picture a case, of the size of its composite; case i starts from the noise of `seed` + i."""
     requests = [_request(model.config, case, seed + i, references) for i, case in enumerate(cases)]
@@ -31,7 +31,7 @@ def draw(
     return [made[i] for i in range(len(cases))]
 
 
-def _request(config: ModelConfig, case: Sample, seed: int, references: bool) -> Request:
+def _request(config: Any, case: Sample, seed: int, references: bool) -> Request:
     height, width = case.target.shape[:2]
     shown = [Image.fromarray(each) for each in case.references] if references else []
     refs = prepare_refs(config, shown, None, case.subjects[: len(shown)])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from uno_jax.evaluation.toybox.scorer import NAME, Pictures
 from uno_jax.evaluation.toybox.scores import Verdicts
-from uno_jax.support.atomic import whole_file
+from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.toybox import Sample
 
@@ -61,7 +61,7 @@ def write_page(folder: Path, record: dict[str, Any], drawn: dict[str, Drawn]) ->
         drawn=drawn,
         picture_name=picture_name,
     )
-    with whole_file(folder / "index.html") as aside:
+    with atomic_write(folder / "index.html") as aside:
         aside.write_text(page, encoding="utf-8")
 
 
@@ -74,7 +74,7 @@ def write_sheet(folder: Path, drawn: dict[str, Drawn]) -> None:
             references = [Image.fromarray(picture) for picture in case.references]
             made = [Image.fromarray(np.asarray(each.pictures[source][index])) for source in SOURCES]
             rows.append(Row([*references, *[None] * (2 - len(references)), *made], case.prompt))
-    with whole_file(folder / "sheet.png") as aside:
+    with atomic_write(folder / "sheet.png") as aside:
         contact_sheet(columns, rows, abreast=2).save(aside, format="png")
 
 
@@ -98,5 +98,5 @@ def _plain(verdicts: Verdicts, index: int) -> dict[str, Any]:
 
 def write_scores(folder: Path, record: dict[str, Any]) -> None:
     """scores.json, the last of the files."""
-    with whole_file(folder / "scores.json") as aside:
+    with atomic_write(folder / "scores.json") as aside:
         aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

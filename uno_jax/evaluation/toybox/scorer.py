@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.networks.config import EfficientNetConfig
-from uno_jax.networks.registry import Params, apply
+from uno_jax.networks.efficientnet import EfficientNetConfig
+from uno_jax.networks.registry import apply
+from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import read_config, restore_network
 
 NAME = "efficientnet_lite0"  # what every score is named after
@@ -38,14 +39,13 @@ def check_scorer(directory: Path) -> None:
     """Raises FileNotFoundError or CheckpointError unless `directory` holds the converted network."""
     if not (directory / KIND).is_dir():
         raise FileNotFoundError(
-            f"no scorer weights {directory / KIND}: make them with "
-            f"python -m tools.convert_weights efficientnet --dst {directory}"
+            f"no scorer weights {directory / KIND}: make them with uno-convert efficientnet --dst {directory}"
         )
     read_config(directory / KIND, KIND)
 
 
 def load_scorer(directory: Path) -> Scorer:
-    """The network that `python -m tools.convert_weights efficientnet --dst DIRECTORY` wrote."""
+    """The network that `uno-convert efficientnet --dst DIRECTORY` wrote."""
     check_scorer(directory)
     config, params = restore_network(directory / KIND, KIND)
     return Scorer(cast(EfficientNetConfig, config), params)

@@ -4,13 +4,12 @@ Out: scores.json, index.html, sheet.png and the pictures. Beside the model's sco
 model without references, from the same prompts and seeds, and of the real composites (docs/evaluation.md).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from uno_jax.evaluation.toybox.cases import Cases, make_cases
-from uno_jax.evaluation.toybox.draw import draw
+from uno_jax.evaluation.toybox.draw import draw_cases
 from uno_jax.evaluation.toybox.page import (
     SOURCES,
     Drawn,
@@ -22,57 +21,50 @@ from uno_jax.evaluation.toybox.page import (
 )
 from uno_jax.evaluation.toybox.scorer import NAME, Pictures, check_scorer, load_scorer
 from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summary
-from uno_jax.networks.config import ModelConfig
-from uno_jax.sampling.job_list import common_record
-from uno_jax.sampling.request import Settings, check_request, choose_unope, make_settings
-from uno_jax.sampling.run import Drawing
-from uno_jax.support.command_line import errors_told, parse_args
+from uno_jax.sampling.request import check_request
+from uno_jax.sampling.results import common_record
+from uno_jax.sampling.settings import Drawing, ModelArgs, choose_model
+from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
+from uno_jax.support.errors import CheckpointError
 from uno_jax.toybox import Subject, load_subjects
-from uno_jax.weights.checkpoint import CheckpointError
-from uno_jax.weights.load import Lora, default_dtype, load_model, read_model_config, read_named_lora
-from uno_jax.weights.names import find_model
+from uno_jax.weights.load import default_dtype, load_model, read_model_config
 
 UNFINISHED = ("pictures", "index.html", "sheet.png")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args(Drawing):
+class ToyboxArgs(ModelArgs):
     """Score a model on prompts with one and two subjects that it has never seen."""
 
-    suite: Literal["toybox"] = "toybox"
-    """What is drawn."""
     out: Path = Path("out/evaluation")
     """Directory for scores.json, index.html, sheet.png and pictures/; must be empty, not there, or what an
     interrupted evaluation left.
     """
     scorer: Path = Path("weights/scorer")
-    """Directory that `python -m tools.convert_weights efficientnet --dst DIR` wrote."""
+    """Directory that `uno-convert efficientnet --dst DIR` wrote."""
     subjects: Path | None = None
     """Folder with a manifest.json, whose split val is drawn, in place of the shipped subjects."""
     count: int = 60
     """Prompts with one subject, and as many with two."""
     seed: int = 0
-    """Of the prompts, the candidates and the pictures' noise."""
+    """Seed of the prompts, the candidates and the pictures' noise."""
 
 
 class Work(NamedTuple):
     """What a command line asks for, checked."""
 
-    config: ModelConfig
-    settings: Settings
-    lora: Lora | None
+    drawing: Drawing
     subjects: list[Subject]
 
 
-def evaluate(argv: Sequence[str] | None) -> None:
-    """The command line behind --suite toybox."""
-    args = parse_args(Args, "python -m uno_jax.evaluate", argv)
+def evaluate_toybox(args: ToyboxArgs) -> None:
+    """The command line behind the suite toybox."""
     use_compile_cache()
-    with errors_told(ValueError, OSError):
-        work = prepare(args)
-    with errors_told(CheckpointError, FloatingPointError, OSError):
-        record = run(args, work)
+    with exit_on(ValueError, OSError):
+        work = prepare_work(args)
+    with exit_on(CheckpointError, FloatingPointError, OSError):
+        record = score_model(args, work)
     for kind, scores in record[NAME].items():
         for source in SOURCES:
             shown = ", ".join(f"{NAME}_{name} {value:.3g}" for name, value in scores[source].items())
@@ -80,7 +72,7 @@ def evaluate(argv: Sequence[str] | None) -> None:
     print(f"wrote {args.out / 'index.html'}")
 
 
-def prepare(args: Args) -> Work:
+def prepare_work(args: ToyboxArgs) -> Work:
     """Checks everything before weights are loaded. Raises ValueError or OSError saying what to change."""
     for name, value in (("--count", args.count), ("--batch-size", args.batch_size)):
         if value < 1:
@@ -91,13 +83,11 @@ def prepare(args: Args) -> Work:
     check_subjects(subjects)
     check_scorer(args.scorer)
     config = read_model_config(args.model)
-    side = config.mmdit.resolution
+    side = config.defaults.resolution
     check_request(config, side, side, args.seed, args.count)
-    settings = make_settings(config.mmdit, args.steps, args.guidance, true_cfg=args.true_cfg)
-    lora = read_named_lora(args.lora, find_model(args.model), config.mmdit)
-    unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
+    drawing = choose_model(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    return Work(config, replace(settings, unope=unope), lora, subjects)
+    return Work(drawing, subjects)
 
 
 def only_left_over(folder: Path) -> bool:
@@ -105,9 +95,9 @@ def only_left_over(folder: Path) -> bool:
     return all(path.name in UNFINISHED or path.suffix == ".partial" for path in folder.iterdir())
 
 
-def run(args: Args, work: Work) -> dict[str, Any]:
+def score_model(args: ToyboxArgs, work: Work) -> dict[str, Any]:
     """Draws, scores and writes everything; returns what scores.json holds."""
-    side = work.config.mmdit.resolution
+    side = work.drawing.config.defaults.resolution
     cases = make_cases(work.subjects, args.count, side, args.seed)
     pictures = draw_all(args, work, cases)
     judge = make_judge(load_scorer(args.scorer), work.subjects, side, args.seed)
@@ -128,13 +118,13 @@ def run(args: Args, work: Work) -> dict[str, Any]:
     return record
 
 
-def draw_all(args: Args, work: Work, cases: Cases) -> dict[str, dict[str, Pictures]]:
+def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, Pictures]]:
     """By kind of case and source: one model is held at a time."""
     pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases._fields}
-    for source, lora, references in (("model", work.lora, True), ("without_reference", None, False)):
+    for source, lora, references in (("model", work.drawing.lora, True), ("without_reference", None, False)):
         model = load_model(args.model, lora, args.dtype)
         for kind, each in cases._asdict().items():
-            made = draw(model, each, work.settings, args.seed, args.batch_size, references)
+            made = draw_cases(model, each, work.drawing.settings, args.seed, args.batch_size, references)
             pictures[kind][source] = made
         del model
     for kind, each in cases._asdict().items():
@@ -142,18 +132,16 @@ def draw_all(args: Args, work: Work, cases: Cases) -> dict[str, dict[str, Pictur
     return pictures
 
 
-def settings_record(args: Args, work: Work) -> dict[str, Any]:
+def settings_record(args: ToyboxArgs, work: Work) -> dict[str, Any]:
     """The settings, as scores.json has them."""
-    settings = work.settings
+    drawing = work.drawing
+    side = drawing.config.defaults.resolution
+    settings = drawing.settings.record(side, side)
     return {
-        "suite": args.suite,
+        "suite": "toybox",
         **common_record(args.model, args.lora, args.dtype or default_dtype()),
         "subjects": None if args.subjects is None else str(args.subjects),
-        "resolution": work.config.mmdit.resolution,
-        "steps": settings.steps,
-        "guidance": settings.guidance,
-        "true_cfg": settings.true_cfg,
-        "unope": settings.unope.variant,
-        "offset_scale": settings.unope.offset_scale,
+        "resolution": side,
+        **{name: value for name, value in settings.items() if name != "schedule"},
         "seed": args.seed,
     }

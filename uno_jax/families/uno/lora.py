@@ -1,19 +1,21 @@
-"""UNO's LoRA as a tree of its own: shapes, initialisation, block subsets, merging. Pure functions of trees.
+"""UNO's LoRA as a tree of its own: shapes, initialisation, block subsets. Pure functions of trees.
 
 The tree mirrors the MM-DiT's parameters: at each adapted kernel it holds `down` (layers, in, rank) and `up`
 (layers, rank, out). Used as `apply({"params": base, "lora": lora}, ...)`.
 """
 
-import math
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jax.sharding import PartitionSpec
 
-from uno_jax.networks.config import LoraConfig, MMDiTConfig
-from uno_jax.networks.registry import Params, abstract_params
+from uno_jax.families.uno.config import LoraConfig, UnoPE
+from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.registry import abstract_params
+from uno_jax.support.trees import Params, subtree
 
 # UNO adapts the attention's projections, and the whole input of a single block's linear2 (its `layers.py`).
 SITES: tuple[tuple[str, ...], ...] = (
@@ -26,38 +28,31 @@ SITES: tuple[tuple[str, ...], ...] = (
 )
 
 
-def get(tree: Params, path: tuple[str, ...]) -> Any:
-    """The subtree at a path of keys."""
-    for key in path:
-        tree = tree[key]
-    return tree
+class LoraInfo(NamedTuple):
+    """What a LoRA's directory records beside its parameters: its base and its position convention."""
 
-
-def nest(leaves: dict[tuple[str, ...], Any]) -> Params:
-    """A nested dict from (path, value) pairs."""
-    tree: Params = {}
-    for path, value in leaves.items():
-        node = tree
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = value
-    return tree
+    mmdit: MMDiTConfig
+    lora: LoraConfig
+    unope: UnoPE
 
 
 def abstract_lora(mmdit: MMDiTConfig, lora: LoraConfig) -> tuple[Params, Params]:
-    """Shapes (float32 ShapeDtypeStruct leaves) and logical axes, derived from the base's kernels."""
+    """Shapes (float32 ShapeDtypeStruct leaves) and logical axes, derived from the base's kernels. Raises
+    ValueError for blocks that the model does not have.
+    """
+    block_indices(mmdit, lora)
     shapes, axes = abstract_params(mmdit)
     lora_shapes, lora_axes = {}, {}
     for site in SITES:
-        depth, fan_in, fan_out = get(shapes, site)["kernel"].shape
-        layers, in_axis, out_axis = get(axes, site)["kernel"]
+        depth, fan_in, fan_out = subtree(shapes, site)["kernel"].shape
+        layers, in_axis, out_axis = subtree(axes, site)["kernel"]
         for name, shape, names in (
             ("down", (depth, fan_in, lora.rank), (layers, in_axis, "rank")),
             ("up", (depth, lora.rank, fan_out), (layers, "rank", out_axis)),
         ):
             lora_shapes[*site, name] = jax.ShapeDtypeStruct(shape, jnp.float32)
             lora_axes[*site, name] = PartitionSpec(*names)
-    return nest(lora_shapes), nest(lora_axes)
+    return unflatten_dict(lora_shapes), unflatten_dict(lora_axes)
 
 
 def block_indices(mmdit: MMDiTConfig, lora: LoraConfig) -> dict[str, tuple[int, ...]]:
@@ -82,34 +77,10 @@ def init_lora(key: jax.Array, mmdit: MMDiTConfig, lora: LoraConfig) -> Params:
     chosen = block_indices(mmdit, lora)
     leaves = {}
     for number, site in enumerate(SITES):
-        shapes = get(abstract_lora(mmdit, lora)[0], site)
+        shapes = subtree(abstract_lora(mmdit, lora)[0], site)
         depth = shapes["down"].shape[0]
         carries = np.isin(np.arange(depth), chosen[site[0]])[:, None, None]
         noise = jax.random.normal(jax.random.fold_in(key, number), shapes["down"].shape) / lora.rank
         leaves[*site, "down"] = jnp.where(carries, noise, 0.0)
         leaves[*site, "up"] = jnp.zeros(shapes["up"].shape)
-    return nest(leaves)
-
-
-def merge(params: Params, lora: Params, scale: float = 1.0) -> Params:
-    """The base with kernel + scale * down @ up at every site, added in float32 and returned in the kernel's
-    dtype.
-
-    For sampling and export only; training keeps the side path (see `models.layers.Dense`).
-    """
-
-    def walk(base: Params, part: Params) -> Params:
-        if "down" in part:
-            update = jnp.einsum(
-                "lir,lro->lio", part["down"].astype(jnp.float32), part["up"].astype(jnp.float32)
-            )
-            kernel = base["kernel"]
-            return base | {"kernel": (kernel.astype(jnp.float32) + scale * update).astype(kernel.dtype)}
-        return base | {key: walk(base[key], part[key]) for key in part}
-
-    return walk(params, lora)
-
-
-def count(tree: Params) -> int:
-    """Number of parameters of a tree of arrays or shapes."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    return unflatten_dict(leaves)

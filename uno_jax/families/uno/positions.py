@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from uno_jax.networks.config import UnoPE
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.support.trees import AnyArray
 
 PATCH = 2  # latent cells a token, along one side
 TokenSize = tuple[int, int]  # rows, columns
 
 
-def pack(latent: Float[Array, "b h w z"]) -> Float[Array, "b h/2*w/2 4*z"]:
+def pack(latent: Float[AnyArray, "b h w z"]) -> Float[Array, "b (h//2)*(w//2) 4*z"]:
     """Two by two latent cells become a token, channel outermost (flux `sampling.py`)."""
-    return rearrange(latent, "b (h ph) (w pw) z -> b (h w) (z ph pw)", ph=PATCH, pw=PATCH)
+    return rearrange(jnp.asarray(latent), "b (h ph) (w pw) z -> b (h w) (z ph pw)", ph=PATCH, pw=PATCH)
 
 
-def unpack(tokens: Float[Array, "b l 4*z"], size: TokenSize) -> Float[Array, "b h w z"]:
+def unpack(tokens: Float[AnyArray, "b l c"], size: TokenSize) -> Float[Array, "b h w z"]:
     """The inverse of `pack` for a picture of `size` tokens (rows, columns)."""
     h, w = size
-    return rearrange(tokens, "b (h w) (z ph pw) -> b (h ph) (w pw) z", h=h, w=w, ph=PATCH, pw=PATCH)
+    return rearrange(
+        jnp.asarray(tokens), "b (h w) (z ph pw) -> b (h ph) (w pw) z", h=h, w=w, ph=PATCH, pw=PATCH
+    )
 
 
 def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
@@ -31,6 +35,16 @@ def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
     if height < side or width < side or height % side or width % side:
         raise ValueError(f"picture sides must be positive multiples of {side} pixels, got {width}x{height}")
     return height // side, width // side
+
+
+def token_grid(latent: Float[AnyArray, "b h w z"]) -> TokenSize:
+    """Rows and columns of tokens of a latent."""
+    return latent.shape[1] // PATCH, latent.shape[2] // PATCH
+
+
+def left_half(size: TokenSize) -> Bool[np.ndarray, "l"]:
+    """Which tokens of a picture of that size lie in its left half."""
+    return np.tile(np.arange(size[1]) < size[1] // 2, size[0])
 
 
 def reference_offsets(

@@ -1,8 +1,8 @@
-"""The MM-DiT seen from outside: a noisy latent and its conditioning give the velocity; a loop of Euler
-steps the picture.
+"""The MM-DiT seen from outside: a noisy picture and its conditioning give the velocity; a loop of Euler steps
+gives the picture.
 """
 
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,25 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.families import flow
-from uno_jax.families.uno.positions import PATCH, TokenSize, pack, position_ids
+from uno_jax.families.model import Model
+from uno_jax.families.uno.positions import TokenSize, left_half, pack, position_ids, token_grid
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.networks.config import MMDiTConfig, UnoPE
-from uno_jax.networks.mmdit import MMDiT
-from uno_jax.networks.registry import Params
+from uno_jax.networks.mmdit import MMDiT, MMDiTInputs
+from uno_jax.support.trees import Params
+
+
+class Contrast(NamedTuple):
+    """Classifier-free guidance (arXiv 2207.12598; diffusers' true_cfg_scale), for twice the work: away from
+    what `plain`, of the empty prompt and no references, predicts.
+    """
+
+    plain: Conditioning
+    scale: float
+
+
+def variables(params: dict[str, Params]) -> dict[str, Params]:
+    """The MM-DiT's Flax variables among a model's parameters; "lora" is a side path where there is one."""
+    return {"params": params["mmdit"]} | ({"lora": params["lora"]} if "lora" in params else {})
 
 
 def velocity(
@@ -22,53 +36,43 @@ def velocity(
     variables: dict[str, Params],
     x: Float[Array, "b l c"],
     size: TokenSize,
-    conditioning: Conditioning,
     t: Float[Array, "b"],
-    guidance: Float[Array, "b"] | None,
-    unope: UnoPE,
+    conditioning: Conditioning,
 ) -> Float[Array, "b l c"]:
     """Velocity of the target's tokens `x` (rows, columns = `size`), with the references' tokens appended
-    after them.
-
-    `variables` is {"params": base} or {"params": base, "lora": lora}. Positions follow from the shapes.
+    after them. Positions follow from the shapes.
     """
-    refs = [pack(ref) for ref in conditioning.refs]
-    ref_sizes = [(ref.shape[1] // PATCH, ref.shape[2] // PATCH) for ref in conditioning.refs]
-    ids = position_ids(conditioning.txt.shape[1], size, ref_sizes, unope)
-    ref = jnp.concatenate(refs, axis=1) if refs else None
-    inputs = (x, conditioning.txt, conditioning.vec, t, ids, ref, guidance)
-    return cast(Array, net.apply(variables, *inputs))
+    given = conditioning
+    ids = position_ids(given.txt.shape[1], size, [token_grid(ref) for ref in given.refs], given.unope)
+    ref = jnp.concatenate([pack(ref) for ref in given.refs], axis=1) if given.refs else None
+    guidance = given.guidance if net.config.guidance_embed else None
+    inputs = MMDiTInputs(x, given.txt, given.vec, t, ids, ref, guidance)
+    return cast(Array, net.apply(variables, inputs))
 
 
 def denoise(
-    config: MMDiTConfig,
-    variables: dict[str, Params],
+    model: Model,
     noise: Float[Array, "b h w z"],
     conditioning: Conditioning,
     schedule: Float[np.ndarray, "steps+1"],
-    guidance: float,
-    unope: UnoPE = UnoPE(),
-    dtype: Any = jnp.float32,
-    plain: Conditioning | None = None,
-    true_cfg: float = 1.0,
+    contrast: Contrast | None = None,
     left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b l c"]:
     """The tokens after all Euler steps from `noise` (UNO `sampling.py` denoise). One scan, so one compiled
-    function when jitted; the state stays in float32, the network computes in `dtype`.
-
-    With `plain`, of the empty prompt and no references, the velocity is v_plain + true_cfg * (v - v_plain)
-    (classifier-free guidance, arXiv 2207.12598; diffusers' true_cfg_scale), for twice the work.
+    function when jitted; the state stays in float32, the network computes in the model's dtype.
 
     With `left`, the latent of a diptych's left half, only the right one is made: the left is shown as it is,
     to the plain prediction as noisy as the rest (diptych prompting, arXiv 2411.15466).
     """
-    net = MMDiT(config, dtype)
-    size = (noise.shape[1] // PATCH, noise.shape[2] // PATCH)
-    strength = jnp.full(noise.shape[0], guidance, jnp.float32) if config.guidance_embed else None
+    net, params, size = (
+        MMDiT(model.config.mmdit, model.compute_dtype),
+        variables(model.params),
+        token_grid(noise),
+    )
     x0 = pack(noise).astype(jnp.float32)
     given = noise if left is None else jnp.asarray(noise).at[:, :, : left.shape[2]].set(left)
     x1 = pack(given).astype(jnp.float32)
-    is_left = jnp.tile(jnp.arange(size[1]) < size[1] // 2, size[0])[:, None]
+    is_left = left_half(size)[:, None]
 
     def with_left(x: Array, t: Array | float) -> Array:
         """`x` with the given half as it is at time t."""
@@ -78,14 +82,13 @@ def denoise(
 
     def step(x: Array, times: tuple[Array, Array]) -> tuple[Array, None]:
         def predicted(x: Array, given: Conditioning) -> Array:
-            time = jnp.full(x.shape[0], t)
-            return velocity(net, variables, x, size, given, time, strength, unope).astype(jnp.float32)
+            return velocity(net, params, x, size, jnp.full(x.shape[0], t), given).astype(jnp.float32)
 
         t, t_next = times
         v = predicted(with_left(x, 0.0), conditioning)
-        if plain is not None:
-            v_plain = predicted(with_left(x, t), plain)
-            v = v_plain + true_cfg * (v - v_plain)
+        if contrast is not None:
+            v_plain = predicted(with_left(x, t), contrast.plain)
+            v = v_plain + contrast.scale * (v - v_plain)
         return flow.euler_step(x, v, t, t_next), None
 
     times = jnp.asarray(schedule, jnp.float32)

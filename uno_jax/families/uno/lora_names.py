@@ -1,27 +1,24 @@
-"""LoRA in other programs' key names: UNO's dit_lora.safetensors, diffusers/PEFT, and kohya's (ComfyUI).
+"""UNO's LoRA in other programs' key names: UNO's dit_lora.safetensors, diffusers/PEFT, and kohya's (ComfyUI).
 
-Trees of `families.uno.lora` to {key: array} and back as pure functions, and files of them. The position
-convention travels in a file's metadata, since no naming has a place for it.
+Trees of `lora` to {key: array} and back, as pure functions.
 """
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
-from uno_jax.families.uno.lora import abstract_lora, block_indices, get, nest
-from uno_jax.networks.config import LoraConfig, MMDiTConfig, UnoPE, from_dict, to_dict
-from uno_jax.networks.registry import Params
-from uno_jax.weights.checkpoint import CheckpointError, restore_lora
-from uno_jax.weights.safetensors_file import read_header, write
+from uno_jax.families.uno.config import LoraConfig
+from uno_jax.families.uno.lora import LoraInfo, abstract_lora, block_indices
+from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.trees import Params, subtree
 
 Format = Literal["uno", "diffusers", "kohya"]
 Tensors = dict[str, np.ndarray]
 Site = tuple[str, ...]
-METADATA = "uno_jax.unope"
 LINEAR1: Site = ("single_blocks", "qkv")
 
 SUFFIXES: dict[Format, tuple[str, str]] = {
@@ -64,13 +61,14 @@ TABLE: dict[Site, dict[Format, tuple[str, ...]]] = {
 }
 
 
-def to_tensors(mmdit: MMDiTConfig, lora: LoraConfig, params: Params, format: Format = "uno") -> Tensors:
+def to_tensors(info: LoraInfo, params: Params, format: Format = "uno") -> Tensors:
     """A LoRA tree in another naming, in torch's (out, in) order. Blocks outside the subset are left out."""
+    mmdit, lora = info.mmdit, info.lora
     down_name, up_name = SUFFIXES[format]
     chosen = block_indices(mmdit, lora)
     tensors: Tensors = {}
     for site, names in TABLE.items():
-        pair = get(params, site)
+        pair = subtree(params, site)
         for block in chosen[site[0]]:
             down, up = (np.asarray(pair[name][block]).T for name in ("down", "up"))
             if format == "kohya" and site == LINEAR1:
@@ -99,8 +97,8 @@ def from_tensors(
     shapes, _ = abstract_lora(mmdit, LoraConfig(1))
     found: dict[tuple[Site, int], Pair] = {}
     for site in TABLE:
-        depth, fan_in, _ = get(shapes, site)["down"].shape
-        fan_out = get(shapes, site)["up"].shape[2]
+        depth, fan_in, _ = subtree(shapes, site)["down"].shape
+        fan_out = subtree(shapes, site)["up"].shape[2]
         for block in range(depth):
             parts = []
             for index, stem in enumerate(stems := TABLE[site][format]):
@@ -192,58 +190,11 @@ def _stacked(shapes: Params, rank: int, found: dict[tuple[Site, int], Pair]) -> 
     dtype = jnp.result_type(*{matrix.dtype for pair in found.values() for matrix in (pair.down, pair.up)})
     leaves = {}
     for site in TABLE:
-        depth, fan_in, _ = get(shapes, site)["down"].shape
+        depth, fan_in, _ = subtree(shapes, site)["down"].shape
         down = leaves[*site, "down"] = np.zeros((depth, fan_in, rank), dtype)
-        up = leaves[*site, "up"] = np.zeros((depth, rank, get(shapes, site)["up"].shape[2]), dtype)
+        up = leaves[*site, "up"] = np.zeros((depth, rank, subtree(shapes, site)["up"].shape[2]), dtype)
         for block in range(depth):
             if pair := found.get((site, block)):
                 down[block, :, : len(pair.down)] = pair.down.T
                 up[block, : len(pair.down)] = pair.up.T
-    return nest(leaves)
-
-
-def save_tensors(
-    file: Path,
-    mmdit: MMDiTConfig,
-    lora: LoraConfig,
-    unope: UnoPE,
-    params: Params,
-    format: Format = "uno",
-    overwrite: bool = False,
-) -> None:
-    """Writes a LoRA as one .safetensors file. Raises FileExistsError unless `overwrite`."""
-    tensors = to_tensors(mmdit, lora, params, format)
-    header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    metadata = {"format": "pt", METADATA: json.dumps(to_dict(unope))}
-    write(Path(file), header, tensors.__getitem__, metadata, overwrite)
-
-
-def load_tensors(file: Path, mmdit: MMDiTConfig) -> tuple[LoraConfig, UnoPE, Params]:
-    """A LoRA for `mmdit` from a .safetensors file of any naming. Without metadata, the convention is UNO's.
-
-    Raises FileNotFoundError, or CheckpointError as `from_tensors` and for a file that cannot be read.
-    """
-    header, metadata = read_header(Path(file))
-    try:
-        tensors = {name: tensor.read() for name, tensor in header.items()}
-        lora, params = from_tensors(mmdit, tensors, _peft_alpha(metadata))
-        return lora, from_dict(UnoPE, json.loads(metadata.get(METADATA, "{}"))), params
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file}: {error}") from None
-
-
-def _peft_alpha(metadata: dict[str, str]) -> float | None:
-    """The alpha that diffusers' own training records in its files' metadata. None: not recorded."""
-    record = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    about = {name.removeprefix("transformer."): value for name, value in record.items()}
-    if told := [name for name in ("use_dora", "use_rslora", "alpha_pattern") if about.get(name)]:
-        raise CheckpointError(f"its metadata ask for {', '.join(told)}, which is not read")
-    return about.get("lora_alpha")
-
-
-def load_lora(path: Path, mmdit: MMDiTConfig) -> tuple[LoraConfig, UnoPE, Params]:
-    """A LoRA for `mmdit` from a native directory or a .safetensors file. Raises as `load_tensors`."""
-    if not Path(path).is_dir():
-        return load_tensors(Path(path), mmdit)
-    info, params = restore_lora(Path(path))
-    return info.lora, info.unope, params
+    return unflatten_dict(leaves)

@@ -9,24 +9,20 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file, save_file
 
 from tests.tiny_model import RANK, TINY, make_lora, write_lora
 from tests.tools.convert_weights.golden import GOLDEN
-from uno_jax.families.uno.lora import SITES, block_indices, get, nest
-from uno_jax.networks.config import LoraConfig, UnoPE
-from uno_jax.weights.checkpoint import CheckpointError
-from uno_jax.weights.lora_formats import (
-    SUFFIXES,
-    detect,
-    from_tensors,
-    load_lora,
-    load_tensors,
-    save_tensors,
-    to_tensors,
-)
+from uno_jax.families.uno.config import LoraConfig, UnoPE
+from uno_jax.families.uno.lora import SITES, LoraInfo, block_indices
+from uno_jax.families.uno.lora_names import SUFFIXES, detect, from_tensors, to_tensors
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.trees import subtree
+from uno_jax.weights.lora_files import load_lora, load_tensors, save_tensors
 
 MMDIT = TINY.mmdit
+INFO = LoraInfo(MMDIT, RANK, UnoPE())
 FORMATS = list(SUFFIXES)
 TO_Q = "transformer.transformer_blocks.0.attn.to_q"
 
@@ -49,7 +45,7 @@ def subset_lora(subset):
 def test_there_and_back(tmp_path, format, blocks):
     config = LoraConfig(RANK.rank, *blocks)
     lora, file = subset_lora(config), tmp_path / "lora.safetensors"
-    save_tensors(file, MMDIT, config, UnoPE("h", 0.5), lora, format)
+    save_tensors(file, LoraInfo(MMDIT, config, UnoPE("h", 0.5)), lora, format)
     found, unope, params = load_tensors(file, MMDIT)
     assert (found, unope, detect(load_file(file))) == (config, UnoPE("h", 0.5), format)
     equal(params, lora)
@@ -58,13 +54,13 @@ def test_there_and_back(tmp_path, format, blocks):
 def test_the_references_file_is_reproduced():
     tensors = load_file(GOLDEN / "dit_lora.safetensors")
     config, params = from_tensors(MMDIT, tensors)
-    equal(to_tensors(MMDIT, config, params, "uno"), tensors)
+    equal(to_tensors(LoraInfo(MMDIT, config, UnoPE()), params, "uno"), tensors)
 
 
 def test_a_directory_or_a_file_is_loaded(tmp_path):
     write_lora(tmp_path / "lora", UnoPE("w", 2.0))
     config, unope, params = load_lora(tmp_path / "lora", MMDIT)
-    save_tensors(tmp_path / "lora.safetensors", MMDIT, config, unope, params)
+    save_tensors(tmp_path / "lora.safetensors", LoraInfo(MMDIT, config, unope), params)
     again = load_lora(tmp_path / "lora.safetensors", MMDIT)
     assert again[:2] == (config, unope) == (RANK, UnoPE("w", 2.0))
     equal(again[2], params)
@@ -74,11 +70,13 @@ def test_a_directory_or_a_file_is_loaded(tmp_path):
 
 def update(params):
     """What each adapted kernel changes by."""
-    return nest({site: get(params, site)["down"] @ get(params, site)["up"] for site in SITES})
+    return unflatten_dict(
+        {site: subtree(params, site)["down"] @ subtree(params, site)["up"] for site in SITES}
+    )
 
 
 def test_q_k_and_v_may_have_down_matrices_of_their_own():
-    tensors, rng = to_tensors(MMDIT, RANK, make_lora(), "diffusers"), np.random.default_rng(0)
+    tensors, rng = to_tensors(INFO, make_lora(), "diffusers"), np.random.default_rng(0)
     del tensors[f"{TO_Q}.lora_A.weight"], tensors[f"{TO_Q}.lora_B.weight"]
     down = tensors[f"{TO_Q[:-1]}k.lora_A.weight"] = rng.standard_normal((RANK.rank, 64), np.float32)
     config, params = from_tensors(MMDIT, tensors)
@@ -94,16 +92,16 @@ def test_q_k_and_v_may_have_down_matrices_of_their_own():
 
 def test_alpha_is_a_scale(tmp_path):
     halved = jax.tree.map(lambda leaf: leaf / 2, update(make_lora()))
-    kohya = to_tensors(MMDIT, RANK, make_lora(), "kohya")
+    kohya = to_tensors(INFO, make_lora(), "kohya")
     alphas = {name: np.array(RANK.rank / 2, np.float32) for name in kohya if name.endswith("alpha")}
     equal(update(from_tensors(MMDIT, kohya | alphas)[1]), halved)
     about = {"lora_adapter_metadata": json.dumps({"transformer.lora_alpha": 2, "transformer.r": 4})}
-    save_file(to_tensors(MMDIT, RANK, make_lora(), "diffusers"), tmp_path / "peft.safetensors", about)
+    save_file(to_tensors(INFO, make_lora(), "diffusers"), tmp_path / "peft.safetensors", about)
     equal(update(load_tensors(tmp_path / "peft.safetensors", MMDIT)[2]), halved)
 
 
 def refusals():
-    diffusers, kohya = (to_tensors(MMDIT, RANK, make_lora(), format) for format in ("diffusers", "kohya"))
+    diffusers, kohya = (to_tensors(INFO, make_lora(), format) for format in ("diffusers", "kohya"))
     linear1 = "lora_unet_single_blocks_0_linear1.lora_up.weight"
     half = {name: tensor for name, tensor in diffusers.items() if name != f"{TO_Q}.lora_B.weight"}
     wide = {f"{TO_Q}.lora_A.weight": np.ones((4, 65), np.float32)}
@@ -132,6 +130,6 @@ def test_refusals(tensors, message):
     ],
 )
 def test_metadata_that_cannot_be_honoured(tmp_path, metadata, message):
-    save_file(to_tensors(MMDIT, RANK, make_lora(), "diffusers"), tmp_path / "peft.safetensors", metadata)
+    save_file(to_tensors(INFO, make_lora(), "diffusers"), tmp_path / "peft.safetensors", metadata)
     with pytest.raises(CheckpointError, match=message):
         load_tensors(tmp_path / "peft.safetensors", MMDIT)

@@ -1,0 +1,145 @@
+"""A second family from new files and registry rows alone: stored, loaded, trained, sampled as the first."""
+
+import json
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.tiny_model import random_params
+from uno_jax import generate, load_model
+from uno_jax.families import autoencoder, registry
+from uno_jax.families.family import Family, LoraMethod, Objective, Sampler
+from uno_jax.families.model import Model
+from uno_jax.families.uno import lora
+from uno_jax.families.uno.config import PRESETS, LoraConfig
+from uno_jax.networks.registry import NETWORKS, Network, apply
+from uno_jax.networks.vae import VAEConfig
+from uno_jax.sample import main as sample
+from uno_jax.support.images import prepare_reference
+from uno_jax.training.config import DataConfig, TrainConfig
+from uno_jax.training.plan import plan_training
+from uno_jax.training.state import load_params, make_run_mesh, model_config, networks_of
+from uno_jax.weights.checkpoint import read_model, save_network
+
+
+@dataclass(frozen=True)
+class PainterConfig:
+    side: int = 16
+
+
+class Painter(nn.Module):
+    """One learned picture, moved by a seed."""
+
+    config: PainterConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, seeds: jax.Array) -> jax.Array:
+        init = nn.with_logical_partitioning(nn.initializers.normal(), ("height", "width", "channels"))
+        picture = self.param("picture", init, (self.config.side, self.config.side, 3))
+        return jnp.tanh(picture + 0.01 * seeds[:, None, None, None])
+
+
+@dataclass(frozen=True)
+class Defaults:
+    resolution: int = 16
+
+
+@dataclass(frozen=True)
+class PainterModel:
+    painter: PainterConfig = PainterConfig()
+    vae: VAEConfig = PRESETS["tiny"].vae
+    defaults: Defaults = Defaults()
+
+
+@dataclass(frozen=True)
+class PainterSettings:
+    steps: int = 1
+
+    def record(self, width, height):
+        return {"steps": self.steps}
+
+
+class Batch(NamedTuple):
+    target: jax.Array
+
+
+def make_loss(config, model):
+    def loss(params, batch, key):
+        drawn = apply(model.painter, {"params": params["painter"]}, jnp.zeros(len(batch.target)))
+        return jnp.mean(jnp.square(drawn))
+
+    return loss
+
+
+PAINTER = Family(
+    name="painter",
+    config=PainterModel,
+    defaults=Defaults,
+    core="painter",
+    presets={"painter": PainterModel()},
+    objectives={
+        "flow": Objective(("painter",), make_loss),
+        "autoencoder": Objective(("vae",), autoencoder.make_loss),
+    },
+    lora=LoraMethod(lora.LoraInfo, LoraConfig, *[lambda *_: pytest.fail("it has no LoRA")] * 4),
+    sampler=Sampler(
+        make_settings=lambda config, steps=1: PainterSettings(steps),
+        check_size=lambda config, width, height: None,
+        reference_side=lambda config, count, ref_size: ref_size or 16,
+        prepare_reference=prepare_reference,
+        sample=lambda model, inputs, settings: np.asarray(
+            apply(model.config.painter, {"params": model.params["painter"]}, inputs.seeds.astype(np.float32))
+        ),
+        plan=lambda *_: {},
+    ),
+    tokenize=lambda config, prompts: {},
+    abstract_batch=lambda model, sizes, *_: Batch(jax.ShapeDtypeStruct((sizes.batch, 16, 16, 3), np.float32)),
+)
+
+
+@pytest.fixture
+def painter(monkeypatch, tmp_path):
+    """The family registered, and a model of it on disk."""
+    row = Network("painter", PainterConfig, Painter, lambda config: (jnp.zeros(1),))
+    monkeypatch.setitem(NETWORKS, "painter", row)
+    registry.FAMILIES.append(PAINTER)
+    monkeypatch.setitem(registry.PRESETS, "painter", PAINTER.presets["painter"])
+    model = PainterModel(defaults=Defaults(16))
+    for kind in PAINTER.networks:
+        part = getattr(model, kind)
+        save_network(tmp_path / "model" / kind, part, random_params(part, 0), defaults=model.defaults)
+    yield tmp_path / "model"
+    registry.FAMILIES.remove(PAINTER)
+
+
+def test_it_is_told_from_the_first_by_its_folders(painter):
+    assert PAINTER.networks == ("painter", "vae")
+    assert read_model(painter) == PainterModel()
+    assert isinstance(load_model(painter), Model)
+
+
+def test_it_samples_by_the_same_api_and_command(painter, tmp_path, capsys):
+    pictures = generate(load_model(painter), ["a", "b"], seed=3)
+    assert [picture.size for picture in pictures] == [(16, 16)] * 2
+    sample(["--model", str(painter), "--prompt", "a", "--out", str(tmp_path / "a.png")])
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["steps"] == 1 and "guidance" not in record
+    with pytest.raises(SystemExit):
+        sample(["--model", str(painter), "--prompt", "a", "--guidance", "3", "--out", str(tmp_path)])
+    assert "this model does not take guidance; it takes steps" in capsys.readouterr().err
+
+
+def test_it_trains_by_the_same_recipes(painter, tmp_path, capsys):
+    data = DataConfig(path="unread.json", resolution=32)
+    config = TrainConfig(preset="painter", weights=str(painter), trainable=("painter/.*",), data=data)
+    assert networks_of(config) == ("painter",)
+    params = load_params(config, model_config(config), make_run_mesh(config))
+    assert params.keys() == {"painter"}
+    plan_training(config, "local", 0)
+    assert "768 trained and 0 frozen parameters" in capsys.readouterr().out

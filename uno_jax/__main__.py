@@ -1,0 +1,43 @@
+"""`uno COMMAND …`, `python -m uno_jax COMMAND …`: every command of the project behind one name."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+# Where each command is, and what it does. tools/ is installed as uno_jax_tools.
+COMMANDS = {
+    "sample": ("uno_jax.sample", "pictures of one prompt or of a list of jobs"),
+    "train": ("uno_jax.train", "one training run by a recipe, or what it would need"),
+    "encode": ("uno_jax.encodings", "encode a recipe's lists once, to train from"),
+    "evaluate": ("uno_jax.evaluate", "a suite's prompts, drawn and scored"),
+    "ceilings": ("uno_jax.evaluation.__main__", "the scores that real composites get in the toybox suite"),
+    "report": ("uno_jax.report", "one page of evaluations and training runs"),
+    "ablate": ("uno_jax.ablate", "a grid of trainings and evaluations"),
+    "data": ("uno_jax.data.__main__", "check a training list, or pack it into shards"),
+    "toybox": ("uno_jax.toybox.__main__", "draw samples of the toy world"),
+    "demo": ("uno_jax.demo", "a tour of the small model"),
+    "convert": ("tools.convert_weights.__main__", "weights and LoRAs of other programs, there and back"),
+    "synthesize": ("tools.synthesize_data.__main__", "training pairs from weaker models"),
+    "judge": ("tools.vlm_judge.__main__", "scores by a vision-language model"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command that the first argument names, with the others."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: uno COMMAND …\n\nuno COMMAND --help lists a command's options.\n")
+        print("\n".join(f"  {name:<11} {about}" for name, (_, about) in COMMANDS.items()))
+        return
+    if words[0] not in COMMANDS:
+        print(f"error: no command {words[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    place = COMMANDS[words[0]][0]
+    if place.startswith("tools.") and find_spec("uno_jax_tools") is not None:
+        place = place.replace("tools.", "uno_jax_tools.", 1)
+    import_module(place).main(words[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""A model in memory: its numbers and its parameters, as one pytree."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from uno_jax.support.trees import Params, count
+
+
+@flax.struct.dataclass(repr=False)
+class Model:
+    """`params` maps the networks' names, and "lora" where one runs as a side path, to plain trees.
+
+    `config` is the family's model config. `unope` is the position convention of the LoRA that is merged in;
+    None where there is none. `dtype` is what it computes in; None: the dtype of its parameters.
+    """
+
+    config: Any = flax.struct.field(pytree_node=False)
+    params: dict[str, Params]
+    unope: Any = flax.struct.field(pytree_node=False, default=None)
+    dtype: Any = flax.struct.field(pytree_node=False, default=None)
+
+    @property
+    def compute_dtype(self) -> jnp.dtype:
+        """The dtype that the networks compute in."""
+        return jnp.dtype(self.dtype or jax.tree.leaves(self.params)[0].dtype)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {count(tree) / 1e6:,.1f} M" for name, tree in self.params.items())
+        convention = "" if self.unope is None else f", {self.unope}"
+        return f"Model({sizes}; {self.compute_dtype}{convention})"

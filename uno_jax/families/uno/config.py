@@ -1,0 +1,124 @@
+"""What a FLUX/UNO model is: its networks together, UNO's position convention and LoRA, and named presets.
+
+Every preset differs from `flux_dev` in numbers only. Field names follow the reference files
+(black-forest-labs/flux `model.py`, `autoencoder.py`; transformers `T5Config`, `CLIPTextConfig`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+
+from uno_jax.networks.clip import CLIPConfig
+from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.t5 import T5Config
+from uno_jax.networks.vae import VAEConfig
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class UnoPE:
+    """The position convention of a LoRA: which axes of the references are offset, and how far.
+
+    Variants: d rows and columns, h rows only, w columns only, o neither (UNO section 3.3 and its
+    ablation). `offset_scale` multiplies the offset: 1 is UNO's.
+    """
+
+    variant: Literal["d", "h", "w", "o"] = "d"
+    offset_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("d", "h", "w", "o"):
+            raise ValueError(f"UnoPE variant must be one of d, h, w, o; got {self.variant!r}")
+        if not 0 <= self.offset_scale < float("inf"):
+            raise ValueError(
+                f"UnoPE offset_scale must be a finite number of 0 or more; got {self.offset_scale}"
+            )
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Which blocks carry UNO's low-rank pairs, and their rank. None means every block."""
+
+    rank: int = 512
+    double_idx: tuple[int, ...] | None = None
+    single_idx: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"LoRA rank must be at least 1, got {self.rank}")
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """What sampling takes where a caller says nothing. They are stored beside the MM-DiT's config."""
+
+    resolution: int = 512
+    """Side in pixels of the pictures that the model was taught."""
+    refs_scale: float = 0.625
+    """Side of several references as a share of `resolution`; a single one has all of it."""
+    guidance: float = 4.0
+    true_cfg: float = 1.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The four networks of one text-to-image model."""
+
+    mmdit: MMDiTConfig = MMDiTConfig()
+    vae: VAEConfig = VAEConfig()
+    t5: T5Config = T5Config()
+    clip: CLIPConfig = CLIPConfig()
+    defaults: SamplingDefaults = SamplingDefaults()
+
+    def __post_init__(self) -> None:
+        pairs = {
+            "mmdit.context_in_dim and t5.d_model": (self.mmdit.context_in_dim, self.t5.d_model),
+            "mmdit.vec_in_dim and clip.hidden_size": (self.mmdit.vec_in_dim, self.clip.hidden_size),
+            "mmdit.in_channels and 4 * vae.latent_channels": (
+                self.mmdit.in_channels,
+                4 * self.vae.latent_channels,
+            ),
+        }
+        for names, (left, right) in pairs.items():
+            if left != right:
+                raise ValueError(f"these parts do not belong together: {names} differ ({left} and {right})")
+        if self.clip.projection:
+            raise ValueError("clip has a projection: FLUX takes its output before that; convert it without")
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "flux_dev": ModelConfig(),
+    "flux_schnell": ModelConfig(mmdit=MMDiTConfig(guidance_embed=False), t5=T5Config(length=256)),
+    "small": ModelConfig(
+        mmdit=MMDiTConfig(
+            vec_in_dim=64,
+            context_in_dim=96,
+            hidden_size=256,
+            num_heads=4,
+            depth=2,
+            depth_single_blocks=5,
+            axes_dim=(8, 28, 28),
+        ),
+        vae=VAEConfig(width=16, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
+        t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=40),
+        clip=CLIPConfig(hidden_size=64, intermediate_size=256, num_layers=2, num_heads=2),
+        # Guidance 1 is the only one that it was taught.
+        defaults=SamplingDefaults(resolution=128, refs_scale=1.0, guidance=1.0, true_cfg=3.0),
+    ),
+    "tiny": ModelConfig(
+        mmdit=MMDiTConfig(
+            vec_in_dim=24,
+            context_in_dim=40,
+            hidden_size=64,
+            num_heads=2,
+            depth=2,
+            depth_single_blocks=2,
+            axes_dim=(8, 12, 12),
+        ),
+        vae=VAEConfig(width=32, multipliers=(1, 1, 2, 2), res_blocks=1),
+        t5=T5Config(d_model=40, d_kv=8, d_ff=64, num_layers=2, num_heads=2, length=16),
+        clip=CLIPConfig(hidden_size=24, intermediate_size=48, num_layers=2, num_heads=2),
+        defaults=SamplingDefaults(resolution=64),
+    ),
+}

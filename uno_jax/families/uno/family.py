@@ -1,0 +1,37 @@
+"""FLUX/UNO as a family (arXiv 2504.02160): a FLUX.1 MM-DiT that sees reference pictures as extra tokens."""
+
+from uno_jax.families import autoencoder
+from uno_jax.families.family import Family, LoraMethod, Objective, Sampler
+from uno_jax.families.uno import conditioning, lora, lora_names, objective, plan, sampling, settings
+from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, SamplingDefaults
+from uno_jax.support.images import prepare_reference
+
+FAMILY = Family(
+    name="uno",
+    config=ModelConfig,
+    defaults=SamplingDefaults,
+    core="mmdit",
+    presets=PRESETS,
+    objectives={
+        "flow": Objective(("mmdit", "vae", "t5", "clip"), objective.make_loss),
+        "autoencoder": Objective(("vae",), autoencoder.make_loss),
+    },
+    lora=LoraMethod(
+        info=lora.LoraInfo,
+        config=LoraConfig,
+        abstract=lora.abstract_lora,
+        init=lora.init_lora,
+        to_tensors=lora_names.to_tensors,
+        from_tensors=lora_names.from_tensors,
+    ),
+    sampler=Sampler(
+        make_settings=settings.make_settings,
+        check_size=settings.check_size,
+        reference_side=settings.reference_side,
+        prepare_reference=prepare_reference,
+        sample=sampling.sample,
+        plan=plan.plan_sampling,
+    ),
+    tokenize=conditioning.tokenize,
+    abstract_batch=plan.abstract_batch,
+)

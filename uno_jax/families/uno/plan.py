@@ -1,0 +1,100 @@
+"""What UNO's sampling and training need, as abstract arrays and compiled programs: no weight is loaded."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from uno_jax.costs.program import Program, abstract, chip_bytes, compile_program
+from uno_jax.families.family import ONE_STEP, BatchSizes, PlannedSampling
+from uno_jax.families.flow import sampling_schedule
+from uno_jax.families.model import Model
+from uno_jax.families.uno.conditioning import decode_image, encode_image, encode_text
+from uno_jax.families.uno.config import ModelConfig
+from uno_jax.families.uno.sampling import denoise_latent, latent_shape
+from uno_jax.families.uno.types import Batch, Conditioning
+from uno_jax.families.uno.velocity import Contrast
+from uno_jax.support.trees import Params
+
+
+def plan_sampling(
+    config: ModelConfig, params: dict[str, Params], mesh: Mesh, asked: PlannedSampling
+) -> dict[str, Program]:
+    """The programs of `sampling.sample` by name; every network's weights are there all the time."""
+    array, settings = partial(abstract, mesh=mesh), asked.settings
+    weights, dtype = chip_bytes(params), jax.tree.leaves(params)[0].dtype
+
+    def latent(width: int, height: int) -> Any:
+        return array((asked.batch, *latent_shape(config, width, height)), jnp.float32)
+
+    def compiled(function: Callable, kinds: tuple[str, ...], *inputs: Any) -> Program:
+        model = Model(config, {kind: params[kind] for kind in kinds}, dtype=dtype)
+        named = {"weights": model, "inputs": inputs}
+        program = compile_program(jax.jit(function), (model, *inputs), named, mesh)
+        others = weights - program.inputs["weights"]
+        return program._replace(inputs=program.inputs | {"weights": weights}, used=program.used + others)
+
+    lengths = (config.t5.length, config.clip.max_positions)
+    tokens = [array((asked.batch, length), jnp.int32) for length in lengths]
+    programs = {"text (T5 and CLIP)": compiled(encode_text, ("t5", "clip"), *tokens)}
+    if asked.refs:
+        side = asked.ref_side
+        one = compiled(encode_image, ("vae",), array((asked.batch, side, side, 3), jnp.float32))
+        name = f"references ({asked.refs} of {side}x{side}, one after another)"
+        programs[name] = one._replace(flops=one.flops * asked.refs)
+    shift = settings.guidance is not None
+    schedule = sampling_schedule(settings.steps, asked.width, asked.height, shift)
+    given, contrast = _conditioned(config, asked, array, latent, dtype)
+    noise = latent(asked.width, asked.height)
+    loop = compiled(partial(_denoise, schedule), ("mmdit",), noise, given, contrast)
+    programs[ONE_STEP] = loop._replace(flops=loop.flops // settings.steps)
+    programs[f"all {settings.steps} denoising steps (one program)"] = loop
+    small = asked.width * asked.height <= settings.tile**2
+    tile = (asked.width, asked.height) if small else (settings.tile, settings.tile)
+    programs[f"decode {tile[0]}x{tile[1]}"] = compiled(decode_image, ("vae",), latent(*tile))
+    return programs
+
+
+def _denoise(schedule: Any, model: Model, noise: Any, given: Conditioning, contrast: Contrast | None) -> Any:
+    return denoise_latent(model, noise, given, schedule, contrast)
+
+
+def _conditioned(
+    config: ModelConfig,
+    asked: PlannedSampling,
+    array: Callable[..., Any],
+    latent: Callable[[int, int], Any],
+    dtype: Any,
+) -> tuple[Conditioning, Contrast | None]:
+    """Abstract conditioning, with and without references."""
+    txt = array((asked.batch, config.t5.length, config.t5.d_model), dtype)
+    vec = array((asked.batch, config.clip.hidden_size), dtype)
+    guidance = array((asked.batch,), jnp.float32)
+    refs = (latent(asked.ref_side, asked.ref_side),) * asked.refs
+    plain = Conditioning(txt, vec, (), guidance, asked.settings.unope)
+    scale = asked.settings.true_cfg
+    return plain._replace(refs=refs), None if scale == 1 else Contrast(plain, scale)
+
+
+def abstract_batch(config: ModelConfig, sizes: BatchSizes, cached: Collection[str], dtype: str) -> Batch:
+    """Square pictures: every bucket has about as many tokens. Or cached encodings, as a recipe of `dtype`
+    makes them.
+    """
+
+    def part(kind: str, given: tuple[int, ...], of: str, encoding: tuple[int, ...]) -> Any:
+        shape, of = (encoding, dtype) if kind in cached else (given, of)
+        return jax.ShapeDtypeStruct((sizes.batch, *shape), jnp.dtype(of))
+
+    def picture(side: int) -> Any:
+        cells = side // config.vae.downsampling
+        return part("vae", (side, side, 3), "float32", (cells, cells, 2 * config.vae.latent_channels))
+
+    return Batch(
+        picture(sizes.side),
+        (picture(sizes.ref_side),) * sizes.refs,
+        part("t5", (config.t5.length,), "int32", (config.t5.length, config.t5.d_model)),
+        part("clip", (config.clip.max_positions,), "int32", (config.clip.hidden_size,)),
+    )

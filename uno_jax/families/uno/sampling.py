@@ -1,0 +1,78 @@
+"""Sampling, top to bottom as in the paper: encode text and references, denoise in one loop, decode."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt32
+
+from uno_jax.families.family import Inputs
+from uno_jax.families.flow import sampling_schedule
+from uno_jax.families.model import Model
+from uno_jax.families.uno.conditioning import decode_image, encode_image, encode_text, tokenize
+from uno_jax.families.uno.config import ModelConfig
+from uno_jax.families.uno.positions import token_grid, unpack
+from uno_jax.families.uno.settings import Settings
+from uno_jax.families.uno.types import Conditioning
+from uno_jax.families.uno.velocity import Contrast, denoise
+from uno_jax.networks.vae import decode_tiled
+from uno_jax.sharding.processes import on_host
+
+
+def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "b h w 3"]:
+    """Pictures of one batch in [-1, 1]. Each starts from the noise of its own seed, in whatever batch."""
+    config, count = model.config, len(inputs.prompts)
+    refs = tuple(encode_image(model, column) for column in inputs.refs)
+    left = None if inputs.left is None else encode_image(model, inputs.left)
+    guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
+    given = Conditioning(*encode_prompts(model, inputs.prompts), refs, guidance, settings.unope)
+    contrast = None
+    if settings.true_cfg != 1:
+        plain = Conditioning(*encode_prompts(model, [""] * count), (), guidance, settings.unope)
+        contrast = Contrast(plain, settings.true_cfg)
+    noise = initial_noise(inputs.seeds, latent_shape(config, inputs.width, inputs.height))
+    shift = config.mmdit.guidance_embed
+    schedule = sampling_schedule(settings.steps, inputs.width, inputs.height, shift)
+    latent = denoise_latent(model, noise, given, schedule, contrast, left)
+    return decode_latent(model, latent, settings.tile)
+
+
+def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
+    """T5's hidden states and CLIP's pooled output of texts."""
+    tokens = tokenize(model.config, prompts)
+    return encode_text(model, tokens["t5"], tokens["clip"])
+
+
+def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int, int]:
+    """Rows, columns and channels of the latent of a picture of width x height pixels."""
+    cells = config.vae.downsampling
+    return height // cells, width // cells, config.vae.latent_channels
+
+
+@partial(jax.jit, static_argnames="shape")
+def initial_noise(seeds: UInt32[np.ndarray, "b"], shape: tuple[int, int, int]) -> Float[Array, "b h w z"]:
+    """Normal noise in float32, each picture's from its own seed."""
+    return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape, jnp.float32))(seeds)
+
+
+@jax.jit
+def denoise_latent(
+    model: Model,
+    noise: Float[Array, "b h w z"],
+    conditioning: Conditioning,
+    schedule: Float[np.ndarray, "steps+1"],
+    contrast: Contrast | None = None,
+    left: Float[Array, "b h w/2 z"] | None = None,
+) -> Float[Array, "b h w z"]:
+    """The whole denoising loop (`velocity.denoise`): noise in, the picture's scaled latent out."""
+    return unpack(denoise(model, noise, conditioning, schedule, contrast, left), token_grid(noise))
+
+
+def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> Float[np.ndarray, "b H W 3"]:
+    """Pictures on the host, decoded in tiles of `tile` pixels a side if they have more pixels than one."""
+    cells = tile // model.config.vae.downsampling
+    if latent.shape[1] * latent.shape[2] > cells**2:
+        return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)
+    return on_host(decode_image(model, latent))

@@ -1,0 +1,133 @@
+"""The command line of sampling: what every command that draws takes, and what `uno-sample` takes more."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from PIL import Image
+from tyro.conf import UseAppendAction
+
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.sampling.request import agreed_unope, make_settings
+from uno_jax.sampling.results import is_picture
+from uno_jax.weights.load import Lora, read_model_config, read_named_lora
+from uno_jax.weights.names import SMALL, find_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArgs:
+    """What every command that draws takes."""
+
+    model: str = SMALL
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/); small: the shipped one."""
+    lora: str = "auto"
+    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
+    unope: Literal["d", "h", "w", "o"] | None = None
+    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
+    """
+    offset_scale: float | None = None
+    """Factor on those offsets; default the LoRA's."""
+    steps: int | None = None
+    """Euler steps; default 25, for schnell 4."""
+    guidance: float | None = None
+    """Guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
+    true_cfg: float | None = None
+    """Classifier-free guidance away from the empty prompt without references, for twice the work; default the
+    model's: 1, which leaves it out, for FLUX.
+    """
+    batch_size: int = 4
+    """Most pictures of equal shapes to make at once."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Number format of the model; default bfloat16 on accelerators, float32 on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleArgs(ModelArgs):
+    """Sample pictures of the references' subjects, of one --prompt or of a list of --jobs."""
+
+    prompt: str | None = None
+    """What the picture shows."""
+    ref: Annotated[tuple[tuple[Path, ...], ...], UseAppendAction] = ()
+    """Reference pictures, none to many: --ref a.jpg b.jpg."""
+    left: Path | None = None
+    """Left half of a diptych of which the right half is made (diptych prompting). --width is that of both, by
+    default twice the model's resolution.
+    """
+    jobs: Path | None = None
+    """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref."""
+    out: Path = Path("out")
+    """Directory for {entry}_{image}.png, or a .png file for a single picture; replaces what other settings
+    made.
+    """
+    width: int | None = None
+    """Width in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
+    height: int | None = None
+    """Height in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
+    seed: int = 3407
+    """Seed of the first picture of a prompt; the next has the next seed."""
+    num_images: int = 1
+    """Pictures of each prompt."""
+    ref_size: int | None = None
+    """Longest side of references in pixels; default the model's, for FLUX 512 for one and
+    320 for several.
+    """
+    plan: str = ""
+    """Hardware to plan for in place of drawing: a TPU topology such as v5p:2x2x1, or local. Prints memory,
+    work and time of every stage, compiled without loading weights; --model may then name a preset.
+    """
+    refs: int = 1
+    """References of each picture, for --plan."""
+
+
+class Drawing(NamedTuple):
+    """The model that a command line names, its LoRA, and how it will sample; weights are not loaded yet."""
+
+    config: Any
+    settings: Any
+    lora: Lora | None
+
+
+def choose_model(args: ModelArgs) -> Drawing:
+    """Raises ValueError or OSError saying what to change, before any weight is loaded."""
+    config = read_model_config(args.model)
+    options = {"steps": args.steps, "guidance": args.guidance, "true_cfg": args.true_cfg}
+    make_settings(config, None, options)  # cheaper than reading a LoRA
+    lora = read_named_lora(args.lora, find_model(args.model), config)
+    unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
+    return Drawing(config, make_settings(config, unope, options), lora)
+
+
+def choose_unope(
+    variant: Literal["d", "h", "w", "o"] | None, offset_scale: float | None, trained: UnoPE | None
+) -> UnoPE | None:
+    """The convention of a command line: the LoRA's, which it may name in part or whole but not contradict;
+    None where neither says anything.
+    """
+    if variant is None and offset_scale is None:
+        return trained
+    default = trained or UnoPE()
+    scale = default.offset_scale if offset_scale is None else offset_scale
+    return agreed_unope(UnoPE(variant or default.variant, scale), trained)
+
+
+def check_args(args: SampleArgs) -> None:
+    """Raises ValueError or OSError for arguments that contradict each other and for an unusable --out."""
+    if (args.prompt is None) == (args.jobs is None):
+        raise ValueError("give either --prompt or --jobs" + (", not both" if args.prompt is not None else ""))
+    if args.jobs is not None and (args.ref or args.left):
+        raise ValueError("--ref and --left go with --prompt; a job list names its own pictures")
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {args.batch_size}")
+    single = is_picture(args.out)
+    if args.out.suffix.lower() in Image.registered_extensions() and not single:
+        raise ValueError(f"--out {args.out}: pictures are written as .png; give such a file or a directory")
+    if single and (args.jobs is not None or args.num_images != 1):
+        raise ValueError(f"--out {args.out} is one file, but several pictures may be made: give a directory")
+    if args.out.exists() and single == args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a {'directory' if single else 'file'}: choose another name")
+    folder = args.out.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() or folder == args.out.absolute()) or not os.access(folder, os.W_OK):
+        raise PermissionError(f"--out {args.out}: cannot write in {folder}")

@@ -1,0 +1,32 @@
+"""Parameter trees: plain nested dicts of arrays, or of whatever stands for arrays.
+
+Paths and back are `flax.traverse_util.flatten_dict` and `unflatten_dict`.
+"""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+Params = dict[str, Any]
+AnyArray = jax.Array | np.ndarray
+TreePath = tuple[str, ...]
+
+
+def subtree(tree: Params, path: TreePath) -> Any:
+    """What lies at a path of keys."""
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def join(left: Params, right: Params) -> Params:
+    """The tree that holds the leaves of both, which share none."""
+    shared = {key: join(left[key], right[key]) if key in left else right[key] for key in right}
+    return left | shared
+
+
+def count(tree: Params) -> int:
+    """The number of parameters in a tree of arrays or shapes."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,6 @@
+"""Words for numbers of things."""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """The number with its noun: "1 picture", "2 pictures"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

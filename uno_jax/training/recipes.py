@@ -1,0 +1,119 @@
+"""Recipes: Python files whose get_config() returns a TrainConfig, and command lines that override it."""
+
+import contextlib
+import pprint
+import runpy
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, TypeVar
+
+import tyro
+
+from uno_jax.support.command_line import option_value, parse_args
+from uno_jax.support.errors import RecipeError
+from uno_jax.training.config import TrainConfig
+
+Config = TypeVar("Config")
+Args = TypeVar("Args", bound="RecipeArgs")
+
+# What recipe files of version 0.1 import, and where it is now.
+MOVED = {
+    "uno_jax.config": (
+        "uno_jax.families.uno.config",
+        "uno_jax.networks.mmdit",
+        "uno_jax.networks.vae",
+        "uno_jax.networks.t5",
+        "uno_jax.networks.clip",
+    ),
+    "uno_jax.recipe": ("uno_jax.training.config", "uno_jax.training.recipes"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeArgs:
+    """What every command that takes a recipe takes; the recipe's fields stand beside its own options."""
+
+    config: str = ""
+    """Recipe: a Python file, or the name of one that is shipped, such as configs/small_stage1.py."""
+    recipe: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    """Overrides of the recipe."""
+
+
+def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | None) -> Args:
+    """A command's arguments, with the fields of its --config as defaults. A --data.path is trained from in
+    place of the recipe's sources.
+
+    Exits 2 for unknown arguments; raises RecipeError when there is no recipe.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Read first, since the other options' defaults come from this file.
+    name = option_value(words, "--config")
+    if name is None and not {"-h", "--help"} & set(words):
+        raise RecipeError("no recipe: pass --config FILE, for example --config configs/small_stage1.py")
+    default = load_recipe(name) if name else TrainConfig()
+    required = {each.name: tyro.MISSING for each in fields(args_type) if each.default is MISSING}
+    args = parse_args(args_type, prog, words, args_type(**required | {"recipe": default}))
+    recipe = args.recipe
+    if recipe.data.path != default.data.path and recipe.data.sources == default.data.sources:
+        recipe = replace(recipe, data=replace(recipe.data, sources=()))
+    return replace(args, recipe=recipe)
+
+
+def find_recipe(name: str, ablation: bool = False) -> Path:
+    """A recipe's file, or an ablation's, whose name ends in "_ablation": the path itself, else the one of
+    that file name that is shipped. Raises RecipeError.
+    """
+    shipped = [Path(__file__).parents[2] / folder for folder in ("configs", "uno_jax_configs")]
+    candidates = [Path(name), *(folder / Path(name).with_suffix(".py").name for folder in shipped)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    files = [f for folder in shipped for f in folder.glob("*.py") if f.stem != "__init__"]
+    known = sorted(f.name for f in files if f.stem.endswith("_ablation") == ablation)
+    raise RecipeError(
+        f"no {'ablation' if ablation else 'recipe'} {name}: expected a file, or one of {', '.join(known)}"
+    )
+
+
+def load_recipe(name: str) -> TrainConfig:
+    """The TrainConfig that a recipe's get_config() returns. Raises RecipeError."""
+    return returned_by(find_recipe(name), TrainConfig)
+
+
+def returned_by(path: Path, kind: type[Config]) -> Config:
+    """What a file's get_config() returns. Raises RecipeError when that is not a `kind`."""
+    with modules_of_0_1():
+        get_config = runpy.run_path(str(path)).get("get_config")
+        config = get_config() if callable(get_config) else None
+    if not isinstance(config, kind):
+        raise RecipeError(f"{path} must define get_config() that returns a {kind.__module__}.{kind.__name__}")
+    return config
+
+
+@contextlib.contextmanager
+def modules_of_0_1() -> Iterator[None]:
+    """Lets recipe files that were written for version 0.1 find what they import."""
+    for old, places in MOVED.items():
+        module = ModuleType(old)
+        for place in places:
+            module.__dict__.update(
+                {name: value for name, value in vars(import_module(place)).items() if name[0] != "_"}
+            )
+        sys.modules[old] = module
+    try:
+        yield
+    finally:
+        for old in MOVED:
+            del sys.modules[old]
+
+
+def recipe_text(config: TrainConfig) -> str:
+    """A recipe file that says every field of `config`."""
+    start = "    return "
+    body = textwrap.indent(pprint.pformat(config, width=100), " " * len(start)).strip()
+    return f"from uno_jax.training.config import *\n\n\ndef get_config():\n{start}{body}"

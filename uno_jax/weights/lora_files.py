@@ -1,0 +1,69 @@
+"""LoRA files of other programs, and native directories, behind one function to load and one to save.
+
+A family's own table says how its LoRA is named elsewhere (`LoraMethod.to_tensors`). The position convention
+travels in a file's metadata, since no naming has a place for it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from uno_jax.families.family import Family
+from uno_jax.families.registry import FAMILIES
+from uno_jax.networks.registry import row_of
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.settings import from_dict, to_dict
+from uno_jax.support.trees import Params
+from uno_jax.weights.checkpoint import family_of_lora, restore_lora
+from uno_jax.weights.safetensors_file import read_header, write
+
+METADATA = "uno_jax.unope"
+
+
+def save_tensors(file: Path, info: Any, params: Params, format: str = "uno", overwrite: bool = False) -> None:
+    """Writes a LoRA as one .safetensors file. Raises FileExistsError unless `overwrite`."""
+    tensors = family_of_lora(info).lora.to_tensors(info, params, format)
+    header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    metadata = {"format": "pt", METADATA: json.dumps(to_dict(info.unope))}
+    write(Path(file), header, tensors.__getitem__, metadata, overwrite)
+
+
+def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
+    """A LoRA for the network of config `base` from a .safetensors file of any naming: its config, its
+    position convention and its tree. Without metadata the convention is UNO's.
+
+    Raises FileNotFoundError, or CheckpointError for keys of other layers and for a file that cannot be read.
+    """
+    header, metadata = read_header(Path(file))
+    method = _family_drawn_by(base).lora
+    try:
+        tensors = {name: tensor.read() for name, tensor in header.items()}
+        lora, params = method.from_tensors(base, tensors, _peft_alpha(metadata))
+        unope = from_dict(get_type_hints(method.info)["unope"], json.loads(metadata.get(METADATA, "{}")))
+        return lora, unope, params
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{file}: {error}") from None
+
+
+def _family_drawn_by(base: Any) -> Family:
+    kind = row_of(base).kind
+    return next(family for family in FAMILIES if family.core == kind)
+
+
+def _peft_alpha(metadata: dict[str, str]) -> float | None:
+    """The alpha that diffusers' own training records in its files' metadata. None: not recorded."""
+    record = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+    about = {name.removeprefix("transformer."): value for name, value in record.items()}
+    if asked := [name for name in ("use_dora", "use_rslora", "alpha_pattern") if about.get(name)]:
+        raise CheckpointError(f"its metadata ask for {', '.join(asked)}, which is not read")
+    return about.get("lora_alpha")
+
+
+def load_lora(path: Path, base: Any) -> tuple[Any, Any, Params]:
+    """A LoRA for the network of config `base` from a native directory or a .safetensors file. Raises as
+    `load_tensors`.
+    """
+    if not Path(path).is_dir():
+        return load_tensors(Path(path), base)
+    info, params = restore_lora(Path(path))
+    return info.lora, info.unope, params
