@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tools.convert_weights import flux, mapping
+from tools.convert_weights import mapping
+from tools.convert_weights.tables import flux
 from uno_jax.networks.config import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 from uno_jax.weights.arrays import by_path

@@ -17,12 +17,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.measure import table
-from tools.synthesize_data.catalog import SIDE as CATALOG_SIDE
-from tools.synthesize_data.catalog import Catalog
+from tools.common.manifest import Failed
 from tools.synthesize_data.config import DetectConfig, SynthConfig
-from tools.synthesize_data.feature_judge import SIDE, part_cosines, part_score
-from tools.synthesize_data.features import EfficientNetLite0, unit
-from tools.synthesize_data.rows import Failed
+from tools.synthesize_data.judges.catalog_detector import SIDE as CATALOG_SIDE
+from tools.synthesize_data.judges.catalog_detector import Catalog
+from tools.synthesize_data.judges.feature_judge import SIDE, part_cosines, part_score
+from tools.synthesize_data.judges.features import EfficientNetLite0, unit
 from uno_jax.evaluation.toybox.scenes import SOFTNESS, soften
 from uno_jax.toybox import Subject, load_subjects
 from uno_jax.toybox.captions import choose

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, write_model
-from tools.convert_weights import stream, t5
+from tools.convert_weights import stream
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.export import export
 from tools.convert_weights.pack import pack_network
 from tools.convert_weights.source import open_source
+from tools.convert_weights.tables import t5
 from uno_jax.networks.config import T5Config, UnoPE
 from uno_jax.weights import checkpoint
 from uno_jax.weights.checkpoint import (

@@ -16,9 +16,8 @@ from uno_jax.weights.checkpoint import CheckpointError
 from uno_jax.weights.lora_formats import Format
 from uno_jax.weights.names import find_lora, find_model, model_dir
 
-from . import clip, flux, hub, t5, vae, vit
+from . import hub
 from .convert import Plan, convert, plan, some
-from .efficientnet import convert_efficientnet
 from .encoders import open_encoder
 from .export import export
 from .inspection import describe
@@ -26,6 +25,8 @@ from .lora import export_lora, import_lora
 from .mapping import Model
 from .pack import pack
 from .source import Source, open_source
+from .tables import clip, flux, t5, vae, vit
+from .tables.efficientnet import convert_efficientnet
 from .verify import LIMIT, verify
 
 Dtype = Literal["keep", "bf16", "fp16", "fp32"]

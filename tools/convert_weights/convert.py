@@ -21,9 +21,10 @@ from uno_jax.weights.checkpoint import kind_of, write_config, written_aside
 from uno_jax.weights.safetensors_file import DTYPES as STORED
 from uno_jax.weights.safetensors_file import Tensor
 
-from . import clip, flux, mapping, stream, t5, vae
+from . import mapping, stream
 from .mapping import ConversionError, Entry, Model, Naming
 from .source import Source, read_json
+from .tables import clip, flux, t5, vae
 
 MODELS: tuple[Model, ...] = (flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL)
 DTYPES = {"bf16": STORED["BF16"], "fp16": STORED["F16"], "fp32": STORED["F32"]}  # the words of --dtype

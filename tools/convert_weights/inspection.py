@@ -9,10 +9,10 @@ from uno_jax.weights.arrays import holds_params, stored_arrays
 from uno_jax.weights.checkpoint import CheckpointError, read_record
 from uno_jax.weights.lora_formats import METADATA, detect
 
-from . import vit
 from .convert import MODELS, find_naming, plan
 from .encoders import one_layout
 from .source import Source, open_source
+from .tables import vit
 
 Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
 

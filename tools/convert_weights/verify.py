@@ -33,10 +33,10 @@ from uno_jax.training.optimizer import make_optimizer
 from uno_jax.weights.checkpoint import restore_network
 from uno_jax.weights.lora_formats import load_tensors, to_tensors
 
-from . import flux, vae
 from .convert import convert, plan
 from .mapping import ConversionError, Model
 from .source import open_source
+from .tables import flux, vae
 
 LIMIT = 1e-4
 INPUTS = re.compile(

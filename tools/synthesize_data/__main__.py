@@ -19,13 +19,13 @@ from pathlib import Path
 
 import tyro
 
+from ..common.manifest import SynthesisError
 from .config import SynthConfig, load_config
-from .export import export
-from .import_lists import import_list
-from .report import report, take_marks
-from .rows import SynthesisError
-from .run import Run, opened, stored_config
-from .stages import ORDER, STAGES
+from .output.export import export
+from .output.report import report, take_marks
+from .pipeline.import_lists import import_list
+from .pipeline.run import Run, opened, stored_config
+from .stages.order import ORDER, STAGES
 
 COMMANDS = ("run", *STAGES, "export", "import", "marks", "report")
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from .rows import SynthesisError, how
+from ..common.manifest import SynthesisError, how
 
 PRESETS = Path(__file__).parent / "presets"
 Manner = Literal["imaginative", "realistic", "with text"]

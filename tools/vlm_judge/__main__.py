@@ -17,8 +17,8 @@ import tyro
 
 from uno_jax.support.atomic import whole_file
 
-from ..synthesize_data.rows import Json, Manifest, SynthesisError, counted
-from ..synthesize_data.run import locked
+from ..common.manifest import Json, Manifest, SynthesisError, counted
+from ..synthesize_data.pipeline.run import locked
 from .cases import Case, evaluation_cases, list_cases
 from .judge import WORDING, JudgeConfig, check_config, judge
 from .scores import record

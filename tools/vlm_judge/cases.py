@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from ..synthesize_data.rows import SynthesisError
+from ..common.manifest import SynthesisError
 
 SHOWN = 10
 Text = Annotated[str, Field(pattern=r"\S")]

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from uno_jax.support.images import ImageError, read_image
 
-from ..synthesize_data.config import ModelConfig
-from ..synthesize_data.engine import Halving
-from ..synthesize_data.language_model import (
+from ..common.manifest import Failed, Job, Json, Manifest, Row, SynthesisError, how, identity
+from ..common.readable import read_and_work
+from ..language_models.questions import (
     Answer,
     LanguageModel,
     Malformed,
@@ -32,8 +32,8 @@ from ..synthesize_data.language_model import (
     load_model,
     parse,
 )
-from ..synthesize_data.reading import read_and_work
-from ..synthesize_data.rows import Failed, Job, Json, Manifest, Row, SynthesisError, how, identity
+from ..synthesize_data.config import ModelConfig
+from ..synthesize_data.pipeline.engine import Halving
 from .cases import Case
 
 SETTING = "judge"  # what the client's errors call the model's settings

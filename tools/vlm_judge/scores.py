@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from ..synthesize_data.language_model import UNUSABLE
-from ..synthesize_data.rows import Json, Row
+from ..common.manifest import Json, Row
+from ..language_models.questions import UNUSABLE
 from .cases import Case
 
 SCORES = ("score", "score_worst", "instruction", "consistency", "consistency_worst")

@@ -10,12 +10,12 @@ from safetensors.numpy import load_file, save_file
 
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import FLUX, GOLDEN
-from tools.convert_weights import flux
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.export import export
 from tools.convert_weights.lora import import_lora
 from tools.convert_weights.mapping import ConversionError
 from tools.convert_weights.source import open_source
+from tools.convert_weights.tables import flux
 from uno_jax.weights.safetensors_file import read_header
 
 FP8 = ml_dtypes.float8_e4m3fn

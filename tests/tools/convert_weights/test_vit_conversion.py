@@ -30,7 +30,8 @@ from transformers import ViTModel as TorchViTModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tests.tools.convert_weights.command import run
-from tools.convert_weights import mapping, vit
+from tools.convert_weights import mapping
+from tools.convert_weights.tables import vit
 from uno_jax.evaluation.encoders import image_features, load_encoder, text_features
 from uno_jax.networks.config import VITS, to_dict
 from uno_jax.networks.registry import abstract_params, apply

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tools.common.manifest import Manifest
 from tools.synthesize_data.config import SynthConfig, load_config
-from tools.synthesize_data.pictures import save
-from tools.synthesize_data.rows import Manifest
-from tools.synthesize_data.stages import STAGES
+from tools.synthesize_data.pipeline.image_files import save
+from tools.synthesize_data.stages.order import STAGES
 from uno_jax.toybox import SCENES, compose, load_subjects
 
 SUBJECTS = 12

@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 
+from tools.common.manifest import identity
 from tools.synthesize_data.config import load_config
-from tools.synthesize_data.rows import identity
-from tools.synthesize_data.run import opened
-from tools.synthesize_data.stages import STAGES
+from tools.synthesize_data.pipeline.run import opened
+from tools.synthesize_data.stages.order import STAGES
 from tools.vlm_judge.cases import Case
 from tools.vlm_judge.judge import JudgeConfig, round_jobs
 

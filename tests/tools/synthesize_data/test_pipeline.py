@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from tests.tools.synthesize_data.drawn_run import drawn_config, paint
+from tools.common.manifest import SynthesisError
 from tools.synthesize_data.__main__ import do, main
-from tools.synthesize_data.export import export, share_of
-from tools.synthesize_data.report import report, take_marks
-from tools.synthesize_data.rows import SynthesisError
-from tools.synthesize_data.run import Run, opened
-from tools.synthesize_data.stages import ORDER, STAGES, TWO
+from tools.synthesize_data.output.export import export, share_of
+from tools.synthesize_data.output.report import report, take_marks
+from tools.synthesize_data.pipeline.run import Run, opened
+from tools.synthesize_data.stages.order import ORDER, STAGES, TWO
 from uno_jax.data.records import parse_source
 from uno_jax.training.config import SourceConfig
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.evaluation import tiny_dreambench
-from tests.tools.synthesize_data.openai_server import Reply, serving
-from tests.tools.synthesize_data.test_filter_vlm import local
+from tests.tools.language_models.openai_server import Reply, serving
+from tests.tools.synthesize_data.stages.test_filter_vlm import local
 from tests.tools.vlm_judge.evaluation import (
     CASES,
     COLOURS,
@@ -28,8 +28,8 @@ from tests.tools.vlm_judge.evaluation import (
     words,
     write_scores,
 )
-from tools.synthesize_data.language_model import Malformed
-from tools.synthesize_data.rows import Failed
+from tools.common.manifest import Failed
+from tools.language_models.questions import Malformed
 from tools.vlm_judge.__main__ import main
 from tools.vlm_judge.cases import evaluation_cases
 from tools.vlm_judge.judge import WORDING, Judge, JudgeConfig, digest, read_verdict, round_jobs

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.synthesize_data.openai_server import serving
+from tests.tools.language_models.openai_server import serving
 from tests.tools.vlm_judge.evaluation import CASES, error, kind, words
-from tools.synthesize_data.run import locked
+from tools.synthesize_data.pipeline.run import locked
 
 
 @pytest.mark.parametrize(
