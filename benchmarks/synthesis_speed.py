@@ -19,8 +19,8 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from tools.common.manifest import Failed, Job
+from tools.common.worker import Worker
 from tools.synthesize_data.config import FilterDinoConfig, FilterVlmConfig, SynthConfig
-from tools.synthesize_data.pipeline.stage import Worker
 from tools.synthesize_data.stages import filter_dino, filter_vlm, split
 from uno_jax.toybox import diptych, load_subjects
 

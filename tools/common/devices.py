@@ -1,17 +1,17 @@
-"""Where models run, and errors of loading them told as the pipeline's."""
+"""Devices of torch, and errors of loading models."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .manifest import SynthesisError
+from .errors import ToolError
 
 if TYPE_CHECKING:
     import torch
 
 
 def choose_device(name: str) -> "torch.device":
-    """The device of that name; for "auto" an accelerator when there is one. Raises SynthesisError."""
+    """Returns the named device; for "auto" an accelerator if there is one. Raises ToolError."""
     import torch
 
     if name == "auto":
@@ -23,23 +23,21 @@ def choose_device(name: str) -> "torch.device":
         return device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise SynthesisError(
-            f"device {name!r} cannot be used here ({reason}); use auto, cpu or cuda"
-        ) from None
+        raise ToolError(f"device {name!r} cannot be used here ({reason}); use auto, cpu or cuda") from None
 
 
-def check_named(setting: str, model: str) -> None:
-    """Raises SynthesisError when `setting` names no model."""
+def check_model_named(setting: str, model: str) -> None:
+    """Raises ToolError when `setting` is empty."""
     if not model:
-        raise SynthesisError(f"{setting} is empty: name a model's directory, or its name on the hub")
+        raise ToolError(f"{setting} is empty: give a model's directory, or its name on the hub")
 
 
 @contextlib.contextmanager
 def loading(setting: str, model: str) -> Iterator[None]:
-    """Tells what went wrong in loading the model that `setting` names. Raises SynthesisError."""
-    check_named(setting, model)
+    """Turns errors of loading the model that `setting` names into ToolError."""
+    check_model_named(setting, model)
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise SynthesisError(f"{setting} {model!r} cannot be loaded: {reason}") from None
+        raise ToolError(f"{setting} {model!r} cannot be loaded: {reason}") from None

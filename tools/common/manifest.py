@@ -1,8 +1,8 @@
-"""Rows of the manifest: one line a candidate, identified by what it was made from.
+"""Rows of finished work: one line per row, identified by what it was made from.
 
-RUN/manifest/STAGE.jsonl only grows. A row's id is a hash of its stage, of the settings that decide what
-comes out, and of its inputs, which name the rows before it. So a changed setting gives new ids, from its
-stage on, and going back to the old setting finds the old rows again: nothing is ever made twice.
+A manifest only grows. The id of a row is a hash of its stage, of the settings that decide the result, and of
+its inputs, which name the rows before it. A changed setting therefore gives new ids, from its stage on, and
+going back to the old setting finds the old rows again: nothing is ever made twice.
 """
 
 import dataclasses
@@ -13,29 +13,29 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from uno_jax.support.atomic import whole_file
+
+from .errors import ToolError
+
 Json = dict[str, Any]
 ID_LENGTH = 20
 
 
-class SynthesisError(ValueError):
-    """The pipeline cannot go on; the message says what was expected, what came, where, and what to do."""
-
-
 class Job(NamedTuple):
-    """A row to be: what a stage's worker gets."""
+    """A row still to be made: what a worker gets."""
 
     id: str
     inputs: Json
 
 
 class Failed(NamedTuple):
-    """What a worker gives in place of a result for an input that cannot be used."""
+    """What a worker returns in place of a result for an input that cannot be used."""
 
     reason: str
 
 
 class Row(NamedTuple):
-    """A job done: its result, or why there is none."""
+    """A finished job: its result, or why there is none."""
 
     id: str
     inputs: Json
@@ -43,35 +43,51 @@ class Row(NamedTuple):
     failed: str | None = None
 
 
-def how(default: Any) -> Any:
-    """A settings field that is not part of what a row is: batch sizes, places, limits judged afterwards."""
-    return dataclasses.field(default=default, metadata={"counts": False})
+def make_row(id: str, inputs: Json, outcome: Json | Failed) -> Row:
+    if isinstance(outcome, Failed):
+        return Row(id, inputs, None, outcome.reason)
+    return Row(id, inputs, outcome)
 
 
-def counted(settings: Any) -> Any:
-    """Settings as plain values, without the fields made by `how`."""
+def result_of(row: Row) -> Json:
+    """The result of a row that did not fail."""
+    if row.result is None:
+        raise ValueError(f"row {row.id} has no result: {row.failed}")
+    return row.result
+
+
+def not_in_id(default: Any) -> Any:
+    """A settings field that is not part of a row's id: batch sizes, places, limits that are applied later."""
+    return dataclasses.field(default=default, metadata={"in_id": False})
+
+
+def id_settings(settings: Any) -> Any:
+    """Settings as plain values, without the fields made by `not_in_id`."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        fields = [f for f in dataclasses.fields(settings) if f.metadata.get("counts", True)]
-        return {field.name: counted(getattr(settings, field.name)) for field in fields}
+        fields = [field for field in dataclasses.fields(settings) if field.metadata.get("in_id", True)]
+        return {field.name: id_settings(getattr(settings, field.name)) for field in fields}
     if isinstance(settings, tuple | list):
-        return [counted(value) for value in settings]
+        return [id_settings(value) for value in settings]
     return settings
 
 
 def identity(stage: str, settings: Any, inputs: Json) -> str:
-    """The id of a row; equal on every machine."""
-    text = json.dumps([stage, counted(settings), inputs], sort_keys=True, ensure_ascii=False)
+    """The id of a row; the same on every machine."""
+    text = json.dumps([stage, id_settings(settings), inputs], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
 class Manifest:
-    """One stage's rows on disk. A row torn by a crash is cut off when the file is opened for more."""
+    """A file of rows, one JSON object per line."""
 
     def __init__(self, path: Path):
         self.path = path
 
     def read(self) -> dict[str, Row]:
-        """All whole rows by id, those of other settings too. Raises SynthesisError for a foreign file."""
+        """Returns all complete rows by id, including those of other settings.
+
+        Raises ToolError when a line is not a row.
+        """
         if not self.path.exists():
             return {}
         content = self.path.read_bytes()
@@ -81,16 +97,16 @@ class Manifest:
             try:
                 row = Row(**json.loads(line))
             except (ValueError, TypeError) as error:
-                raise SynthesisError(
-                    f"{self.path}, line {number}, is no row: {error}. Without the file the stage starts anew"
+                raise ToolError(
+                    f"{self.path}, line {number}, is not a row: {error}. Delete the file to start again"
                 ) from None
             if row.id in rows:
-                raise SynthesisError(f"{self.path}, line {number}: the id {row.id} is there twice")
+                raise ToolError(f"{self.path}, line {number}: duplicate id {row.id}")
             rows[row.id] = row
         return rows
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Adds a batch's rows; they are on disk when this returns."""
+        """Adds the rows of a batch; they are on disk when this returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
         with self.path.open("ab") as file:
@@ -98,8 +114,8 @@ class Manifest:
             file.flush()
             os.fsync(file.fileno())
 
-    def mend(self) -> None:
-        """Cuts off a last line that a crash left torn."""
+    def cut_torn_line(self) -> None:
+        """Removes an incomplete last line, left by a crash; to be called before rows are appended."""
         if not self.path.exists():
             return
         with self.path.open("rb+") as file:
@@ -107,9 +123,8 @@ class Manifest:
             file.truncate(whole)
 
     def drop(self, ids: Sequence[str]) -> None:
-        """Forgets rows, to do them again."""
-        left = [row for row in self.read().values() if row.id not in set(ids)]
-        aside = self.path.with_suffix(".partial")
-        aside.unlink(missing_ok=True)
-        Manifest(aside).append(left)
-        os.replace(aside, self.path)
+        """Removes rows, so that they are made again."""
+        dropped = set(ids)
+        left = [row for row in self.read().values() if row.id not in dropped]
+        with whole_file(self.path) as partial:
+            Manifest(partial).append(left)

@@ -1,4 +1,4 @@
-"""A batch in which some pictures cannot be read: those rows fail, and the others are worked on together."""
+"""Batches with unreadable files: those rows fail, and the others are worked on together."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,17 +13,19 @@ def read_and_work(
     read: Callable[[Job], Read],
     work: Callable[[list[Job], list[Read]], Sequence[Json | Failed]],
 ) -> list[Json | Failed]:
-    """What `work` gives for the jobs that `read` could read; Failed for those where it raised OSError."""
-    found: list[Read | Failed] = []
-    for job in jobs:
+    """Returns the results of `work` for the jobs that `read` could read, Failed where it raised OSError."""
+    results: list[Json | Failed] = []
+    usable: list[int] = []
+    contents: list[Read] = []
+    for index, job in enumerate(jobs):
         try:
-            found.append(read(job))
+            contents.append(read(job))
+            usable.append(index)
+            results.append({})
         except OSError as error:
-            found.append(Failed(str(error)))
-    usable = [index for index, each in enumerate(found) if not isinstance(each, Failed)]
-    results: list[Json | Failed] = [each if isinstance(each, Failed) else {} for each in found]
+            results.append(Failed(str(error)))
     if usable:
-        worked = work([jobs[index] for index in usable], [found[index] for index in usable])
+        worked = work([jobs[index] for index in usable], contents)
         for index, result in zip(usable, worked, strict=True):
             results[index] = result
     return results

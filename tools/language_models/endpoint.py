@@ -1,24 +1,26 @@
-"""A language model behind any endpoint of OpenAI's protocol. The package repeats what the network loses."""
+"""A language model behind any endpoint of OpenAI's protocol. The package repeats lost requests."""
 
 import base64
 import io
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from PIL import Image
 
-from ..common.manifest import Failed, SynthesisError
-from ..synthesize_data.config import ModelConfig
-from .questions import Conversation, Message
+from ..common.errors import ToolError
+from ..common.manifest import Failed
+from ..common.words import count_of
+from .config import ModelConfig
+from .conversation import Conversation, Message
 
 CONNECT = 10.0  # seconds
-IN_A_ROW = 16  # requests without an answer, after which it is not the requests' fault
+IN_A_ROW = 16  # failed requests in a row after which the endpoint is to blame, and not the requests
 RENAMED = {"max_tokens": "max_completion_tokens"}
 EXAMPLE = "http://localhost:8000/v1"
-RESUME = "What is done is kept; the same command goes on from here"
+RESUME = "Finished rows are kept; the same command continues from here"
 
 
 class Endpoint:
@@ -28,17 +30,15 @@ class Endpoint:
         try:
             import openai
         except ImportError as error:
-            raise SynthesisError(
-                f"{setting}.backend openai: pip install 'uno_jax[synth]' ({error})"
-            ) from None
+            raise ToolError(f"{setting}.backend openai: pip install 'uno_jax[synth]' ({error})") from None
         self.errors = openai
         self.config, self.setting = config, setting
         base_url = config.endpoint or os.environ.get("OPENAI_BASE_URL", "")
         if base_url and not base_url.startswith(("http://", "https://")):
-            raise SynthesisError(f"{setting}.endpoint must be a URL such as {EXAMPLE}, got {base_url}")
+            raise ToolError(f"{setting}.endpoint must be a URL such as {EXAMPLE}, got {base_url}")
         key = os.environ.get("OPENAI_API_KEY", "") or ("none" if base_url else "")
         if not key:
-            raise SynthesisError(
+            raise ToolError(
                 f"{setting}.endpoint is empty, and neither OPENAI_BASE_URL nor OPENAI_API_KEY is set: pass an"
                 f" endpoint such as {EXAMPLE}, or set the key"
             )
@@ -49,7 +49,7 @@ class Endpoint:
             max_retries=config.retries,
         )
         self.place = f"{config.model} at {self.client.base_url}"
-        self.arguments = {"temperature": config.temperature, "max_tokens": config.max_tokens}
+        self.arguments: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens}
         self.silent, self.last_reason = 0, ""
         self.lock = threading.Lock()
 
@@ -58,8 +58,8 @@ class Endpoint:
             return list(pool.map(self.answer, conversations))
 
     def answer(self, conversation: Conversation) -> str | Failed:
-        """The next turn; Failed when this request is at fault. Raises SynthesisError when the endpoint is."""
-        self.check_silence()  # another thread may have met it
+        """Returns the next turn; Failed if this request is to blame. Raises ToolError if the endpoint is."""
+        self.check_silence()  # another thread may have noticed it
         result = self.request(conversation)
         with self.lock:
             if isinstance(result, Failed):
@@ -70,47 +70,51 @@ class Endpoint:
         return result
 
     def check_silence(self) -> None:
-        """Raises SynthesisError."""
+        """Raises ToolError after IN_A_ROW requests without an answer."""
         with self.lock:
             if self.silent >= IN_A_ROW:
-                raise self.stop(
-                    f"gave no answer to {self.silent} requests in a row; the last: {self.last_reason}"
+                raise self.error(
+                    f"did not answer {self.silent} requests in a row; the last: {self.last_reason}"
                 )
 
     def request(self, conversation: Conversation) -> str | Failed:
         errors, sent = self.errors, dict(self.arguments)
         try:
-            completion: Any = self.client.chat.completions.create(
-                model=self.config.model,
-                messages=[spoken(message) for message in conversation],
-                **sent,
-            )
-            text = completion.choices[0].message.content or ""
-            return text.encode(errors="replace").decode()  # JSON's escapes can make halves of characters
+            return self.complete(conversation, sent)
         except errors.APITimeoutError as error:
             if type(error.__cause__).__name__ == "ConnectTimeout":
-                raise self.stop(f"cannot be reached within {CONNECT:.0f} s") from None
-            return Failed(f"no answer within {self.config.timeout:g} s, {self.config.retries + 1} times")
+                raise self.error(f"cannot be reached within {CONNECT:.0f} s") from None
+            tries = count_of(self.config.retries + 1, "time")
+            return Failed(f"no answer within {self.config.timeout:g} s, {tries}")
         except errors.APIConnectionError as error:
-            raise self.stop(f"cannot be reached: {error.__cause__ or error}") from None
+            raise self.error(f"cannot be reached: {error.__cause__ or error}") from None
         except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
-            raise self.stop(f"refuses the key (OPENAI_API_KEY): {error}") from None
+            raise self.error(f"rejects the key (OPENAI_API_KEY): {error}") from None
         except errors.NotFoundError as error:
-            raise self.stop(f"is not there: {error}. Check {self.setting}.endpoint and .model") from None
+            raise self.error(f"was not found: {error}. Check {self.setting}.endpoint and .model") from None
         except errors.RateLimitError as error:
-            raise self.stop(
-                f"takes no more requests: {error}. Lower {self.setting}.parallel or wait"
+            raise self.error(
+                f"accepts no more requests: {error}. Lower {self.setting}.parallel or wait"
             ) from None
         except errors.APIError as error:
             if self.leave_out(error, sent):
                 return self.request(conversation)
-            return Failed(f"the endpoint refused: {error}")
+            return Failed(f"the endpoint refused the request: {error}")
         except (ValueError, AttributeError, TypeError, IndexError) as error:
-            return Failed(f"the endpoint's reply is not of the protocol: {error}")
+            return Failed(f"the endpoint's reply does not follow the protocol: {error}")
+
+    def complete(self, conversation: Conversation, arguments: dict[str, Any]) -> str:
+        # mypy cannot choose an overload for arguments that are only known at run time.
+        create: Callable[..., Any] = self.client.chat.completions.create
+        messages = [openai_message(message) for message in conversation]
+        completion = create(model=self.config.model, messages=messages, **arguments)
+        text = completion.choices[0].message.content or ""
+        return text.encode(errors="replace").decode()  # JSON escapes can form lone surrogates
 
     def leave_out(self, error: Any, sent: dict[str, Any]) -> bool:
-        """Whether the request is to be repeated, for good without an argument that this model does not take:
-        OpenAI's reasoning models choose their temperature, and have another name for max_tokens.
+        """Whether to repeat the request without an argument that this model does not accept, which is then
+        left out of all requests: OpenAI's reasoning models have a fixed temperature and another name for
+        max_tokens.
         """
         name = error.param
         if name not in sent or not str(error.code).startswith("unsupported"):
@@ -120,18 +124,16 @@ class Endpoint:
                 value, instead = self.arguments.pop(name), RENAMED.get(name)
                 if instead:
                     self.arguments[instead] = value
-                print(
-                    f"{self.setting}: {self.place} takes no {name}; {instead or 'its own'} is used",
-                    flush=True,
-                )
+                used = instead or "its own value"
+                print(f"{self.setting}: {self.place} does not accept {name}; using {used}", flush=True)
         return True
 
-    def stop(self, what: str) -> SynthesisError:
-        return SynthesisError(f"{self.setting}: {self.place} {what}. {RESUME}")
+    def error(self, what: str) -> ToolError:
+        return ToolError(f"{self.setting}: {self.place} {what}. {RESUME}")
 
 
-def spoken(message: Message) -> Any:
-    """A message as the protocol has it."""
+def openai_message(message: Message) -> Any:
+    """A message in the protocol's format."""
     if not message.pictures:
         return {"role": message.role, "content": message.text}
     shown = [{"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in message.pictures]
@@ -139,7 +141,7 @@ def spoken(message: Message) -> Any:
 
 
 def data_url(picture: Image.Image) -> str:
-    """JPEG, a tenth of PNG's size: a conversation of three rounds sends its pictures three times."""
+    """A JPEG, a tenth of a PNG's size: a conversation of three rounds sends its pictures three times."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=95, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,56 +1,34 @@
-"""Questions to a language model, with or without eyes -> answers that are exactly what was asked for.
+"""Questions to a language model, and their answers as validated JSON.
 
-Two backends: an endpoint of OpenAI's protocol (endpoint.py) and a model of transformers in this process
-(local.py). An answer that cannot be read is asked for again, with what was wrong about it.
+An answer that cannot be parsed is asked for again, with what was wrong about it.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..common.manifest import Failed, Json, SynthesisError
-from ..synthesize_data.config import ModelConfig
-from ..synthesize_data.pipeline.stage import Worker
+from ..common.manifest import Failed, Json
+from .conversation import Conversation, LanguageModel, Message
 
-THOUGHTS_END = "</think>"  # the beginning may be in the prompt
+THOUGHTS_END = "</think>"  # the opening tag may be in the prompt
 FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
 SHOWN = 200  # characters of a bad answer in the reason of a failure
-UNUSABLE = "no usable answer"  # how the failure begins when every answer was malformed
-REPEATED = 2000  # characters of a bad answer that its author gets to see again
+UNUSABLE = "no usable answer"  # beginning of the reason when every answer was malformed
+REPEATED = 2000  # characters of a bad answer that are sent back to the model
 AGAIN = "That answer cannot be used: {error}. Answer once more, with nothing but the JSON that was asked for."
 
 
-class Message(NamedTuple):
-    """One turn of a conversation. Its pictures come before its text."""
-
-    role: Literal["user", "assistant"]
-    text: str
-    pictures: tuple[Image.Image, ...] = ()
-
-
-Conversation = tuple[Message, ...]
-
-
-class LanguageModel(Protocol):
-    def __call__(self, conversations: Sequence[Conversation]) -> list[str | Failed]:
-        """The next turn of each; Failed where asking again would not help.
-
-        Raises SynthesisError when there will be no more answers.
-        """
-
-
 class Question(NamedTuple):
-    """What to say, and how to read what comes back: `read` raises Malformed."""
+    """What to say, and the function that parses the answer; it raises Malformed."""
 
     conversation: Conversation
     read: Callable[[str], Any]
 
 
 class Malformed(ValueError):
-    """An answer that is not what was asked for."""
+    """The answer does not have the form that was asked for. The message is sent to the model (AGAIN)."""
 
 
 class Answer(BaseModel):
@@ -62,73 +40,24 @@ class Answer(BaseModel):
 AnswerType = TypeVar("AnswerType", bound=Answer)
 
 
-def load_model(config: ModelConfig, device: str, setting: str, eyes: bool = False) -> LanguageModel:
-    """Raises SynthesisError when the settings name no usable model; `setting` is where they are ("llm")."""
-    check(config, setting)
-    if config.backend == "openai":
-        from .endpoint import Endpoint
-
-        return Endpoint(config, setting)
-    from .local import LocalModel
-
-    return LocalModel(config, device, setting, eyes)
-
-
-def check(config: ModelConfig, setting: str) -> None:
-    """Raises SynthesisError for settings with which nothing can be asked."""
-    if not config.model:
-        raise SynthesisError(
-            f"{setting}.model is empty: name the endpoint's model, or a directory or hub name"
-            " for transformers"
-        )
-    for field, least in (
-        ("attempts", 1),
-        ("parallel", 1),
-        ("max_tokens", 1),
-        ("temperature", 0),
-        ("retries", 0),
-    ):
-        if getattr(config, field) < least:
-            raise SynthesisError(f"{setting}.{field} must be {least} or more, got {getattr(config, field)}")
-    if config.timeout <= 0:
-        raise SynthesisError(f"{setting}.timeout must be more than 0 seconds, got {config.timeout}")
-    if config.backend == "openai":
-        from .endpoint import Endpoint
-
-        Endpoint(config, setting)
-
-
 def ask(model: LanguageModel, questions: Sequence[Question], attempts: int) -> list[Any]:
-    """What each question's `read` makes of its answer, or Failed after `attempts` answers without sense."""
+    """Returns what each question's `read` returns, or Failed after `attempts` malformed answers."""
     results: list[Any] = [None] * len(questions)
     left = dict(enumerate(question.conversation for question in questions))
     for _ in range(attempts):
         texts = model(list(left.values())) if left else []
         for index, text in zip(list(left), texts, strict=True):
-            results[index], error = judged(text, questions[index].read)
+            results[index], error = read_answer(text, questions[index].read)
             if error is None:
                 del left[index]
             else:
-                again = Message("assistant", text[:REPEATED]), Message("user", AGAIN.format(error=error))
+                again = Message("assistant", str(text)[:REPEATED]), Message("user", AGAIN.format(error=error))
                 left[index] += again
     return results
 
 
-def asking(config: ModelConfig, device: str, setting: str, question: Callable[[Json], Question]) -> Worker:
-    """A worker that asks the model one question about each job's inputs. Raises as `load_model`."""
-    model = load_model(config, device, setting)
-    return lambda jobs: ask(model, [question(job.inputs) for job in jobs], config.attempts)
-
-
-def usable(listed: Json | Failed) -> Json:
-    """Raises Malformed for what the limits leave nothing of."""
-    if isinstance(listed, Failed):
-        raise Malformed(listed.reason)
-    return listed
-
-
-def judged(text: str | Failed, read: Callable[[str], Any]) -> tuple[Any, Malformed | None]:
-    """A result, and why the answer is worth another try."""
+def read_answer(text: str | Failed, read: Callable[[str], Any]) -> tuple[Any, Malformed | None]:
+    """Returns a result, and the error if it is worth asking again."""
     if isinstance(text, Failed):
         return text, None
     try:
@@ -137,8 +66,15 @@ def judged(text: str | Failed, read: Callable[[str], Any]) -> tuple[Any, Malform
         return Failed(f"{UNUSABLE}: {error}; it begins {text[:SHOWN]!r}"), error
 
 
-def parse(text: str, answer: type[AnswerType]) -> AnswerType:
-    """An answer in JSON, alone or in a fenced block, after a model's thoughts. Raises Malformed."""
+def require_usable(listed: Json | Failed) -> Json:
+    """Returns the result of applying limits to an answer. Raises Malformed when nothing is left of it."""
+    if isinstance(listed, Failed):
+        raise Malformed(listed.reason)
+    return listed
+
+
+def parse_answer(text: str, answer: type[AnswerType]) -> AnswerType:
+    """Parses JSON, alone or in a fenced block, after a model's thoughts. Raises Malformed."""
     text = text.rpartition(THOUGHTS_END)[2].strip()
     fenced = FENCE.fullmatch(text)
     try:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tools.common.manifest import Manifest, Row, SynthesisError, counted, how, identity
+from tools.common.errors import ToolError
+from tools.common.manifest import Manifest, Row, id_settings, identity, not_in_id
 
 
 @dataclass(frozen=True)
 class Inner:
-    threshold: float = how(0.5)
+    threshold: float = not_in_id(0.5)
     model: str = "a"
 
 
@@ -17,7 +18,7 @@ class Inner:
 class Settings:
     inner: Inner = Inner()
     sizes: tuple[int, ...] = (1, 2)
-    batch_size: int = how(4)
+    batch_size: int = not_in_id(4)
 
 
 ROWS = [Row(f"id{number}", {"parent": "", "number": number}, {"twice": 2 * number}) for number in range(3)]
@@ -33,7 +34,7 @@ def test_an_id_follows_what_counts_and_nothing_else():
         identity("generate", Settings(), {"parent": "x"}),
     }
     assert len(others | {base}) == 5
-    assert counted(Settings()) == {"inner": {"model": "a"}, "sizes": [1, 2]}
+    assert id_settings(Settings()) == {"inner": {"model": "a"}, "sizes": [1, 2]}
 
 
 def test_an_id_does_not_follow_the_order_of_the_inputs():
@@ -57,7 +58,7 @@ def test_a_torn_last_row_is_forgotten(tmp_path, torn):
     content = manifest.path.read_bytes()
     manifest.path.write_bytes(content[:-torn])
     assert list(manifest.read()) == ["id0", "id1"]
-    manifest.mend()
+    manifest.cut_torn_line()
     manifest.append(ROWS[2:])
     assert manifest.path.read_bytes() == content
 
@@ -73,7 +74,7 @@ def test_dropped_rows_are_gone_and_the_others_stay(tmp_path):
 def test_the_same_id_twice_is_an_error(tmp_path):
     manifest = Manifest(tmp_path / "split.jsonl")
     manifest.append(ROWS[:1] * 2)
-    with pytest.raises(SynthesisError, match="line 2: the id id0 is there twice"):
+    with pytest.raises(ToolError, match="line 2: duplicate id id0"):
         manifest.read()
 
 
@@ -81,5 +82,5 @@ def test_the_same_id_twice_is_an_error(tmp_path):
 def test_a_foreign_line_is_named(tmp_path, line):
     path = tmp_path / "split.jsonl"
     path.write_text(line + "\n")
-    with pytest.raises(SynthesisError, match=r"split\.jsonl, line 1, is no row"):
+    with pytest.raises(ToolError, match=r"split\.jsonl, line 1, is not a row"):
         Manifest(path).read()

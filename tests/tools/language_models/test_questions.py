@@ -10,10 +10,13 @@ from transformers import LlamaForCausalLM
 
 from tests.tools.language_models.openai_server import Reply, in_turn, said, serving
 from tests.tools.language_models.tiny_language import byte_tokenizer, tiny_llama
-from tools.common.manifest import Failed, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.manifest import Failed
+from tools.language_models.config import ModelConfig
+from tools.language_models.conversation import Message
 from tools.language_models.endpoint import IN_A_ROW
-from tools.language_models.questions import Answer, Malformed, Message, Question, ask, load_model, parse
-from tools.synthesize_data.config import ModelConfig
+from tools.language_models.load import load_model
+from tools.language_models.questions import Answer, Malformed, Question, ask, parse_answer
 
 
 class Names(Answer):
@@ -22,7 +25,7 @@ class Names(Answer):
 
 
 GOOD = '{"names": ["owl"], "count": 1}'
-READ = partial(parse, answer=Names)
+READ = partial(parse_answer, answer=Names)
 HELLO = Question((Message("user", "names?"),), READ)
 
 
@@ -52,7 +55,7 @@ def asked(config: ModelConfig, count: int = 1) -> list:
     ],
 )
 def test_json_is_read_alone_or_in_a_fence(text):
-    assert parse(text, Names) == Names(names=["owl"], count=1)
+    assert parse_answer(text, Names) == Names(names=["owl"], count=1)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_json_is_read_alone_or_in_a_fence(text):
 )
 def test_anything_else_is_malformed(text, message):
     with pytest.raises(Malformed, match=message):
-        parse(text, Names)
+        parse_answer(text, Names)
 
 
 def test_a_malformed_answer_is_asked_for_again_with_what_was_wrong():
@@ -125,7 +128,7 @@ def test_arguments_that_a_model_does_not_take_are_left_out_for_good(capsys):
     assert results == [Names(names=["owl"], count=1)] * 3 and len(server.requests) == 5
     last = server.requests[-1]
     assert last["max_completion_tokens"] == 77 and not {"max_tokens", "temperature"} & set(last)
-    assert capsys.readouterr().out.count("takes no") == 2
+    assert capsys.readouterr().out.count("does not accept") == 2
 
 
 def test_answers_keep_the_order_of_questions_asked_in_parallel():
@@ -160,11 +163,11 @@ def test_a_dropped_connection_is_tried_again():
 @pytest.mark.parametrize(
     "reply, reason",
     [
-        (Reply(hang=True), "no answer within 0.2 s, 1 times"),
-        (Reply(status=400), "the endpoint refused: .*status 400"),
-        (Reply(status=500), "the endpoint refused: .*status 500"),
-        (Reply(body="<html>Welcome</html>"), "not of the protocol"),
-        (Reply(body="[]"), "not of the protocol"),
+        (Reply(hang=True), "no answer within 0.2 s, 1 time"),
+        (Reply(status=400), "the endpoint refused the request: .*status 400"),
+        (Reply(status=500), "the endpoint refused the request: .*status 500"),
+        (Reply(body="<html>Welcome</html>"), "does not follow the protocol"),
+        (Reply(body="[]"), "does not follow the protocol"),
     ],
 )
 def test_a_request_without_an_answer_fails_alone_and_is_not_repeated(reply, reason):
@@ -176,7 +179,7 @@ def test_a_request_without_an_answer_fails_alone_and_is_not_repeated(reply, reas
 
 def test_an_endpoint_that_never_answers_stops_the_stage():
     with serving(in_turn(Reply(status=400))) as server:
-        with pytest.raises(SynthesisError, match=r"gave no answer to 1\d requests in a row; the last: .*400"):
+        with pytest.raises(ToolError, match=r"did not answer 1\d requests in a row; the last: .*400"):
             asked(endpoint(server.url, parallel=2), count=200)
         assert len(server.requests) <= IN_A_ROW + 1  # the other thread's may be on its way
 
@@ -191,16 +194,16 @@ def test_failures_between_answers_do_not_stop_the_stage():
 @pytest.mark.parametrize(
     "status, message",
     [
-        (401, "refuses the key"),
-        (403, "refuses the key"),
-        (404, "is not there"),
-        (429, "takes no more requests"),
+        (401, "rejects the key"),
+        (403, "rejects the key"),
+        (404, "was not found"),
+        (429, "accepts no more requests"),
     ],
 )
 def test_an_endpoint_that_refuses_stops_the_stage(status, message):
     with serving(in_turn(Reply(status=status))) as server:
         with pytest.raises(
-            SynthesisError, match=f"llm: scripted at {server.url}/ {message}.*same command goes on"
+            ToolError, match=f"llm: scripted at {server.url}/ {message}.*same command continues"
         ):
             asked(endpoint(server.url, parallel=2, retries=0), count=50)
         assert len(server.requests) < 10
@@ -209,7 +212,7 @@ def test_an_endpoint_that_refuses_stops_the_stage(status, message):
 def test_the_key_comes_from_the_environment(monkeypatch):
     with serving(in_turn(GOOD), key="right") as server:
         monkeypatch.setenv("OPENAI_API_KEY", "wrong")
-        with pytest.raises(SynthesisError, match="refuses the key"):
+        with pytest.raises(ToolError, match="rejects the key"):
             asked(endpoint(server.url))
         monkeypatch.setenv("OPENAI_API_KEY", "right")
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
@@ -220,7 +223,7 @@ def test_an_endpoint_that_is_down_stops_the_stage():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with pytest.raises(SynthesisError, match="cannot be reached: .*refused.*same command goes on from here"):
+    with pytest.raises(ToolError, match="cannot be reached: .*refused.*same command continues from here"):
         asked(endpoint(url, retries=0), count=50)
 
 
@@ -238,7 +241,7 @@ def test_an_endpoint_that_is_down_stops_the_stage():
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_work(config, message):
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(ToolError, match=message):
         load_model(config, "cpu", "llm")
 
 
@@ -292,11 +295,11 @@ def test_a_conversation_longer_than_the_models_window_fails_alone(llama):
 
 
 def test_a_local_model_that_cannot_be_used_is_told(llama, tmp_path):
-    with pytest.raises(SynthesisError, match="llm.model .*cannot be loaded"):
+    with pytest.raises(ToolError, match="llm.model .*cannot be loaded"):
         load_model(local(tmp_path / "none"), "cpu", "llm")
-    with pytest.raises(SynthesisError, match="filter_vlm.model.model .*cannot be loaded"):
-        load_model(local(llama), "cpu", "filter_vlm.model", eyes=True)
-    with pytest.raises(SynthesisError, match="device 'cuda:99'"):
+    with pytest.raises(ToolError, match="filter_vlm.model.model .*cannot be loaded"):
+        load_model(local(llama), "cpu", "filter_vlm.model", vision=True)
+    with pytest.raises(ToolError, match="device 'cuda:99'"):
         load_model(local(llama), "cuda:99", "llm")
 
 
@@ -304,5 +307,5 @@ def test_a_local_model_without_a_chat_template_is_told(tmp_path):
     tokenizer = byte_tokenizer(chat="")
     LlamaForCausalLM(tiny_llama(len(tokenizer))).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(SynthesisError, match="no chat template: take an instruct model"):
+    with pytest.raises(ToolError, match="no chat template: use an instruct model"):
         load_model(local(tmp_path), "cpu", "llm")

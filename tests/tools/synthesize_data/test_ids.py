@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 from tools.common.manifest import identity
-from tools.synthesize_data.config import load_config
-from tools.synthesize_data.pipeline.run import opened
+from tools.synthesize_data.config_files import load_config
+from tools.synthesize_data.pipeline.run import open_run
 from tools.synthesize_data.stages.order import STAGES
 from tools.vlm_judge.cases import Case
 from tools.vlm_judge.judge import JudgeConfig, round_jobs
@@ -73,9 +73,9 @@ def test_ids_of_a_judges_answer(tmp_path):
 def test_the_jobs_of_a_small_run(tmp_path):
     """The stages before the first picture: how many jobs, the first one's id, and a hash of all ids."""
     found = {}
-    with opened(tmp_path, load_config("small")) as run:
+    with open_run(tmp_path, load_config("small"), STAGES) as run:
         for stage in ("taxonomy", "subjects", "scenes", "diptychs"):
-            run.do(stage)
+            run.run_stage(stage)
         for stage in OF_A_RUN:
             ids = [job.id for job in run.jobs(stage)]
             found[stage] = (len(ids), ids[0], hashlib.sha256("".join(ids).encode()).hexdigest()[:16])

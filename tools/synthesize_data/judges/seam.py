@@ -1,8 +1,8 @@
 """A diptych's pixels -> where its panels meet, and how likely it is that they do. Numpy alone, no model.
 
-The panels of a diptych do not meet in the middle (725 + 811 pixels of 1536 are common). At a seam the step in
-colour is larger than the steps around it, in the same column of all rows; edges of things in a picture are so
-in some rows only. So each row compares its steps among themselves, and no row can outvote another.
+The panels of a diptych rarely meet in the middle (725 + 811 pixels of 1536 are common). At a seam the step
+in colour is larger than the steps around it, in the same column of all rows; edges of objects are so in some
+rows only. Each row therefore compares its own steps, and all rows have the same weight.
 """
 
 from typing import NamedTuple
@@ -10,21 +10,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST = 32  # pixels of width and height below which nothing can be said
-ROWS = 256  # that a picture's rows are averaged down to
-BANDS = 12  # of the height
-WEAKEST = 4  # of the bands
-OFFSETS = 12  # neighbours a side that a step is compared with
-NOISE = 6.0  # difference in step, summed over three channels of 255, that is no evidence
-# Of the mean score, of the weakest bands' and constant; `python -m benchmarks.seam --fit` fits them.
+SMALLEST = 32  # width and height in pixels below which no seam can be found
+ROWS = 256  # number of rows that a picture is averaged down to
+BANDS = 12  # number of bands that the height is divided into
+WEAKEST = 4  # number of bands that decide whether an edge spans the height
+OFFSETS = 12  # neighbours on each side that a step is compared with
+NOISE = 6.0  # difference in step, summed over three channels of 255, that counts as noise
+# Of the mean score, the weakest bands' and a constant; fitted by `python -m benchmarks.seam --fit`.
 COEFFICIENTS = (7.3, 8.72, -9.96)
-GUTTER_SCORE = 0.85  # of a line's second edge, in the weakest bands too
-GUTTER_NOISE = 8.0  # mean deviation from the line's colour, in a channel
+GUTTER_SCORE = 0.85  # lowest score of a line's second edge, in the weakest bands too
+GUTTER_NOISE = 8.0  # largest mean deviation from the line's colour, per channel
 
 
 class Seam(NamedTuple):
     """`position` is the first column of the second panel; columns from gutter[0] to gutter[1] (not included)
-    are a line between the panels, none when these are equal.
+    are a line between the panels; if they are equal, there is none.
     """
 
     position: int
@@ -33,7 +33,7 @@ class Seam(NamedTuple):
 
 
 def find_seam(pixels: NDArray[np.uint8], search: tuple[float, float] = (0.35, 0.65)) -> Seam:
-    """The likeliest vertical seam of a picture (height, width, 3) within shares `search` of its width.
+    """Finds the likeliest vertical seam of a picture (height, width, 3) within shares `search` of its width.
 
     For panels one above the other, transpose the picture. Raises ValueError for fewer than SMALLEST pixels.
     """
@@ -51,7 +51,7 @@ def find_seam(pixels: NDArray[np.uint8], search: tuple[float, float] = (0.35, 0.
 
 
 def averaged_rows(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Rows averaged in groups to between ROWS and 2 * ROWS of them: faster, and less noise."""
+    """Averages rows in groups, to between ROWS and 2 * ROWS rows: faster, and with less noise."""
     group = max(1, len(pixels) // ROWS)
     whole = len(pixels) // group * group
     return pixels[:whole].reshape(-1, group, *pixels.shape[1:]).mean(1, dtype=np.float32)
@@ -61,7 +61,7 @@ def row_scores(rows: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[
     """(rows, columns) from -1 to 1: by how much the step before a column exceeds its neighbours' steps.
 
     A step is the difference of the means of `side` pixels before and after; 1 means that it is far larger
-    than every other within `reach`, 0 that it is one of many, or that nothing is to be seen.
+    than every other within `reach`, 0 that it is one of many, or that there is no edge.
     """
     width = rows.shape[1]
     side, reach = max(1, round(width / 400)), max(24, width // 24)
@@ -88,8 +88,9 @@ def weakest_bands(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def find_gutter(
     rows: NDArray[np.float32], columns: NDArray[np.intp], scores: NDArray[np.float32], best: int
 ) -> tuple[int, int]:
-    """The strip of one colour between the best column and another edge through the whole height; where there
-    is none, (best column, best column).
+    """Finds the strip of one colour between the best column and another edge through the whole height.
+
+    Returns (best column, best column) if there is none.
     """
     widest = max(8, rows.shape[1] // 96)
     near = np.arange(max(0, best - widest), min(len(columns), best + widest + 1))
@@ -100,7 +101,7 @@ def find_gutter(
         colour = np.median(rows[:, start:stop], axis=(0, 1))
         plain = np.abs(rows - colour).mean((0, 2)) < GUTTER_NOISE
         if plain[start:stop].all():
-            # Scores tell an edge to a pixel or two.
+            # Scores locate an edge to within a pixel or two.
             for _ in range(2):
                 start, stop = start - plain[start - 1], stop + plain[stop]
             return int(start), int(stop)

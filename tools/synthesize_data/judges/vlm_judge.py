@@ -1,7 +1,7 @@
-"""Two pictures -> how alike the subject's parts are, by a vision-language model in three rounds.
+"""Two pictures -> how similar the subject's parts are, by a vision-language model in three rounds.
 
 The rounds are the UNO paper's (appendix F): name the subject and its parts; describe how each part differs;
-score each part from 0 to 4. One conversation, so that a round knows what was said before.
+score each part from 0 to 4. They form one conversation, so that each round sees the answers before it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,11 @@ from PIL import Image
 from pydantic import Field
 
 from ...common.manifest import Failed, Job, Json
-from ...language_models.questions import Answer, Malformed, Message, Question, ask, load_model, parse
+from ...language_models.conversation import Message
+from ...language_models.load import load_model
+from ...language_models.questions import Answer, Malformed, Question, ask, parse_answer
 from ..config import SynthConfig
-from ..pipeline import image_files
+from ..pipeline.image_files import load_image
 from ..text import prompts
 from ..text.phrases import key
 
@@ -48,7 +50,7 @@ class Scores(Answer):
 
 
 class Talk(NamedTuple):
-    """How far a pair has come: the answers that were given, none to three."""
+    """The state of a pair: its answers so far, none to three."""
 
     shown: tuple[Image.Image, Image.Image]
     subject: str
@@ -56,29 +58,29 @@ class Talk(NamedTuple):
 
 
 class VlmJudge:
-    """A model with eyes; a call judges a batch of pairs, round by round."""
+    """A vision-language model; a call judges a batch of pairs, round by round."""
 
     def __init__(self, config: SynthConfig, folder: Path):
         self.folder, self.attempts = folder, config.filter_vlm.model.attempts
-        self.model = load_model(config.filter_vlm.model, config.device, "filter_vlm.model", eyes=True)
+        self.model = load_model(config.filter_vlm.model, config.device, "filter_vlm.model", vision=True)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        talks = [self.begun(job) for job in jobs]
+        talks = [self.start(job) for job in jobs]
         for _ in READERS:
-            talks = self.round(talks)
-        return [talk if isinstance(talk, Failed) else result(talk) for talk in talks]
+            talks = self.ask_round(talks)
+        return [talk if isinstance(talk, Failed) else judgement(talk) for talk in talks]
 
-    def begun(self, job: Job) -> Talk | Failed:
+    def start(self, job: Job) -> Talk | Failed:
         try:
-            first, second = (image_files.load(self.folder, job.inputs[name]) for name in ("first", "second"))
+            first, second = (load_image(self.folder, job.inputs[name]) for name in ("first", "second"))
         except OSError as error:
             return Failed(str(error))
         return Talk((first, second), job.inputs["subject"])
 
-    def round(self, talks: Sequence[Talk | Failed]) -> list[Talk | Failed]:
-        """The next answer for every pair that has not failed."""
+    def ask_round(self, talks: Sequence[Talk | Failed]) -> list[Talk | Failed]:
+        """Asks for the next answer of every pair that has not failed."""
         going = {index: talk for index, talk in enumerate(talks) if isinstance(talk, Talk)}
-        answers = ask(self.model, [question(talk) for talk in going.values()], self.attempts)
+        answers = ask(self.model, [next_question(talk) for talk in going.values()], self.attempts)
         after = list(talks)
         for (index, talk), answer in zip(going.items(), answers, strict=True):
             failed = isinstance(answer, Failed)
@@ -86,8 +88,8 @@ class VlmJudge:
         return after
 
 
-def question(talk: Talk) -> Question:
-    """Everything said so far and the next round's prompt."""
+def next_question(talk: Talk) -> Question:
+    """The conversation so far and the next round's prompt."""
     opening = prompts.PARTS.format(subject=talk.subject, count=MOST)
     conversation = [Message("user", opening, talk.shown)]
     for answer, prompt in zip(talk.answers, (prompts.DIFFERENCES, prompts.SCORES), strict=False):
@@ -96,26 +98,26 @@ def question(talk: Talk) -> Question:
 
 
 def read_parts(talk: Talk, text: str) -> Parts:
-    """A part that is named twice counts once."""
-    answer = parse(text, Parts)
+    """Removes parts that are named twice."""
+    answer = parse_answer(text, Parts)
     return Parts(subject=answer.subject, parts=list({key(part): part for part in answer.parts}.values()))
 
 
 def read_differences(talk: Talk, text: str) -> Differences:
-    answer = parse(text, Differences)
-    return Differences(differences=in_order(answer.differences, talk.answers[0].parts))
+    answer = parse_answer(text, Differences)
+    return Differences(differences=in_parts_order(answer.differences, talk.answers[0].parts))
 
 
 def read_scores(talk: Talk, text: str) -> Scores:
-    answer = parse(text, Scores)
-    return Scores(scores=in_order(answer.scores, talk.answers[0].parts))
+    answer = parse_answer(text, Scores)
+    return Scores(scores=in_parts_order(answer.scores, talk.answers[0].parts))
 
 
 READERS: tuple[Callable[[Talk, str], Any], ...] = (read_parts, read_differences, read_scores)
 
 
-def in_order(entries: Sequence[Any], parts: Sequence[str]) -> list[Any]:
-    """One entry a part, in the parts' order. Raises Malformed when they are not about exactly these parts."""
+def in_parts_order(entries: Sequence[Any], parts: Sequence[str]) -> list[Any]:
+    """Returns one entry per part, in the parts' order. Raises Malformed for missing or other parts."""
     by_part = {key(entry.part): entry for entry in entries}
     wanted = {key(part) for part in parts}
     if missing := [part for part in parts if key(part) not in by_part]:
@@ -127,10 +129,10 @@ def in_order(entries: Sequence[Any], parts: Sequence[str]) -> list[Any]:
     return [by_part[key(part)] for part in parts]
 
 
-def result(talk: Talk) -> Json:
-    named, told, scored = talk.answers
+def judgement(talk: Talk) -> Json:
+    named, compared, scored = talk.answers
     parts = [
         {"part": part, "difference": difference.difference, "score": score.score}
-        for part, difference, score in zip(named.parts, told.differences, scored.scores, strict=True)
+        for part, difference, score in zip(named.parts, compared.differences, scored.scores, strict=True)
     ]
     return {"subject": named.subject, "parts": parts, "score": fmean(part["score"] for part in parts)}

@@ -1,37 +1,35 @@
-"""Kept pairs -> training samples, each with the rows it came from."""
+"""Kept pairs -> training samples, each with the row it came from."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from ...common.manifest import Row
-from .import_lists import pairs
-
-if TYPE_CHECKING:
-    from .run import Run
+from ...common.manifest import Row, result_of
+from .import_lists import imported_pairs
+from .stage import Rows
 
 
 class Sample(NamedTuple):
-    """A training sample; picture paths are the run's."""
+    """A training sample; picture paths are relative to the run."""
 
     prompt: str
     references: tuple[str, ...]
     target: str
     subjects: tuple[str, ...]
-    """All that the target shows."""
+    """All subjects in the target."""
     score: float
-    """Of likeness, from 0 to 4; the least of its references'."""
+    """Likeness from 0 to 4; the lowest of its references."""
     row: Row
-    """The last filter's, which a person's marks name."""
+    """The row of the last filter, whose id a person's marks name."""
 
 
 def by_id(rows: list[Row]) -> dict[str, Row]:
     return {row.id: row for row in rows}
 
 
-def single_samples(run: "Run") -> Iterator[Sample]:
-    """One reference each: panel 1 -> panel 2, or an imported pair."""
+def single_samples(run: Rows) -> Iterator[Sample]:
+    """Samples with one reference: panel 1 -> panel 2, or an imported pair."""
     found = by_id(run.rows("filter-dino"))
-    origins = by_id(run.rows("split")) | by_id(pairs(run))
+    origins = by_id(run.rows("split")) | by_id(imported_pairs(run))
     for row in run.kept("filter-vlm"):
         if row.inputs["kind"] == "single":
             cosine = found[row.inputs["parent"]]
@@ -41,13 +39,13 @@ def single_samples(run: "Run") -> Iterator[Sample]:
                 (row.inputs["first"],),
                 row.inputs["second"],
                 tuple(filter(None, (origin.inputs["subject"], origin.inputs.get("other")))),
-                row.result["score"],
+                result_of(row)["score"],
                 row,
             )
 
 
-def two_samples(run: "Run") -> Iterator[Sample]:
-    """Two references each: panel 1 and the redrawn second subject -> panel 2."""
+def two_samples(run: Rows) -> Iterator[Sample]:
+    """Samples with two references: panel 1 and the redrawn second subject -> panel 2."""
     cosines, drawn, boxes = (by_id(run.rows(name)) for name in ("filter-dino", "second-reference", "detect"))
     singles = {sample.row.id: sample for sample in single_samples(run)}
     for row in run.kept("filter-vlm"):
@@ -61,6 +59,6 @@ def two_samples(run: "Run") -> Iterator[Sample]:
                 (*first.references, row.inputs["second"]),
                 first.target,
                 first.subjects,
-                min(first.score, row.result["score"]),
+                min(first.score, result_of(row)["score"]),
                 row,
             )

@@ -1,32 +1,32 @@
-"""A run directory: its settings, the rows that count under them, and what is still to be done."""
+"""A run directory: its settings, the rows that are valid under them, and what is still to be done."""
 
 import contextlib
-import dataclasses
-import fcntl
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ...common.manifest import Job, Manifest, Row, SynthesisError, counted, identity
-from ..config import SynthConfig, changes, from_json
-from ..stages.order import STAGES
-from .engine import work
+from ...common.errors import ToolError
+from ...common.folder_lock import locked
+from ...common.manifest import Job, Manifest, Row, id_settings, identity
+from ...common.words import count_of
+from ..config import SynthConfig
+from ..config_files import changed_settings, store_config, stored_config
+from .engine import make_rows
 from .stage import Stage
 
 AFTER_SECONDS = ("filter-dino", "filter-vlm", "detect", "second-reference", "hashes")
 
 
 class Run:
-    """RUN/config.json (settings), manifest/ (rows) and pictures/, seen with one set of settings."""
+    """RUN/config.json (settings), manifest/ (rows) and pictures/, under one set of settings."""
 
-    def __init__(self, folder: Path, config: SynthConfig, seconds: bool = True):
-        self.folder, self.config, self.seconds = folder, config, seconds
+    def __init__(self, folder: Path, config: SynthConfig, stages: Mapping[str, Stage], seconds: bool = True):
+        self.folder, self.config, self.stages, self.seconds = folder, config, stages, seconds
         path = folder / "marks.json"
         self.marks: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        """By row id: what a person said, over any verdict."""
+        """A person's decisions by row id, which override any verdict."""
         self._rows: dict[str, dict[str, Row]] = {}
         self._jobs: dict[str, list[Job]] = {}
 
@@ -35,18 +35,18 @@ class Run:
 
     def before_seconds(self) -> "Run":
         """The run without second subjects. Their pictures come from pairs that passed both filters, and then
-        go through the filters themselves: what they follow from must not wait for them.
+        pass through the filters themselves: the stages they come from must not depend on them.
         """
-        earlier = Run(self.folder, self.config, seconds=False)
+        earlier = Run(self.folder, self.config, self.stages, seconds=False)
         earlier._rows = self._rows
         earlier._jobs = {stage: jobs for stage, jobs in self._jobs.items() if stage not in AFTER_SECONDS}
         return earlier
 
     def jobs(self, stage: str) -> list[Job]:
-        """Everything the stage should have a row for, under the present settings, in a fixed order."""
+        """All jobs of the stage under the present settings, in a fixed order."""
         if stage not in self._jobs:
-            step = STAGES[stage]
-            settings = counted(step.settings(self.config))
+            step = self.stages[stage]
+            settings = id_settings(step.settings(self.config))
             jobs = {identity(stage, settings, inputs): inputs for inputs in step.inputs(self)}
             self._jobs[stage] = [Job(id, inputs) for id, inputs in jobs.items()]
         return self._jobs[stage]
@@ -58,56 +58,56 @@ class Run:
         return self._rows[stage]
 
     def rows(self, stage: str) -> list[Row]:
-        """The rows that count."""
+        """The rows that are valid under the present settings."""
         stored = self.stored(stage)
         return [stored[job.id] for job in self.jobs(stage) if job.id in stored]
 
     def verdict(self, stage: str, row: Row) -> str:
-        """Why a row goes no further; empty when it does."""
+        """Why a row goes no further; empty when it is kept."""
         if row.result is None:
             return f"failed: {row.failed}"
         mark = self.marks.get(row.id)
         if mark:
             return "" if mark == "keep" else "rejected by hand"
-        return STAGES[stage].verdict(self.config, row)
+        return self.stages[stage].verdict(self.config, row)
 
     def kept(self, stage: str) -> list[Row]:
         return [row for row in self.rows(stage) if not self.verdict(stage, row)]
 
-    def do(self, stage: str, retry_failed: bool = False) -> None:
-        """Works off what a stage lacks, with a progress bar; says which rows no longer count.
+    def run_stage(self, stage: str, retry_failed: bool = False) -> None:
+        """Makes the missing rows of a stage, with a progress bar, and prints a summary.
 
-        Raises SynthesisError when nothing comes from the stages before it.
+        Raises ToolError when the stages before it kept no row.
         """
-        step, manifest = STAGES[stage], self.manifest(stage)
-        manifest.mend()
+        manifest = self.manifest(stage)
+        manifest.cut_torn_line()
         if retry_failed:
             manifest.drop([row.id for row in self.stored(stage).values() if row.result is None])
             self.forget()
         jobs, stored = self.jobs(stage), self.stored(stage)
         if not jobs:
-            raise SynthesisError(f"{stage}: nothing to do, since no row was kept before it ({self.folder})")
-        todo = [job for job in jobs if job.id not in stored]
-        if other := len(stored) - (len(jobs) - len(todo)):
-            print(f"{stage}: {other} rows of other settings or inputs are left aside")
-        self.work_off(step, todo)
+            raise ToolError(f"{stage}: nothing to do, because no row was kept before it ({self.folder})")
+        missing = [job for job in jobs if job.id not in stored]
+        if other := len(stored) - (len(jobs) - len(missing)):
+            print(f"{stage}: ignoring {count_of(other, 'row')} of other settings or inputs")
+        self.make_missing(self.stages[stage], missing)
         self.forget()
         print(f"{stage}: {self.summary(stage)}")
 
-    def work_off(self, step: Stage, todo: list[Job]) -> None:
-        if not todo:
+    def make_missing(self, stage: Stage, jobs: list[Job]) -> None:
+        if not jobs:
             return
-        manifest, kept, failed = self.manifest(step.name), 0, 0
-        with tqdm(total=len(todo), desc=step.name, unit="row", dynamic_ncols=True) as bar:
-            for rows in work(step, self.config, self.folder, todo):
+        manifest, kept, failed = self.manifest(stage.name), 0, 0
+        with tqdm(total=len(jobs), desc=stage.name, unit="row", dynamic_ncols=True) as bar:
+            for rows in make_rows(stage, self.config, self.folder, jobs):
                 manifest.append(rows)
                 failed += sum(row.result is None for row in rows)
-                kept += sum(not self.verdict(step.name, row) for row in rows)
+                kept += sum(not self.verdict(stage.name, row) for row in rows)
                 bar.update(len(rows))
                 bar.set_postfix(kept=kept, failed=failed)
 
     def forget(self) -> None:
-        """After rows have come, what follows from them is worked out anew."""
+        """To be called when rows were added: what follows from them is computed again."""
         self._rows.clear()
         self._jobs.clear()
 
@@ -115,37 +115,18 @@ class Run:
         rows = self.rows(stage)
         failed = sum(row.result is None for row in rows)
         kept = sum(not self.verdict(stage, row) for row in rows)
-        return f"{len(rows)} rows, {kept} kept, {len(rows) - kept - failed} rejected, {failed} failed"
+        rejected = len(rows) - kept - failed
+        return f"{count_of(len(rows), 'row')}, {kept} kept, {rejected} rejected, {failed} failed"
 
 
 @contextlib.contextmanager
-def opened(folder: Path, config: SynthConfig) -> Iterator[Run]:
-    """The run in `folder`, with its settings written down and nobody else writing in it.
+def open_run(folder: Path, config: SynthConfig, stages: Mapping[str, Stage]) -> Iterator[Run]:
+    """Opens the run in `folder`, stores its settings and locks it.
 
-    Raises SynthesisError when another command is at work there.
+    Raises ToolError when another command is at work there.
     """
     with locked(folder):
-        for change in changes(stored_config(folder), config):
+        for change in changed_settings(stored_config(folder), config):
             print(f"settings changed: {change}")
-        aside = folder / ".config.json.partial"
-        aside.write_text(json.dumps(dataclasses.asdict(config), indent=1, ensure_ascii=False) + "\n")
-        os.replace(aside, folder / "config.json")
-        yield Run(folder, config)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Nobody else writes in `folder`, which is made if need be. Raises SynthesisError when somebody does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SynthesisError(f"{folder}: another command is at work there; wait for it to end") from None
-        yield
-
-
-def stored_config(folder: Path) -> SynthConfig | None:
-    """The settings of the last command in `folder`, if there was one. Raises SynthesisError."""
-    path = folder / "config.json"
-    return from_json(json.loads(path.read_text()), path) if path.exists() else None
+        store_config(folder, config)
+        yield Run(folder, config, stages)

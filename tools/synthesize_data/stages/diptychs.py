@@ -1,7 +1,7 @@
 """Stage 4: a subject and two of its scenes -> the prompt of a picture of two panels, and a caption for each.
 
-Everything is drawn from the parent row's id, the seed and the diptych's number, so that asking for more
-diptychs, or having more subjects in the run, leaves those there are as they were.
+All choices depend on the parent row's id, the seed and the diptych's number: existing diptychs stay as they
+are when more diptychs are requested or subjects are added.
 """
 
 from bisect import bisect
@@ -9,17 +9,16 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...common.hashed_choice import draw, scattered, share
-from ...common.manifest import Job, Json, Row, SynthesisError
+from ...common.errors import ToolError
+from ...common.hashed_choice import hash_number, hash_share, scattered
+from ...common.manifest import Failed, Job, Json, Row, result_of
+from ...common.worker import Worker
 from ..config import DiptychsConfig, SynthConfig
-from ..pipeline.stage import Stage, Worker
+from ..pipeline.stage import Rows, Stage
 from ..text.phrases import key, with_article
-from ..text.templates import fields
-
-if TYPE_CHECKING:
-    from ..pipeline.run import Run
+from ..text.templates import template_fields
 
 PROMPTS = (
     "A diptych of two photographs, {arrangement}, of the very same {subject}."
@@ -42,37 +41,37 @@ PLACES = {
     "top-bottom": ("top", "bottom", "one above the other"),
 }
 FIELDS = ("subject", "a_subject", "scene_1", "scene_2", "first", "second", "arrangement")
-SIDE = 16  # pixels, of which the sides of generated pictures are multiples
+SIDE = 16  # the sides of generated pictures are multiples of this many pixels
 
 Ring = list[tuple[int, Json]]
 
 
-def inputs(run: "Run") -> Iterator[Json]:
+def inputs(run: Rows) -> Iterator[Json]:
     config = run.config.diptychs
     groups = {row.inputs["group"] for row in run.kept("taxonomy")}
     if config.two > 0 and len(groups) == 1:
-        raise SynthesisError(
-            f"diptychs.two is {config.two}, which takes subjects of two groups; the run has only"
+        raise ToolError(
+            f"diptychs.two is {config.two}, which needs subjects of two groups; the run has only"
             f" {groups.pop()!r}. Add a group to the taxonomy, or pass --diptychs.two 0"
         )
     rows = run.kept("scenes")
     ring = sorted(
-        ((draw("ring", key(row.inputs["subject"])), row.inputs) for row in rows), key=lambda at: at[0]
+        ((hash_number("ring", key(row.inputs["subject"])), row.inputs) for row in rows), key=lambda at: at[0]
     )
     for row in rows:
-        yield from of_subject(config, row, ring)
+        yield from subject_diptychs(config, row, ring)
 
 
-def of_subject(config: DiptychsConfig, row: Row, ring: Ring) -> Iterator[Json]:
-    """As many diptychs as asked for and as there are ordered pairs of scenes."""
-    scenes = (row.result or {})["scenes"]
+def subject_diptychs(config: DiptychsConfig, row: Row, ring: Ring) -> Iterator[Json]:
+    """Yields `per_subject` diptychs, or as many as there are ordered pairs of scenes."""
+    scenes = result_of(row)["scenes"]
     pairs = [(one, two) for one in scenes for two in scenes if one != two]
     order = islice(scattered(len(pairs), "pairs", row.id, config.seed), config.per_subject)
     for number, index in enumerate(order):
         at = (row.id, config.seed, number)
         other = None
-        if share("two", *at) < config.two:
-            other = partner(ring, row.inputs["group"], draw("other", *at))
+        if hash_share("two", *at) < config.two:
+            other = choose_partner(ring, row.inputs["group"], hash_number("other", *at))
         yield {
             "parent": row.id,
             "subject": row.inputs["subject"],
@@ -84,13 +83,13 @@ def of_subject(config: DiptychsConfig, row: Row, ring: Ring) -> Iterator[Json]:
             "other_category": other and other["category"],
             "layout": pick(config.layouts, "layout", *at),
             "panel": list(pick(config.panels, "panel", *at)),
-            "seed": draw("seed", *at) % 2**31,
-            "template": draw("template", *at) % len(wordings(config, other is not None)),
+            "seed": hash_number("seed", *at) % 2**31,
+            "template": hash_number("template", *at) % len(templates(config, other is not None)),
         }
 
 
-def partner(ring: Ring, group: str, at: int) -> Json | None:
-    """The next subject of another group on the ring. A subject that comes to the run changes few choices."""
+def choose_partner(ring: Ring, group: str, at: int) -> Json | None:
+    """The next subject of another group on the ring; adding a subject to the run changes few choices."""
     start = bisect(ring, at, key=lambda entry: entry[0])
     for step in range(len(ring)):
         candidate = ring[(start + step) % len(ring)][1]
@@ -100,61 +99,63 @@ def partner(ring: Ring, group: str, at: int) -> Json | None:
 
 
 def pick(choices: Sequence[Any], *key: Any) -> Any:
-    return choices[draw(*key) % len(choices)]
+    return choices[hash_number(*key) % len(choices)]
 
 
-def wordings(config: DiptychsConfig, two: bool) -> tuple[str, ...]:
+def templates(config: DiptychsConfig, two: bool) -> tuple[str, ...]:
     return (config.prompts_two or PROMPTS_TWO) if two else (config.prompts or PROMPTS)
 
 
 def settings(config: SynthConfig) -> Any:
-    """The wordings; the rest is in the inputs."""
+    """The prompt templates; everything else is part of the inputs."""
     own = config.diptychs
-    return [wordings(own, False), wordings(own, True), own.caption, own.caption_two]
+    return [templates(own, False), templates(own, True), own.caption, own.caption_two]
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
-    return partial(worded, config.diptychs)
+    return partial(fill_prompts, config.diptychs)
 
 
-def check(config: SynthConfig) -> None:
-    """Raises SynthesisError for settings that no diptych can come of."""
+def check_settings(config: SynthConfig) -> None:
+    """Raises ToolError for settings that cannot give a diptych."""
     own = config.diptychs
     for prompt in own.prompts:
-        fields(prompt, FIELDS, "diptychs.prompts")
+        template_fields(prompt, FIELDS, "diptychs.prompts")
     for prompt in own.prompts_two:
         if not {"other", "a_other"} & set(
-            fields(prompt, (*FIELDS, "other", "a_other"), "diptychs.prompts_two")
+            template_fields(prompt, (*FIELDS, "other", "a_other"), "diptychs.prompts_two")
         ):
-            raise SynthesisError(f"diptychs.prompts_two: {prompt!r} names no {{other}} or {{a_other}}")
-    fields(own.caption, ("subject", "a_subject", "scene"), "diptychs.caption")
-    fields(own.caption_two, ("subject", "a_subject", "other", "a_other", "scene"), "diptychs.caption_two")
+            raise ToolError(f"diptychs.prompts_two: {prompt!r} must contain {{other}} or {{a_other}}")
+    template_fields(own.caption, ("subject", "a_subject", "scene"), "diptychs.caption")
+    template_fields(
+        own.caption_two, ("subject", "a_subject", "other", "a_other", "scene"), "diptychs.caption_two"
+    )
     if own.per_subject < 1:
-        raise SynthesisError(f"diptychs.per_subject must be 1 or more, got {own.per_subject}")
+        raise ToolError(f"diptychs.per_subject must be 1 or more, got {own.per_subject}")
     if not 0 <= own.two <= 1:
-        raise SynthesisError(f"diptychs.two is a share from 0 to 1, got {own.two}")
+        raise ToolError(f"diptychs.two must be between 0 and 1, got {own.two}")
     if not own.layouts or set(own.layouts) - set(PLACES):
-        raise SynthesisError(f"diptychs.layouts: {', '.join(PLACES)} are known, got {sorted(own.layouts)}")
+        raise ToolError(f"diptychs.layouts: known are {', '.join(PLACES)}, got {sorted(own.layouts)}")
     if not own.panels:
-        raise SynthesisError("diptychs.panels is empty: name a (width, height)")
+        raise ToolError("diptychs.panels is empty: give a (width, height)")
     for panel in own.panels:
         if len(panel) != 2 or any(side < SIDE or side % SIDE for side in panel):
-            raise SynthesisError(f"diptychs.panels: sides are multiples of {SIDE} pixels, got {tuple(panel)}")
+            raise ToolError(f"diptychs.panels: sides must be multiples of {SIDE} pixels, got {tuple(panel)}")
 
 
-def worded(config: DiptychsConfig, jobs: Sequence[Job]) -> list[Json]:
+def fill_prompts(config: DiptychsConfig, jobs: Sequence[Job]) -> list[Json | Failed]:
     return [prompt_and_captions(config, job.inputs) for job in jobs]
 
 
 def prompt_and_captions(config: DiptychsConfig, inputs: Json) -> Json:
-    """caption_2 is the target's: both subjects in the second scene."""
+    """caption_2 belongs to the target: both subjects in the second scene."""
     first, second, arrangement = PLACES[inputs["layout"]]
     subject, other = inputs["subject"], inputs["other"]
     nouns = {"subject": subject, "a_subject": with_article(subject)}
     caption, both = config.caption, nouns
     if other is not None:
         caption, both = config.caption_two, {**nouns, "other": other, "a_other": with_article(other)}
-    prompt = wordings(config, other is not None)[inputs["template"]].format(
+    prompt = templates(config, other is not None)[inputs["template"]].format(
         **both,
         scene_1=inputs["scene_1"],
         scene_2=inputs["scene_2"],
@@ -169,4 +170,4 @@ def prompt_and_captions(config: DiptychsConfig, inputs: Json) -> Json:
     }
 
 
-STAGE = Stage("diptychs", inputs, settings, worker, check=check)
+STAGE = Stage("diptychs", inputs, settings, worker, check_settings=check_settings)

@@ -1,32 +1,32 @@
-"""Stage 7: pairs of pictures -> the cosine of their features; unlike pairs go no further, nor do copies."""
+"""Stage 7: pairs of pictures -> the cosine of their features; dissimilar pairs and copies are rejected."""
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from ...common.manifest import Failed, Job, Json, Row
+from ...common.manifest import Failed, Job, Json, Row, result_of
 from ...common.readable import read_and_work
+from ...common.worker import Worker
 from ..config import SynthConfig
-from ..pipeline import image_files
-from ..pipeline.import_lists import pairs
-from ..pipeline.stage import Stage, Worker
-
-if TYPE_CHECKING:
-    from ..pipeline.run import Run
+from ..judges.features import Dinov2, EfficientNetLite0, Features
+from ..pipeline.image_files import load_image
+from ..pipeline.import_lists import imported_pairs
+from ..pipeline.stage import Rows, Stage
 
 
-def inputs(run: "Run") -> Iterator[Json]:
-    """Panels, imported pairs, and second subjects with their redrawn pictures."""
+def inputs(run: Rows) -> Iterator[Json]:
+    """Panels, imported pairs, and crops of second subjects with their redrawn pictures."""
     for row in run.kept("split"):
-        yield pair(row, "single", *(row.result or {})["panels"])
-    for row in pairs(run):
-        result = row.result or {}
+        yield pair(row, "single", *result_of(row)["panels"])
+    for row in imported_pairs(run):
+        result = result_of(row)
         yield pair(row, "single", result["first"], result["second"])
     if run.seconds:
         for row in run.kept("second-reference"):
-            yield pair(row, "second", row.inputs["crop"], (row.result or {})["picture"])
+            yield pair(row, "second", row.inputs["crop"], result_of(row)["picture"])
 
 
 def pair(row: Row, kind: str, first: str, second: str) -> Json:
@@ -45,9 +45,11 @@ def settings(config: SynthConfig) -> Any:
 
 
 class Comparison:
-    def __init__(self, config: SynthConfig, folder: Path):
-        from ..judges.features import Dinov2, EfficientNetLite0
+    """Compares features of the two pictures of each pair."""
 
+    features: Features
+
+    def __init__(self, config: SynthConfig, folder: Path):
         self.folder = folder
         if config.filter_dino.backend == "dinov2":
             self.features = Dinov2(config.filter_dino.model, config.device)
@@ -55,10 +57,10 @@ class Comparison:
             self.features = EfficientNetLite0(config.device)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        return read_and_work(jobs, self.read, self.compare)
+        return read_and_work(jobs, self.read_pair, self.compare)
 
-    def read(self, job: Job) -> tuple[Image.Image, Image.Image]:
-        first, second = (image_files.load(self.folder, job.inputs[name]) for name in ("first", "second"))
+    def read_pair(self, job: Job) -> tuple[Image.Image, Image.Image]:
+        first, second = (load_image(self.folder, job.inputs[name]) for name in ("first", "second"))
         return first, second
 
     def compare(self, jobs: list[Job], read: list[tuple[Image.Image, Image.Image]]) -> list[Json]:
@@ -68,12 +70,12 @@ class Comparison:
 
 
 def verdict(config: SynthConfig, row: Row) -> str:
-    """A crop that is to be the reference itself is no copy by mistake."""
-    own, cosine = config.filter_dino, (row.result or {})["cosine"]
+    """A crop that is meant to be the reference itself does not count as a copy."""
+    own, cosine = config.filter_dino, result_of(row)["cosine"]
     if cosine < own.threshold:
         return f"unlike: cosine {cosine:.3f} is below {own.threshold:g}"
-    wanted = row.inputs["kind"] == "second" and config.second_reference.crop_as_reference
-    if cosine > own.max_cosine and not wanted:
+    meant = row.inputs["kind"] == "second" and config.second_reference.crop_as_reference
+    if cosine > own.max_cosine and not meant:
         return f"a copy: cosine {cosine:.3f} is above {own.max_cosine:g}"
     return ""
 
@@ -88,5 +90,5 @@ STAGE = Stage(
     settings,
     worker,
     verdict,
-    lambda config: config.filter_dino.batch_size,
+    attrgetter("filter_dino.batch_size"),
 )

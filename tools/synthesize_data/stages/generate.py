@@ -5,43 +5,42 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from ...common.devices import check_named, choose_device, loading
-from ...common.manifest import Failed, Job, Json, SynthesisError
+from ...common.devices import check_model_named, choose_device, loading
+from ...common.errors import ToolError
+from ...common.manifest import Failed, Job, Json, result_of
+from ...common.worker import Worker
 from ..config import SynthConfig
-from ..pipeline import image_files
-from ..pipeline.stage import Stage, Worker
-from ..pipeline.uno_sampler import Sampler, Wanted
-from ..pipeline.uno_sampler import run as run_program
-
-if TYPE_CHECKING:
-    from ..pipeline.run import Run
+from ..pipeline.image_files import load_image, save_image
+from ..pipeline.stage import Rows, Stage
+from ..pipeline.uno_sampler import Sampler, Wanted, run_program
 
 ACROSS, DOWN = (2, 1), (1, 2)  # panels in width and in height
 
 
-def inputs(run: "Run") -> Iterator[Json]:
-    """Sorted by size, so that most batches have one only."""
+def inputs(run: Rows) -> Iterator[Json]:
+    """Sorted by size, so that most batches contain only one size."""
     rows = []
     for row in run.kept("diptychs"):
         (width, height), layout = row.inputs["panel"], row.inputs["layout"]
         columns, lines = ACROSS if layout == "left-right" else DOWN
         size = {"width": columns * width, "height": lines * height}
-        prompt = (row.result or {})["prompt"]
+        prompt = result_of(row)["prompt"]
         inputs = {"parent": row.id, "prompt": prompt, **size, "seed": row.inputs["seed"]}
         if run.config.generate.left:
-            inputs |= lefts(row.inputs)
+            inputs |= left_panels(row.inputs)
         rows.append(inputs)
     yield from sorted(rows, key=lambda row: (row["width"], row["height"]))
 
 
-def lefts(asked: Json) -> Json:
-    """What the left panel shows. Where a second subject is to join in the right one, that is completed from a
-    picture of both, `given` in the left one's place.
+def left_panels(asked: Json) -> Json:
+    """What the left panel shows. If the right panel is to show a second subject as well, it is completed from
+    a picture of both, which is `given` in place of the left panel.
     """
     subject, other, scene = asked["subject"], asked["other"], asked["scene_1"]
     left = {"left": {"subjects": [subject], "scene": scene}}
@@ -52,27 +51,27 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
     return OwnSampler(config, folder) if config.generate.backend == "uno_jax" else Pipeline(config, folder)
 
 
-def check(config: SynthConfig) -> None:
-    """Raises SynthesisError for settings that no picture can come of."""
+def check_settings(config: SynthConfig) -> None:
+    """Raises ToolError for settings that cannot give a picture."""
     own = config.generate
-    check_named("generate.model", own.model)
+    check_model_named("generate.model", own.model)
     if own.steps < 1:
-        raise SynthesisError(f"generate.steps must be 1 or more, got {own.steps}")
+        raise ToolError(f"generate.steps must be 1 or more, got {own.steps}")
     for name in ("arguments", "left"):
         if (value := getattr(own, name)) and own.backend != "uno_jax":
-            raise SynthesisError(
-                f"generate.{name} {value} is for generate.backend uno_jax; remove it, or change the backend"
+            raise ToolError(
+                f"generate.{name} {value} needs generate.backend uno_jax; remove it, or change the backend"
             )
     square = all(width == height for width, height in config.diptychs.panels)
     if own.left and not (square and config.diptychs.layouts == ("left-right",)):
-        raise SynthesisError(
-            f"generate.left {own.left} takes square panels side by side: diptychs.layouts left-right and"
+        raise ToolError(
+            f"generate.left {own.left} needs square panels side by side: diptychs.layouts left-right and"
             f" panels like 128 128, got {config.diptychs.layouts} and {config.diptychs.panels}"
         )
     if own.left and config.taxonomy.path != own.left:
-        raise SynthesisError(
-            f"generate.left {own.left} draws subjects of its own: taxonomy.path must be {own.left} too, got"
-            f" {config.taxonomy.path or 'the classes of Objects365'}"
+        raise ToolError(
+            f"generate.left {own.left} can draw only its own subjects: taxonomy.path must be {own.left} too,"
+            f" got {config.taxonomy.path or 'the classes of Objects365'}"
         )
 
 
@@ -85,14 +84,12 @@ class Pipeline:
             import torch
             from diffusers import DiffusionPipeline
         except ImportError as error:
-            raise SynthesisError(
-                f"generate.backend diffusers: pip install 'uno_jax[synth]' ({error})"
-            ) from None
+            raise ToolError(f"generate.backend diffusers: pip install 'uno_jax[synth]' ({error})") from None
         device = choose_device(config.device)
         with loading("generate.model", self.config.model):
             dtype = getattr(torch, self.config.dtype)
             pipeline = DiffusionPipeline.from_pretrained(self.config.model, torch_dtype=dtype)
-        self.taken = taken(pipeline, self.config.model)
+        self.parameters = accepted_parameters(pipeline, self.config.model)
         self.pipeline = pipeline.to(device)
         self.pipeline.set_progress_bar_config(disable=True)
 
@@ -100,11 +97,11 @@ class Pipeline:
         results: dict[str, Json | Failed] = {}
         for size in dict.fromkeys(size_of(job) for job in jobs):
             group = [job for job in jobs if size_of(job) == size]
-            results |= zip((job.id for job in group), self.draw(group, *size), strict=True)
+            results |= zip((job.id for job in group), self.sample(group, *size), strict=True)
         return [results[job.id] for job in jobs]
 
-    def draw(self, jobs: Sequence[Job], width: int, height: int) -> Iterator[Json | Failed]:
-        """Pictures of one size. Each has a generator of its own, on the CPU: its noise depends neither on
+    def sample(self, jobs: Sequence[Job], width: int, height: int) -> Iterator[Json | Failed]:
+        """Samples pictures of one size. Each has its own generator, on the CPU: its noise depends neither on
         the batch nor on the device.
         """
         import torch
@@ -117,31 +114,31 @@ class Pipeline:
             "guidance_scale": self.config.guidance,
             "generator": [torch.Generator("cpu").manual_seed(job.inputs["seed"]) for job in jobs],
         }
-        output = self.pipeline(**{name: arguments[name] for name in arguments if name in self.taken})
-        unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(jobs)
-        for job, image, blacked in zip(jobs, output.images, unsafe, strict=True):
+        output = self.pipeline(**{name: arguments[name] for name in arguments if name in self.parameters})
+        flags = getattr(output, "nsfw_content_detected", None) or [False] * len(jobs)
+        for job, image, unsafe in zip(jobs, output.images, flags, strict=True):
             if image.size != (width, height):
-                raise SynthesisError(
-                    f"generate.model {self.config.model} made {image.size[0]}x{image.size[1]} pixels where"
-                    f" {width}x{height} were asked for: choose other diptychs.panels"
+                raise ToolError(
+                    f"generate.model {self.config.model} made {image.size[0]}x{image.size[1]} pixels"
+                    f" instead of {width}x{height}: choose other diptychs.panels"
                 )
-            if blacked:
+            if unsafe:
                 yield Failed("blacked out by the pipeline's safety checker")
             else:
-                yield {"picture": image_files.save(image, self.folder, STAGE.name, job.id)}
+                yield {"picture": save_image(image, self.folder, STAGE.name, job.id)}
 
 
 def size_of(job: Job) -> tuple[int, int]:
     return job.inputs["width"], job.inputs["height"]
 
 
-def taken(pipeline: Any, model: str) -> set[str]:
-    """Names of the arguments that a pipeline takes. Raises SynthesisError for one that needs a picture."""
+def accepted_parameters(pipeline: Any, model: str) -> set[str]:
+    """Names of the arguments that a pipeline accepts. Raises ToolError for one that needs a picture."""
     parameters = inspect.signature(pipeline.__call__).parameters
     needed = {name for name, each in parameters.items() if each.default is each.empty} - {"prompt", "kwargs"}
     lacking = {"prompt", "width", "height", "generator"} - set(parameters)
     if needed or lacking or "image" in parameters:
-        raise SynthesisError(
+        raise ToolError(
             f"generate.model {model} is a {type(pipeline).__name__}, which does not make pictures of a given"
             " size from text alone; choose a text-to-image pipeline"
         )
@@ -157,20 +154,20 @@ class OwnSampler:
         self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        lefts = self.toy_panels(jobs, "left") if self.left else [""] * len(jobs)
+        drawn = self.toy_panels(jobs, "left") if self.left else [""] * len(jobs)
         joined = [job for job in jobs if "given" in job.inputs]
         given = dict(zip((job.id for job in joined), self.toy_panels(joined, "given"), strict=True))
         wanted = [
             Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=given.get(job.id, left))
-            for job, left in zip(jobs, lefts, strict=True)
+            for job, left in zip(jobs, drawn, strict=True)
         ]
         paths = self.sampler(wanted, STAGE.name, [job.id for job in jobs])
         if self.left:
-            paths = [self.put_left(*each) for each in zip(paths, lefts, jobs, strict=True)]
+            paths = [self.replace_left(*each) for each in zip(paths, drawn, jobs, strict=True)]
         return [{"picture": path} for path in paths]
 
     def toy_panels(self, jobs: Sequence[Job], name: str) -> list[str]:
-        """The toy world's pictures of every job's `left` or `given`; their paths."""
+        """Draws the toy world's picture of every job's `left` or `given`; returns their paths."""
         paths = [""] * len(jobs)
         for side in {size_of(job)[1] for job in jobs}:
             chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
@@ -183,21 +180,21 @@ class OwnSampler:
                 run_program([sys.executable, "-m", "uno_jax.toybox.draw", *files])
                 for number, index in enumerate(chosen):
                     with Image.open(work / f"{number}.png") as image:
-                        paths[index] = image_files.save(image, self.folder, STAGE.name, jobs[index].id, name)
+                        paths[index] = save_image(image, self.folder, STAGE.name, jobs[index].id, name)
         return paths
 
-    def put_left(self, path: str, left: str, job: Job) -> str:
-        """The diptych with its left panel as it was drawn, and not as the autoencoder has it."""
-        diptych = image_files.load(self.folder, path)
-        diptych.paste(image_files.load(self.folder, left))
-        return image_files.save(diptych, self.folder, STAGE.name, job.id)
+    def replace_left(self, path: str, left: str, job: Job) -> str:
+        """Replaces the left panel, which went through the autoencoder, by the original drawing."""
+        diptych = load_image(self.folder, path)
+        diptych.paste(load_image(self.folder, left))
+        return save_image(diptych, self.folder, STAGE.name, job.id)
 
 
 STAGE = Stage(
     "generate",
     inputs,
-    lambda config: config.generate,
+    attrgetter("generate"),
     worker,
-    batch_size=lambda config: config.generate.batch_size,
-    check=check,
+    batch_size=attrgetter("generate.batch_size"),
+    check_settings=check_settings,
 )

@@ -1,36 +1,36 @@
 """Stage 10: the second subject's crop -> its picture in a scene of its own, drawn by the stage I model.
 
-The crop itself as reference would teach the model to copy pixels (the paper's ablation).
+With the crop itself as the reference the model would learn to copy pixels (the paper's ablation).
 """
 
 from bisect import bisect
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
-from ...common.hashed_choice import draw
-from ...common.manifest import Failed, Job, Json, SynthesisError
+from ...common.errors import ToolError
+from ...common.hashed_choice import hash_number
+from ...common.manifest import Failed, Job, Json, result_of
 from ...common.readable import read_and_work
+from ...common.worker import Worker
 from ..config import SecondReferenceConfig, SynthConfig
-from ..pipeline import image_files
-from ..pipeline.stage import Stage, Worker
+from ..pipeline.image_files import load_image, save_image
+from ..pipeline.stage import Rows, Stage
 from ..pipeline.uno_sampler import Sampler, Wanted
 from ..text.phrases import with_article
-from ..text.templates import fields
-
-if TYPE_CHECKING:
-    from ..pipeline.run import Run
+from ..text.templates import template_fields
 
 FIELDS = ("subject", "a_subject", "scene")
 
 
-def inputs(run: "Run") -> Iterator[Json]:
+def inputs(run: Rows) -> Iterator[Json]:
     own = run.config.second_reference
     found = run.kept("detect")
-    scenes = {scene for row in run.kept("scenes") for scene in (row.result or {})["scenes"]}
-    ring = sorted((draw("ring", scene), scene) for scene in scenes)
+    scenes = {scene for row in run.kept("scenes") for scene in result_of(row)["scenes"]}
+    ring = sorted((hash_number("ring", scene), scene) for scene in scenes)
     targets = target_scenes(run)
     for row in found:
         subject = row.inputs["name"]
@@ -38,29 +38,29 @@ def inputs(run: "Run") -> Iterator[Json]:
         words = {"subject": subject, "a_subject": with_article(subject), "scene": scene}
         yield {
             "parent": row.id,
-            "crop": (row.result or {})["crop"],
+            "crop": result_of(row)["crop"],
             "prompt": own.prompt.format(**words),
             "width": own.size[0],
             "height": own.size[1],
-            "seed": draw("second-reference", row.id, own.seed) % 2**31,
+            "seed": hash_number("second-reference", row.id, own.seed) % 2**31,
             "subject": subject,
         }
 
 
-def check(config: SynthConfig) -> None:
-    """Raises SynthesisError for settings that no picture can come of. The model may come later: it is trained
-    on what the stages before export.
+def check_settings(config: SynthConfig) -> None:
+    """Raises ToolError for settings that cannot give a picture. The model may not exist yet: it is trained on
+    the pairs of one subject.
     """
     own = config.second_reference
-    fields(own.prompt, FIELDS, "second_reference.prompt")
+    template_fields(own.prompt, FIELDS, "second_reference.prompt")
     if min(own.size) < 16 or any(side % 16 for side in own.size):
-        raise SynthesisError(f"second_reference.size must be multiples of 16 pixels, got {own.size}")
+        raise ToolError(f"second_reference.size must be multiples of 16 pixels, got {own.size}")
     if own.steps < 1:
-        raise SynthesisError(f"second_reference.steps must be 1 or more, got {own.steps}")
+        raise ToolError(f"second_reference.steps must be 1 or more, got {own.steps}")
 
 
-def target_scenes(run: "Run") -> dict[str, str]:
-    """The scene of the target in which each box was found."""
+def target_scenes(run: Rows) -> dict[str, str]:
+    """The scene of each box's target, by the box's row id."""
     parents: dict[str, str] = {}
     earlier = run.before_seconds()
     for stage in ("filter-vlm", "filter-dino", "split", "generate"):
@@ -76,16 +76,16 @@ def target_scenes(run: "Run") -> dict[str, str]:
 
 
 def choose_scene(ring: Sequence[tuple[int, str]], target: str, id: str, seed: int) -> str:
-    """The next scene on the ring that is not the target's. A scene that comes to the run changes few choices.
+    """The next scene on the ring that is not the target's; adding a scene to the run changes few choices.
 
-    Raises SynthesisError when there is no other.
+    Raises ToolError when there is no other scene.
     """
-    start = bisect(ring, draw("scene", id, seed), key=lambda entry: entry[0])
+    start = bisect(ring, hash_number("scene", id, seed), key=lambda entry: entry[0])
     for step in range(len(ring)):
         scene = ring[(start + step) % len(ring)][1]
         if scene != target:
             return scene
-    raise SynthesisError(f"second-reference: the run has no scene but {target!r}; make more scenes")
+    raise ToolError(f"second-reference: the run has no scene except {target!r}; make more scenes")
 
 
 def settings(config: SynthConfig) -> Any:
@@ -102,31 +102,31 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
 
 
 class Copier:
-    """Takes crops as they are."""
+    """Uses crops unchanged."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        return read_and_work(jobs, lambda job: image_files.load(self.folder, job.inputs["crop"]), self.copy)
+        return read_and_work(jobs, lambda job: load_image(self.folder, job.inputs["crop"]), self.copy)
 
     def copy(self, jobs: list[Job], crops: list[Image.Image]) -> list[Json]:
         return [
-            {"picture": image_files.save(crop, self.folder, STAGE.name, job.id)}
+            {"picture": save_image(crop, self.folder, STAGE.name, job.id)}
             for job, crop in zip(jobs, crops, strict=True)
         ]
 
 
 class Redrawer:
-    """Draws with the crop as the one reference."""
+    """Draws pictures with the crop as the only reference."""
 
     def __init__(self, own: SecondReferenceConfig, folder: Path):
         self.folder = folder
         self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments, own.lora)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        """Crops are read here already: one that cannot be would stop the sampler's whole list."""
-        return read_and_work(jobs, lambda job: image_files.load(self.folder, job.inputs["crop"]), self.redraw)
+        """Crops are read here first: an unreadable one would stop the sampler's whole list."""
+        return read_and_work(jobs, lambda job: load_image(self.folder, job.inputs["crop"]), self.redraw)
 
     def redraw(self, jobs: list[Job], _: list[Image.Image]) -> list[Json]:
         wanted = [
@@ -142,6 +142,6 @@ STAGE = Stage(
     inputs,
     settings,
     worker,
-    batch_size=lambda config: config.second_reference.batch_size,
-    check=check,
+    batch_size=attrgetter("second_reference.batch_size"),
+    check_settings=check_settings,
 )

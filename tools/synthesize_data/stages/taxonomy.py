@@ -1,41 +1,40 @@
-"""Stage 1: categories in groups, from Objects365 or a list of one's own -> a row each."""
+"""Stage 1: categories in groups, from Objects365 or the user's list -> one row per category."""
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...common.manifest import Job, Json, SynthesisError
+from ...common.errors import ToolError
+from ...common.manifest import Failed, Job, Json
+from ...common.worker import Worker
 from ..config import SynthConfig, TaxonomyConfig
 from ..pipeline.packaged import DATA, in_uno_jax
-from ..pipeline.stage import Stage, Worker
+from ..pipeline.stage import Rows, Stage, no_settings
 from ..text.phrases import key
-
-if TYPE_CHECKING:
-    from ..pipeline.run import Run
 
 OBJECTS365 = DATA / "objects365.json"
 TOYBOX = "toybox"
 
 
-def inputs(run: "Run") -> Iterator[Json]:
-    for group, categories in chosen(run.config.taxonomy).items():
+def inputs(run: Rows) -> Iterator[Json]:
+    for group, categories in choose_groups(run.config.taxonomy).items():
         for category in categories:
             yield {"category": category, "group": group}
 
 
-def chosen(settings: TaxonomyConfig) -> dict[str, list[str]]:
-    """The groups asked for, in the list's order. Raises SynthesisError for one that is not in the list."""
+def choose_groups(settings: TaxonomyConfig) -> dict[str, list[str]]:
+    """Returns the selected groups, in the list's order. Raises ToolError for one that is not in the list."""
     path = Path(settings.path) if settings.path else OBJECTS365
-    groups = toybox() if settings.path == TOYBOX else read(path)
+    groups = toybox_groups() if settings.path == TOYBOX else read_groups(path)
     for name in settings.groups:
         if name not in groups:
-            raise SynthesisError(f"taxonomy.groups: {path} has no group {name!r}; it has {', '.join(groups)}")
+            raise ToolError(f"taxonomy.groups: {path} has no group {name!r}; it has {', '.join(groups)}")
     return {name: groups[name] for name in groups if not settings.groups or name in settings.groups}
 
 
-def toybox() -> dict[str, list[str]]:
-    """The training subjects of uno_jax's toy world, as its manifest groups them."""
+def toybox_groups() -> dict[str, list[str]]:
+    """Returns the training subjects of uno_jax's toy world, grouped as in its manifest."""
     groups: dict[str, list[str]] = {}
     for subject in json.loads(in_uno_jax("toybox", "assets", "manifest.json").read_text(encoding="utf-8")):
         if subject["split"] == "train":
@@ -43,55 +42,59 @@ def toybox() -> dict[str, list[str]]:
     return groups
 
 
-def read(path: Path) -> dict[str, list[str]]:
-    """A list of categories by group. Raises SynthesisError for anything but {"group": ["category", ...]}."""
-    form = 'a JSON object {"group": ["category", ...]} is wanted'
+def read_groups(path: Path) -> dict[str, list[str]]:
+    """Reads categories by group. Raises ToolError for anything but {"group": ["category", ...]}."""
+    form = 'expected a JSON object {"group": ["category", ...]}'
     try:
-        groups = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs)
+        groups = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique_pairs)
     except OSError as error:
-        raise SynthesisError(f"taxonomy.path: {path} cannot be read: {error.strerror}") from None
+        raise ToolError(f"taxonomy.path: {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise SynthesisError(f"taxonomy.path: {path}: {error}; {form}") from None
+        raise ToolError(f"taxonomy.path: {path}: {error}; {form}") from None
     if not isinstance(groups, dict) or not groups:
-        raise SynthesisError(f"taxonomy.path: {path} holds {brief(groups)}; {form}")
+        raise ToolError(f"taxonomy.path: {path} holds {shorten(groups)}; {form}")
     seen: dict[str, str] = {}
     for group, categories in groups.items():
-        if not name(group):
-            raise SynthesisError(f"taxonomy.path: {path}: {group!r} is no name of a group")
+        if not is_name(group):
+            raise ToolError(f"taxonomy.path: {path}: {group!r} is not a valid group name")
         if not isinstance(categories, list) or not categories:
-            raise SynthesisError(f"taxonomy.path: {path}: group {group!r} holds {brief(categories)}; {form}")
+            raise ToolError(f"taxonomy.path: {path}: group {group!r} holds {shorten(categories)}; {form}")
         for category in categories:
-            if not name(category):
-                raise SynthesisError(f"taxonomy.path: {path}, group {group!r}: {category!r} is no category")
+            if not is_name(category):
+                raise ToolError(
+                    f"taxonomy.path: {path}, group {group!r}: {category!r} is not a valid category"
+                )
             if key(category) in seen:
-                where = f"{seen[key(category)]!r} and {group!r}"
-                raise SynthesisError(f"taxonomy.path: {path}: {category!r} is there twice, in {where}")
+                where = f"groups {seen[key(category)]!r} and {group!r}"
+                raise ToolError(f"taxonomy.path: {path}: duplicate category {category!r}, in {where}")
             seen[key(category)] = group
     return groups
 
 
-def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, where a name that comes twice would lose the first's value."""
+def unique_pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without duplicate names, which would silently lose the first one's value."""
     names = [name for name, _ in items]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"the group {twice[0]!r} is there twice")
+        raise ValueError(f"duplicate group {twice[0]!r}")
     return dict(items)
 
 
-def name(value: Any) -> bool:
+def is_name(value: Any) -> bool:
     return isinstance(value, str) and value == value.strip() and value.isprintable() and key(value) != ""
 
 
-def brief(value: Any) -> str:
+def shorten(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
-    def listed(jobs: Sequence[Job]) -> list[Json]:
-        return [{} for _ in jobs]
-
-    return listed
+    return no_results
 
 
-STAGE = Stage("taxonomy", inputs, settings=lambda config: None, worker=worker)
+def no_results(jobs: Sequence[Job]) -> list[Json | Failed]:
+    """A category has no more to it than its inputs."""
+    return [{} for _ in jobs]
+
+
+STAGE = Stage("taxonomy", inputs, no_settings, worker)

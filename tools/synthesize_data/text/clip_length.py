@@ -1,4 +1,4 @@
-"""How many tokens of CLIP a text takes, by the vocabulary that comes with uno_jax."""
+"""The length of a text in CLIP tokens, with the vocabulary that comes with uno_jax."""
 
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
@@ -8,18 +8,18 @@ from ..pipeline.packaged import in_uno_jax
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Contractions, runs of letters, single digits, runs of anything else but spaces.
+# Contractions, runs of letters, single digits, runs of anything but spaces.
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 @lru_cache(2**16)
 def clip_length(text: str) -> int:
-    """Tokens with those of start and end, without padding. Raises SynthesisError without the vocabulary."""
-    return len(clip().encode(text).ids) + 2
+    """Number of tokens including start and end, without padding. Raises ToolError without the vocabulary."""
+    return len(clip_tokenizer().encode(text).ids) + 2
 
 
 @cache
-def clip() -> "Tokenizer":
+def clip_tokenizer() -> "Tokenizer":
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     folder = in_uno_jax("tokenizers", "clip")

@@ -1,4 +1,4 @@
-"""Short texts for prompts: tidied, compared, held to limits, and given an article."""
+"""Short texts for prompts: normalised, compared, limited, and given an article."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 TOO_MANY = "more than asked for"
 ARTICLES = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
-# What comes after the noun in "kettle made of glass", "mug with a chip".
+# What follows the noun in "kettle made of glass", "mug with a chip".
 AFTER_NOUN = re.compile(r" (?:with|without|of|in|on|made|covered|carved|shaped|that|wearing|labelled) ")
 UNCOUNTABLE = frozenset(
     ("bread", "broccoli", "cabbage", "canned food", "cheese", "corn", "food", "garlic", "lettuce", "luggage")
@@ -19,19 +19,19 @@ A_IN_SPITE = re.compile(r"uni|use|ufo|eu|ewe|one\b", re.IGNORECASE)
 
 
 def tidy(text: str) -> str:
-    """On one line, single spaces, no full stop at the end."""
+    """One line, single spaces, no full stop at the end."""
     return " ".join(text.split()).removesuffix(".").rstrip()
 
 
 def key(text: str) -> str:
-    """Equal for texts that say the same: case, spaces and an article in front do not count."""
+    """Equal for texts that differ only in case, spaces or a leading article."""
     return ARTICLES.sub("", tidy(text)).casefold()
 
 
-def limited(
+def apply_limits(
     texts: Iterable[str], count: int, too_long: Callable[[str], bool]
 ) -> tuple[list[str], dict[str, int]]:
-    """The first `count` tidied texts that keep the limits, and how many were dropped for which reason."""
+    """Returns the first `count` tidied texts within the limits, and how many were dropped, by reason."""
     kept: dict[str, str] = {}
     dropped: Counter[str] = Counter()
     for text in map(tidy, texts):
@@ -51,7 +51,7 @@ def limited(
 
 
 def with_article(noun: str) -> str:
-    """ "an owl", "a red car with wings"; no article for plurals, stuff, or where there is one."""
+    """ "an owl", "a red car with wings"; no article for plurals, uncountable nouns, or if there is one."""
     head = AFTER_NOUN.split(noun.lower(), maxsplit=1)[0]
     plural = head.endswith("s") and not head.endswith(SINGULAR_ENDS)
     if ARTICLES.match(noun) or plural or any(f" {head}".endswith(f" {stuff}") for stuff in UNCOUNTABLE):

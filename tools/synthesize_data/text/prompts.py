@@ -1,4 +1,7 @@
-"""What language models are asked. The forms of the answers are in the modules that read them."""
+"""What language models are asked; the modules that parse the answers define their form.
+
+These texts are part of rows' ids: a changed word makes every row of its stage anew.
+"""
 
 MANNERS = {
     "imaginative": (

@@ -6,42 +6,42 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from ...common.errors import ToolError
 from ...common.hashed_choice import scattered
-from ...common.manifest import SynthesisError
 
 
-def fields(template: str, known: Iterable[str], setting: str) -> list[str]:
-    """The fields of a template, in order. Raises SynthesisError for one that is not known."""
+def template_fields(template: str, known: Iterable[str], setting: str) -> list[str]:
+    """Returns the fields of a template, in order. Raises ToolError for an unknown one."""
     known = sorted(known)
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise SynthesisError(
-            f"{setting}: {template!r} cannot be read: {error}; write {{{{ for a brace"
+        raise ToolError(
+            f"{setting}: {template!r} cannot be parsed: {error}; write {{{{ for a brace"
         ) from None
     names = [name for _, name, _, _ in parts if name is not None]
     if wrong := [name for name in names if name not in known]:
-        raise SynthesisError(
-            f"{setting}: {template!r} has the field {{{wrong[0]}}}; there are {', '.join(known)}"
+        raise ToolError(
+            f"{setting}: {template!r} has the unknown field {{{wrong[0]}}}; known are {', '.join(known)}"
         )
     if any(form or conversion for _, _, form, conversion in parts):
-        raise SynthesisError(
-            f"{setting}: {template!r} formats a field; fields stand alone, such as {{{known[0]}}}"
+        raise ToolError(
+            f"{setting}: {template!r} formats a field; write fields alone, such as {{{known[0]}}}"
         )
     if not template.strip():
-        raise SynthesisError(f"{setting}: a template is empty")
+        raise ToolError(f"{setting}: a template is empty")
     return names
 
 
-def filled(
+def fill_templates(
     templates: Sequence[str], words: Mapping[str, Sequence[str]], given: Mapping[str, str], *key: Any
 ) -> Iterator[str]:
-    """Every template with every choice of words, templates taking turns, in an order that `key` decides."""
-    turns = zip_longest(*(_one(template, words, given, *key) for template in templates))
+    """Yields every template with every choice of words, templates in turn, in an order that `key` decides."""
+    turns = zip_longest(*(_fill_template(template, words, given, *key) for template in templates))
     return (text for turn in turns for text in turn if text is not None)
 
 
-def _one(
+def _fill_template(
     template: str, words: Mapping[str, Sequence[str]], given: Mapping[str, str], *key: Any
 ) -> Iterator[str]:
     parts = string.Formatter().parse(template)

@@ -10,11 +10,12 @@ from PIL import Image
 
 from benchmarks.judge import auc, draw_pairs, judged
 from tests.tools.convert_weights.command import run as convert
-from tools.common.manifest import Failed, Job, Row, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.manifest import Failed, Job, Row
 from tools.synthesize_data.config import FilterDinoConfig, SecondReferenceConfig, SynthConfig
 from tools.synthesize_data.judges.feature_judge import FeatureJudge, part_score
 from tools.synthesize_data.judges.features import EfficientNetLite0
-from tools.synthesize_data.pipeline import image_files
+from tools.synthesize_data.pipeline.image_files import save_image
 from tools.synthesize_data.stages import filter_dino
 from uno_jax.evaluation.toybox.scorer import load_scorer
 from uno_jax.evaluation.toybox.scorer import prepare as prepare_as_scored
@@ -51,7 +52,7 @@ def pairs_of(folder, seeds) -> list[Job]:
     jobs = []
     for number, both in enumerate(seeds):
         first, second = (
-            image_files.save(picture(seed), folder, "split", f"{number:04x}", str(at))
+            save_image(picture(seed), folder, "split", f"{number:04x}", str(at))
             for at, seed in enumerate(both, 1)
         )
         inputs = {"first": first, "second": second, "subject": "a vase", "kind": "single"}
@@ -69,7 +70,7 @@ def test_pairs_get_the_cosine_of_their_features(backend, request, tmp_path):
     same, failed, one, other = worker([jobs[0], broken, *jobs[1:]])
     assert same["cosine"] == pytest.approx(1, abs=1e-3)
     assert one["cosine"] == other["cosine"] < 0.999
-    assert isinstance(failed, Failed) and "absent.png is no readable picture" in failed.reason
+    assert isinstance(failed, Failed) and "absent.png is not a readable picture" in failed.reason
 
 
 def test_both_limits_reject():
@@ -88,7 +89,7 @@ def test_both_limits_reject():
 )
 def test_a_model_that_is_not_there_is_told(model, message, tmp_path):
     config = SynthConfig(device="cpu", filter_dino=FilterDinoConfig(model=model))
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(ToolError, match=message):
         filter_dino.STAGE.worker(config, tmp_path)
 
 

@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from benchmarks import seam as benchmark
-from tools.common.manifest import Failed, Job, Row, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.manifest import Failed, Job, Row
 from tools.synthesize_data.config import SplitConfig, SynthConfig
 from tools.synthesize_data.judges.seam import find_seam
-from tools.synthesize_data.pipeline import image_files
+from tools.synthesize_data.pipeline.image_files import load_image, save_image
 from tools.synthesize_data.stages import split
 
 
@@ -58,7 +59,7 @@ def test_drawn_diptychs_and_single_pictures():
 
 
 def jobs_of(folder, pixels, layout):
-    path = image_files.save(Image.fromarray(pixels), folder, "generate", "aabb")
+    path = save_image(Image.fromarray(pixels), folder, "generate", "aabb")
     return [Job("ccdd", {"picture": path, "layout": layout})]
 
 
@@ -67,12 +68,12 @@ def test_panels_are_cut_at_the_seam_without_the_line(tmp_path):
     pixels = beside(210, 190, 192, line=4)
     (across,) = worker(jobs_of(tmp_path, pixels, "left-right"))
     assert across["seam"] == 212
-    first, second = (image_files.load(tmp_path, path) for path in across["panels"])
+    first, second = (load_image(tmp_path, path) for path in across["panels"])
     assert np.array_equal(np.asarray(first), pixels[:, :210])
     assert np.array_equal(np.asarray(second), pixels[:, 214:])
     (down,) = worker(jobs_of(tmp_path, np.ascontiguousarray(pixels.transpose(1, 0, 2)), "top-bottom"))
     assert (down["seam"], down["probability"]) == (across["seam"], across["probability"])
-    assert [image_files.load(tmp_path, path).size for path in down["panels"]] == [(192, 210), (192, 190)]
+    assert [load_image(tmp_path, path).size for path in down["panels"]] == [(192, 210), (192, 190)]
 
 
 def test_the_verdict_follows_the_limit_without_doing_anything_again():
@@ -89,11 +90,11 @@ def test_pictures_that_cannot_be_split_fail_alone(tmp_path):
     absent = Job("b", {"picture": "absent.png", "layout": "left-right"})
     results = split.STAGE.worker(SynthConfig(), tmp_path)([broken, tiny, absent])
     assert all(isinstance(result, Failed) for result in results)
-    assert "broken.png is no readable picture" in results[0].reason
+    assert "broken.png is not a readable picture" in results[0].reason
     assert "40x20" in results[1].reason
 
 
 @pytest.mark.parametrize("search", [(0.6, 0.4), (0.0, 0.5), (0.5, 1.2)])
 def test_a_senseless_search_is_refused(search, tmp_path):
-    with pytest.raises(SynthesisError, match="split.search"):
+    with pytest.raises(ToolError, match="split.search"):
         split.STAGE.worker(SynthConfig(split=SplitConfig(search=search)), tmp_path)

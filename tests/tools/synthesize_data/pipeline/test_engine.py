@@ -1,7 +1,8 @@
-"""Both engines give the same rows; memory that runs out halves batches; a lost Ray worker loses nothing."""
+"""Both engines give the same rows; a lost Ray worker loses nothing."""
 
 import dataclasses
 import os
+import pickle
 import signal
 from pathlib import Path
 
@@ -11,61 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.common.manifest import Failed, Job, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.manifest import Job
 from tools.synthesize_data.config import FilterDinoConfig, RayConfig, SynthConfig
-from tools.synthesize_data.pipeline.engine import Halving, OutOfMemoryError, work
+from tools.synthesize_data.pipeline.engine import make_rows
 from tools.synthesize_data.stages.order import STAGES
 
 JOBS = [Job(f"id{number}", {"number": number}) for number in range(7)]
 RAY = SynthConfig(engine="ray", ray=RayConfig(actors=2, object_store_mb=100))
-
-
-class Doubler:
-    """Doubles numbers, at most `room` at a time."""
-
-    def __init__(self, room: int, error: type[BaseException] = torch.OutOfMemoryError):
-        self.room, self.error = room, error
-        self.sizes: list[int] = []
-
-    def __call__(self, jobs):
-        self.sizes.append(len(jobs))
-        if len(jobs) > self.room:
-            raise self.error("no room")
-        return [{"twice": 2 * job.inputs["number"]} for job in jobs]
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, OutOfMemoryError, MemoryError])
-def test_a_batch_is_halved_until_it_fits_and_stays_small(error):
-    doubler = Doubler(2, error)
-    worker = Halving(doubler)
-    rows = worker(JOBS)
-    assert [row.result["twice"] for row in rows] == [0, 2, 4, 6, 8, 10, 12]
-    assert [row.id for row in rows] == [job.id for job in JOBS]
-    worker(JOBS[:4])
-    assert doubler.sizes[-2:] == [1, 1] or doubler.sizes[-2:] == [2, 2]
-
-
-def test_what_fits_is_found_by_halving_once():
-    doubler = Doubler(3)
-    rows = Halving(doubler)([Job(f"id{number}", {"number": number}) for number in range(64)])
-    assert len(rows) == 64 and doubler.sizes[:6] == [64, 32, 16, 8, 4, 2]
-    assert set(doubler.sizes[6:]) == {2}
-
-
-def test_one_that_is_too_large_is_counted():
-    def worker(jobs):
-        if any(job.id == "id1" for job in jobs):
-            raise MemoryError("no room")
-        return [{} for _ in jobs]
-
-    rows = Halving(worker)(JOBS)
-    assert [row.result is None for row in rows] == [False, True] + 5 * [False]
-    assert "out of memory with a batch of one" in rows[1].failed
-
-
-def test_a_memory_in_which_nothing_fits_ends_the_stage():
-    with pytest.raises(SynthesisError, match="out of memory with a batch of one"):
-        Halving(Doubler(0))(JOBS[:2])
 
 
 def test_a_model_that_does_not_fit_is_told():
@@ -73,18 +27,17 @@ def test_a_model_that_does_not_fit_is_told():
         raise torch.OutOfMemoryError("40 GiB wanted")
 
     stage = dataclasses.replace(STAGES["hashes"], worker=worker)
-    with pytest.raises(SynthesisError, match="hashes: its model does not fit into the memory: 40 GiB wanted"):
-        next(work(stage, SynthConfig(), Path(), JOBS))
+    with pytest.raises(ToolError, match="hashes: its model does not fit into memory: 40 GiB wanted"):
+        next(make_rows(stage, SynthConfig(), Path(), JOBS))
 
 
-def test_other_errors_are_not_swallowed():
-    with pytest.raises(RuntimeError, match="no room"):
-        Halving(Doubler(0, RuntimeError))(JOBS)
-
-
-def test_too_few_results_are_an_error():
-    with pytest.raises(ValueError):
-        Halving(lambda jobs: [Failed("one only")])(JOBS)
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_can_be_sent_to_another_process(name):
+    config = SynthConfig()
+    stage, copy = STAGES[name], pickle.loads(pickle.dumps(STAGES[name]))
+    assert copy.name == name and copy.inputs is stage.inputs and copy.worker is stage.worker
+    assert copy.settings(config) == stage.settings(config)
+    assert copy.batch_size(config) == stage.batch_size(config)
 
 
 @pytest.fixture(scope="module")
@@ -110,20 +63,20 @@ def cluster():
 
 
 def rows_of(config: SynthConfig, folder: Path, jobs: list[Job]) -> dict:
-    return {row.id: row for rows in work(STAGES["hashes"], config, folder, jobs) for row in rows}
+    return {row.id: row for rows in make_rows(STAGES["hashes"], config, folder, jobs) for row in rows}
 
 
 def test_ray_and_one_process_agree(pictures, cluster):
     here, there = rows_of(SynthConfig(), *pictures), rows_of(RAY, *pictures)
     assert here == there and len(here) == 40
-    assert "7.png is no readable picture" in here["id7"].failed
+    assert "7.png is not a readable picture" in here["id7"].failed
     assert len({row.result["phash"] for row in here.values() if row.result}) == 39
 
 
 def test_ray_works_in_the_batches_of_one_process(pictures, cluster):
     folder, jobs = pictures
     jobs = [Job(f"{job.id}_{again}", job.inputs) for again in range(20) for job in jobs]
-    batches = list(work(STAGES["hashes"], RAY, folder, jobs))
+    batches = list(make_rows(STAGES["hashes"], RAY, folder, jobs))
     assert sorted(len(rows) for rows in batches) == [32] + [64] * 12
     assert {len({jobs.index(Job(row.id, row.inputs)) // 64 for row in rows}) for rows in batches} == {1}
 
@@ -132,7 +85,7 @@ def test_a_ray_worker_killed_in_the_middle_is_survived(pictures, cluster):
     folder, jobs = pictures
     jobs = [Job(f"{job.id}_{again}", job.inputs) for again in range(8) for job in jobs]
     killed, ids = [], []
-    for rows in work(STAGES["hashes"], RAY, folder, jobs):
+    for rows in make_rows(STAGES["hashes"], RAY, folder, jobs):
         ids += [row.id for row in rows]
         if not killed and (workers := map_workers()):
             os.kill(workers[0].pid, signal.SIGKILL)
@@ -145,8 +98,8 @@ def test_a_ray_worker_killed_in_the_middle_is_survived(pictures, cluster):
 def test_what_the_user_must_change_is_told_by_both(pictures, cluster, engine):
     folder, jobs = pictures
     config = SynthConfig(engine=engine, filter_dino=FilterDinoConfig(model=str(folder / "nowhere")))
-    with pytest.raises(SynthesisError, match="nowhere"):
-        list(work(STAGES["filter-dino"], config, folder, jobs[:1]))
+    with pytest.raises(ToolError, match="nowhere"):
+        list(make_rows(STAGES["filter-dino"], config, folder, jobs[:1]))
 
 
 def map_workers() -> list[psutil.Process]:

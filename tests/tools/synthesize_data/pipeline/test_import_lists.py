@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tools.common.manifest import Row, SynthesisError
-from tools.synthesize_data.config import load_config
-from tools.synthesize_data.pipeline.image_files import load
-from tools.synthesize_data.pipeline.import_lists import halves, import_list, pairs
+from tools.common.errors import ToolError
+from tools.common.manifest import Row
+from tools.synthesize_data.config_files import load_config
+from tools.synthesize_data.pipeline.image_files import load_image
+from tools.synthesize_data.pipeline.import_lists import cut_halves, import_list, imported_pairs
 from tools.synthesize_data.pipeline.run import Run
+from tools.synthesize_data.stages.order import STAGES
 from tools.synthesize_data.stages.perceptual_hashes import near_duplicates
 
 LABEL = {
@@ -42,7 +44,7 @@ def put_pictures(folder, *names: str) -> None:
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(tmp_path / "run", load_config("small"))
+    return Run(tmp_path / "run", load_config("small"), STAGES)
 
 
 def test_uno_1m_labels_become_pairs(run, tmp_path, capsys):
@@ -52,7 +54,7 @@ def test_uno_1m_labels_become_pairs(run, tmp_path, capsys):
     path.write_text(json.dumps([LABEL, corrupt, strange, "no entry"]))
     put_pictures(tmp_path / "a", "1.png", "2.png", "9.png")
     import_list(run, path)
-    first, second = pairs(run)
+    first, second = imported_pairs(run)
     assert first.inputs["subject"] == "mug" and first.inputs["prompt"] == "a mug on the beach"
     assert first.result == {
         "first": str(tmp_path / "a/1.png"),
@@ -71,7 +73,7 @@ def test_uno_1m_pictures_lie_in_images(run, tmp_path, list_folder):
     path.write_text(json.dumps([LABEL]))
     put_pictures(tmp_path / "images/a", "1.png", "2.png")
     import_list(run, path)
-    (pair,) = pairs(run)
+    (pair,) = imported_pairs(run)
     assert pair.result["first"] == str(tmp_path / "images/a/1.png")
 
 
@@ -80,13 +82,13 @@ def test_a_missing_picture_is_told_and_found_later(run, tmp_path, capsys):
     path.write_text(json.dumps([LABEL]))
     put_pictures(tmp_path / "a", "1.png")
     import_list(run, path)
-    assert pairs(run) == [] and f"no picture a/2.png beside {path}" in capsys.readouterr().out
+    assert imported_pairs(run) == [] and f"no picture a/2.png beside {path}" in capsys.readouterr().out
     put_pictures(tmp_path / "a", "2.png", "3.png")
     import_list(run, path)
-    assert [pair.result["second"] for pair in pairs(run)] == [str(tmp_path / "a/2.png")]
+    assert [pair.result["second"] for pair in imported_pairs(run)] == [str(tmp_path / "a/2.png")]
     path.write_text(json.dumps([{**LABEL, "img_path2": "a/3.png"}]))
     import_list(run, path)
-    assert [pair.result["second"] for pair in pairs(run)] == [str(tmp_path / "a/3.png")]
+    assert [pair.result["second"] for pair in imported_pairs(run)] == [str(tmp_path / "a/3.png")]
 
 
 def test_the_same_list_again_adds_nothing(run, tmp_path, capsys):
@@ -104,7 +106,7 @@ def test_a_pair_list_with_several_references_is_no_pair(run, tmp_path):
     (tmp_path / "list.json").write_text(json.dumps([entry]))
     import_list(run, tmp_path / "list.json")
     (row,) = run.manifest("import").read().values()
-    assert "2 references" in row.failed and pairs(run) == []
+    assert "2 references" in row.failed and imported_pairs(run) == []
 
 
 def parquet(path, entries) -> None:
@@ -137,11 +139,11 @@ def test_subjects200k_panels_are_cut_out(run, tmp_path):
     damaged = {**good, "image": {"bytes": content.replace(b"IDAT", b"\0\0\0\0"), "path": None}}
     parquet(tmp_path / "data/train-00000.parquet", [good, torn, damaged])
     import_list(run, tmp_path / "data")
-    (pair,) = pairs(run)
+    (pair,) = imported_pairs(run)
     assert pair.inputs["subject"] == "Mug" and pair.inputs["prompt"] == "a mug in the snow"
     assert pair.result["quality"]["objectConsistency"] == 5
     for name, panel in (("first", left), ("second", right)):
-        assert np.array_equal(load(run.folder, pair.result[name]), panel)
+        assert np.array_equal(load_image(run.folder, pair.result[name]), panel)
     rows = run.manifest("import").read().values()
     assert [row.failed is None for row in rows] == [True, False, False]
     import_list(run, tmp_path / "data")
@@ -150,15 +152,15 @@ def test_subjects200k_panels_are_cut_out(run, tmp_path):
 
 def test_only_padding_is_trimmed_and_not_a_plain_background():
     wide = Image.new("RGB", (200, 100), "grey")
-    assert [half.size for half in halves(wide)] == [(100, 100), (100, 100)]
+    assert [half.size for half in cut_halves(wide)] == [(100, 100), (100, 100)]
     wide.paste(noise(3, 20, 20), (40, 40))
-    assert halves(wide)[0].size == (68, 68)  # 16 pixels a side at most
+    assert cut_halves(wide)[0].size == (68, 68)  # 16 pixels a side at most
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("list.json", "{", "no readable JSON list"),
+        ("list.json", "{", "not a readable JSON list"),
         ("list.json", "[]", "at least one entry"),
         ("list.json", '{"prompt": "x"}', "at least one entry"),
         ("missing.json", None, "nothing to import"),
@@ -167,13 +169,13 @@ def test_only_padding_is_trimmed_and_not_a_plain_background():
 def test_sources_that_are_none(run, tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(ToolError, match=message):
         import_list(run, tmp_path / name)
 
 
 def test_parquet_of_something_else(run, tmp_path):
     parquet(tmp_path / "data/a.parquet", [{"text": "x"}])
-    with pytest.raises(SynthesisError, match="lacks the columns description, image"):
+    with pytest.raises(ToolError, match="lacks the columns description, image"):
         import_list(run, tmp_path / "data")
 
 

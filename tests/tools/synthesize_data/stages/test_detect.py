@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from benchmarks.judge import draw_two, overlap
-from tools.common.manifest import Failed, Job, Row, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.manifest import Failed, Job, Row
 from tools.synthesize_data.config import DetectConfig, SynthConfig
 from tools.synthesize_data.judges.catalog_detector import best_window
-from tools.synthesize_data.pipeline import image_files
+from tools.synthesize_data.pipeline.image_files import load_image, save_image
 from tools.synthesize_data.pipeline.packaged import in_uno_jax
 from tools.synthesize_data.stages import detect
 from uno_jax.toybox import load_subjects
@@ -85,7 +86,7 @@ def settings(backend, **changes) -> SynthConfig:
 def save_picture(folder, id: str, size=(384, 256)) -> str:
     rng = np.random.default_rng(int(id, 16))
     image = Image.fromarray(rng.integers(0, 255, (4, 6, 3), np.uint8)).resize(size)
-    return image_files.save(image, folder, "split", id)
+    return save_image(image, folder, "split", id)
 
 
 def jobs_of(folder) -> list[Job]:
@@ -107,7 +108,7 @@ def test_detectors_of_transformers_find_one_box_in_a_picture(backend, request, t
             continue
         x0, y0, x1, y1 = result["box"]
         assert 0 <= x0 < x1 <= 384 and 0 <= y0 < y1 <= 256
-        crop = image_files.load(tmp_path, result["crop"])
+        crop = load_image(tmp_path, result["crop"])
         assert crop.width >= x1 - x0 and crop.height >= y1 - y0
         (alone,) = worker([job])
         assert alone["score"] == pytest.approx(result["score"], abs=2e-3)
@@ -126,26 +127,26 @@ def test_detectors_of_transformers_find_one_box_in_a_picture(backend, request, t
     ],
 )
 def test_settings_without_a_detector_are_refused(backend, changes, message, tmp_path):
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(ToolError, match=message):
         detect.STAGE.worker(settings(backend, **changes), tmp_path)
 
 
 def test_a_model_of_another_kind_is_refused(owl, tmp_path):
-    with pytest.raises(SynthesisError, match="is owlv2"):
+    with pytest.raises(ToolError, match="is owlv2"):
         detect.STAGE.worker(settings("grounding-dino", model=str(owl)), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no list"),
+        ("{", "is not a list"),
         ('[{"name": "dog"}]', "KeyError 'file'"),
-        ('[{"name": "a", "file": "b"}]', "1 in all"),
+        ('[{"name": "a", "file": "b"}]', "1 missing file"),
     ],
 )
 def test_a_wrong_manifest_is_told(content, message, tmp_path):
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(ToolError, match=message):
         detect.STAGE.worker(settings("catalog", catalog=str(tmp_path)), tmp_path)
 
 
@@ -162,7 +163,7 @@ def test_the_catalogue_finds_drawn_subjects_by_name(tmp_path):
         rng = np.random.default_rng([3, number])
         shown = [subjects[at] for at in rng.choice(len(subjects), 2, replace=False)]
         pixels, found = draw_two(rng, shown)
-        path = image_files.save(Image.fromarray(pixels), tmp_path, "split", f"{number:04x}")
+        path = save_image(Image.fromarray(pixels), tmp_path, "split", f"{number:04x}")
         jobs.append(Job(f"{number:04x}", {"picture": path, "name": f"The {shown[0].name.upper()}"}))
         boxes.append(found[0])
     jobs.append(Job("ffff", {"picture": jobs[0].inputs["picture"], "name": "an unheard-of thing"}))
@@ -177,13 +178,13 @@ def test_an_unreadable_picture_of_the_catalogue_fails_its_rows(tmp_path):
     (tmp_path / "dog.webp").write_bytes(b"RIFF")
     jobs = [Job("aa01", {"picture": save_picture(tmp_path, "aa01"), "name": "dog"})]
     (result,) = detect.STAGE.worker(settings("catalog", catalog=str(tmp_path)), tmp_path)(jobs)
-    assert isinstance(result, Failed) and "dog.webp is no readable picture" in result.reason
+    assert isinstance(result, Failed) and "dog.webp is not a readable picture" in result.reason
 
 
 def test_boxes_are_cut_with_a_margin_inside_the_picture():
-    assert detect.within((-5, 10, 40, 90), (64, 64)) == (0, 10, 40, 64)
-    assert detect.within((60, 10, 90, 50), (64, 64)) is None
-    assert detect.with_margin((0, 20, 40, 60), 0.1, (64, 64)) == (0, 16, 44, 64)
+    assert detect.clip_box((-5, 10, 40, 90), (64, 64)) == (0, 10, 40, 64)
+    assert detect.clip_box((60, 10, 90, 50), (64, 64)) is None
+    assert detect.widen_box((0, 20, 40, 60), 0.1, (64, 64)) == (0, 16, 44, 64)
 
 
 @pytest.mark.parametrize(

@@ -8,25 +8,18 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tests.tools.language_models.openai_server import Reply, obliging, said, serving
-from tests.tools.language_models.tiny_language import byte_tokenizer, tiny_llama
+from tests.tools.language_models.tiny_vision import llava_config
 from tools.common.manifest import Failed, Job, Row, identity
-from tools.language_models.questions import Message, load_model
+from tools.language_models.config import ModelConfig
+from tools.language_models.conversation import Message
+from tools.language_models.load import load_model
 from tools.synthesize_data.__main__ import main
-from tools.synthesize_data.config import FilterVlmConfig, ModelConfig, SynthConfig
-from tools.synthesize_data.pipeline import image_files
+from tools.synthesize_data.config import FilterVlmConfig, SynthConfig
+from tools.synthesize_data.pipeline.image_files import load_image, save_image
 from tools.synthesize_data.stages import filter_vlm
-
-CHAT_WITH_PICTURES = (
-    "{% for message in messages %}{{ message.role }}: {% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}\n{% endfor %}"
-    "assistant: "
-)
 
 
 def named(*parts: str) -> str:
@@ -47,7 +40,7 @@ def folder(tmp_path_factory):
     """A run's folder with a red and a blue picture and one that is none."""
     folder = tmp_path_factory.mktemp("run")
     for name, colour in (("red", (200, 10, 10)), ("blue", (10, 10, 200))):
-        image_files.save(Image.new("RGB", (48, 32), colour), folder, "split", f"{name}id", name)
+        save_image(Image.new("RGB", (48, 32), colour), folder, "split", f"{name}id", name)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return folder
 
@@ -136,7 +129,7 @@ def test_a_pair_that_fails_leaves_the_others_alone(folder):
     with serving(first_subject_is_refused) as server:
         results = judged(judge(server), folder, *jobs)
     assert [isinstance(result, Failed) for result in results] == [True, False, True, True, False]
-    assert "none.png is no readable picture" in results[0].reason
+    assert "none.png is not a readable picture" in results[0].reason
     assert "refused" in results[2].reason
     assert len(server.requests) == 1 + 2 * 3
 
@@ -166,49 +159,17 @@ def test_a_judge_that_cannot_be_asked_is_told_before_the_first_stage_begins(fold
         assert not (folder / "run").exists()
 
 
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory):
-    """A vision-language model with random weights, saved as a user's would be."""
-    folder = tmp_path_factory.mktemp("llava")
-    tokenizer = byte_tokenizer(pad_token="<pad>", extra_special_tokens=["<image>"])
-    text = tiny_llama(
-        len(tokenizer), pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
-    )
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision = CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=16)
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
-    config = LlavaConfig(
-        text_config=text, vision_config=vision, image_token_index=image_token, vision_feature_layer=-1
-    )
-    LlavaForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
-    LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
-        tokenizer,
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_WITH_PICTURES,
-    ).save_pretrained(folder)
-    return folder
-
-
-def local(llava, **changes) -> ModelConfig:
-    return ModelConfig(
-        **{"backend": "transformers", "model": str(llava), "max_tokens": 4, "temperature": 0.0, **changes}
-    )
-
-
 def test_a_local_models_nonsense_fails_the_pair_with_its_beginning(llava, folder):
-    config = SynthConfig(filter_vlm=FilterVlmConfig(model=local(llava, attempts=2)))
+    config = SynthConfig(filter_vlm=FilterVlmConfig(model=llava_config(llava, attempts=2)))
     results = judged(config, folder, job(), job(second="none.png"), job())
     assert ["no usable answer" in results[index].reason for index in (0, 1, 2)] == [True, False, True]
     assert "it begins" in results[0].reason
 
 
 def test_a_local_model_looks_at_the_pictures(llava, folder):
-    model = load_model(local(llava, max_tokens=8), "cpu", "filter_vlm.model", eyes=True)
+    model = load_model(llava_config(llava, max_tokens=8), "cpu", "filter_vlm.model", vision=True)
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
-    red = image_files.load(folder, job().inputs["first"])
+    red = load_image(folder, job().inputs["first"])
     seen = [(Message("user", "What?", (picture, red)),) for picture in (red, noise)]
     one, other = model(seen)
     assert one != other

@@ -11,12 +11,13 @@ from PIL import Image
 
 from tests.tiny_model import write_model
 from tests.tools.language_models.tiny_language import byte_tokenizer
-from tools.common.manifest import Job, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.manifest import Job
+from tools.common.memory import OutOfMemoryError
 from tools.synthesize_data.config import DiptychsConfig, GenerateConfig, SynthConfig, TaxonomyConfig
-from tools.synthesize_data.pipeline import image_files, uno_sampler
-from tools.synthesize_data.pipeline.engine import OutOfMemoryError
+from tools.synthesize_data.pipeline.image_files import load_image
 from tools.synthesize_data.pipeline.packaged import in_uno_jax
-from tools.synthesize_data.pipeline.uno_sampler import Sampler, Wanted
+from tools.synthesize_data.pipeline.uno_sampler import Sampler, Wanted, run_program
 from tools.synthesize_data.stages import generate
 from uno_jax.toybox import compose, load_subjects
 
@@ -26,7 +27,7 @@ def job(number: int, width: int = 64, height: int = 32, prompt: str = "two cats"
 
 
 def pixels(folder, result) -> np.ndarray:
-    return np.asarray(image_files.load(folder, result["picture"]), np.int16)
+    return np.asarray(load_image(folder, result["picture"]), np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_a_picture_depends_on_its_prompt_and_seed_and_not_on_its_batch(flux, tmp
 
 def test_a_size_the_pipeline_does_not_make_stops_the_stage(flux, tmp_path):
     worker = generate.STAGE.worker(with_diffusers(flux), tmp_path)
-    with pytest.raises(SynthesisError, match="diptychs.panels"):
+    with pytest.raises(ToolError, match="diptychs.panels"):
         worker([job(1, width=61)])
 
 
@@ -97,7 +98,7 @@ def test_a_pipeline_that_needs_a_picture_is_refused(flux, tmp_path):
         if path.is_dir():
             (other / path.name).symlink_to(path)
     (other / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(SynthesisError, match="choose a text-to-image pipeline"):
+    with pytest.raises(ToolError, match="choose a text-to-image pipeline"):
         generate.STAGE.worker(with_diffusers(other), tmp_path)
 
 
@@ -110,7 +111,7 @@ def test_a_pipeline_that_needs_a_picture_is_refused(flux, tmp_path):
     ],
 )
 def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_path):
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(ToolError, match=message):
         generate.STAGE.worker(SynthConfig(device="cpu", generate=GenerateConfig(**changes)), tmp_path)
 
 
@@ -119,27 +120,29 @@ def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_
     [
         ({"model": ""}, "generate.model is empty"),
         ({"steps": 0}, "generate.steps must be 1 or more"),
-        ({"arguments": ("--batch-size", "2")}, "is for generate.backend uno_jax"),
-        ({"left": "toybox"}, "generate.left toybox is for generate.backend uno_jax"),
-        ({"left": "toybox", "backend": "uno_jax"}, "takes square panels side by side.*1024, 768"),
+        ({"arguments": ("--batch-size", "2")}, "needs generate.backend uno_jax"),
+        ({"left": "toybox"}, "generate.left toybox needs generate.backend uno_jax"),
+        ({"left": "toybox", "backend": "uno_jax"}, "needs square panels side by side.*1024, 768"),
     ],
 )
 def test_odd_settings_are_told_before_work(changes, message):
-    with pytest.raises(SynthesisError, match=message):
-        generate.STAGE.check(SynthConfig(generate=GenerateConfig(**changes)))
+    with pytest.raises(ToolError, match=message):
+        generate.STAGE.check_settings(SynthConfig(generate=GenerateConfig(**changes)))
 
 
 def test_a_given_left_panel_takes_the_toy_worlds_subjects():
     diptychs = DiptychsConfig(layouts=("left-right",), panels=((64, 64),))
     own = GenerateConfig(backend="uno_jax", left="toybox")
-    generate.STAGE.check(SynthConfig(generate=own, diptychs=diptychs, taxonomy=TaxonomyConfig("toybox")))
-    with pytest.raises(SynthesisError, match="taxonomy.path must be toybox too, got the classes of"):
-        generate.STAGE.check(SynthConfig(generate=own, diptychs=diptychs))
+    generate.STAGE.check_settings(
+        SynthConfig(generate=own, diptychs=diptychs, taxonomy=TaxonomyConfig("toybox"))
+    )
+    with pytest.raises(ToolError, match="taxonomy.path must be toybox too, got the classes of"):
+        generate.STAGE.check_settings(SynthConfig(generate=own, diptychs=diptychs))
 
 
 def test_an_unknown_device_is_refused(flux, tmp_path):
     config = SynthConfig(device="abacus", generate=GenerateConfig(model=str(flux)))
-    with pytest.raises(SynthesisError, match="device 'abacus' cannot be used"):
+    with pytest.raises(ToolError, match="device 'abacus' cannot be used"):
         generate.STAGE.worker(config, tmp_path)
 
 
@@ -189,7 +192,7 @@ def test_the_left_panel_can_be_given(model, tmp_path, monkeypatch):
     config = dataclasses.replace(config, generate=dataclasses.replace(config.generate, left="toybox"))
     jobs = [job(number, 64, 32) for number in (1, 2)]
     for each, scene in zip(jobs, ("in the snow", "on the grass"), strict=True):
-        each.inputs.update(generate.lefts({"subject": "tomato", "other": None, "scene_1": scene}))
+        each.inputs.update(generate.left_panels({"subject": "tomato", "other": None, "scene_1": scene}))
     made = [pixels(tmp_path, result) for result in generate.STAGE.worker(config, tmp_path)(jobs)]
     assert [each.shape for each in made] == [(32, 64, 3)] * 2
     (tomato,) = (subject for subject in load_subjects(split="train") if subject.name == "tomato")
@@ -198,9 +201,7 @@ def test_the_left_panel_can_be_given(model, tmp_path, monkeypatch):
         np.testing.assert_array_equal(np.asarray(Image.open(entry["left_path"])), drawn)
         np.testing.assert_array_equal(made.pop(0)[:, :32], drawn)
     each.inputs["left"]["subjects"] = ["unicorn 9"]
-    with pytest.raises(
-        SynthesisError, match="uno_jax.toybox.draw ended with exit 2: .*no subject 'unicorn 9'"
-    ):
+    with pytest.raises(ToolError, match="uno_jax.toybox.draw ended with exit 2: .*no subject 'unicorn 9'"):
         generate.STAGE.worker(config, tmp_path)(jobs)
 
 
@@ -210,7 +211,7 @@ def test_a_second_subject_joins_by_being_in_what_is_given(model, tmp_path):
     config = dataclasses.replace(config, generate=dataclasses.replace(config.generate, left="toybox"))
     jobs = [job(1, 64, 32), job(1, 64, 32)._replace(id="both")]
     asked = {"subject": "tomato", "other": "tiger face", "scene_1": "in the snow"}
-    jobs[0].inputs.update(generate.lefts(asked))
+    jobs[0].inputs.update(generate.left_panels(asked))
     jobs[1].inputs["left"] = jobs[0].inputs["given"]
     joined, both = [pixels(tmp_path, result) for result in generate.STAGE.worker(config, tmp_path)(jobs)]
     np.testing.assert_array_equal(joined[:, 32:], both[:, 32:])
@@ -222,10 +223,10 @@ def test_a_second_subject_joins_by_being_in_what_is_given(model, tmp_path):
 
 
 def test_its_errors_are_told_in_its_words(model, tmp_path):
-    with pytest.raises(SynthesisError, match="exit 2: .*multiples of 16"):
+    with pytest.raises(ToolError, match="exit 2: .*multiples of 16"):
         generate.STAGE.worker(with_sampler(model), tmp_path)([job(1, 33, 32)])
     absent = Sampler(tmp_path, str(tmp_path / "absent"), 1, 1.0)
-    with pytest.raises(SynthesisError, match="no model directory"):
+    with pytest.raises(ToolError, match="no model directory"):
         absent([Wanted("a cat", 32, 32, 0)], "generate", ["00"])
 
 
@@ -236,9 +237,9 @@ def failing(text: str, end: str) -> list[str]:
 def test_lack_of_memory_and_signals_are_told_apart():
     full = "error: out of device memory (RESOURCE_EXHAUSTED); try smaller batches"
     with pytest.raises(OutOfMemoryError, match="smaller batches"):
-        uno_sampler.run(failing(f"  0%|   |\r{full}\n", "sys.exit(2)"))
-    with pytest.raises(SynthesisError, match="signal 9: 50%"):
-        uno_sampler.run(failing("10%\n50%", "os.kill(os.getpid(), 9)"))
-    with pytest.raises(SynthesisError, match="exit 3: it said nothing"):
-        uno_sampler.run(failing("", "sys.exit(3)"))
-    uno_sampler.run(failing("all is well", "sys.exit(0)"))
+        run_program(failing(f"  0%|   |\r{full}\n", "sys.exit(2)"))
+    with pytest.raises(ToolError, match="signal 9: 50%"):
+        run_program(failing("10%\n50%", "os.kill(os.getpid(), 9)"))
+    with pytest.raises(ToolError, match="exit 3: it printed nothing"):
+        run_program(failing("", "sys.exit(3)"))
+    run_program(failing("all is well", "sys.exit(0)"))

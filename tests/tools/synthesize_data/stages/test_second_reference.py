@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.tiny_model import write_lora, write_model
-from tools.common.manifest import Failed, Job, Row, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.manifest import Failed, Job, Row
 from tools.synthesize_data.config import (
     DetectConfig,
     DiptychsConfig,
@@ -20,9 +21,10 @@ from tools.synthesize_data.config import (
     SynthConfig,
     TaxonomyConfig,
 )
-from tools.synthesize_data.pipeline import image_files
+from tools.synthesize_data.pipeline.image_files import load_image, save_image
 from tools.synthesize_data.pipeline.run import Run
 from tools.synthesize_data.stages import second_reference
+from tools.synthesize_data.stages.order import STAGES
 from uno_jax.networks.config import UnoPE
 from uno_jax.toybox import compose, load_subjects
 
@@ -49,12 +51,12 @@ def run(tmp_path_factory):
         detect=DetectConfig("catalog", catalog="toybox", threshold=0.0),
         second_reference=SecondReferenceConfig(crop_as_reference=True, size=(32, 32)),
     )
-    run = Run(folder, config)
+    run = Run(folder, config, STAGES)
     for stage in ("taxonomy", "subjects", "scenes", "diptychs"):
-        run.do(stage)
+        run.run_stage(stage)
     run.manifest("generate").append(draw(run, job) for job in run.jobs("generate"))
     run.forget()
-    run.do("split")
+    run.run_stage("split")
     return run
 
 
@@ -70,21 +72,21 @@ def draw(run: Run, job: Job) -> Row:
     ]
     whole = np.concatenate(panels, axis=1 if asked["layout"] == "left-right" else 0)
     assert whole.shape[:2] == (job.inputs["height"], job.inputs["width"])
-    path = image_files.save(Image.fromarray(whole), run.folder, "generate", job.id)
+    path = save_image(Image.fromarray(whole), run.folder, "generate", job.id)
     return Row(job.id, job.inputs, {"picture": path})
 
 
 def test_every_stage_follows_from_the_one_before(run):
     """The second subjects' pictures go through the filters that their own inputs came from."""
     for stage in ("filter-dino", "filter-vlm", "detect", "second-reference"):
-        run.do(stage)
+        run.run_stage(stage)
     singles = run.kept("filter-vlm")
     assert len(run.kept("split")) == len(singles) >= 3
     found = run.kept("second-reference")
     assert found and len(found) == len(run.kept("detect"))
     assert len(run.jobs("filter-dino")) == len(singles) + len(found)
     for stage in ("filter-dino", "filter-vlm"):
-        run.do(stage)
+        run.run_stage(stage)
         assert {row.inputs["kind"] for row in run.kept(stage)} == {"single", "second"}
     assert [row.id for row in run.rows("filter-vlm")[: len(singles)]] == [row.id for row in singles]
     assert len(run.rows("detect")) == len(singles)
@@ -92,7 +94,7 @@ def test_every_stage_follows_from_the_one_before(run):
     assert second.result["cosine"] == pytest.approx(1, abs=1e-3)  # the crop itself
     parent = {row.id: row for row in found}[second.inputs["parent"]]
     crop, picture = (
-        image_files.load(run.folder, path) for path in (parent.inputs["crop"], parent.result["picture"])
+        load_image(run.folder, path) for path in (parent.inputs["crop"], parent.result["picture"])
     )
     assert np.array_equal(np.asarray(crop), np.asarray(picture))
 
@@ -103,17 +105,19 @@ def test_the_scene_is_another_than_the_targets(run):
         subject, scene = row.inputs["prompt"].split(", ")
         assert subject == row.inputs["subject"] and scene in SCENES
         assert scene != targets[row.inputs["parent"]] != ""
-    again = Run(run.folder, run.config).jobs("second-reference")
+    again = Run(run.folder, run.config, STAGES).jobs("second-reference")
     assert again == run.jobs("second-reference")
     own = dataclasses.replace(run.config.second_reference, seed=1)
-    other = Run(run.folder, dataclasses.replace(run.config, second_reference=own)).jobs("second-reference")
+    other = Run(run.folder, dataclasses.replace(run.config, second_reference=own), STAGES).jobs(
+        "second-reference"
+    )
     assert {job.inputs["seed"] for job in other}.isdisjoint(job.inputs["seed"] for job in again)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt": "{subject} in {place}"}, r"has the field \{place\}"),
+        ({"prompt": "{subject} in {place}"}, r"has the unknown field \{place\}"),
         ({"size": (500, 512)}, "multiples of 16 pixels"),
         ({"size": (0, 512)}, "multiples of 16 pixels"),
         ({"steps": 0}, "second_reference.steps must be 1 or more"),
@@ -121,12 +125,12 @@ def test_the_scene_is_another_than_the_targets(run):
 )
 def test_settings_that_no_picture_can_come_of_are_refused(run, changes, message):
     own = dataclasses.replace(run.config.second_reference, **changes)
-    with pytest.raises(SynthesisError, match=message):
-        second_reference.STAGE.check(dataclasses.replace(run.config, second_reference=own))
+    with pytest.raises(ToolError, match=message):
+        second_reference.STAGE.check_settings(dataclasses.replace(run.config, second_reference=own))
 
 
 def test_a_run_of_one_scene_is_told():
-    with pytest.raises(SynthesisError, match="no scene but 'on the grass'"):
+    with pytest.raises(ToolError, match="no scene except 'on the grass'"):
         second_reference.choose_scene([(1, "on the grass")], "on the grass", "id", 0)
 
 
@@ -141,11 +145,11 @@ def test_the_model_draws_it_with_the_crop_as_reference(tmp_path):
         return Job(id, {"crop": crop, "subject": "a cat", **sized})
 
     crops = [
-        image_files.save(Image.new("RGB", (40, 40), colour), tmp_path, "detect", f"{number:04x}")
+        save_image(Image.new("RGB", (40, 40), colour), tmp_path, "detect", f"{number:04x}")
         for number, colour in enumerate(("red", "blue"))
     ]
     red, absent, blue = worker([job("aa", crops[0]), job("bb", "absent.png"), job("cc", crops[1])])
-    assert isinstance(absent, Failed) and "absent.png is no readable picture" in absent.reason
-    first, second = (np.asarray(image_files.load(tmp_path, each["picture"])) for each in (red, blue))
+    assert isinstance(absent, Failed) and "absent.png is not a readable picture" in absent.reason
+    first, second = (np.asarray(load_image(tmp_path, each["picture"])) for each in (red, blue))
     assert first.shape == (32, 32, 3)
     assert (first != second).any()  # the same words and seed: the reference makes the difference

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.common.manifest import SynthesisError
+from tools.common.errors import ToolError
 from tools.synthesize_data.config import TaxonomyConfig
-from tools.synthesize_data.stages.taxonomy import chosen
+from tools.synthesize_data.stages.taxonomy import choose_groups
 
 MANIFEST = Path(__file__).parents[4] / "uno_jax" / "toybox" / "assets" / "manifest.json"
 
@@ -19,28 +19,28 @@ def own_list(folder: Path, content: str) -> TaxonomyConfig:
 
 
 def test_objects365_is_there_in_groups_and_passes_its_own_check():
-    groups = chosen(TaxonomyConfig())
+    groups = choose_groups(TaxonomyConfig())
     assert sum(map(len, groups.values())) == 365
     assert len(groups) > 5
     assert "dog" in groups["animals"]
 
 
 def test_groups_can_be_chosen():
-    assert list(chosen(TaxonomyConfig(groups=("music", "animals")))) == ["animals", "music"]
+    assert list(choose_groups(TaxonomyConfig(groups=("music", "animals")))) == ["animals", "music"]
 
 
 def test_an_unknown_group_names_the_known_ones():
-    with pytest.raises(SynthesisError, match="no group 'beasts'; it has people, .*animals"):
-        chosen(TaxonomyConfig(groups=("beasts",)))
+    with pytest.raises(ToolError, match="no group 'beasts'; it has people, .*animals"):
+        choose_groups(TaxonomyConfig(groups=("beasts",)))
 
 
 def test_a_list_of_ones_own(tmp_path):
     own = {"Küche": ["Topf", "tea pot"], "toys": ["kite"]}
-    assert chosen(own_list(tmp_path, json.dumps(own, ensure_ascii=False))) == own
+    assert choose_groups(own_list(tmp_path, json.dumps(own, ensure_ascii=False))) == own
 
 
 def test_the_toyboxs_training_subjects():
-    groups = chosen(TaxonomyConfig("toybox"))
+    groups = choose_groups(TaxonomyConfig("toybox"))
     manifest = json.loads(MANIFEST.read_text())
     train = {subject["name"] for subject in manifest if subject["split"] == "train"}
     val = {subject["name"] for subject in manifest if subject["split"] == "val"}
@@ -52,30 +52,30 @@ def test_the_toyboxs_training_subjects():
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("{", "a JSON object .* is wanted"),
-        ('["dog"]', r'holds \["dog"\]; a JSON object'),
+        ("{", "expected a JSON object"),
+        ('["dog"]', r'holds \["dog"\]; expected a JSON object'),
         ("{}", "holds {}"),
         ('{"animals": "dog"}', "group 'animals' holds \"dog\""),
         ('{"animals": []}', r"group 'animals' holds \[\]"),
-        ('{"animals": ["dog", 3]}', "group 'animals': 3 is no category"),
-        ('{"animals": ["dog", " "]}', "' ' is no category"),
-        ('{"animals": ["do\\ng"]}', "is no category"),
-        ('{" ": ["dog"]}', "no name of a group"),
+        ('{"animals": ["dog", 3]}', "group 'animals': 3 is not a valid category"),
+        ('{"animals": ["dog", " "]}', "' ' is not a valid category"),
+        ('{"animals": ["do\\ng"]}', "is not a valid category"),
+        ('{" ": ["dog"]}', "is not a valid group name"),
         (
             '{"animals": ["dog"], "pets": ["cat", "The Dog"]}',
-            "'The Dog' is there twice, in 'animals' and 'pets'",
+            "duplicate category 'The Dog', in groups 'animals' and 'pets'",
         ),
-        ('{"animals": ["dog"], "animals": ["cat"]}', "the group 'animals' is there twice"),
+        ('{"animals": ["dog"], "animals": ["cat"]}', "duplicate group 'animals'"),
     ],
 )
 def test_a_bad_list_is_told(tmp_path, content, message):
-    with pytest.raises(SynthesisError, match=message):
-        chosen(own_list(tmp_path, content))
+    with pytest.raises(ToolError, match=message):
+        choose_groups(own_list(tmp_path, content))
 
 
 def test_a_list_that_cannot_be_read_is_told(tmp_path):
-    with pytest.raises(SynthesisError, match="none.json cannot be read: No such file"):
-        chosen(TaxonomyConfig(str(tmp_path / "none.json")))
+    with pytest.raises(ToolError, match="none.json cannot be read: No such file"):
+        choose_groups(TaxonomyConfig(str(tmp_path / "none.json")))
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe{")
-    with pytest.raises(SynthesisError, match="decode"):
-        chosen(TaxonomyConfig(str(tmp_path / "bytes.json")))
+    with pytest.raises(ToolError, match="decode"):
+        choose_groups(TaxonomyConfig(str(tmp_path / "bytes.json")))

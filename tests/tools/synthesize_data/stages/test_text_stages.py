@@ -6,25 +6,27 @@ import json
 import pytest
 
 from tests.tools.language_models.openai_server import in_turn, obliging, said, serving
-from tools.common.hashed_choice import scattered
-from tools.common.manifest import Failed, Job, SynthesisError
+from tools.common.errors import ToolError
+from tools.common.hashed_choice import hash_number, scattered
+from tools.common.manifest import Failed, Job
+from tools.language_models.config import ModelConfig
 from tools.synthesize_data.config import (
     DiptychsConfig,
-    ModelConfig,
     ScenesConfig,
     SubjectsConfig,
     SynthConfig,
     TaxonomyConfig,
 )
-from tools.synthesize_data.pipeline.run import opened
+from tools.synthesize_data.pipeline.run import open_run
 from tools.synthesize_data.stages import diptychs, scenes, subjects
+from tools.synthesize_data.stages.order import STAGES
 from tools.synthesize_data.text import prompts
 from tools.synthesize_data.text.clip_length import clip_length
-from tools.synthesize_data.text.phrases import key, limited, with_article
-from tools.synthesize_data.text.templates import fields, filled
+from tools.synthesize_data.text.phrases import apply_limits, key, with_article
+from tools.synthesize_data.text.templates import fill_templates, template_fields
 from uno_jax.tokenizers import clip_tokens
 
-STAGES = ("taxonomy", "subjects", "scenes", "diptychs")
+TEXT = ("taxonomy", "subjects", "scenes", "diptychs")
 TEMPLATES = SynthConfig(
     taxonomy=TaxonomyConfig(groups=("music", "street")),
     subjects=SubjectsConfig(backend="template", per_manner=6),
@@ -37,10 +39,10 @@ def changed(config: SynthConfig, stage: str, **fields) -> SynthConfig:
     return dataclasses.replace(config, **{stage: dataclasses.replace(getattr(config, stage), **fields)})
 
 
-def made(folder, config: SynthConfig, stages=STAGES) -> dict[str, list]:
-    with opened(folder, config) as run:
+def made(folder, config: SynthConfig, stages=TEXT) -> dict[str, list]:
+    with open_run(folder, config, STAGES) as run:
         for stage in stages:
-            run.do(stage)
+            run.run_stage(stage)
         return {stage: run.rows(stage) for stage in stages}
 
 
@@ -83,7 +85,7 @@ def test_the_category_alone_is_a_template(tmp_path):
 
 def test_limits_drop_and_count():
     texts = ["An owl.", "the  OWL", "owl", " ", "a", "x" * 9, "one\0two", "cat\n sat", "dog", "hen"]
-    kept, dropped = limited(texts, 3, lambda text: len(text) > 8)
+    kept, dropped = apply_limits(texts, 3, lambda text: len(text) > 8)
     assert kept == ["An owl", "a", "cat sat"]
     assert dropped == {
         "duplicate": 2,
@@ -116,7 +118,7 @@ def test_every_subject_gets_scenes_once(rows):
 
 def test_a_subject_that_comes_twice_in_a_run_gets_scenes_once(tmp_path):
     config = changed(TEMPLATES, "subjects", templates=("the instrument",), per_manner=1)
-    counts = {stage: len(found) for stage, found in made(tmp_path, config, STAGES[:3]).items()}
+    counts = {stage: len(found) for stage, found in made(tmp_path, config, TEXT[:3]).items()}
     assert counts == {"taxonomy": 24, "subjects": 72, "scenes": 1}
 
 
@@ -210,9 +212,11 @@ def test_a_subject_that_comes_to_the_run_changes_few_partners(rows):
     parents = rows["scenes"]
 
     def partners(ring_rows):
-        entries = [(diptychs.draw("ring", key(row.inputs["subject"])), row.inputs) for row in ring_rows]
+        entries = [(hash_number("ring", key(row.inputs["subject"])), row.inputs) for row in ring_rows]
         ring = sorted(entries, key=lambda entry: entry[0])
-        return [inputs["other"] for row in parents[:-5] for inputs in diptychs.of_subject(config, row, ring)]
+        return [
+            inputs["other"] for row in parents[:-5] for inputs in diptychs.subject_diptychs(config, row, ring)
+        ]
 
     without, with_five = partners(parents[:-5]), partners(parents)
     changes = sum(a != b for a, b in zip(without, with_five, strict=True))
@@ -283,28 +287,27 @@ def test_numbers_are_scattered_without_repetition():
 
 def test_templates_take_turns_and_use_all_their_words():
     words = {"colour": ["red", "blue"], "size": ["big", "small", "tiny"]}
-    texts = list(filled(("{colour} {size} {category}", "{category}"), words, {"category": "car"}, "key"))
+    templates = ("{colour} {size} {category}", "{category}")
+    texts = list(fill_templates(templates, words, {"category": "car"}, "key"))
     assert texts[1] == "car" and len(texts) == 7 == len(set(texts))
 
 
 @pytest.mark.parametrize(
     "template, message",
     [
-        ("{colour} {thing}", "has the field {thing}; there are category, colour"),
-        ("{}", "has the field {}"),
-        ("{category.upper}", "has the field {category.upper}"),
-        ("{category!r}", "fields stand alone"),
-        ("{category:>90}", "fields stand alone"),
-        ("{category", "cannot be read: expected '}'"),
-        ("category}", "cannot be read: Single '}'"),
+        ("{colour} {thing}", "has the unknown field {thing}; known are category, colour"),
+        ("{}", "has the unknown field {}"),
+        ("{category.upper}", "has the unknown field {category.upper}"),
+        ("{category!r}", "write fields alone"),
+        ("{category:>90}", "write fields alone"),
+        ("{category", "cannot be parsed: expected '}'"),
+        ("category}", "cannot be parsed: Single '}'"),
         (" ", "a template is empty"),
     ],
 )
 def test_bad_templates_are_told(template, message):
-    with pytest.raises(
-        SynthesisError, match=f"subjects.templates: .*{message}|subjects.templates: {message}"
-    ):
-        fields(template, ("colour", "category"), "subjects.templates")
+    with pytest.raises(ToolError, match=f"subjects.templates: .*{message}|subjects.templates: {message}"):
+        template_fields(template, ("colour", "category"), "subjects.templates")
 
 
 @pytest.mark.parametrize(
@@ -312,45 +315,49 @@ def test_bad_templates_are_told(template, message):
     [
         (subjects, {"per_manner": 0}, "subjects.per_manner must be 1 or more, got 0"),
         (subjects, {"max_words": 0}, "subjects.max_words must be 1"),
-        (subjects, {"manners": ("funny",)}, "no manner 'funny'; there are imaginative, realistic, with text"),
-        (subjects, {"templates": ("{colour} {thing}",)}, "the field {thing}; there are category"),
+        (
+            subjects,
+            {"manners": ("funny",)},
+            "unknown manner 'funny'; known are imaginative, realistic, with text",
+        ),
+        (subjects, {"templates": ("{colour} {thing}",)}, "the unknown field {thing}; known are category"),
         (subjects, {"backend": "model"}, "llm.model is empty"),
         (scenes, {"backend": "model"}, "llm.model is empty"),
         (scenes, {"per_subject": 1}, "scenes.per_subject must be 2 or more"),
-        (scenes, {"plain": 1.5}, "scenes.plain is a share from 0 to 1, got 1.5"),
+        (scenes, {"plain": 1.5}, "scenes.plain must be between 0 and 1, got 1.5"),
         (scenes, {"max_tokens": 2}, "scenes.max_tokens must be 3"),
-        (scenes, {"scenes": ("at sea",)}, "scenes.scenes: 2 or more .* 1 of 1 are"),
+        (scenes, {"scenes": ("at sea",)}, "scenes.scenes: expected 2 or more .* 1 of 1 are usable"),
         (scenes, {"scenes": ("at sea", "on ice", "in " + "fog " * 80)}, "'too long': 1"),
         (scenes, {"plain_scenes": ("on grey", "On grey.")}, "scenes.plain_scenes: .*'duplicate': 1"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_work(stage, settings, message):
-    with pytest.raises(SynthesisError, match=message):
-        stage.STAGE.check(changed(TEMPLATES, stage.STAGE.name, **settings))
+    with pytest.raises(ToolError, match=message):
+        stage.STAGE.check_settings(changed(TEMPLATES, stage.STAGE.name, **settings))
 
 
 @pytest.mark.parametrize(
     "settings, message",
     [
         ({"per_subject": 0}, "diptychs.per_subject must be 1"),
-        ({"two": -0.1}, "diptychs.two is a share from 0 to 1, got -0.1"),
-        ({"layouts": ("diagonal",)}, "left-right, top-bottom are known, got .*diagonal"),
-        ({"layouts": ()}, "left-right, top-bottom are known"),
+        ({"two": -0.1}, "diptychs.two must be between 0 and 1, got -0.1"),
+        ({"layouts": ("diagonal",)}, "known are left-right, top-bottom, got .*diagonal"),
+        ({"layouts": ()}, "known are left-right, top-bottom"),
         ({"panels": ()}, "diptychs.panels is empty"),
         ({"panels": ((500, 512),)}, r"multiples of 16 pixels, got \(500, 512\)"),
-        ({"prompts": ("{subject} and {other}",)}, "the field {other}; there are a_subject"),
-        ({"prompts_two": ("{subject} {scene_1}",)}, "names no {other}"),
-        ({"caption": "{subject} {scene_2}"}, "diptychs.caption: .*the field {scene_2}"),
+        ({"prompts": ("{subject} and {other}",)}, "the unknown field {other}; known are a_subject"),
+        ({"prompts_two": ("{subject} {scene_1}",)}, "must contain {other}"),
+        ({"caption": "{subject} {scene_2}"}, "diptychs.caption: .*the unknown field {scene_2}"),
     ],
 )
 def test_diptychs_that_cannot_be_made_are_told_before_work(settings, message):
-    with pytest.raises(SynthesisError, match=message):
-        diptychs.STAGE.check(changed(TEMPLATES, "diptychs", **settings))
+    with pytest.raises(ToolError, match=message):
+        diptychs.STAGE.check_settings(changed(TEMPLATES, "diptychs", **settings))
 
 
 def test_two_subjects_take_two_groups(tmp_path):
     config = changed(TEMPLATES, "taxonomy", groups=("music",))
-    with pytest.raises(SynthesisError, match="takes subjects of two groups; the run has only 'music'"):
+    with pytest.raises(ToolError, match="needs subjects of two groups; the run has only 'music'"):
         made(tmp_path, config)
     found = made(tmp_path, changed(config, "diptychs", two=0.0))
     assert {row.inputs["other"] for row in found["diptychs"]} == {None}
