@@ -1,1 +1,1 @@
-"""One file per network: its mapping table."""
+"""The mapping tables, one file per network."""

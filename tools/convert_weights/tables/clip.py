@@ -1,8 +1,7 @@
 """The CLIP text tower's table: ours, transformers, and OpenAI's original (also open_clip's).
 
-A full CLIP file is read too: its vision tower and projections are ignored. `PROJECTED` takes the text's
-projection along, from sources in the layout of `encoders.one_layout`. The original keeps q, k, v as one
-in_proj.
+In a full CLIP file the vision tower and projections are ignored. `PROJECTED` includes the text projection,
+from sources in the layout of `encoders.one_layout`. The original stores q, k and v as one in_proj.
 """
 
 import dataclasses
@@ -14,12 +13,12 @@ from ..mapping import ConversionError, Model, Naming, Row, Shapes, count_layers
 
 TRANSFORMERS = Naming("transformers", "embeddings.token_embedding.weight")
 ORIGINAL = Naming("original", "positional_embedding")
-HEAD_DIM = 64  # of every released CLIP
-LARGEST_OPENAI = 768  # wide; wider ones are open_clip's, which has the exact GELU
+HEAD_DIM = 64  # in every released CLIP
+LARGEST_OPENAI = 768  # largest width of OpenAI's; wider ones are open_clip's, with the exact GELU
 
 
 def rows(config: CLIPConfig) -> list[Row]:
-    """The table."""
+    """Returns the table."""
     names = (
         ("layer_norm1.norm", "layer_norm1", "ln_1"),
         ("q_proj", "self_attn.q_proj", "attn.in_proj_"),
@@ -43,7 +42,7 @@ def rows(config: CLIPConfig) -> list[Row]:
 
 
 def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> CLIPConfig:
-    """The config from shapes; hints may add the number of heads, the activation and the epsilon."""
+    """Infers the config from shapes; hints may add the number of heads, the activation and the epsilon."""
     if naming == TRANSFORMERS:
         tokens, positions = "embeddings.token_embedding.weight", "embeddings.position_embedding.weight"
         mlp, blocks = "encoder.layers.0.mlp.fc1.weight", "encoder.layers"
@@ -51,7 +50,7 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> CLIPConfig:
         tokens, positions = "token_embedding.weight", "positional_embedding"
         mlp, blocks = "transformer.resblocks.0.mlp.c_fc.weight", "transformer.resblocks"
     vocab, hidden = shapes[tokens]
-    told = {
+    found: dict[str, Any] = {
         "vocab_size": vocab,
         "hidden_size": hidden,
         "intermediate_size": shapes[mlp][0],
@@ -61,14 +60,14 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> CLIPConfig:
     activation = "quick_gelu" if hidden <= LARGEST_OPENAI else "gelu"
     if hidden % HEAD_DIM and "num_heads" not in hints:
         raise ConversionError(
-            f"it is {hidden} wide, and the heads are known only for multiples of {HEAD_DIM}: give them "
+            f"its width is {hidden}, and the heads are known only for multiples of {HEAD_DIM}: give them "
             'in a JSON file, --config FILE with {"max_positions": 77, "num_heads": …}'
         )
-    return CLIPConfig(**{"num_heads": hidden // HEAD_DIM, "activation": activation, **hints, **told})
+    return CLIPConfig(**{"num_heads": hidden // HEAD_DIM, "activation": activation, **hints, **found})
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
-    """What a config.json, transformers' or in our words, adds; empty if it is another network's."""
+    """Returns what a config.json, transformers' or ours, adds; empty if it belongs to another network."""
     record = record.get("text_config", record)
     if record.get("model_type") in ("clip", "clip_text_model"):
         names = {
@@ -76,7 +75,7 @@ def hints(record: dict[str, Any]) -> dict[str, Any]:
             "hidden_act": "activation",
             "layer_norm_eps": "layer_norm_eps",
         }
-        known = {"hidden_act": "quick_gelu"} | record  # transformers leaves out what is its default
+        known = {"hidden_act": "quick_gelu"} | record  # transformers omits its default
         return {ours: known[theirs] for theirs, ours in names.items() if theirs in known}
     ours = ("num_heads", "activation", "layer_norm_eps")
     return {name: record[name] for name in ours if name in record and "max_positions" in record}
@@ -88,7 +87,7 @@ MODEL = Model(
     folder="text_encoder",
     namings=(TRANSFORMERS, ORIGINAL),
     prefixes=("text_model.", "text_encoders.clip_l.transformer.text_model."),
-    # A buffer, and the rest of a full CLIP.
+    # A buffer, and the other parts of a full CLIP.
     ignored=r"embeddings\.position_ids|visual\..*|text_projection(\.weight)?|logit_scale",
     rows=rows,
     infer=infer,
@@ -97,14 +96,14 @@ MODEL = Model(
 )
 
 
-# With its projection. transformers stores that beside the tower, whose prefix is then part of the stems.
+# With the projection. transformers stores it beside the tower, whose prefix is then part of the stems.
 UNDER = MODEL.written_prefix
 PROJECTION = "text_projection"
 
 
 def rows_projected(config: CLIPConfig) -> list[Row]:
     """The table of `PROJECTED`."""
-    tower = [Row(row.target, (UNDER + row.stems[0], row.stems[1])) for row in rows(config)]
+    tower = [Row(row.target, (f"{UNDER}{row.stems[0]}", row.stems[1])) for row in rows(config)]
     return [*tower, Row("projection", (PROJECTION, PROJECTION))]
 
 

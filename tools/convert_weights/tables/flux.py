@@ -12,7 +12,16 @@ from ..mapping import ConversionError, Model, Naming, Row, Shapes, Swapped, coun
 
 ORIGINAL = Naming("original", "img_in.weight", scale="scale")
 DIFFUSERS = Naming("diffusers", "x_embedder.weight")
-FULL_SIZE_AXES = (16, 56, 56)  # of every released FLUX, whose heads have 128 channels
+# Rows of the single blocks: ours, original, diffusers.
+SINGLE = (
+    ("modulation.lin", "modulation.lin", "norm.linear"),
+    ("qkv", "linear1", ("attn.to_q", "attn.to_k", "attn.to_v")),
+    ("mlp", "linear1", "proj_mlp"),
+    ("norm.query_norm", "norm.query_norm", "attn.norm_q"),
+    ("norm.key_norm", "norm.key_norm", "attn.norm_k"),
+    ("linear2", "linear2", "proj_out"),
+)
+FULL_SIZE_AXES = (16, 56, 56)  # rope axes of every released FLUX, whose heads have 128 channels
 
 
 def _embedder(name: str, theirs: str) -> list[Row]:
@@ -46,15 +55,7 @@ def _block(ours: str, theirs: str, target: str, original: str, diffusers: str | 
 
 
 def rows(config: MMDiTConfig) -> list[Row]:
-    """The table."""
-    single = (
-        ("modulation.lin", "modulation.lin", "norm.linear"),
-        ("qkv", "linear1", ("attn.to_q", "attn.to_k", "attn.to_v")),
-        ("mlp", "linear1", "proj_mlp"),
-        ("norm.query_norm", "norm.query_norm", "attn.norm_q"),
-        ("norm.key_norm", "norm.key_norm", "attn.norm_k"),
-        ("linear2", "linear2", "proj_out"),
-    )
+    """Returns the table."""
     return [
         Row("img_in", ("img_in", "x_embedder")),
         Row("txt_in", ("txt_in", "context_embedder")),
@@ -77,14 +78,14 @@ def rows(config: MMDiTConfig) -> list[Row]:
             "attn.to_add_out",
             "ff_context",
         ),
-        *(_block("single_blocks", "single_transformer_blocks", *each) for each in single),
+        *(_block("single_blocks", "single_transformer_blocks", *each) for each in SINGLE),
         Row("final_layer.modulation.lin", ("final_layer.adaLN_modulation.1", Swapped("norm_out.linear"))),
         Row("final_layer.linear", ("final_layer.linear", "proj_out")),
     ]
 
 
 def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MMDiTConfig:
-    """The config from shapes; hints add what these do not tell: rope axes, theta, resolution, guidance."""
+    """Infers the config from shapes; hints add rope axes, theta, resolution and guidance."""
     if naming == ORIGINAL:
         img, txt, vec, guidance = "img_in", "txt_in", "vector_in.in_layer", "guidance_in.in_layer"
         blocks, singles = "double_blocks", "single_blocks"
@@ -98,7 +99,7 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MMDiTConfig:
         qkv_bias = f"{blocks}.0.attn.to_q.bias"
     hidden, in_channels = shapes[f"{img}.weight"]
     (head_dim,) = shapes[norm]
-    told = {
+    found: dict[str, Any] = {
         "in_channels": in_channels,
         "vec_in_dim": shapes[f"{vec}.weight"][1],
         "context_in_dim": shapes[f"{txt}.weight"][1],
@@ -112,14 +113,14 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MMDiTConfig:
     }
     if "axes_dim" not in hints and head_dim != sum(FULL_SIZE_AXES):
         raise ConversionError(
-            f"the heads have {head_dim} channels, and only for 128 the rope axes are known (16, 56, 56): "
+            f"the heads have {head_dim} channels, and the rope axes are known only for 128 (16, 56, 56): "
             'give them in a JSON file, --config FILE with {"axes_dim": [a, b, c]}'
         )
-    return MMDiTConfig(**{"axes_dim": FULL_SIZE_AXES, **hints, **told})
+    return MMDiTConfig(**{"axes_dim": FULL_SIZE_AXES, **hints, **found})
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
-    """What a config.json, diffusers' or in our words, adds; empty if it is another network's."""
+    """Returns what a config.json, diffusers' or ours, adds; empty if it belongs to another network."""
     if record.get("_class_name") == "FluxTransformer2DModel":
         return {"axes_dim": tuple(record.get("axes_dims_rope", FULL_SIZE_AXES))}
     return {

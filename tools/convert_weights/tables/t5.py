@@ -11,7 +11,7 @@ BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 
 
 def rows(config: T5Config) -> list[Row]:
-    """The table."""
+    """Returns the table."""
     attention, mlp = "encoder.block.{}.layer.0", "encoder.block.{}.layer.1"
     return [
         Row("embedding", ("shared.weight",)),
@@ -25,11 +25,11 @@ def rows(config: T5Config) -> list[Row]:
 
 
 def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> T5Config:
-    """The config from shapes; hints may add the distance, the epsilon and the padded length."""
+    """Infers the config from shapes; hints may add the maximal distance, epsilon and padded length."""
     block = "encoder.block.0.layer.{}"
     buckets, heads = shapes[BIAS]
     vocab, d_model = shapes["shared.weight"]
-    told = {
+    found: dict[str, Any] = {
         "vocab_size": vocab,
         "d_model": d_model,
         "d_kv": shapes[block.format("0.SelfAttention.q.weight")][0] // heads,
@@ -38,11 +38,11 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> T5Config:
         "num_heads": heads,
         "relative_attention_num_buckets": buckets,
     }
-    return T5Config(**hints, **told)
+    return T5Config(**hints, **found)
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
-    """What a config.json, transformers' or in our words, adds; empty if it is another network's."""
+    """Returns what a config.json, transformers' or ours, adds; empty if it belongs to another network."""
     names = ("relative_attention_max_distance", "layer_norm_epsilon", "length")
     return {name: record[name] for name in names if name in record and "d_kv" in record}
 

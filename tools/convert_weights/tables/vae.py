@@ -1,10 +1,10 @@
 """The FLUX autoencoder's table: ours, the original ae.safetensors, and diffusers' AutoencoderKL.
 
-diffusers counts the decoder's levels the other way round, and stores the 1x1 convolutions of the attention as
+diffusers counts the decoder's levels in reverse, and stores the 1x1 convolutions of the attention as
 linear layers.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from uno_jax.networks.config import VAEConfig
 
@@ -52,71 +52,61 @@ def _ends(part: str) -> list[Row]:
     ]
 
 
-def _level(
-    part: str, ours: str, diffusers: str, level: int, changes: bool, blocks: int, resample: bool
-) -> list[Row]:
-    """One level of the encoder (ours "down") or decoder ("up"); its first block `changes` the width."""
+class _Level(NamedTuple):
+    """A level of the encoder or decoder: its number, whether its first block changes the width, its number of
+    blocks, and whether it ends with a change of resolution.
+    """
+
+    number: int
+    changes: bool
+    blocks: int
+    resample: bool
+
+
+def _level(part: str, ours: str, diffusers: str, level: _Level) -> list[Row]:
+    """One level of the encoder (ours "down") or decoder ("up")."""
     rows = []
-    for block in range(blocks):
-        theirs = f"{diffusers}.resnets.{block}"
-        original = f"{part}.{ours}.{level}.block.{block}"
-        rows += _resnet(f"{part}.{ours}_{level}_block_{block}", original, theirs, changes and block == 0)
-    if resample:
+    prefix, original = f"{part}.{ours}_{level.number}", f"{part}.{ours}.{level.number}"
+    for block in range(level.blocks):
+        theirs, shortcut = f"{diffusers}.resnets.{block}", level.changes and block == 0
+        rows += _resnet(f"{prefix}_block_{block}", f"{original}.block.{block}", theirs, shortcut)
+    if level.resample:
         name = f"{ours}sample"
-        rows.append(
-            Row(
-                f"{part}.{ours}_{level}_{name}.conv",
-                (f"{part}.{ours}.{level}.{name}.conv", f"{diffusers}.{name}rs.0.conv"),
-            )
-        )
+        rows.append(Row(f"{prefix}_{name}.conv", (f"{original}.{name}.conv", f"{diffusers}.{name}rs.0.conv")))
     return rows
 
 
 def rows(config: VAEConfig) -> list[Row]:
-    """The table."""
+    """Returns the table."""
     widths, last = config.multipliers, len(config.multipliers) - 1
     table = [*_ends("encoder"), *_ends("decoder")]
     for level, width in enumerate(widths):
         before = widths[max(level - 1, 0)] if level else 1
-        table += _level(
-            "encoder",
-            "down",
-            f"encoder.down_blocks.{level}",
-            level,
-            width != before,
-            config.res_blocks,
-            level < last,
-        )
+        down = _Level(level, width != before, config.res_blocks, level < last)
+        table += _level("encoder", "down", f"encoder.down_blocks.{level}", down)
         after = widths[min(level + 1, last)]
-        table += _level(
-            "decoder",
-            "up",
-            f"decoder.up_blocks.{last - level}",
-            level,
-            width != after,
-            config.res_blocks + 1,
-            level > 0,
-        )
+        up = _Level(level, width != after, config.res_blocks + 1, level > 0)
+        table += _level("decoder", "up", f"decoder.up_blocks.{last - level}", up)
     return table
 
 
 def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> VAEConfig:
-    """The config from shapes; hints may add the norm's groups and the latent's scale and shift."""
+    """Infers the config from shapes; hints may add the norm's groups and the latent's scale and shift."""
     down, block = ("down", "block") if naming == ORIGINAL else ("down_blocks", "resnets")
     width = shapes["encoder.conv_in.weight"][0]
     levels = count_layers(shapes, f"encoder.{down}")
     outs = (shapes[f"encoder.{down}.{level}.{block}.0.conv1.weight"][0] for level in range(levels))
-    told = {
+    found: dict[str, Any] = {
         "width": width,
         "multipliers": tuple(out // width for out in outs),
         "res_blocks": count_layers(shapes, f"encoder.{down}.0.{block}"),
         "latent_channels": shapes["decoder.conv_in.weight"][1],
     }
-    return VAEConfig(**hints, **told)
+    return VAEConfig(**hints, **found)
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
-    """What a config.json, diffusers' or in our words, adds; empty if it is another network's."""
+    """Returns what a config.json, diffusers' or ours, adds; empty if it belongs to another network."""
     if record.get("_class_name") == "AutoencoderKL":
         names = {"norm_num_groups": "norm_groups", "scaling_factor": "scale", "shift_factor": "shift"}
         return {ours: record[theirs] for theirs, ours in names.items() if record.get(theirs) is not None}

@@ -1,8 +1,8 @@
 """The vision transformers' tables: the original namings (DINO, DINOv2 and timm's SigLIP; OpenAI's CLIP and
-open_clip) and transformers' (ViT, which DINO is there; DINOv2; CLIP and SigLIP).
+open_clip) and transformers' (ViT, also for DINO; DINOv2; CLIP and SigLIP).
 
-Which network it is follows from the parts that are there. Of a whole CLIP or SigLIP the text tower is
-ignored. Tensors come in the layout of `encoders.one_layout`.
+The parts that are present identify the network. In a whole CLIP or SigLIP the text tower is ignored. Tensors
+have the layout of `encoders.one_layout`.
 """
 
 import math
@@ -113,7 +113,7 @@ TABLES = {
     TRANSFORMERS_DINOV2: NAMES_TRANSFORMERS_DINOV2,
     TRANSFORMERS_CLIP: NAMES_TRANSFORMERS_CLIP,
 }
-# Where DINOv2's giant has gated layers.
+# The giant DINOv2 has gated layers instead.
 GATED = {
     "blocks.{}.mlp.fc1": "blocks.{}.mlp.w12",
     "blocks.{}.mlp.fc2": "blocks.{}.mlp.w3",
@@ -122,8 +122,8 @@ GATED = {
 }
 
 HEAD_DIM = 64
-HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}  # of the widths whose heads are larger
-LARGEST_OPENAI = 1024  # wide; wider CLIPs are open_clip's, which has the exact GELU
+HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}  # number of heads for widths with larger heads
+LARGEST_OPENAI = 1024  # largest width of OpenAI's; wider CLIPs are open_clip's, with the exact GELU
 OURS = (
     "num_heads",
     "activation",
@@ -137,7 +137,7 @@ OURS = (
 
 
 def rows(config: ViTConfig) -> list[Row]:
-    """The table. A row whose part this network lacks meets no parameter."""
+    """Returns the table. Rows of parts that this network lacks match no parameter."""
     gated = GATED if config.activation == "swiglu" else {}
     parts = dict.fromkeys(part for names in TABLES.values() for part in names)
     stems = [[names.get(part, "") for names in TABLES.values()] for part in parts]
@@ -148,31 +148,31 @@ def rows(config: ViTConfig) -> list[Row]:
 
 
 def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> ViTConfig:
-    """The config from shapes; hints may add OURS, else they are those of the published network."""
-    told = _told(shapes, naming)
+    """Infers the config from shapes; hints may add OURS; the defaults are those of the published networks."""
+    found = _find_shapes(shapes, naming)
     marks = {
-        "siglip": told["pooling"] == "attention",
-        "clip": told["pre_norm"],
-        "dinov2": told["layer_scale"],
+        "siglip": found["pooling"] == "attention",
+        "clip": found["pre_norm"],
+        "dinov2": found["layer_scale"],
     }
     name = next((name for name, there in marks.items() if there), "dino")
     config: dict[str, Any] = {field: getattr(VITS[name], field) for field in OURS}
-    config["num_heads"] = _heads(told["hidden_size"], hints)
-    config["antialias"] = told["registers"] > 0
+    config["num_heads"] = _heads(found["hidden_size"], hints)
+    config["antialias"] = found["registers"] > 0
     if name in ("siglip", "clip"):
-        config["resolution"] = hints.get("resolution", told["grid"] * told["patch_size"])
+        config["resolution"] = hints.get("resolution", found["grid"] * found["patch_size"])
     if name == "clip":
         config["shortest_side"] = config["resolution"]
-        config["activation"] = "gelu" if told["hidden_size"] > LARGEST_OPENAI else "quick_gelu"
-    return ViTConfig(**config | hints | told)
+        config["activation"] = "gelu" if found["hidden_size"] > LARGEST_OPENAI else "quick_gelu"
+    return ViTConfig(**config | hints | found)
 
 
-def _told(shapes: Shapes, naming: Naming) -> dict[str, Any]:
-    """What the shapes say. Raises KeyError naming a tensor that every vision transformer has."""
+def _find_shapes(shapes: Shapes, naming: Naming) -> dict[str, Any]:
+    """Returns what the shapes determine. Raises KeyError naming a required tensor that is missing."""
     names = TABLES[naming]
 
     def find(part: str, suffix: str = "") -> tuple[int, ...]:
-        """A shape, () if there is no such tensor."""
+        """Returns a shape, or () if there is no such tensor."""
         return shapes.get(names[part].format(0) + suffix, ()) if part in names else ()
 
     hidden, _, patch, _ = shapes[names["patch_embedding.conv"] + ".weight"]
@@ -183,7 +183,7 @@ def _told(shapes: Shapes, naming: Naming) -> dict[str, Any]:
     patches = shapes[names["position_embedding"]][0] - (pooling == "class")
     grid = math.isqrt(max(patches, 0))
     if grid**2 != patches:
-        raise ConversionError(f"it has positions for {patches} patches, which are no square")
+        raise ConversionError(f"it has positions for {patches} patches, which is not a square number")
     return {
         "patch_size": patch,
         "hidden_size": hidden,
@@ -204,22 +204,22 @@ def _heads(hidden: int, hints: dict[str, Any]) -> int:
     heads = hints.get("num_heads", HEADS.get(hidden))
     if heads is None and hidden % HEAD_DIM:
         raise ConversionError(
-            f"it is {hidden} wide, and the heads are known only for multiples of {HEAD_DIM}: give them "
+            f"its width is {hidden}, and the heads are known only for multiples of {HEAD_DIM}: give them "
             'in a JSON file, --config FILE with {"patch_size": 16, "num_heads": …}'
         )
     return heads or hidden // HEAD_DIM
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
-    """What a config.json, transformers' or in our words, adds; empty if it is another network's."""
+    """Returns what a config.json, transformers' or ours, adds; empty if it belongs to another network."""
     record = {"model_type": record.get("model_type")} | record.get("vision_config", record)
     kind = str(record["model_type"])
     if kind.startswith(("vit", "dinov2", "clip", "siglip")):
         names = {"num_attention_heads": "num_heads", "layer_norm_eps": "layer_norm_eps"}
         names["hidden_act"] = "activation"
-        if kind.startswith(("clip", "siglip")):  # DINOv2 records what it was trained with last, 518
+        if kind.startswith(("clip", "siglip")):  # DINOv2 records its last training resolution, 518
             names["image_size"] = "resolution"
-            # transformers leaves out what is its default
+            # transformers omits its defaults
             record.setdefault("hidden_act", "quick_gelu" if kind.startswith("clip") else "gelu_pytorch_tanh")
         found = {ours: record[theirs] for theirs, ours in names.items() if theirs in record}
         if found.get("activation") == "gelu_pytorch_tanh":
@@ -235,7 +235,7 @@ MODEL = Model(
     folder="",
     namings=tuple(TABLES),
     prefixes=("visual.trunk.", "visual.", "vision_model.", "vit.", "dinov2.", "dinov2_with_registers."),
-    ignored=r"(embeddings\.)?mask_token|pooler\..*|embeddings\.position_ids",  # training's, and a buffer
+    ignored=r"(embeddings\.)?mask_token|pooler\..*|embeddings\.position_ids",  # of training, and a buffer
     rows=rows,
     infer=infer,
     hints=hints,
