@@ -22,7 +22,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
-from tools.convert_weights import flux, mapping
+from tools.convert_weights import mapping
+from tools.convert_weights.tables import flux
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 from uno_jax.weights.safetensors_file import DTYPES, write

@@ -18,9 +18,9 @@ from diffusers import FluxTransformer2DModel
 
 from benchmarks import flux_71m
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
-from tools.convert_weights import flux
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.source import open_source
+from tools.convert_weights.tables import flux
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.positions import TokenSize, pack, position_ids
 from uno_jax.networks.mmdit import MMDiT, MMDiTConfig

@@ -17,12 +17,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.measure import table
-from tools.synthesize_data.catalog import SIDE as CATALOG_SIDE
-from tools.synthesize_data.catalog import Catalog
-from tools.synthesize_data.config import DetectConfig, SynthConfig
-from tools.synthesize_data.feature_judge import SIDE, part_cosines, part_score
-from tools.synthesize_data.features import EfficientNetLite0, unit
-from tools.synthesize_data.rows import Failed
+from tools.common.manifest import Failed
+from tools.synthesize_data.config import DetectConfig
+from tools.synthesize_data.judges.catalog_detector import SIDE as CATALOG_SIDE
+from tools.synthesize_data.judges.catalog_detector import Catalog
+from tools.synthesize_data.judges.feature_judge import SIDE, part_cosines, part_score
+from tools.synthesize_data.judges.features import EfficientNetLite0, normalize
 from uno_jax.evaluation.toybox.scenes import SOFTNESS, soften
 from uno_jax.toybox import Subject, load_subjects
 from uno_jax.toybox.captions import choose
@@ -73,7 +73,10 @@ def judge_rows(count: int, seed: int = 31) -> list[tuple[object, ...]]:
     for shown, softness in CASES:
         references, same, other = draw_pairs(network, "val", shown, softness, count, seed + shown)
         (right, right_cosine), (wrong, wrong_cosine) = judged(references, same), judged(references, other)
-        whole = [(unit(references.mean((1, 2))) * unit(each.mean((1, 2)))).sum(1) for each in (same, other)]
+        whole = [
+            (normalize(references.mean((1, 2))) * normalize(each.mean((1, 2)))).sum(1)
+            for each in (same, other)
+        ]
         kept = [f"{(right >= least).mean():.0%} / {(wrong >= least).mean():.0%}" for least in (2, 3, 4)]
         numbers = (auc(right, wrong), auc(right_cosine, wrong_cosine), auc(*whole))
         rows.append((f"{shown} shown, blur {softness}", *(f"{number:.3f}" for number in numbers), *kept))
@@ -120,7 +123,7 @@ def draw_two(rng: np.random.Generator, subjects: Sequence[Subject]) -> tuple[NDA
 
 
 def catalog_rows(count: int, seed: int = 41) -> list[tuple[object, ...]]:
-    catalog, rows = Catalog(SynthConfig(detect=DetectConfig(catalog="toybox"))), []
+    catalog, rows = Catalog(DetectConfig(catalog="toybox"), "auto"), []
     found = {f"blur {softness}": searched(catalog, softness, count, seed) for softness in SOFTNESS}
     found["all"] = tuple(map(np.concatenate, zip(*found.values(), strict=True)))
     for name, (right, wrong, shares) in found.items():

@@ -20,9 +20,9 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
-from tools.convert_weights import vit
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.encoders import open_encoder
+from tools.convert_weights.tables import vit
 from uno_jax.evaluation.encoders import BATCH, Encoder, image_features, load_encoder
 from uno_jax.support.command_line import parse_args
 

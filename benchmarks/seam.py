@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.measure import table
-from tools.synthesize_data.seam import averaged_rows, find_seam, row_scores, weakest_bands
+from tools.synthesize_data.judges.seam import averaged_rows, find_seam, row_scores, weakest_bands
 from uno_jax.toybox import Subject, load_subjects
 from uno_jax.toybox.captions import choose
 from uno_jax.toybox.compose import compose

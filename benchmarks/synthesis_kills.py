@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tools.synthesize_data.rows import Manifest
+from tools.common.manifest import Manifest
 
 STAGE = "filter-dino"
 SETTINGS = ("--config", "small", "--filter-dino.batch-size", "4")

@@ -18,10 +18,10 @@ from transformers import Dinov2Config, Dinov2Model
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
-from tools.synthesize_data import filter_dino, filter_vlm, split
+from tools.common.manifest import Failed, Job
+from tools.common.worker import Worker
 from tools.synthesize_data.config import FilterDinoConfig, FilterVlmConfig, SynthConfig
-from tools.synthesize_data.rows import Failed, Job
-from tools.synthesize_data.stage import Worker
+from tools.synthesize_data.stages import filter_dino, filter_vlm, split
 from uno_jax.toybox import diptych, load_subjects
 
 COUNT, SIDE = 8, 512

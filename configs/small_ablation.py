@@ -10,7 +10,7 @@ Cropped ones have the seeds of the others. Then
 python -m uno_jax.toybox --out data/toybox/two_cropped --references 2 --crop-second --count 3500 --seed 31
 python -m uno_jax.toybox --out data/toybox/two_place_cropped --references 2 --crop-second --alike place \
     --count 3500 --seed 34
-python -m tools.convert_weights efficientnet --dst weights/scorer
+uno-convert efficientnet --dst weights/scorer
 python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation
 """
 

@@ -6,9 +6,9 @@ teaches to copy. The last variant draws half of its samples from the toybox.
 
 Its lists are made as small_stage1.py tells (docs/evaluation.md's table: --count 6000 and 4000). Then
 
-python -m tools.synthesize_data run --config small --run runs/small_pairs --diptychs.per-subject 4
-python -m tools.synthesize_data export --run runs/small_pairs --filter-vlm.threshold 0
-python -m tools.convert_weights efficientnet --dst weights/scorer
+uno-synthesize run --config small --run runs/small_pairs --diptychs.per-subject 4
+uno-synthesize export --run runs/small_pairs --filter-vlm.threshold 0
+uno-convert efficientnet --dst weights/scorer
 python -m uno_jax.ablate --config configs/small_score_ablation.py --out runs/scores
 """
 

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from uno_jax import train
+from uno_jax import sample, train
 from uno_jax.costs import chips
 from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import out_of_memory
 from uno_jax.families.model import Model
 from uno_jax.families.uno.conditioning import encode
-from uno_jax.sampling import run as sample
 from uno_jax.sharding.rules import make_mesh
 from uno_jax.training.config import MeshConfig, TrainConfig
 from uno_jax.training.losses import make_loss

@@ -76,7 +76,7 @@ def test_processes_share_out_what_one_process_reads(tmp_path):
     ]
     config = config_of(write_json(tmp_path / "list.json", entries), text_dropout=0.5)
     whole = batches_of(config, 4)
-    shares = [batches_of(config, 4, process_index=i, process_count=2) for i in range(2)]
+    shares = [batches_of(config, 4, share=(i, 2)) for i in range(2)]
     for _ in range(4):
         parts = [next(share) for share in shares]
         for one, *both in zip(next(whole), *parts, strict=True):
@@ -84,7 +84,7 @@ def test_processes_share_out_what_one_process_reads(tmp_path):
                 np.testing.assert_array_equal(one, np.concatenate(both))
         assert len(whole.names) == 4 and {share.names for share in shares} == {whole.names}
     with pytest.raises(DataError, match="does not divide over 3"):
-        batches_of(config, 4, process_index=0, process_count=3)
+        batches_of(config, 4, share=(0, 3))
 
 
 def test_batches_have_one_bucket_and_one_number_of_references(tmp_path):

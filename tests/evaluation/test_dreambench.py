@@ -229,7 +229,7 @@ def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, t
         (["--data", "{tmp}/nowhere"], "--data is DreamBooth's dataset"),
         (["--data", "{tmp}"], "no photos of backpack"),
         (["--encoders", "{tmp}"], "no encoder {tmp}/dino/vit"),
-        (["--process-index", "1"], "--process-index 1 is none of 1 processes"),
+        (["--process-index", "1"], "--process-index must be from 0 to 0, got 1"),
         (["--num-images", "0"], "--num-images must be at least 1"),
         (["--subjects", "5"], "--subjects must be 2, 3 or 4, got 5"),
         (["--lists", "{tmp}/none.json"], "none.json"),

@@ -11,7 +11,7 @@ from tests.tiny_model import random_params, write_lora, write_model
 from uno_jax.evaluate import main
 from uno_jax.evaluation.toybox import ranking, scenes
 from uno_jax.evaluation.toybox.cases import left_to_right, make_cases
-from uno_jax.evaluation.toybox.draw import draw
+from uno_jax.evaluation.toybox.draw import draw_cases
 from uno_jax.evaluation.toybox.ranking import cosines, draw_candidates, first_is_best, similarity, swapped
 from uno_jax.evaluation.toybox.scorer import features, load_scorer
 from uno_jax.evaluation.toybox.scores import judge_pictures, make_judge, on_white, summary
@@ -154,11 +154,11 @@ def test_without_references_a_base_model_draws_from_prompt_and_seed_alone(weight
     model = load_model(weights / "model", None)
     cases = make_cases(subjects, 2, 64, seed=0).single
     settings = make_settings(model.config, steps=1)
-    drawn = draw(model, cases, settings, seed=5, batch_size=2, references=False)
+    drawn = draw_cases(model, cases, settings, seed=5, batch_size=2, references=False)
     bare = [replace(case, references=()) for case in cases]
-    again = draw(model, bare, settings, seed=5, batch_size=2, references=True)
+    again = draw_cases(model, bare, settings, seed=5, batch_size=2, references=True)
     assert all((one == other).all() for one, other in zip(drawn, again, strict=True))
-    other = draw(model, cases, settings, seed=6, batch_size=2, references=False)
+    other = draw_cases(model, cases, settings, seed=6, batch_size=2, references=False)
     assert (other[0] != drawn[0]).any() and drawn[0].shape == (64, 64, 3)
 
 

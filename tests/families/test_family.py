@@ -12,6 +12,7 @@ import pytest
 
 from tests.tiny_model import random_params
 from uno_jax import generate, load_model
+from uno_jax.data.config import DataConfig
 from uno_jax.families import autoencoder, registry
 from uno_jax.families.family import Family, LoraMethod, Objective, Sampler
 from uno_jax.families.model import Model
@@ -21,7 +22,7 @@ from uno_jax.networks.registry import NETWORKS, Network, apply
 from uno_jax.networks.vae import VAEConfig
 from uno_jax.sample import main as sample
 from uno_jax.support.images import prepare_reference
-from uno_jax.training.config import DataConfig, TrainConfig
+from uno_jax.training.config import TrainConfig
 from uno_jax.training.plan import plan_training
 from uno_jax.training.state import load_params, make_run_mesh, model_config, networks_of
 from uno_jax.weights.checkpoint import read_model, save_network

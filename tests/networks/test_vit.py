@@ -121,7 +121,7 @@ def test_weights_of_half_precision_are_computed_in_float32(encoder, pictures, tm
 
 
 def test_towers_that_do_not_belong_together_are_refused(directory, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no encoder .*convert_weights vit"):
+    with pytest.raises(FileNotFoundError, match="no encoder .*uno-convert vit"):
         load_encoder(tmp_path)
     (tmp_path / "vit").symlink_to(directory / "vit")
     with pytest.raises(ValueError, match="has no text tower"):

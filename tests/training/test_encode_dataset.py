@@ -139,7 +139,7 @@ def test_what_is_not_encoded_is_read_from_the_lists(recipe, cache, tmp_path, kin
 
 
 def test_an_interrupted_command_goes_on_with_what_is_missing(recipe, cache, tmp_path, monkeypatch):
-    out, write = tmp_path / "encodings", encodings.write_shard
+    out, write = tmp_path / "encodings", encode_dataset.write_shard
 
     def interrupted(folder, number, *rest):
         if number == 1:
@@ -147,7 +147,7 @@ def test_an_interrupted_command_goes_on_with_what_is_missing(recipe, cache, tmp_
         write(folder, number, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(encodings, "write_shard", interrupted)
+        patch.setattr(encode_dataset, "write_shard", interrupted)
         encode_lists(recipe, out, per_shard=PER_SHARD)
     with pytest.raises(DataError, match="not finished: 2 of 4 files are missing, the first is 00001.array"):
         read_encodings(str(out))
@@ -218,7 +218,7 @@ def test_a_run_mixes_encodings_by_its_own_weights(recipe, tmp_path):
 def test_batches_are_resumed_and_shared_out(recipe, cache):
     config = dataclasses.replace(changed(recipe, encodings=str(cache)), batch_size=4)
     whole = batches_of(config)
-    shares = [batches_of(config, process_index=i, process_count=2) for i in range(2)]
+    shares = [batches_of(config, share=(i, 2)) for i in range(2)]
     next(whole)
     shares[1].set_state(json.loads(json.dumps(whole.get_state())))
     next(shares[0])
@@ -274,7 +274,7 @@ def fails(capsys, main, *args: str) -> str:
 
 @pytest.fixture
 def recipe_file(recipe, tmp_path) -> Path:
-    names = "from uno_jax.networks.config import *\nfrom uno_jax.training.config import *\n"
+    names = "from uno_jax.training.config import *\n"
     path = tmp_path / "recipe.py"
     path.write_text(f"{names}def get_config(): return {recipe!r}\n")
     return path

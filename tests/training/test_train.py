@@ -98,7 +98,7 @@ def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
 
 def test_a_run_killed_while_it_saves_ends_bit_for_bit_like_an_undisturbed_one(recipe, finished, tmp_path):
     config = dataclasses.replace(recipe, workdir=str(tmp_path / "killed"))
-    names = "from uno_jax.networks.config import *\nfrom uno_jax.training.config import *\n"
+    names = "from uno_jax.training.config import *\n"
     (tmp_path / "recipe.py").write_text(f"{names}def get_config(): return {config!r}\n")
     command = [sys.executable, "-m", "uno_jax.train", "--config", str(tmp_path / "recipe.py")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

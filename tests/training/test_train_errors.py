@@ -11,7 +11,7 @@ from uno_jax import train
 from uno_jax.families.uno.config import UnoPE
 
 RECIPE = """
-from uno_jax.networks.config import LoraConfig
+from uno_jax.families.uno.config import LoraConfig
 from uno_jax.training.config import DataConfig, TrainConfig
 def get_config():
     return TrainConfig(workdir="run", preset="tiny", weights="weights", data=DataConfig(path="pairs.json"),

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, write_model
-from tools.convert_weights import stream, t5
+from tools.convert_weights import stream
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.export import export
 from tools.convert_weights.pack import pack_network
 from tools.convert_weights.source import open_source
+from tools.convert_weights.tables import t5
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora import LoraInfo
 from uno_jax.networks.t5 import T5Config
@@ -92,7 +93,7 @@ def test_missing_and_interrupted(clip, model, tmp_path):
     with pytest.raises(CheckpointError, match=r"no config.json \(it holds params\).*interrupted"):
         read_config(clip)
     lacking = shutil.copytree(model, tmp_path / "lacking", ignore=shutil.ignore_patterns("t5"))
-    with pytest.raises(CheckpointError, match="is no whole model: it lacks t5"):
+    with pytest.raises(CheckpointError, match="is not a whole model: it lacks t5"):
         read_model(lacking)
 
 

@@ -11,7 +11,7 @@ from tests.tools.convert_weights.command import run as convert
 from uno_jax.families.uno.config import PRESETS, UnoPE
 from uno_jax.families.uno.settings import make_settings
 from uno_jax.networks.registry import NETWORKS
-from uno_jax.sampling import run as sample
+from uno_jax.sample import main
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.state import model_config
 from uno_jax.weights import names as shipped
@@ -41,14 +41,14 @@ def settings(out: Path) -> dict:
 
 
 def test_small_is_the_default_and_brings_its_lora(small, tmp_path):
-    sample.main([*ARGUMENTS, "--out", str(tmp_path / "own.png")])
+    main([*ARGUMENTS, "--out", str(tmp_path / "own.png")])
     made = settings(tmp_path / "own.png")
     assert (made["model"], made["lora"]) == (str(small), str(small / "lora"))
     assert (made["unope"], made["offset_scale"]) == ("w", 2.0)
 
 
 def test_none_leaves_the_lora_out(small, tmp_path):
-    sample.main([*ARGUMENTS, "--lora", "none", "--out", str(tmp_path / "base.png")])
+    main([*ARGUMENTS, "--lora", "none", "--out", str(tmp_path / "base.png")])
     made = settings(tmp_path / "base.png")
     assert made["lora"] is None and made["unope"] == "d"
 
@@ -82,7 +82,7 @@ def test_it_is_exported(small, tmp_path):
 def test_a_copy_without_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "absent")
     with pytest.raises(SystemExit) as stop:
-        sample.main([*ARGUMENTS, "--out", str(tmp_path)])
+        main([*ARGUMENTS, "--out", str(tmp_path)])
     assert stop.value.code == 2
     assert "comes without its small model" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="comes without its small model"):

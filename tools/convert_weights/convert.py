@@ -1,12 +1,12 @@
-"""One network from safetensors of any known naming into a model's directory, and back into one original file.
+"""One network from safetensors of any known naming to a model directory.
 
-Everything is checked before anything is written: which model it is, that every source key is used once and
-every parameter filled, shapes, and the room on the disk.
+Everything is checked before anything is written: which network it is, that every source key is used once and
+every parameter is filled, shapes, and the free space on the disk.
 """
 
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,17 +19,18 @@ from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.safetensors_file import DTYPES as STORED
-from uno_jax.weights.safetensors_file import Tensor
 
-from . import clip, flux, mapping, stream, t5, vae
+from ..common.words import count_of
+from . import mapping, stream
 from .mapping import ConversionError, Entry, Model, Naming
-from .source import Source, read_json
+from .source import Source, Tensor, read_json
+from .tables import clip, flux, t5, vae
 
 MODELS: tuple[Model, ...] = (flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL)
-DTYPES = {"bf16": STORED["BF16"], "fp16": STORED["F16"], "fp32": STORED["F32"]}  # the words of --dtype
+DTYPES = {"bf16": STORED["BF16"], "fp16": STORED["F16"], "fp32": STORED["F32"]}  # the values of --dtype
 FP8 = (STORED["F8_E4M3"], STORED["F8_E5M2"])
 SCALE = ".scale_weight"  # ComfyUI's scaled fp8: weight = stored * scale_weight
-# Its marker, and the scales of activations, which the weights do not need.
+# Its marker, and the scales of activations, which are not part of the weights.
 SCALED_MARKS = r"scaled_fp8|.*\.scale_input"
 QUANTISED = re.compile(
     r".*\.(weight_scale|weight_scale_2|comfy_quant|absmax|quant_map|quant_state.*|qweight|SCB)"
@@ -50,7 +51,7 @@ class Plan(NamedTuple):
 
 
 def find_naming(model: Model, keys: Collection[str]) -> tuple[Naming, str] | None:
-    """The naming and the prefix in which a model's keys are present, or None if they are not."""
+    """Finds the naming and prefix under which a model's keys are present; None if they are not."""
     for naming in model.namings:
         for prefix in (*model.prefixes, ""):
             if prefix + naming.marker in keys:
@@ -65,16 +66,18 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     hints = model.hints(source.config if config_file is None else read_json(config_file))
     if config_file is not None and not hints:
-        raise ConversionError(f"{config_file} says nothing about a {model.title}")
+        raise ConversionError(f"{config_file} does not describe a {model.title}")
     try:
         config = model.infer(shapes, naming, hints)
     except KeyError as error:
-        raise ConversionError(f"{source.path} is no whole {model.title}: it lacks {error.args[0]}") from None
+        raise ConversionError(
+            f"{source.path} is not a complete {model.title}: it lacks {error.args[0]}"
+        ) from None
     except (ValueError, TypeError) as error:
-        raise ConversionError(f"{source.path} gives no valid {model.title}: {error}") from None
+        raise ConversionError(f"{source.path} does not give a valid {model.title}: {error}") from None
     entries = mapping.expand(model, config, naming)
     params = flatten_dict(abstract_params(config)[0])
-    _check(source, model, shapes, mapping.source_shapes(entries, params))
+    _check_shapes(source, model, shapes, mapping.source_shapes(entries, params))
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
     return Plan(model, config, model.defaults(hints), entries, tensors, scales, typed, ignored)
@@ -92,15 +95,15 @@ def _naming(model: Model, source: Source) -> tuple[Naming, str]:
 def _sort_keys(
     model: Model, source: Source, prefix: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
-    """Parameters and their fp8 scales by key without prefix, and the keys of other networks or of no use."""
+    """Sorts keys, without prefix, into parameters, their fp8 scales, and ignored ones."""
     tensors, scales, ignored = {}, {}, []
     for full, tensor in source.tensors.items():
         key = full.removeprefix(prefix)
         if not full.startswith(prefix) or re.fullmatch(f"{model.ignored}|{SCALED_MARKS}", key):
-            ignored.append(full)  # a network with a prefix of its own shares the file with others
+            ignored.append(full)  # a file with prefixes holds other networks too
         elif QUANTISED.fullmatch(key):
             raise ConversionError(
-                f"{source.path} is quantised in a way that is not read ({full}): give the bf16 or fp8 file"
+                f"{source.path} is quantised in an unsupported way ({full}): use the bf16 or fp8 file"
             )
         elif key.endswith(SCALE):
             scales[key.removesuffix(SCALE) + ".weight"] = tensor
@@ -111,82 +114,80 @@ def _sort_keys(
     return tensors, scales, ignored
 
 
-def _check(source: Source, model: Model, found: mapping.Shapes, wanted: mapping.Shapes) -> None:
-    """Every wanted key present with its shape, and no other. A 1x1 convolution may be stored as a matrix."""
+def _check_shapes(source: Source, model: Model, found: mapping.Shapes, wanted: mapping.Shapes) -> None:
+    """Raises ConversionError for wrong keys or shapes. A 1x1 convolution may be stored as a matrix."""
     faults = []
     if missing := sorted(wanted.keys() - found.keys()):
-        faults.append(f"{len(missing)} missing keys ({some(missing)})")
+        faults.append(f"{count_of(len(missing), 'missing key')} ({some(missing)})")
     if surplus := sorted(found.keys() - wanted.keys()):
-        faults.append(f"{len(surplus)} surplus keys ({some(surplus)})")
+        faults.append(f"{count_of(len(surplus), 'surplus key')} ({some(surplus)})")
     wrong = [
         f"{key} {found[key]} where {shape} is expected"
         for key, shape in sorted(wanted.items())
         if key in found and found[key] != shape and (*found[key], 1, 1) != shape
     ]
     if wrong:
-        faults.append(f"{len(wrong)} wrong shapes ({some(wrong)})")
+        faults.append(f"{count_of(len(wrong), 'wrong shape')} ({some(wrong)})")
     if faults:
         raise ConversionError(f"{source.path} does not fit a {model.title}: {'; '.join(faults)}")
 
 
 def some(names: list[str]) -> str:
-    """The first few, for a message."""
+    """The first few names, for a message."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 def _out_dtypes(entries: list[Entry], tensors: dict[str, Tensor], dtype: str) -> dict[mapping.Path, np.dtype]:
-    """The dtype of every parameter: the one asked for, or the widest of its sources, fp8 made bf16."""
+    """The dtype of every parameter: the requested one, or the widest of its sources, with fp8 as bf16."""
     kinds: dict[mapping.Path, np.dtype] = {}
     for entry in entries:
         stored = tensors[entry.source].dtype
         kind = DTYPES["bf16"] if stored in FP8 else stored
         if not jnp.issubdtype(kind, jnp.floating):
             raise ConversionError(
-                f"{entry.source} has dtype {stored}: a parameter must be a floating-point number"
+                f"{entry.source} has dtype {stored}: parameters must be floating-point numbers"
             )
         kinds[entry.target] = np.dtype(jnp.promote_types(kinds.get(entry.target, kind), kind))
     return kinds if dtype == "keep" else dict.fromkeys(kinds, DTYPES[dtype])
 
 
-def convert(
-    plan: Plan, model_dir: Path, overwrite: bool = False, free: Callable[[Path], int] | None = None
-) -> Path:
-    """Writes MODEL_DIR/kind slice by slice, aside, and gives its path. `free` tells a folder's free bytes.
+def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
+    """Writes MODEL_DIR/kind slice by slice and returns its path.
 
-    Raises FileExistsError, or ConversionError when the disk has no room.
+    Raises FileExistsError, or ConversionError when the disk is too small.
     """
     directory = Path(model_dir) / plan.model.kind
     slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
     for entry in plan.entries:
         slices.setdefault((entry.target, entry.layer), []).append(entry)
     jobs = [stream.Job(*each) for each in slices]
-    need_room(directory, sum(stream.slice_bytes(plan.params[job.target], job) for job in jobs), free)
+    require_space(directory, sum(stream.slice_bytes(plan.params[job.target], job) for job in jobs))
 
-    def make(job: stream.Job) -> np.ndarray:
+    def make_slice(job: stream.Job) -> np.ndarray:
         return _assemble(plan, slices[job])
 
-    with atomic_directory(directory, overwrite) as aside:
-        stream.create(aside / FOLDER, plan.params, jobs)
-        stream.write_all(aside / FOLDER, plan.params, jobs, make, plan.model.kind)
-        write_config(aside, network_record(plan.config, plan.defaults))
+    with atomic_directory(directory, overwrite) as partial:
+        stream.create(partial / FOLDER, plan.params, jobs)
+        stream.write_all(partial / FOLDER, plan.params, jobs, make_slice, plan.model.kind)
+        write_config(partial, network_record(plan.config, plan.defaults))
     return directory
 
 
-def need_room(place: Path, nbytes: int, free: Callable[[Path], int] | None = None) -> None:
+def require_space(place: Path, nbytes: int) -> None:
     """Raises ConversionError when the disk of `place`, which need not exist yet, lacks `nbytes`."""
-    there = next(parent for parent in Path(place).absolute().parents if parent.exists())
-    available = (free or (lambda path: shutil.disk_usage(path).free))(there)
+    existing = next(parent for parent in Path(place).absolute().parents if parent.exists())
+    available = shutil.disk_usage(existing).free
     if available < nbytes:
         raise ConversionError(
-            f"no room for {place}: {nbytes / 1e9:.1f} GB are needed and {available / 1e9:.1f} GB are free"
+            f"not enough space for {place}: {nbytes / 1e9:.1f} GB needed, {available / 1e9:.1f} GB free"
         )
 
 
 def _assemble(plan: Plan, entries: list[Entry]) -> np.ndarray:
-    """One layer of one parameter from its entries' tensors: a view in our axis order and dtype."""
+    """Assembles one layer of one parameter: a view in our axis order and dtype."""
     leaf = plan.params[entries[0].target]
     shape = leaf.shape[entries[0].layer is not None :]
-    parts = [_read(plan, entry, leaf.dtype) for entry in sorted(entries, key=lambda entry: entry.column)]
+    parts = [_read_part(plan, entry, leaf.dtype) for entry in sorted(entries, key=lambda entry: entry.column)]
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if not entries[0].kernel:
         return whole
@@ -195,8 +196,8 @@ def _assemble(plan: Plan, entries: list[Entry]) -> np.ndarray:
     return whole.transpose(*range(2, len(shape)), 1, 0)
 
 
-def _read(plan: Plan, entry: Entry, dtype: np.dtype) -> np.ndarray:
-    """An entry's rows in the wanted dtype, times its fp8 scale (one number, or one a row) if it has one."""
+def _read_part(plan: Plan, entry: Entry, dtype: np.dtype) -> np.ndarray:
+    """Reads an entry's rows in the target dtype, times its fp8 scale (per tensor or row) if there is one."""
     part = plan.tensors[entry.source].read(*entry.rows)
     if entry.source not in plan.scales:
         return part.astype(dtype, copy=False)

@@ -1,7 +1,7 @@
-"""Files of encoders as sources: safetensors as for any network, or torch's own files of DINO and DINOv2.
+"""Files of encoders as sources: safetensors as for any network, or torch files of DINO and DINOv2.
 
-A torch file is a pickle: torch reads it with weights_only, which builds tensors and runs nothing. Namings
-store some tensors in another layout; here they get the one that the tables speak of.
+A torch file is a pickle: torch reads it with weights_only, which builds tensors and runs no code. Some
+namings store tensors in another layout; here they are brought into that of the tables.
 """
 
 import dataclasses
@@ -13,21 +13,27 @@ import numpy as np
 from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES
 
 from .mapping import ConversionError
-from .source import Source, open_source, read_json
+from .source import Source, Tensor, open_source, read_json
 
 INSTALL = "pip install 'uno_jax[evaluate]'"
-TORCH_FILE = "pytorch_model.bin"  # all that a hub's older repositories of encoders have
-# Last words of the keys of tokens: (1, 1, width), (1, count, width) or (width,) elsewhere, here rows.
-TOKENS = ("cls_token", "class_embedding", "register_tokens", "pos_embed", "position_embeddings")
+TORCH_FILE = "pytorch_model.bin"  # the only file in older repositories on the hub
+# Last parts of the keys of tokens: stored as (1, 1, width), (1, count, width) or (width,), here as rows.
+TOKENS: tuple[str, ...] = (
+    "cls_token",
+    "class_embedding",
+    "register_tokens",
+    "pos_embed",
+    "position_embeddings",
+)
 TOKENS += ("positional_embedding", "probe", "latent")
-# OpenAI multiplies these from the right: (width, projection).
+# OpenAI stores these as (width, projection).
 TURNED = {"visual.proj": "visual.proj.weight", "text_projection": "text_projection.weight"}
-# Stored beside its tower by transformers, inside it by OpenAI.
+# transformers stores it beside the tower, OpenAI inside it.
 MOVED = {"visual_projection.weight": "vision_model.visual_projection.weight"}
 
 
-class Held(NamedTuple):
-    """A tensor in memory, read as those of files are (`uno_jax.weights.safetensors_file.Tensor`)."""
+class MemoryTensor(NamedTuple):
+    """A tensor in memory, with the interface of `source.Tensor`."""
 
     array: np.ndarray
 
@@ -44,13 +50,13 @@ class Held(NamedTuple):
         return self.array.nbytes
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows [start, stop)."""
+        """Returns the rows [start, stop)."""
         return self.array[start:stop]
 
 
 def open_encoder(path: Path, folder: str = "") -> Source:
-    """Opens an encoder's safetensors (as `open_source`) or torch file, also a folder of the latter alone, in
-    one layout.
+    """Opens an encoder's safetensors (as `open_source`) or torch file, or a folder with only the latter, in
+    the layout of the tables.
 
     Raises FileNotFoundError, CheckpointError or ConversionError for anything else.
     """
@@ -61,30 +67,32 @@ def open_encoder(path: Path, folder: str = "") -> Source:
 
 
 def one_layout(source: Source) -> Source:
-    """The same source with tokens as rows, and projections as (projection, width) inside their tower."""
-    tensors = {}
+    """Returns the source with tokens as rows, and projections as (projection, width) inside their tower."""
+    tensors: dict[str, Tensor] = {}
     for key, tensor in source.tensors.items():
         if key in TURNED:
-            key, tensor = TURNED[key], Held(tensor.read().T)
+            key, tensor = TURNED[key], MemoryTensor(tensor.read().T)
         elif key.rpartition(".")[2] in TOKENS and tensor.shape:
-            tensor = Held(tensor.read().reshape(-1, tensor.shape[-1]))
+            tensor = MemoryTensor(tensor.read().reshape(-1, tensor.shape[-1]))
         tensors[MOVED.get(key, key)] = tensor
     return dataclasses.replace(source, tensors=tensors)
 
 
 def read_torch(file: Path) -> Source:
-    """A torch file of named tensors, and the config.json beside it. Raises ConversionError."""
+    """Reads a torch file of named tensors, and the config.json beside it. Raises ConversionError."""
     advice = (
-        "a training state or a TorchScript archive holds more; give its .safetensors file, or save the "
+        "it may be a training state or a TorchScript archive; use its .safetensors file, or save the "
         "model's state_dict with safetensors.torch.save_file"
     )
-    tensors = {name: Held(array) for name, array in torch_arrays(file, advice).items()}
+    tensors: dict[str, Tensor] = {
+        name: MemoryTensor(array) for name, array in torch_arrays(file, advice).items()
+    }
     beside = file.parent / "config.json"
     return Source(file, tensors, {}, read_json(beside) if beside.is_file() else {})
 
 
 def torch_arrays(file: Path, advice: str) -> dict[str, np.ndarray]:
-    """A torch file of named tensors. Raises ConversionError, which ends with `advice`."""
+    """Reads a torch file of named tensors. Raises ConversionError, which ends with `advice`."""
     try:
         import torch
     except ImportError:
@@ -93,6 +101,6 @@ def torch_arrays(file: Path, advice: str) -> dict[str, np.ndarray]:
         state = torch.load(file, map_location="cpu", weights_only=True)
         wide = {name: x.float() if x.dtype == torch.bfloat16 else x for name, x in state.items()}
         return {name: tensor.numpy() for name, tensor in wide.items()}
-    # What torch raises depends on the first bytes, and its words advise to load what may run any code.
+    # torch's errors depend on the first bytes, and some advise to load files in a way that may run any code.
     except Exception:
         raise ConversionError(f"{file} is not a torch file of named tensors: {advice}") from None

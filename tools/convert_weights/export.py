@@ -1,7 +1,6 @@
-"""One of our networks back into a single safetensors file with its original names, tensor by tensor."""
+"""One network of a model directory to a single safetensors file in the original naming, tensor by tensor."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from uno_jax.weights.checkpoint import read_config
 from uno_jax.weights.safetensors_file import write
 
 from . import mapping, stream
-from .convert import DTYPES, need_room
+from .convert import DTYPES, require_space
 from .mapping import Entry, Model
 
 
@@ -23,11 +22,10 @@ def export(
     file: Path,
     dtype: str = "keep",
     overwrite: bool = False,
-    free: Callable[[Path], int] | None = None,
 ) -> Path:
-    """Writes a network, or that network of a model directory, to `file` in the original naming.
+    """Writes a network, from its own or its model's directory, to `file` in the original naming.
 
-    Raises CheckpointError for another network, FileExistsError, ConversionError for a full disk.
+    Raises CheckpointError for another network, FileExistsError, ConversionError when the disk is too small.
     """
     directory, file = Path(directory), Path(file)
     directory = directory / model.kind if (directory / model.kind).is_dir() else directory
@@ -42,17 +40,17 @@ def export(
         (shape,) = mapping.source_shapes(parts, params).values()
         stored = stores[parts[0].target].dtype.numpy_dtype
         header[key] = (stored if dtype == "keep" else DTYPES[dtype], shape)
-    need_room(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()), free)
-    made = stream.in_order(lambda key: _tensor(entries[key], stores, *header[key]), header)
+    require_space(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()))
+    made = stream.in_order(lambda key: _read_tensor(entries[key], stores, *header[key]), header)
     tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
     write(file, header, lambda key: next(tensors), {"format": "pt"}, overwrite)
     return file
 
 
-def _tensor(
+def _read_tensor(
     entries: list[Entry], stores: stream.Stores, dtype: np.dtype, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """One source tensor from the parts of parameters that its entries name, in torch's axis order."""
+    """Assembles one tensor, in torch's axis order, from the parts of parameters that its entries name."""
     tensor = np.empty(shape, dtype)
     for entry in entries:
         store = stores[entry.target] if entry.layer is None else stores[entry.target][entry.layer]

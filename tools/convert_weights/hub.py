@@ -22,11 +22,11 @@ NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
 
 def locate(src: str, folder: str = "", torch_too: bool = False) -> Path:
-    """A local path as it is, the shipped model for "small", or a downloaded hub file; of a whole repository
-    its `folder`, else its root. With `torch_too` also the root's torch file, where it has no safetensors.
+    """Returns a local path unchanged, the shipped model for "small", or a downloaded file of the hub; for a
+    whole repository its `folder`, or else its root. With `torch_too` also the root's torch file if it has no
+    safetensors.
 
-    Raises FileNotFoundError for what exists nowhere, ConversionError for a hub that cannot be reached or
-    refuses.
+    Raises FileNotFoundError, or ConversionError when the hub cannot be reached or denies access.
     """
     if src == SMALL:
         return find_model(src)
@@ -37,26 +37,29 @@ def locate(src: str, folder: str = "", torch_too: bool = False) -> Path:
     if path.exists() or local or not NAME.fullmatch(src):
         return path
     owner, name, *rest = src.split("/", 2)
-    repo = f"{owner}/{name}"
+    return _download(f"{owner}/{name}", rest[0] if rest else "", folder, torch_too)
+
+
+def _download(repo: str, file: str, folder: str, torch_too: bool) -> Path:
+    """Downloads a file of a repository, or what one network needs of it. Raises as `locate`."""
+    src = f"{repo}/{file}" if file else repo
     try:
-        if rest:
-            return Path(huggingface_hub.hf_hub_download(repo, rest[0]))
+        if file:
+            return Path(huggingface_hub.hf_hub_download(repo, file))
         place = _download_folder(repo, folder)
         if torch_too and not any(place.glob("*.safetensors")):
             huggingface_hub.hf_hub_download(repo, TORCH_FILE)
         return place
     except GatedRepoError:
         raise ConversionError(
-            f"the hub gives out {repo} only after consent: accept its licence there, then `hf auth login`"
+            f"{repo} needs consent: accept its licence on the hub, then run `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
         raise FileNotFoundError(f"{src} is neither a local path nor a repository on the hub") from None
     except LocalEntryNotFoundError as error:
         raise ConversionError(f"the hub cannot be reached, and {src} is not in its cache: {error}") from None
     except EntryNotFoundError:
-        raise FileNotFoundError(
-            f"the hub's repository {repo} has no file {rest[0] if rest else ''}"
-        ) from None
+        raise FileNotFoundError(f"the repository {repo} on the hub has no file {file}") from None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         raise ConversionError(f"the hub cannot be reached for {src}: {error}") from None
 

@@ -1,4 +1,4 @@
-"""What a file or folder is, in lines of text: which network in whose naming, its config, every tensor."""
+"""Describes a file or folder in lines of text: network, naming, config, and every tensor."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from uno_jax.weights.arrays import holds_params, stored_arrays
 from uno_jax.weights.checkpoint import read_record
 from uno_jax.weights.lora_files import METADATA
 
-from . import vit
 from .convert import MODELS, find_naming, plan
 from .encoders import one_layout
 from .source import Source, open_source
+from .tables import vit
 
 Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
 
 
 def describe(path: Path) -> Iterator[str]:
-    """The lines. Raises FileNotFoundError, or CheckpointError for what is neither ours nor safetensors."""
+    """Yields the lines. Raises FileNotFoundError, or CheckpointError for an unknown format."""
     path = Path(path)
     ours = [path / model.kind for model in (*MODELS, vit.MODEL) if holds_params(path / model.kind)]
     pipeline = [path / model.folder for model in MODELS if (path / model.folder / "config.json").is_file()]
@@ -60,7 +60,7 @@ def _source(source: Source) -> Iterator[str]:
             try:
                 yield f"  config: {to_dict(plan(model, one_layout(source)).config)}"
             except CheckpointError as error:
-                yield f"  cannot be converted as it is: {error}"
+                yield f"  cannot be converted: {error}"
     if not found:
         yield f"{source.path}: {_lora(source)}"
     rows = [(name, str(t.dtype), t.shape, t.nbytes) for name, t in sorted(source.tensors.items())]
@@ -71,7 +71,7 @@ def _lora(source: Source) -> str:
     try:
         naming = detect(source.tensors)
     except CheckpointError:
-        return "safetensors of no network that this program knows"
+        return "safetensors of an unknown network"
     ranks = {t.shape[0] for name, t in source.tensors.items() if "down.w" in name or "lora_A" in name}
     convention = source.metadata.get(METADATA, "not recorded")
     return f"a LoRA in {naming} naming, rank {', '.join(map(str, sorted(ranks)))}, UnoPE {convention}"

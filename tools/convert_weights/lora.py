@@ -1,6 +1,5 @@
 """LoRA files to and from the native directory, which records rank, blocks, base and position convention."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -14,7 +13,7 @@ from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import read_config, restore_lora, save_lora
 from uno_jax.weights.lora_files import METADATA, load_tensors, save_tensors
 
-from .convert import DTYPES, need_room
+from .convert import DTYPES, require_space
 from .mapping import ConversionError
 from .source import open_source
 
@@ -26,24 +25,25 @@ def import_lora(
     unope: UnoPE | None = None,
     dtype: str = "keep",
     overwrite: bool = False,
-    free: Callable[[Path], int] | None = None,
 ) -> LoraInfo:
-    """Writes the native directory `dst` from a .safetensors file of any naming, or a folder of one.
+    """Writes the native directory `dst` from a .safetensors file in any naming, or a folder with one.
 
-    `base` is the model the LoRA belongs to (None: a transformer of FLUX.1's size). `unope` None takes what
-    the file records, else UNO's. Raises CheckpointError for a file that is no LoRA of that base or that
-    records another convention, FileExistsError.
+    `base` is the model that the LoRA belongs to (None: a transformer of FLUX.1's size). `unope` None: the
+    recorded position convention, or else UNO's.
+
+    Raises CheckpointError for a file that is not a LoRA of that base or records another convention,
+    FileExistsError.
     """
     source = open_source(Path(src))
-    (file, *others) = {tensor.file for tensor in source.tensors.values()} or {Path(src)}
+    file, *others = source.files
     if others:
         raise ConversionError(f"{src} has several shards: a LoRA is one file")
-    mmdit = MMDiTConfig() if base is None else _mmdit(Path(base))
+    mmdit = MMDiTConfig() if base is None else _read_mmdit_config(Path(base))
     lora, recorded, params = load_tensors(file, mmdit)
     if unope is not None and METADATA in source.metadata and unope != recorded:
-        raise ConversionError(f"{src} was trained with {recorded}, and cannot be recorded as {unope}")
+        raise ConversionError(f"{src} was trained with {recorded}, not with {unope}")
     params = _cast(params, dtype)
-    need_room(dst, sum(leaf.nbytes for leaf in jax.tree.leaves(params)), free)
+    require_space(dst, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
     info = LoraInfo(mmdit, lora, recorded if unope is None else unope)
     save_lora(dst, info, params, overwrite)
     return info
@@ -55,23 +55,22 @@ def export_lora(
     format: Format,
     dtype: str = "keep",
     overwrite: bool = False,
-    free: Callable[[Path], int] | None = None,
 ) -> LoraInfo:
-    """Writes a native LoRA directory, or that of a model, as one .safetensors file.
+    """Writes a native LoRA directory, or the LoRA of a model directory, as one .safetensors file.
 
     Raises CheckpointError, FileExistsError.
     """
     src = src / "lora" if (src / "lora").is_dir() else src
     info, restored = restore_lora(src)
     params = _cast(restored, dtype)
-    # q, k and v each get a copy of their down matrix in diffusers' naming.
+    # diffusers' naming has a copy of the down matrix for each of q, k and v.
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * (2 if format == "diffusers" else 1)
-    need_room(dst, size, free)
+    require_space(dst, size)
     save_tensors(dst, info, params, format, overwrite)
     return info
 
 
-def _mmdit(base: Path) -> MMDiTConfig:
+def _read_mmdit_config(base: Path) -> MMDiTConfig:
     config = read_config(base / "mmdit" if (base / "mmdit").is_dir() else base, "mmdit")
     assert isinstance(config, MMDiTConfig)
     return config

@@ -1,8 +1,8 @@
-"""Mapping tables, and what follows from them: which part of a source tensor is which part of a parameter.
+"""Mapping tables, and the entries made of them: which part of a source tensor is which part of a parameter.
 
-A table is a list of rows. A row names a module of ours and, naming by naming, the stem of its tensors
-elsewhere. `expand` turns rows into entries, which are read in both directions: `convert` fills parameters,
-`export` fills tensors.
+A table is a list of rows. A row names a module of ours and, for each naming, the stem of its tensors.
+`expand` turns rows into entries, which are read in both directions: `convert` fills parameters, `export`
+fills tensors.
 """
 
 import re
@@ -20,7 +20,7 @@ Path = tuple[str, ...]
 
 
 class ConversionError(CheckpointError):
-    """A source does not fit: the message says which one, what was expected and what came."""
+    """A source does not fit; the message says which one, what was expected and what was found."""
 
 
 class Swapped(NamedTuple):
@@ -32,8 +32,8 @@ class Swapped(NamedTuple):
 class Row(NamedTuple):
     """A module of ours (dotted), and its stems in the model's namings, in their order.
 
-    A stem that several rows name is one tensor, split among them in the table's order. A tuple of stems is
-    the reverse: equal parts of our module. "{}" stands for the index of a layer, which we keep stacked.
+    A stem in several rows is one tensor, split among them in the table's order. A tuple of stems is the
+    reverse: equal parts of our module. "{}" stands for the index of a layer; our layers are stacked.
     """
 
     target: str
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Naming(NamedTuple):
-    """How one program names tensors: `marker` gives it away, `scale` is its word for a norm's scale."""
+    """How a program names tensors: `marker` is a key that identifies it, `scale` its name of norm scales."""
 
     name: str
     marker: str
@@ -50,11 +50,11 @@ class Naming(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """All that is known about the files of one network.
+    """What is known about the files of one network.
 
-    The first naming is the original one, which is written back. `prefixes` are put before keys by files that
-    hold several networks, and `written_prefix` before those we write; `folder` is its place in a diffusers
-    pipeline; `ignored` matches keys that carry no parameter.
+    The first naming is the original one, in which networks are exported. `prefixes` are those of keys in
+    files with several networks, and `written_prefix` is that of exported keys; `folder` is the network's
+    folder in a diffusers pipeline; `ignored` matches keys without parameters.
     """
 
     kind: str
@@ -74,8 +74,7 @@ class Model:
 class Entry(NamedTuple):
     """Rows [start, stop) of a source tensor are a parameter's part from `column` on, along its last axis.
 
-    `layer` is the index on the parameter's stacked axis, None if it has none; `kernel` says that axes are
-    reordered.
+    `layer` is the index on the parameter's stacked axis, None if it has none; `kernel`: axes are reordered.
     """
 
     source: str
@@ -87,7 +86,7 @@ class Entry(NamedTuple):
 
 
 def expand(model: Model, config: NetworkConfig, naming: Naming) -> list[Entry]:
-    """Every entry of a network in one naming: each parameter is covered exactly once."""
+    """Returns the entries of a network in one naming, which cover each parameter exactly once."""
     params = flatten_dict(abstract_params(config)[0])
     column = model.namings.index(naming)
     taken: dict[str, int] = {}  # rows of a source that earlier table rows have claimed
@@ -149,6 +148,6 @@ def source_shapes(entries: list[Entry], params: dict[Path, Any]) -> Shapes:
 
 
 def count_layers(shapes: Shapes, stem: str) -> int:
-    """Number of layers that keys of the form stem.N. speak of: the highest N plus one."""
+    """Number of layers in keys of the form stem.N.: the highest N plus one."""
     pattern = re.compile(re.escape(stem) + r"\.(\d+)\.")
     return 1 + max((int(found[1]) for key in shapes if (found := pattern.match(key))), default=-1)

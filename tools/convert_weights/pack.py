@@ -1,6 +1,6 @@
-"""A model, with a LoRA if one is given, in the compact form of the native format: one file for each network.
+"""A model, with its LoRA if given, in the compact form of the native format: one file per network.
 
-For shipping and copying. Every command reads it as it reads the other form; --dst/lora comes with the model.
+It is meant to be shipped and copied. Every command reads both forms; DST/lora is the model's own LoRA.
 """
 
 import hashlib
@@ -14,13 +14,14 @@ from uno_jax.weights.checkpoint import atomic_directory, read_lora, read_model, 
 from uno_jax.weights.safetensors_file import write
 
 from . import stream
-from .convert import DTYPES, need_room
+from .convert import DTYPES, require_space
 
 
 def pack(model: Path, lora: Path | None, dst: Path, dtype: str = "keep", overwrite: bool = False) -> int:
     """Writes DST/mmdit, vae, t5, clip and, where a LoRA is given, lora; returns their size in bytes.
 
-    Raises FileExistsError, or CheckpointError for what is no model, no LoRA or has no room.
+    Raises FileExistsError, or CheckpointError for anything but a model and a LoRA, or when the disk is too
+    small.
     """
     config = read_model(model)
     sources = {kind: Path(model) / kind for kind in family_of(config).networks}
@@ -28,30 +29,32 @@ def pack(model: Path, lora: Path | None, dst: Path, dtype: str = "keep", overwri
         read_lora(lora)
         sources["lora"] = Path(lora)
     if there := [str(dst / kind) for kind in sources if (dst / kind).exists() and not overwrite]:
-        raise FileExistsError(f"{there[0]} exists already: choose another destination, or --overwrite")
+        raise FileExistsError(f"{there[0]} exists already: choose another destination, or pass --overwrite")
     return sum(pack_network(source, dst / kind, dtype, overwrite) for kind, source in sources.items())
 
 
 def pack_network(source: Path, directory: Path, dtype: str, overwrite: bool) -> int:
-    """One directory, of a network or a LoRA, in the compact form; returns its size in bytes."""
+    """Writes the directory of a network or a LoRA in the compact form; returns its size in bytes."""
     record = read_record(source)
     arrays = params.stored_arrays(source)
     header = {
         "/".join(path): (np.dtype(leaf.dtype) if dtype == "keep" else DTYPES[dtype], leaf.shape)
         for path, leaf in sorted(arrays.items())
     }
-    need_room(directory, sum(leaf.size * header["/".join(path)][0].itemsize for path, leaf in arrays.items()))
+    require_space(
+        directory, sum(leaf.size * header["/".join(path)][0].itemsize for path, leaf in arrays.items())
+    )
     stores = stream.open_params(source, arrays)
 
-    def tensor(name: str) -> np.ndarray:
+    def read_tensor(name: str) -> np.ndarray:
         return stores[tuple(name.split("/"))].read().result()
 
-    with atomic_directory(directory, overwrite) as aside:
-        file = aside / params.FILE
-        write(file, header, tensor, {})
-        # With it config.json alone tells one training's weights from another's.
+    with atomic_directory(directory, overwrite) as partial:
+        file = partial / params.FILE
+        write(file, header, read_tensor, {})
+        # It identifies the weights by config.json alone.
         about = {name: value for name, value in record.items() if name not in ("format", "params_bytes")}
         with file.open("rb") as whole:
             about["params_sha256"] = hashlib.file_digest(whole, "sha256").hexdigest()
-        write_config(aside, about)
+        write_config(partial, about)
         return file.stat().st_size

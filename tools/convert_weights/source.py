@@ -1,16 +1,36 @@
-"""Sources: a safetensors file, a folder of one or of shards, a pipeline's folder; with its config.json."""
+"""Sources: a safetensors file, a folder with one or with shards, or a pipeline; and its config.json."""
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES, Tensor, read_header
+import numpy as np
+
+from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES, read_header
 
 from .mapping import ConversionError
 
 INDEX = ".safetensors.index.json"
-WHOLE = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # what a folder's own program loads
+WHOLE = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+)  # what the folder's own program would load
+
+
+class Tensor(Protocol):
+    """A tensor of a file, read by rows; also `uno_jax.weights.safetensors_file.Tensor`."""
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -21,10 +41,12 @@ class Source:
     tensors: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    """The safetensors files."""
 
 
 def open_source(path: Path, folder: str = "") -> Source:
-    """Opens a safetensors file, a folder of one (or of shards with an index), or a pipeline's `folder`.
+    """Opens a safetensors file, a folder with one (or with shards and an index), or a pipeline's `folder`.
 
     Raises FileNotFoundError for a missing source or shard, CheckpointError for anything but safetensors.
     """
@@ -33,7 +55,7 @@ def open_source(path: Path, folder: str = "") -> Source:
         path = path / folder
     if not path.exists():
         raise FileNotFoundError(
-            f"no source {path}: expected a file, a folder, or a hub repository owner/name"
+            f"no source {path}: expected a file, a folder, or a name on the hub, owner/name"
         )
     files = _files(path) if path.is_dir() else [path]
     tensors: dict[str, Tensor] = {}
@@ -45,11 +67,11 @@ def open_source(path: Path, folder: str = "") -> Source:
         tensors |= found
         metadata |= about
     beside = files[0].parent / "config.json"
-    return Source(path, tensors, metadata, read_json(beside) if beside.is_file() else {})
+    return Source(path, tensors, metadata, read_json(beside) if beside.is_file() else {}, tuple(files))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises FileNotFoundError, or ConversionError when it is not one."""
+    """Reads a JSON object. Raises FileNotFoundError, or ConversionError when it is not one."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
@@ -64,13 +86,13 @@ def read_json(path: Path) -> dict[str, Any]:
 def _files(folder: Path) -> list[Path]:
     """The safetensors files of a folder, in order."""
     present = sorted(folder.glob("*.safetensors"))
-    # A folder may hold another precision beside it (model.fp16.safetensors): the plain name comes first.
+    # A folder may also hold another precision (model.fp16.safetensors): the shorter name comes first.
     indexes = sorted(folder.glob(f"*{INDEX}"), key=lambda path: len(path.name))
     if indexes:
         weight_map = read_json(indexes[0]).get("weight_map", {})
         files = [folder / name for name in sorted(set(weight_map.values()))]
         if missing := [file.name for file in files if not file.is_file()]:
-            raise FileNotFoundError(f"{indexes[0]} names shards that are not there: {', '.join(missing)}")
+            raise FileNotFoundError(f"{indexes[0]} names missing shards: {', '.join(missing)}")
         if files:
             return files
     for name in WHOLE:
@@ -81,8 +103,8 @@ def _files(folder: Path) -> list[Path]:
     if present:
         names = ", ".join(file.name for file in present)
         raise ConversionError(
-            f"{folder} holds several safetensors files without an index ({names}): name one"
+            f"{folder} holds several safetensors files without an index ({names}): give one of them"
         )
     if pickles := [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLE_SUFFIXES]:
-        return [folder / pickles[0]]  # refused in its reader's words
+        return [folder / pickles[0]]  # its reader explains why it is refused
     raise FileNotFoundError(f"{folder} holds no .safetensors file")

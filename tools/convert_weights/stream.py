@@ -1,9 +1,9 @@
-"""The native params/ folder, written and read by layers: a stacked parameter can be too large for memory.
+"""The native params/ folder, written and read layer by layer: a stacked parameter may not fit into memory.
 
 Orbax writes its own metadata for a tree of one-element placeholders; tensorstore then creates each
-placeholder's array anew in full shape, in the same place and format (zarr3 without OCDBT), one shard a layer.
-The shards' files are written here: transposing straight into their order costs half of what handing
-tensorstore whole layers does.
+placeholder's array again in full shape, in the same place and format (zarr3 without OCDBT), with one shard
+per layer. The shards' files are written here: transposing directly into their order takes half the time of
+passing whole layers to tensorstore.
 """
 
 import logging
@@ -31,13 +31,13 @@ from . import mapping
 Stores = dict[mapping.Path, ts.TensorStore]
 Shapes = dict[mapping.Path, jax.ShapeDtypeStruct]
 WORKERS = min(4, os.cpu_count() or 1)  # each holds one layer of one parameter
-PIECES = 8  # of a layer, along each of its last two axes: what a restoring shard reads at least
-SMALL = 1 << 20  # bytes up to which a layer is one piece
+PIECES = 8  # pieces of a layer along each of its last two axes, the unit in which shards are read
+SMALL = 1 << 20  # a layer of at most this many bytes is one piece
 LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 class Job(NamedTuple):
-    """One slice to be written: a parameter's layer, or the whole of one that has no layers."""
+    """One slice to be written: a layer of a parameter, or a whole parameter without layers."""
 
     target: mapping.Path
     layer: int | None
@@ -52,32 +52,30 @@ def slice_bytes(leaf: jax.ShapeDtypeStruct, job: Job) -> int:
 
 
 def piece_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
-    """The part of a slice that can be read alone."""
+    """Shape of the part of a slice that can be read separately."""
     if math.prod(shape) * dtype.itemsize <= SMALL or len(shape) < 2:
         return shape
     return *shape[:-2], *(size // PIECES if size % PIECES == 0 else size for size in shape[-2:])
 
 
 def create(directory: Path, shapes: Shapes, jobs: list[Job]) -> None:
-    """An orbax checkpoint in a new `directory` whose arrays are still empty, with a shard for every job."""
-    logging.getLogger("absl").addFilter(_is_news)
-    placeholders = unflatten_dict(
-        {path: np.zeros((1,) * len(leaf.shape), leaf.dtype) for path, leaf in shapes.items()}
-    )
+    """Creates an orbax checkpoint in a new `directory` with empty arrays, and a shard for every job."""
+    logging.getLogger("absl").addFilter(_is_not_ocdbt_warning)
+    empty = {path: np.zeros((1,) * len(leaf.shape), leaf.dtype) for path, leaf in shapes.items()}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=True)) as checkpointer:
-        checkpointer.save(directory.absolute(), placeholders)
+        checkpointer.save(directory.absolute(), unflatten_dict(empty))
     for job in {job.target: job for job in jobs}.values():
         spec = _spec(directory, shapes[job.target], job)
         ts.open(spec, create=True, delete_existing=True).result()
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Orbax warns on every save without OCDBT that it has no OCDBT files to merge."""
+def _is_not_ocdbt_warning(record: logging.LogRecord) -> bool:
+    """A log filter: on every save without OCDBT, orbax warns that there are no OCDBT files to merge."""
     return "Skipping merge of OCDBT" not in record.getMessage()
 
 
 def _spec(directory: Path, leaf: jax.ShapeDtypeStruct, job: Job) -> dict[str, Any]:
-    """Uncompressed, since weights do not compress; an index at the end of each shard finds its pieces."""
+    """Uncompressed, because weights do not compress; each shard ends with an index of its pieces."""
     stacked = () if job.layer is None else (1,)
     shape = slice_shape(leaf, job)
     piece = (*stacked, *piece_shape(shape, leaf.dtype))
@@ -95,10 +93,10 @@ def _spec(directory: Path, leaf: jax.ShapeDtypeStruct, job: Job) -> dict[str, An
 
 
 def write_shard(file: Path, array: np.ndarray) -> None:
-    """One slice, of any strides, as a zarr3 shard: piece after piece, then (offset, length) of each."""
+    """Writes a slice, of any strides, as a zarr3 shard: its pieces, then (offset, length) of each."""
     piece = piece_shape(array.shape, array.dtype)
     nbytes = math.prod(piece) * array.dtype.itemsize
-    offsets = np.arange(0, array.nbytes, nbytes, np.uint64)
+    offsets = np.arange(0, array.nbytes, nbytes, dtype=np.uint64)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
         for band in _bands(array, piece):
@@ -107,7 +105,7 @@ def write_shard(file: Path, array: np.ndarray) -> None:
 
 
 def _bands(array: np.ndarray, piece: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Rows of pieces: (pieces along the last axis, *piece), as views."""
+    """Yields rows of pieces, (pieces along the last axis, *piece), as views."""
     if piece == array.shape:
         yield array
         return
@@ -117,14 +115,14 @@ def _bands(array: np.ndarray, piece: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
-    """A copy in C order; jax makes it in cache-sized blocks, 8 times faster than numpy."""
+    """Copies an array into C order; jax does so in cache-sized blocks, 8 times faster than numpy."""
     if array.flags.c_contiguous:
         return np.asarray(array)
     return np.asarray(jax.device_put(np.asarray(array), jax.devices("cpu")[0]))
 
 
 def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
-    """The arrays of a checkpoint, of any form, to be read by slices."""
+    """Opens the arrays of a checkpoint, of either form, to be read by slices."""
     if params.is_compact(directory):
         tensors, _ = read_header(directory / params.FILE)
         return {path: ts.array(tensors["/".join(path)].read(), write=False) for path in paths}
@@ -146,7 +144,7 @@ def write_all(
 ) -> None:
     """Makes and writes every slice, a few at a time, with a progress bar in bytes."""
 
-    def run(job: Job) -> int:
+    def write_slice(job: Job) -> int:
         leaf = shapes[job.target]
         indices = (0,) * len(leaf.shape) if job.layer is None else (job.layer, *(0,) * (len(leaf.shape) - 1))
         place = directory / ".".join(job.target) / "c"
@@ -157,7 +155,7 @@ def write_all(
     bar = tqdm(total=total, desc=title, unit="B", unit_scale=True, disable=None)
     with bar, ThreadPoolExecutor(WORKERS) as pool:
         try:
-            for nbytes in pool.map(run, jobs):
+            for nbytes in pool.map(write_slice, jobs):
                 bar.update(nbytes)
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -165,7 +163,7 @@ def write_all(
 
 
 def in_order(make: Callable[[str], np.ndarray], names: Iterable[str]) -> Iterator[np.ndarray]:
-    """make(name) of every name, in order, with a few under way at a time."""
+    """Yields make(name) for every name, in order, with a few being made at a time."""
     names = iter(names)
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting = deque(pool.submit(make, name) for name in islice(names, WORKERS))

@@ -1,7 +1,8 @@
 """Recomputes what the reference implementation recorded, from its own files converted by this tool.
 
-A golden folder holds config.json, flux_base.safetensors, dit_lora.safetensors, ae.safetensors and golden.npz;
-tests/golden/README.md describes its keys. All runs through the functions that sampling and training use.
+A golden folder holds config.json, flux_base.safetensors, dit_lora.safetensors, ae.safetensors and
+golden.npz; tests/golden/README.md describes its keys. Everything is computed by the functions that sampling
+and training use.
 """
 
 import re
@@ -39,10 +40,10 @@ from uno_jax.training.optimizer import make_optimizer
 from uno_jax.weights.checkpoint import restore_network
 from uno_jax.weights.lora_files import load_tensors
 
-from . import flux, vae
 from .convert import convert, plan
 from .mapping import ConversionError, Model
 from .source import open_source
+from .tables import flux, vae
 
 LIMIT = 1e-4
 INPUTS = re.compile(
@@ -55,7 +56,7 @@ Tensors = dict[str, np.ndarray]
 
 
 class Result(NamedTuple):
-    """One recorded array: the largest absolute error, and that over the array's largest value."""
+    """The largest absolute error of a recorded array, and its ratio to the array's largest value."""
 
     key: str
     error: float
@@ -64,7 +65,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A folder's arrays, its networks once they are asked for, and what takes a whole run to compute."""
+    """A folder's arrays; its networks and the results of whole runs are computed when first used."""
 
     folder: Path
     arrays: Tensors
@@ -78,7 +79,7 @@ class Golden:
         return self._network(vae.MODEL, "ae")
 
     def _network(self, model: Model, name: str) -> tuple[Any, Params]:
-        """Converted as any user would, and restored."""
+        """Converts a network as users do, and restores it."""
         with tempfile.TemporaryDirectory() as place:
             planned = plan(model, open_source(self.folder / f"{name}.safetensors"))
             return restore_network(convert(planned, Path(place)))
@@ -92,8 +93,11 @@ class Golden:
     def variables(self) -> dict[str, Params]:
         return {"params": self.transformer[1], "lora": self.lora[1]}
 
+    def array(self, name: str) -> jax.Array:
+        return jnp.asarray(self.arrays[name])
+
     def latents(self, stem: str, count: int | None = None) -> tuple[jax.Array, ...]:
-        """stem.0, stem.1, … channels last: `count` of them, or all."""
+        """Returns stem.0, stem.1, … channels last: `count` of them, or all."""
         names = [f"{stem}.{index}" for index in range(len(self.arrays) if count is None else count)]
         return tuple(channels_last(self.arrays[name]) for name in names if count or name in self.arrays)
 
@@ -110,9 +114,8 @@ class Golden:
     def trajectory(self) -> jax.Array:
         """The tokens after denoising traj.noise with the references traj.ref.*."""
         refs, strength = self.latents("traj.ref"), jnp.full(1, SAMPLING_GUIDANCE)
-        conditioning = Conditioning(self.arrays["txt"][:1], self.arrays["vec"][:1], refs, strength)
+        conditioning = Conditioning(self.array("txt")[:1], self.array("vec")[:1], refs, strength)
         noise, schedule = channels_last(self.arrays["traj.noise"]), self.arrays["traj.schedule"]
-
         params = {"mmdit": self.transformer[1], "lora": self.lora[1]}
         model = FamilyModel(ModelConfig(mmdit=self.transformer[0], **self.encoders), params)
         return jax.jit(denoise)(model, noise, conditioning, schedule)
@@ -129,12 +132,12 @@ class Golden:
 
     @cached_property
     def training(self) -> dict[str, np.ndarray | Tensors]:
-        """loss and grad_norm of every step, grad0 of the first, and the LoRA after all, on train.*."""
+        """loss and grad_norm of every step on train.*, grad0 of the first, and the LoRA after the last."""
         arrays = self.arrays
         net, times = MMDiT(self.transformer[0]), flow.training_schedule(TRAINING_RESOLUTION)
         refs = self.latents("ref_latent", TRAINING_REFS)
         strength = jnp.full(len(arrays["txt"]), TRAINING_GUIDANCE)
-        conditioning = Conditioning(arrays["txt"], arrays["vec"], refs, strength)
+        conditioning = Conditioning(self.array("txt"), self.array("vec"), refs, strength)
         optimizer = make_optimizer(OptimConfig(learning_rate=1e-3), len(arrays["train.x1"]))
 
         @jax.jit
@@ -149,7 +152,8 @@ class Golden:
 
         (mmdit, base), (config, lora) = self.transformer, self.lora
         opt_state, info = optimizer.init(lora), LoraInfo(mmdit, config, UnoPE())
-        losses, norms, first = [], [], {}
+        losses, norms = [], []
+        first: Tensors = {}
         names = ("train.x1", "train.x0", "train.t_index")
         for x1, x0, t_index in zip(*(arrays[name] for name in names), strict=True):
             batch = channels_last(x1), channels_last(x0), times[t_index]
@@ -169,11 +173,11 @@ def channels_first(array: jax.Array) -> np.ndarray:
     return np.moveaxis(np.asarray(array), -1, 1)
 
 
-def load(folder: Path) -> Golden:
+def load_golden(folder: Path) -> Golden:
     """Reads golden.npz. Raises FileNotFoundError, or ConversionError when it cannot be read."""
     file = folder / "golden.npz"
     if not file.is_file():
-        raise FileNotFoundError(f"{folder} is no golden folder: it has no golden.npz")
+        raise FileNotFoundError(f"{folder} is not a golden folder: it has no golden.npz")
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return Golden(folder, dict(arrays))
@@ -212,10 +216,12 @@ def ids(golden: Golden, refs: str, variant: Any) -> np.ndarray:
 
 
 def out(golden: Golden, refs: str, variant: Any) -> np.ndarray:
-    arrays, latent = golden.arrays, channels_last(golden.arrays["img_latent"])
-    shown = golden.latents("ref_latent", int(refs))
-    conditioning = Conditioning(arrays["txt"], arrays["vec"], shown, arrays["guidance"], UnoPE(variant))
-    inputs = (tokens.pack(latent), tokens.token_grid(latent), arrays["timesteps"], conditioning)
+    latent = channels_last(golden.arrays["img_latent"])
+    refs_shown = golden.latents("ref_latent", int(refs))
+    guidance = golden.array("guidance") if golden.transformer[0].guidance_embed else None
+    texts = golden.array("txt"), golden.array("vec")
+    conditioning = Conditioning(*texts, refs_shown, guidance, UnoPE(variant))
+    inputs = tokens.pack(latent), tokens.token_grid(latent), golden.array("timesteps"), conditioning
 
     @jax.jit
     def run(variables: Any) -> jax.Array:
@@ -256,21 +262,19 @@ OUTPUTS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def verify(folder: Path) -> Iterator[Result]:
-    """Compares every recorded output, one after another.
+    """Compares the recorded outputs one after another.
 
-    Raises as `load`, FileNotFoundError for a missing network, and CheckpointError for one that cannot be
-    converted, for a key that is neither an input nor a known output, and for one that lacks an input.
+    Raises as `load_golden`, FileNotFoundError for a missing network, and CheckpointError for one that cannot
+    be converted, for an unknown key, and for an output that lacks an input.
     """
-    golden = load(Path(folder))
+    golden = load_golden(Path(folder))
     jobs, unknown = [], []
     for key in golden.arrays:
         found = [(make, match) for pattern, make in OUTPUTS.items() if (match := re.fullmatch(pattern, key))]
         jobs += [(key, make, match.groups()) for make, match in found]
         unknown += [] if found or INPUTS.fullmatch(key) else [key]
     if unknown:
-        raise ConversionError(
-            f"golden.npz holds arrays that this program does not know: {', '.join(unknown)}"
-        )
+        raise ConversionError(f"golden.npz holds unknown arrays: {', '.join(unknown)}")
     for key, make, arguments in jobs:
         try:
             computed = make(golden, *arguments)
@@ -280,7 +284,7 @@ def verify(folder: Path) -> Iterator[Result]:
 
 
 def compare(key: str, recorded: np.ndarray, computed: np.ndarray) -> Result:
-    """Errors of one array; infinite where the shapes differ or a number is not finite."""
+    """Errors of one array; infinite if the shapes differ or a value is NaN or infinite."""
     recorded, computed = np.asarray(recorded, np.float64), np.asarray(computed, np.float64)
     if recorded.shape != computed.shape or not np.isfinite(computed - recorded).all():
         return Result(key, np.inf, np.inf)

@@ -1,4 +1,5 @@
 """Training pairs from weaker models: generate diptychs, split, filter, redraw second references (PyTorch).
 
-The UNO paper's section 3.2 and appendix F as a program. It meets uno_jax in files and command lines only.
+A program for the UNO paper's section 3.2 and appendix F. It runs uno_jax's commands and reads and writes
+their files; of uno_jax's code it uses only uno_jax.support.
 """

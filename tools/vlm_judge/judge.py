@@ -1,8 +1,8 @@
-"""Cases -> a vision-language model's answers, several rounds of each, every one asked for once.
+"""Cases -> answers of a vision-language model, in several rounds; each answer is asked for only once.
 
-An answer is a row of the manifest, under the hash of what decides it: the model's name and sampling, the
-wording, the bytes of references and picture, the prompt and the round. A row is no longer valid when any of
-them changes; where the files lie does not matter.
+An answer is a row of a manifest, whose id is a hash of the model's name and sampling, the wording, the bytes
+of references and picture, the prompt and the round. When any of them changes, the row is no longer valid; the
+files' paths do not matter.
 """
 
 import hashlib
@@ -19,24 +19,17 @@ from tqdm import tqdm
 
 from uno_jax.support.images import ImageError, read_image
 
-from ..synthesize_data.config import ModelConfig
-from ..synthesize_data.engine import Halving
-from ..synthesize_data.language_model import (
-    Answer,
-    LanguageModel,
-    Malformed,
-    Message,
-    Question,
-    ask,
-    check,
-    load_model,
-    parse,
-)
-from ..synthesize_data.reading import read_and_work
-from ..synthesize_data.rows import Failed, Job, Json, Manifest, Row, SynthesisError, how, identity
+from ..common.errors import ToolError
+from ..common.manifest import Failed, Job, Json, Manifest, Row, identity, not_in_id
+from ..common.memory import Halving
+from ..common.readable import read_and_work
+from ..language_models.config import ModelConfig
+from ..language_models.conversation import LanguageModel, Message
+from ..language_models.load import check_model_config, load_model
+from ..language_models.questions import Answer, Malformed, Question, ask, parse_answer
 from .cases import Case
 
-SETTING = "judge"  # what the client's errors call the model's settings
+SETTING = "judge"  # name of the model's settings in error messages
 WORDING = """\
 The first pictures ({count}) are references, each of one subject, in order. The last picture is the result: \
 a program drew it from these references and from this text:
@@ -65,32 +58,32 @@ Points = Annotated[float, Field(ge=0, le=10)]
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """How to ask. Fields made by `how` are not part of what an answer is."""
+    """How to ask. Fields made by `not_in_id` are not part of an answer's id."""
 
-    rounds: int = how(3)
-    """Answers about each picture."""
+    rounds: int = not_in_id(3)
+    """Number of answers about each picture."""
     side: int = 1024
-    """Longest side of a picture as it is shown, in pixels; smaller ones stay as they are."""
-    batch_size: int = how(16)
-    """Questions at a time; what a killed run loses at most."""
-    device: str = how("auto")
-    """Of a model in this process, such as cuda:1."""
-    retry_failed: bool = how(False)
-    """Ask again where there was no usable answer."""
+    """Longest side in pixels at which pictures are shown; smaller ones are not resized."""
+    batch_size: int = not_in_id(16)
+    """Questions at a time; a killed run loses at most that many answers."""
+    device: str = not_in_id("auto")
+    """torch device of a model in this process, such as cuda:1; auto: an accelerator if there is one."""
+    retry_failed: bool = not_in_id(False)
+    """Ask again for answers that failed."""
     vlm: Annotated[ModelConfig, tyro.conf.arg(name="")] = ModelConfig()
 
 
-def check_config(config: JudgeConfig) -> None:
-    """Raises SynthesisError for settings with which nothing can be judged."""
+def check_settings(config: JudgeConfig) -> None:
+    """Raises ToolError for settings that cannot be used."""
     for name in ("rounds", "side", "batch_size"):
         if getattr(config, name) < 1:
             option = name.replace("_", "-")
-            raise SynthesisError(f"--{option} must be 1 or more, got {getattr(config, name)}")
-    check(config.vlm, SETTING)
+            raise ToolError(f"--{option} must be 1 or more, got {getattr(config, name)}")
+    check_model_config(config.vlm, SETTING)
     if config.rounds > 1 and config.vlm.temperature == 0:
-        raise SynthesisError(
-            f"--rounds {config.rounds} at --temperature 0 would ask for one answer again and again: pass"
-            " --rounds 1, or a temperature"
+        raise ToolError(
+            f"--rounds {config.rounds} at --temperature 0 would give the same answer in every round: pass"
+            " --rounds 1, or a higher temperature"
         )
 
 
@@ -102,7 +95,7 @@ class Verdict(Answer):
 
 def read_verdict(count: int, text: str) -> Verdict:
     """Raises Malformed, also for a wrong number of subjects."""
-    verdict = parse(text, Verdict)
+    verdict = parse_answer(text, Verdict)
     if len(verdict.subjects) != count:
         raise Malformed(f"subjects holds {len(verdict.subjects)} numbers, one for each of {count} is wanted")
     return verdict
@@ -114,7 +107,7 @@ def digest(path: Path) -> str:
 
 
 def round_jobs(case: Case, digests: Mapping[Path, str], config: JudgeConfig) -> list[Job]:
-    """What is to be asked about a picture, by content."""
+    """The questions about a picture, identified by the content of its files."""
     shown = {"references": [digests[path] for path in case.references], "picture": digests[case.picture]}
     jobs = []
     for number in range(1, config.rounds + 1):
@@ -124,24 +117,24 @@ def round_jobs(case: Case, digests: Mapping[Path, str], config: JudgeConfig) -> 
 
 
 class Judge:
-    """A model with eyes; a call judges a batch. `files` are the pictures by their digests."""
+    """A vision-language model; a call judges a batch. `files` maps digests to pictures."""
 
     def __init__(self, config: JudgeConfig, files: Mapping[str, Path]):
         self.config, self.files = config, files
-        self.model: LanguageModel = load_model(config.vlm, config.device, SETTING, eyes=True)
+        self.model: LanguageModel = load_model(config.vlm, config.device, SETTING, vision=True)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        return read_and_work(jobs, self.question, self.answers)
+        return read_and_work(jobs, self.make_question, self.ask_all)
 
-    def question(self, job: Job) -> Question:
+    def make_question(self, job: Job) -> Question:
         """Raises OSError when one of its pictures cannot be read."""
         references, picture = job.inputs["references"], job.inputs["picture"]
         text = WORDING.format(count=len(references), prompt=job.inputs["prompt"], round=job.inputs["round"])
-        shown = tuple(self.shown(name) for name in (*references, picture))
+        shown = tuple(self.shown_image(name) for name in (*references, picture))
         return Question((Message("user", text, shown),), partial(read_verdict, len(references)))
 
-    def shown(self, name: str) -> Image.Image:
-        """As uno_jax reads pictures, upright and RGB; larger ones scaled down to the side of the settings."""
+    def shown_image(self, name: str) -> Image.Image:
+        """A picture as uno_jax reads it, upright and RGB, and scaled down to the configured side."""
         try:
             image = read_image(self.files[name])
         except ImageError as error:
@@ -149,31 +142,31 @@ class Judge:
         image.thumbnail((self.config.side,) * 2, Image.Resampling.LANCZOS)
         return image
 
-    def answers(self, jobs: Sequence[Job], questions: Sequence[Question]) -> list[Json | Failed]:
+    def ask_all(self, jobs: Sequence[Job], questions: Sequence[Question]) -> list[Json | Failed]:
         answers: list[Any] = ask(self.model, questions, self.config.vlm.attempts)
         return [answer if isinstance(answer, Failed) else answer.model_dump() for answer in answers]
 
 
-def judge(cases: Sequence[Case], manifest: Manifest, config: JudgeConfig) -> list[list[Row]]:
-    """A row for each round of each case; asks for those that the manifest lacks. Raises SynthesisError."""
+def judge_cases(cases: Sequence[Case], manifest: Manifest, config: JudgeConfig) -> list[list[Row]]:
+    """Returns the rows of each case, one per round; asks for those not in the manifest. Raises ToolError."""
     files = dict.fromkeys(path for case in cases for path in (case.picture, *case.references))
     digests = {path: digest(path) for path in files}
     asked = [round_jobs(case, digests, config) for case in cases]
-    manifest.mend()
+    manifest.cut_torn_line()
     stored = manifest.read()
     if config.retry_failed:
         ids = {job.id for jobs in asked for job in jobs}
         manifest.drop([id for id, row in stored.items() if id in ids and row.result is None])
         stored = manifest.read()
     todo = {job.id: job for jobs in asked for job in jobs if job.id not in stored}
-    for rows in answered(list(todo.values()), {name: path for path, name in digests.items()}, config):
+    for rows in ask_missing(list(todo.values()), {name: path for path, name in digests.items()}, config):
         manifest.append(rows)
         stored |= {row.id: row for row in rows}
     return [[stored[job.id] for job in jobs] for jobs in asked]
 
 
-def answered(jobs: Sequence[Job], files: Mapping[str, Path], config: JudgeConfig) -> Iterator[list[Row]]:
-    """Every job's row, batch by batch. The model is loaded only when there is a job."""
+def ask_missing(jobs: Sequence[Job], files: Mapping[str, Path], config: JudgeConfig) -> Iterator[list[Row]]:
+    """Yields the row of every job, batch by batch. Loads the model only if there is a job."""
     if not jobs:
         return
     worker = Halving(Judge(config, files))

@@ -1,6 +1,6 @@
-"""Answers -> what judge.json holds: a row a picture, and each score's means with their spread.
+"""Answers -> the content of judge.json: a row per picture, and each score's means with their spread.
 
-As the scores of uno_jax.evaluate: averaged over the pictures of a subject or group, then over these. Where a
+Scores are averaged as in uno_jax.evaluate: over the pictures of a subject or group, then over these. If a
 round has no answer, the others count.
 """
 
@@ -9,16 +9,16 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from ..synthesize_data.language_model import UNUSABLE
-from ..synthesize_data.rows import Json, Row
+from ..common.manifest import Json, Row
+from ..language_models.questions import UNUSABLE
 from .cases import Case
 
 SCORES = ("score", "score_worst", "instruction", "consistency", "consistency_worst")
 
 
-def points(answer: Json) -> dict[str, float]:
-    """One answer's scores, each from 0 to 10. `score` is the geometric mean of instruction following and of
-    consistency, the mean over subjects; in `_worst` it is the least of them.
+def answer_scores(answer: Json) -> dict[str, float]:
+    """The scores of one answer, each from 0 to 10. `score` is the geometric mean of instruction following and
+    consistency. Consistency is the mean over subjects, or their minimum in scores that end in `_worst`.
     """
     instruction, subjects = answer["instruction"], answer["subjects"]
     mean, worst = fmean(subjects), min(subjects)
@@ -32,8 +32,8 @@ def points(answer: Json) -> dict[str, float]:
 
 
 def picture_row(case: Case, answers: Sequence[Row]) -> Json:
-    """Scores are None where no round has an answer."""
-    found = [points(answer.result) for answer in answers if answer.result is not None]
+    """The row of a picture. Scores are None if no round has an answer."""
+    found = [answer_scores(answer.result) for answer in answers if answer.result is not None]
     return {
         "picture": case.picture.name,
         "prompt": case.prompt,
@@ -44,20 +44,20 @@ def picture_row(case: Case, answers: Sequence[Row]) -> Json:
 
 
 def group_means(values: Iterable[tuple[Sequence[str], float]]) -> dict[str, float]:
-    """Mean of the values of each subject or group."""
+    """The mean value of each subject or group."""
     found: dict[str, list[float]] = {}
     for subjects, value in values:
         found.setdefault("+".join(subjects), []).append(value)
     return {group: fmean(values) for group, values in found.items()}
 
 
-def summary(rows: Sequence[Json], score: str) -> dict[str, Any]:
-    """A score's mean; that of each round, and their standard deviation; those of subjects or groups."""
+def score_summary(rows: Sequence[Json], score: str) -> dict[str, Any]:
+    """A score's mean; the means of rounds and their standard deviation; the means of subjects or groups."""
     groups = group_means((row["subjects"], row[score]) for row in rows if row[score] is not None)
     rounds = []
     for answers in zip(*(row["rounds"] for row in rows), strict=True):
         found = group_means(
-            (row["subjects"], points(answer)[score])
+            (row["subjects"], answer_scores(answer)[score])
             for row, answer in zip(rows, answers, strict=True)
             if "failed" not in answer
         )
@@ -71,9 +71,9 @@ def summary(rows: Sequence[Json], score: str) -> dict[str, Any]:
     }
 
 
-def record(settings: Json, cases: Sequence[Case], answers: Sequence[Sequence[Row]]) -> Json:
-    """All of judge.json; `scores` is empty when nothing was answered. `malformed` counts rounds of pictures
-    where every attempt was, `failed` those without an answer for other reasons.
+def summarize(settings: Json, cases: Sequence[Case], answers: Sequence[Sequence[Row]]) -> Json:
+    """The content of judge.json; `scores` is empty if there was no answer. `malformed` counts rounds in which
+    every attempt was malformed, `failed` those without an answer for other reasons.
     """
     rows = [picture_row(case, of_case) for case, of_case in zip(cases, answers, strict=True)]
     every = [row for of_case in answers for row in of_case]
@@ -87,6 +87,6 @@ def record(settings: Json, cases: Sequence[Case], answers: Sequence[Sequence[Row
         "malformed": malformed,
         "failed": len(reasons) - malformed,
         "reasons": list(dict.fromkeys(reasons)),
-        "scores": {score: summary(rows, score) for score in SCORES} if answered else {},
+        "scores": {score: score_summary(rows, score) for score in SCORES} if answered else {},
         "rows": rows,
     }

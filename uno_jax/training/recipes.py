@@ -1,11 +1,10 @@
 """Recipes: Python files whose get_config() returns a TrainConfig, and command lines that override it."""
 
-import contextlib
 import pprint
 import runpy
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -87,29 +86,22 @@ def load_recipe(name: str) -> TrainConfig:
 
 def returned_by(path: Path, kind: type[Config]) -> Config:
     """What a file's get_config() returns. Raises RecipeError when that is not a `kind`."""
-    with modules_of_0_1():
-        get_config = runpy.run_path(str(path)).get("get_config")
-        config = get_config() if callable(get_config) else None
+    provide_modules_of_0_1()
+    get_config = runpy.run_path(str(path)).get("get_config")
+    config = get_config() if callable(get_config) else None
     if not isinstance(config, kind):
         raise RecipeError(f"{path} must define get_config() that returns a {kind.__module__}.{kind.__name__}")
     return config
 
 
-@contextlib.contextmanager
-def modules_of_0_1() -> Iterator[None]:
+def provide_modules_of_0_1() -> None:
     """Lets recipe files that were written for version 0.1 find what they import."""
     for old, places in MOVED.items():
-        module = ModuleType(old)
+        module = sys.modules.setdefault(old, ModuleType(old))
         for place in places:
             module.__dict__.update(
                 {name: value for name, value in vars(import_module(place)).items() if name[0] != "_"}
             )
-        sys.modules[old] = module
-    try:
-        yield
-    finally:
-        for old in MOVED:
-            del sys.modules[old]
 
 
 def recipe_text(config: TrainConfig) -> str:

@@ -90,7 +90,7 @@ def export(config: TrainConfig, model: Any, params: dict[str, Params], batches: 
         model = standardised(model, params["vae"], batches, mesh)
     if "lora" in params:
         info = family.lora.info(getattr(model, family.core), config.lora, config.unope)
-        save_lora(workdir / "lora", info, params["lora"], overwrite=True)
+        save_lora(workdir / "lora", info, params["lora"], overwrite=True, defaults=model.defaults)
         lora = on_host(params["lora"])
         if is_first_process():
             save_tensors(workdir / "dit_lora.safetensors", info, lora, overwrite=True)

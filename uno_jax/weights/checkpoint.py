@@ -98,9 +98,15 @@ def copy_network(source: Path, directory: Path) -> None:
             shutil.copytree(source, partial, dirs_exist_ok=True)
 
 
-def save_lora(directory: Path, info: Any, params: Params, overwrite: bool = False) -> None:
-    """Writes a LoRA with its family's record of it (`LoraMethod.info`). Raises as `save_network`."""
+def save_lora(
+    directory: Path, info: Any, params: Params, overwrite: bool = False, defaults: Any = None
+) -> None:
+    """Writes a LoRA with its family's record of it (`LoraMethod.info`); `defaults` are its base's for
+    sampling. Raises as `save_network`.
+    """
     record = {name: to_dict(part) for name, part in info._asdict().items()}
+    base = family_of_lora(info).core
+    record[base] = network_record(info[0], defaults)["config"]
     _save(directory, {"kind": "lora", **record}, params, overwrite)
 
 
@@ -197,7 +203,7 @@ def read_lora(directory: Path) -> Any:
         raise CheckpointError(f"{directory} holds a {record['kind']}, expected a lora")
     family = family_with(record)
     base = record.get(family.core)
-    if isinstance(base, dict):  # the base's defaults, which older versions wrote
+    if isinstance(base, dict):  # without the base's defaults for sampling
         base = {name: value for name, value in base.items() if name not in _names(family.defaults)}
     values, types = record | {family.core: base}, get_type_hints(family.lora.info)
     return family.lora.info(**{name: _parse(cls, values.get(name), directory) for name, cls in types.items()})

@@ -14,9 +14,10 @@ from safetensors.numpy import load_file, save_file
 from tests.tiny_model import TINY, random_params, write_model
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import FLUX, GOLDEN
-from tools.convert_weights import clip, flux, mapping, stream, t5, vae
+from tools.convert_weights import mapping, stream
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.source import open_source
+from tools.convert_weights.tables import clip, flux, t5, vae
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import abstract_params
 from uno_jax.support.errors import CheckpointError

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.tools.convert_weights.command import run
-from tools.convert_weights.efficientnet import PACKAGE, packaged_file
+from tools.convert_weights.tables.efficientnet import PACKAGE, packaged_file
 from uno_jax.evaluation.toybox.scorer import load_scorer, prepare
 from uno_jax.networks.registry import apply
 from uno_jax.support.images import read_image

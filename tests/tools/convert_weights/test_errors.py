@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -10,12 +11,12 @@ from safetensors.numpy import load_file, save_file
 
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import FLUX, GOLDEN
-from tools.convert_weights import flux
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.export import export
 from tools.convert_weights.lora import import_lora
 from tools.convert_weights.mapping import ConversionError
 from tools.convert_weights.source import open_source
+from tools.convert_weights.tables import flux
 from uno_jax.weights.safetensors_file import read_header
 
 FP8 = ml_dtypes.float8_e4m3fn
@@ -77,8 +78,8 @@ def test_another_network(refused):
 
 def test_missing_and_surplus_keys(refused, written, tensors):
     less = {name: tensor for name, tensor in tensors.items() if name != "txt_in.bias"}
-    assert "1 missing keys (txt_in.bias)" in refused("flux", written(less))
-    assert "1 surplus keys (stray)" in refused("flux", written(tensors | {"stray": np.ones(1, np.float32)}))
+    assert "1 missing key (txt_in.bias)" in refused("flux", written(less))
+    assert "1 surplus key (stray)" in refused("flux", written(tensors | {"stray": np.ones(1, np.float32)}))
     gone = {name: tensor for name, tensor in tensors.items() if "vector_in.in_layer" not in name}
     assert "lacks vector_in.in_layer.weight" in refused("flux", written(gone))
 
@@ -89,7 +90,7 @@ def test_wrong_shapes(refused, written, tensors):
         "flux", written(odd)
     )
     flat = tensors | {"img_in.weight": np.ones(64, np.float32)}
-    assert "gives no valid FLUX transformer" in refused("flux", written(flat))
+    assert "does not give a valid FLUX transformer" in refused("flux", written(flat))
 
 
 def test_numbers_that_are_no_weights(refused, written, tensors):
@@ -98,7 +99,7 @@ def test_numbers_that_are_no_weights(refused, written, tensors):
 
 def test_quantised_otherwise(refused, written, tensors):
     other = tensors | {"txt_in.weight_scale": np.ones(1, np.float32)}
-    assert "quantised in a way that is not read (txt_in.weight_scale)" in refused("flux", written(other))
+    assert "quantised in an unsupported way (txt_in.weight_scale)" in refused("flux", written(other))
     stray = tensors | {"txt.scale_weight": np.ones(1, np.float32)}
     assert "scales without a tensor, for txt.weight" in refused("flux", written(stray))
 
@@ -161,7 +162,7 @@ def test_several_files_without_index(refused, tmp_path):
 def test_missing_shard(refused, tmp_path):
     index = {"weight_map": {"img_in.weight": "model-1.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "names shards that are not there: model-1.safetensors" in refused("flux", tmp_path)
+    assert "names missing shards: model-1.safetensors" in refused("flux", tmp_path)
 
 
 def test_configs(refused, tmp_path):
@@ -170,9 +171,9 @@ def test_configs(refused, tmp_path):
     assert "the heads have 32 channels" in refused("flux", source)
     assert "no file" in refused("flux", source, "--config", tmp_path / "absent.json")
     save_file({"positional_embedding": np.ones((77, 24), np.float32)} | CLIP, tmp_path / "clip.safetensors")
-    assert "24 wide" in refused("clip", tmp_path / "clip.safetensors")
+    assert "its width is 24" in refused("clip", tmp_path / "clip.safetensors")
     (tmp_path / "other.json").write_text('{"d_kv": 3}')
-    assert "says nothing about a FLUX transformer" in refused(
+    assert "does not describe a FLUX transformer" in refused(
         "flux", source, "--config", tmp_path / "other.json"
     )
     (tmp_path / "bad.json").write_text('{"axes_dim": [8, 12, 14]}')
@@ -191,14 +192,14 @@ def test_destination_exists(base, tmp_path, capsys):
     assert (tmp_path / "there.safetensors").read_text() == "mine"
 
 
-def test_no_room(base, tmp_path):
-    little = {"free": lambda folder: 10_000}
-    with pytest.raises(ConversionError, match="0.0 GB are needed and 0.0 GB are free"):
-        convert(plan(flux.MODEL, open_source(FLUX)), tmp_path / "model", **little)
-    with pytest.raises(ConversionError, match="no room for"):
-        export(flux.MODEL, base, tmp_path / "file.safetensors", **little)
-    with pytest.raises(ConversionError, match="no room for"):
-        import_lora(LORA, tmp_path / "lora", base, **little)
+def test_no_space(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10_000))
+    with pytest.raises(ConversionError, match="0.0 GB needed, 0.0 GB free"):
+        convert(plan(flux.MODEL, open_source(FLUX)), tmp_path / "model")
+    with pytest.raises(ConversionError, match="not enough space for"):
+        export(flux.MODEL, base, tmp_path / "file.safetensors")
+    with pytest.raises(ConversionError, match="not enough space for"):
+        import_lora(LORA, tmp_path / "lora", base)
     assert not list(tmp_path.iterdir())
 
 

@@ -56,7 +56,7 @@ def test_another_shape_or_no_number_fails(folder, array):
 
 def test_unknown_and_missing_arrays_are_named(folder, capsys):
     assert run("verify", "--golden", folder(**{"t.other": np.zeros(1)})) == 2
-    assert "does not know: t.other" in capsys.readouterr().err
+    assert "unknown arrays: t.other" in capsys.readouterr().err
 
 
 def test_an_output_without_its_input(folder, capsys):
@@ -66,7 +66,7 @@ def test_an_output_without_its_input(folder, capsys):
 
 def test_folders_that_are_none(tmp_path, folder, capsys):
     assert run("verify", "--golden", tmp_path) == 2
-    assert "is no golden folder" in capsys.readouterr().err
+    assert "is not a golden folder" in capsys.readouterr().err
     broken = folder()
     (broken / "golden.npz").write_bytes(b"PK\x03\x04 and no more")
     assert run("verify", "--golden", broken) == 2

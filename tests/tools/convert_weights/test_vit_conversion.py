@@ -31,7 +31,8 @@ from transformers import ViTModel as TorchViTModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tests.tools.convert_weights.command import run
-from tools.convert_weights import mapping, vit
+from tools.convert_weights import mapping
+from tools.convert_weights.tables import vit
 from uno_jax.evaluation.encoders import image_features, load_encoder, text_features
 from uno_jax.networks.registry import abstract_params, apply
 from uno_jax.networks.vit import VITS
@@ -303,12 +304,12 @@ def test_other_files_are_refused(modules, tmp_path, capsys):
         return capsys.readouterr().err
 
     state = facebook_names(load_file(modules("dino")[1] / "model.safetensors"))
-    assert "it is 24 wide, and the heads are known only for" in message(state, {})
+    assert "its width is 24, and the heads are known only for" in message(state, {})
     less = {name: tensor for name, tensor in state.items() if name != "blocks.1.norm2.bias"}
-    assert "1 missing keys (blocks.1.norm2.bias)" in message(less, OURS)
-    assert "1 surplus keys (head.weight)" in message(state | {"head.weight": torch.ones(3, 24)}, OURS)
+    assert "1 missing key (blocks.1.norm2.bias)" in message(less, OURS)
+    assert "1 surplus key (head.weight)" in message(state | {"head.weight": torch.ones(3, 24)}, OURS)
     odd = state | {"pos_embed": torch.ones(1, 25, 24)}
-    assert "positions for 24 patches, which are no square" in message(odd, OURS)
+    assert "positions for 24 patches, which is not a square number" in message(odd, OURS)
     assert "activation must be one of" in message(state, OURS | {"activation": "relu"})
     assert "it looks like a CLIP text encoder" in message(
         {"token_embedding.weight": torch.ones(9, 64)} | WITHOUT, {}

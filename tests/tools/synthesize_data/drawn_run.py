@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tools.synthesize_data.config import SynthConfig, load_config
-from tools.synthesize_data.pictures import save
-from tools.synthesize_data.rows import Manifest
-from tools.synthesize_data.stages import STAGES
+from tools.common.manifest import Manifest
+from tools.synthesize_data.config import SynthConfig
+from tools.synthesize_data.config_files import load_config
+from tools.synthesize_data.pipeline.image_files import save_image
+from tools.synthesize_data.stages.order import STAGES
 from uno_jax.toybox import SCENES, compose, load_subjects
 
 SUBJECTS = 12
@@ -42,7 +43,7 @@ class Painter:
         else:
             halves = [compose(rng, first, left, side).image, compose(rng, shown, right, side).image]
             image = Image.fromarray(np.concatenate(halves, axis=1))
-        return {"picture": save(image, self.folder, "generate", job.id)}
+        return {"picture": save_image(image, self.folder, "generate", job.id)}
 
 
 def drawn_config(folder: Path) -> SynthConfig:

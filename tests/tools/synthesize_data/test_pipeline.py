@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from tests.tools.synthesize_data.drawn_run import drawn_config, paint
-from tools.synthesize_data.__main__ import do, main
-from tools.synthesize_data.export import export, share_of
-from tools.synthesize_data.report import report, take_marks
-from tools.synthesize_data.rows import SynthesisError
-from tools.synthesize_data.run import Run, opened
-from tools.synthesize_data.stages import ORDER, STAGES, TWO
+from tools.common.errors import ToolError
+from tools.synthesize_data.__main__ import main, run_steps
+from tools.synthesize_data.output.export import export_run, subject_share
+from tools.synthesize_data.output.report import take_marks, write_report
+from tools.synthesize_data.pipeline.run import Run, open_run
+from tools.synthesize_data.stages.order import ORDER, STAGES, TWO
 from uno_jax.data.config import SourceConfig
 from uno_jax.data.records import parse_source
 
@@ -25,14 +25,14 @@ def made(tmp_path_factory):
     folder.mkdir()
     config = drawn_config(folder)
     config = dataclasses.replace(config, export=dataclasses.replace(config.export, val_share=0.3))
-    with pytest.MonkeyPatch.context() as patch, opened(folder, config) as run:
+    with pytest.MonkeyPatch.context() as patch, open_run(folder, config, STAGES) as run:
         paint(patch)
         for command in ORDER:
             if command == "export":
-                export(run)
+                export_run(run)
             else:
-                run.do(command)
-        report(run)
+                run.run_stage(command)
+        write_report(run)
         yield run
 
 
@@ -76,7 +76,7 @@ def test_no_held_out_subject_is_trained_on(made):
         for entry in targets:
             id = entry["image_tgt_path"].split("/")[-1].split("_")[0]
             shown = filter(None, (panels[id].inputs["subject"], panels[id].inputs["other"]))
-            shares[split].append(min(map(share_of, shown)))
+            shares[split].append(min(map(subject_share, shown)))
     assert shares["train"] and min(shares["train"]) >= 0.3
     assert shares["val"] and max(shares["val"]) < 0.3
 
@@ -86,15 +86,15 @@ def test_shards_that_are_missing_are_written(made):
     assert len(shards) == 1
     for file in shards[0].iterdir():
         file.unlink()
-    export(made)
+    export_run(made)
     assert (shards[0] / "records.json").is_file()
 
 
 def test_a_run_without_second_subjects_ends_well(made, capsys):
     config = dataclasses.replace(made.config.diptychs, two=0)
-    single = Run(made.folder, dataclasses.replace(made.config, diptychs=config))
+    single = Run(made.folder, dataclasses.replace(made.config, diptychs=config), STAGES)
     assert single.kept("taxonomy") and single.jobs("detect") == []
-    do(single, TWO, retry_failed=False)
+    run_steps(single, TWO, retry_failed=False)
     assert "detect: no kept pair shows a second subject" in capsys.readouterr().out
 
 
@@ -119,15 +119,15 @@ def test_the_report_shows_kept_and_rejected_pairs(made):
 def test_the_same_again_makes_nothing(made, capsys):
     before = {stage: made.manifest(stage).path.read_bytes() for stage in STAGES}
     for stage in STAGES:
-        made.do(stage)
+        made.run_stage(stage)
     assert before == {stage: made.manifest(stage).path.read_bytes() for stage in STAGES}
-    assert "left aside" not in capsys.readouterr().out
+    assert "ignoring" not in capsys.readouterr().out
 
 
 def test_a_threshold_moves_verdicts_without_new_rows(made):
     config = made.config
     strict = dataclasses.replace(config.filter_dino, threshold=0.9)
-    moved = Run(made.folder, dataclasses.replace(config, filter_dino=strict))
+    moved = Run(made.folder, dataclasses.replace(config, filter_dino=strict), STAGES)
     assert [job.id for job in moved.jobs("filter-dino")] != []
     assert len(moved.rows("filter-dino")) <= len(made.rows("filter-dino"))
     assert len(moved.kept("filter-dino")) < len(made.kept("filter-dino"))
@@ -137,7 +137,7 @@ def test_a_threshold_moves_verdicts_without_new_rows(made):
 def test_a_setting_that_counts_starts_its_stage_and_what_follows_anew(made):
     config = made.config
     other = dataclasses.replace(config.split, search=(0.3, 0.7))
-    moved = Run(made.folder, dataclasses.replace(config, split=other))
+    moved = Run(made.folder, dataclasses.replace(config, split=other), STAGES)
     assert moved.rows("generate") == made.rows("generate")
     assert moved.rows("split") == [] and len(moved.jobs("split")) == len(made.jobs("split"))
 
@@ -148,32 +148,35 @@ def test_marks_are_a_filter_over_any_verdict(made, tmp_path):
     file = tmp_path / "marks.json"
     file.write_text(json.dumps({kept.id: "reject", rejected.id: "keep"}))
     take_marks(made, file)
-    marked = Run(made.folder, made.config)
+    marked = Run(made.folder, made.config, STAGES)
     assert marked.verdict("filter-vlm", kept) == "rejected by hand"
     assert marked.verdict("filter-dino", rejected) == ""
     file.write_text(json.dumps({kept.id: "", rejected.id: ""}))
     take_marks(marked, file)
-    assert Run(made.folder, made.config).marks == {}
+    assert Run(made.folder, made.config, STAGES).marks == {}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no readable JSON"),
+        ("{", "not readable JSON"),
         ("[1]", 'must be {"row id": "keep" or "reject"}'),
         ('{"a": "perhaps"}', 'must be {"row id": "keep" or "reject"}'),
-        ('{"a": "keep"}', "does not have, such as a"),
+        ('{"a": "keep"}', "are not in .*, such as a"),
     ],
 )
 def test_marks_that_cannot_be_taken(made, tmp_path, content, message):
     file = tmp_path / "marks.json"
     file.write_text(content)
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(ToolError, match=message):
         take_marks(made, file)
 
 
 def test_two_commands_do_not_work_in_one_run(made):
-    with pytest.raises(SynthesisError, match="another command is at work"), opened(made.folder, made.config):
+    with (
+        pytest.raises(ToolError, match="another command is at work"),
+        open_run(made.folder, made.config, STAGES),
+    ):
         pass
 
 
@@ -201,7 +204,7 @@ def test_settings_stay_with_the_run_and_changes_are_told(tmp_path):
             "expected a file, or one of flux, small",
         ),
         (["taxonomy", "--run", "{tmp}/new", "--config", "{tmp}/empty.py"], "must define get_config"),
-        (["taxonomy", "--run", "{tmp}/old"], "holds no settings of this program"),
+        (["taxonomy", "--run", "{tmp}/old"], "does not hold settings of this program"),
         (["generate", "--run", "{tmp}/new", "--config", "small"], "no row was kept before it"),
         (["export", "--run", "{tmp}/new", "--config", "small"], "no pair was kept"),
         (["import", "--run", "{tmp}/new", "--config", "small"], "pass --source"),

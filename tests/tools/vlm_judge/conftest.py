@@ -1,7 +1,6 @@
 import pytest
 from PIL import Image
 
-from tests.tools.synthesize_data.test_filter_vlm import llava  # noqa: F401
 from tests.tools.vlm_judge.evaluation import CASES, COLOURS, NAMES, draw, write_scores
 from uno_jax.evaluation.dreambench.prompts import Prompt
 from uno_jax.evaluation.dreambench.suite import write_prompts

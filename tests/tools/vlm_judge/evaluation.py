@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.tools.synthesize_data.openai_server import Server, said
+from tests.tools.language_models.openai_server import Server, said
 from tools.vlm_judge.__main__ import main
 
 COLOURS = {"backpack": (200, 10, 10), "can": (10, 200, 10), "cat": (10, 10, 200)}

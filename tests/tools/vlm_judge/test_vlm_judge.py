@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.evaluation import tiny_dreambench
-from tests.tools.synthesize_data.openai_server import Reply, serving
-from tests.tools.synthesize_data.test_filter_vlm import local
+from tests.tools.language_models.openai_server import Reply, serving
+from tests.tools.language_models.tiny_vision import llava_config
 from tests.tools.vlm_judge.evaluation import (
     CASES,
     COLOURS,
@@ -28,8 +28,8 @@ from tests.tools.vlm_judge.evaluation import (
     words,
     write_scores,
 )
-from tools.synthesize_data.language_model import Malformed
-from tools.synthesize_data.rows import Failed
+from tools.common.manifest import Failed
+from tools.language_models.questions import Malformed
 from tools.vlm_judge.__main__ import main
 from tools.vlm_judge.cases import evaluation_cases
 from tools.vlm_judge.judge import WORDING, Judge, JudgeConfig, digest, read_verdict, round_jobs
@@ -131,7 +131,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(drawn, tmp_path, capsy
     one_by_one = ("--evaluation", drawn, "--batch-size", 1)
     with serving(dies_after_four) as server:
         told = error(capsys, words(server, *one_by_one))
-    assert "cannot be reached" in told and "the same command goes on" in told
+    assert "cannot be reached" in told and "the same command continues" in told
     assert not (drawn / "judge.json").exists()
     with (drawn / "judge.jsonl").open("a") as file:
         file.write('{"id": "torn')
@@ -216,7 +216,7 @@ def test_pictures_that_cannot_be_read_fail_alone(drawn, photos):
 def test_no_usable_answer_at_all_is_an_error(drawn, capsys):
     with serving(lambda _: "?") as server:
         told = error(capsys, words(server, "--evaluation", drawn, "--attempts", 1))
-    assert "not one usable answer to 9 questions" in told and "begins '?'" in told
+    assert "no usable answer to 9 questions" in told and "begins '?'" in told
     assert not (drawn / "judge.json").exists()
 
 
@@ -263,11 +263,11 @@ def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, c
 
 def test_rounds_of_a_local_model_are_drawn_apart_and_can_be_repeated(llava, drawn):
     """Its seed follows from the words, which name the round."""
-    config = JudgeConfig(vlm=local(llava, temperature=1.0, max_tokens=8), device="cpu", rounds=2)
+    config = JudgeConfig(vlm=llava_config(llava, temperature=1.0, max_tokens=8), device="cpu", rounds=2)
     case = evaluation_cases(drawn, None, None)[2]
     files = {digest(path): path for path in (case.picture, *case.references)}
     judge = Judge(config, files)
     one, two = round_jobs(case, {path: name for name, path in files.items()}, config)
-    answers = [judge.model([judge.question(job).conversation]) for job in (one, two, one)]
+    answers = [judge.model([judge.make_question(job).conversation]) for job in (one, two, one)]
     assert answers[0] == answers[2] != answers[1]
     assert not isinstance(answers[0][0], Failed)

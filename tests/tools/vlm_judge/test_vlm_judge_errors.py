@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.synthesize_data.openai_server import serving
+from tests.tools.language_models.openai_server import serving
 from tests.tools.vlm_judge.evaluation import CASES, error, kind, words
-from tools.synthesize_data.run import locked
+from tools.common.folder_lock import locked
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,11 @@ from tools.synthesize_data.run import locked
         (lambda folder, line: put(folder / "prompts.json", entries("other"), line), "run uno_jax.evaluate"),
         (lambda folder, line: put(folder / "prompts.json", [{"prompt": "a"}], line), "entry 0: no reference"),
         (lambda folder, line: (folder / "prompts.json").unlink() or line, "prompts.json cannot be read"),
-        (lambda folder, line: (folder / "1_0.png").unlink() or line, "1 of 3 pictures are missing: .*1_0"),
-        (lambda folder, line: shutil.rmtree(folder.parent / "photos/can") or line, "1 of 3 references are"),
+        (lambda folder, line: (folder / "1_0.png").unlink() or line, "missing 1 of 3 pictures: .*1_0"),
+        (
+            lambda folder, line: shutil.rmtree(folder.parent / "photos/can") or line,
+            "missing 1 of 3 references: ",
+        ),
         (lambda _, line: [*line, "--rounds", "0"], "--rounds must be 1 or more, got 0"),
         (lambda _, line: [*line, "--temperature", "0"], "--rounds 3 at --temperature 0"),
         (lambda _, line: [*line, "--batch-size", "0"], "--batch-size must be 1 or more"),

@@ -1,1 +1,1 @@
-"""Configurations that come with the program: `--config NAME`, or a file of one's own made after them."""
+"""Configurations that come with the program: `--config NAME`. A user's own file has the same form."""

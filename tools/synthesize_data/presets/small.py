@@ -1,12 +1,13 @@
-"""Pairs of toy subjects from the small model that comes with uno_jax: no network, no other models, two cores.
+"""Pairs of toy subjects from the small model that comes with uno_jax: no downloads, two cores.
 
-python -m tools.synthesize_data run --config small --run runs/small_pairs
+uno-synthesize run --config small --run runs/small_pairs
 
-What stands in for what: the toybox's training subjects and scenes for the taxonomy and the LLM's subjects and
-scenes; the small base model for FLUX.1-dev, but that it knows no subject by its name, so that the toy world
-draws the left panel and it completes the right one; EfficientNet-Lite0, which has seen neither this project
-nor its data, for DINOv2, and its features part by part for the VLM; a search for the subject's own drawing
-for the open-vocabulary detector. Each of them measures the pictures; none knows how they were made.
+Each model has a stand-in. The toybox's training subjects and scenes replace the taxonomy and the LLM's
+subjects and scenes. The small base model replaces FLUX.1-dev; it knows no subject by name, so the toy world
+draws the left panel and the model completes the right one. EfficientNet-Lite0, which has seen neither this
+project nor its data, replaces DINOv2, and its features compared part by part the VLM. A search for the
+subject's drawing replaces the open-vocabulary detector. All of them look at pictures only, not at how these
+were made.
 """
 
 from ..config import (

@@ -1,0 +1,1 @@
+"""The mapping tables, one file per network."""

@@ -1,0 +1,32 @@
+"""Settings of a language model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..common.manifest import not_in_id
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A language model, or a vision-language model."""
+
+    backend: Literal["openai", "transformers"] = "openai"
+    """"openai": any endpoint of that protocol. "transformers": a model in this process."""
+    model: str = ""
+    """Name of the model at the endpoint; for transformers a directory or a name on the hub."""
+    endpoint: str = not_in_id("")
+    """Base URL, such as http://localhost:8000/v1; empty: the value of OPENAI_BASE_URL. The key is read from
+    OPENAI_API_KEY.
+    """
+    temperature: float = 0.7
+    """Sampling temperature; 0: the likeliest token."""
+    max_tokens: int = 4096
+    """Longest answer."""
+    attempts: int = not_in_id(3)
+    """How many answers to ask for until one can be parsed."""
+    timeout: float = not_in_id(120.0)
+    """Seconds to wait for one answer of an endpoint."""
+    retries: int = not_in_id(4)
+    """How often to repeat a request that was lost, rate-limited (429) or failed on the server (5xx)."""
+    parallel: int = not_in_id(8)
+    """Requests sent to an endpoint at a time."""

@@ -1,0 +1,1 @@
+"""What measures pictures: features, parts, seams, and where a subject is."""

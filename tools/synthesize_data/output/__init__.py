@@ -1,0 +1,1 @@
+"""What comes out of a run: lists, shards, a datasheet and a report."""

@@ -1,0 +1,1 @@
+"""Runs, stages and engines: how rows are made, kept and found again."""

@@ -1,0 +1,204 @@
+"""Pairs from other sources -> rows of the manifest "import", so that the filters can be run on them.
+
+Three formats are recognised by their content: UNO-1M's label file, a list in UNO's own JSON format (prompt,
+image_paths, image_tgt_path), and a folder of Parquet files like those of Subjects200K (two panels per
+picture).
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ...common.errors import ToolError
+from ...common.manifest import Failed, Json, Row, identity, make_row
+from ...common.words import count_of
+from .image_files import UNREADABLE, save_image
+from .stage import Rows
+
+STAGE = "import"
+CHUNK = 256  # rows that are written to the manifest at a time
+SHOWN = 10
+PADDING = 16  # largest padding in pixels around the panels of Subjects200K
+PLAIN = 8  # levels of 255 by which JPEG changes a line of one colour
+
+
+def imported_pairs(run: Rows) -> list[Row]:
+    """Every usable imported pair: inputs subject, prompt and source, result first and second. If a list
+    changed an entry, the later version.
+    """
+    rows = (row for row in run.manifest(STAGE).read().values() if row.result is not None)
+    return list({(row.inputs["source"], row.inputs["entry"]): row for row in rows}.values())
+
+
+def import_list(run: Rows, source: Path | None) -> None:
+    """Adds the entries of `source` that the manifest lacks; reports those that cannot be used.
+
+    Raises ToolError when `source` has none of the formats.
+    """
+    if source is None or not source.exists():
+        raise ToolError(f"nothing to import at {source}: pass --source with a JSON list or a folder")
+    manifest = run.manifest(STAGE)
+    manifest.cut_torn_line()
+    known, failed, added = set(manifest.read()), [], 0
+    rows = parquet_rows(run.folder, source, known) if source.is_dir() else json_rows(source)
+    with tqdm(rows, desc=STAGE, unit="pair", dynamic_ncols=True) as bar:
+        stream = iter(bar)
+        while chunk := list(islice(stream, CHUNK)):
+            new = {row.id: row for row in chunk if row.id not in known}
+            manifest.append(new.values())
+            known |= new.keys()
+            failed += [row for row in new.values() if row.result is None]
+            added += len(new)
+    run.forget()
+    for row in failed[:SHOWN]:
+        print(f"cannot be used: {row.inputs}: {row.failed}")
+    print(f"{STAGE}: {count_of(added, 'new row')}, {len(failed)} of them cannot be used")
+
+
+def import_row(inputs: Json, outcome: Json | Failed) -> Row:
+    return make_row(identity(STAGE, None, inputs), inputs, outcome)
+
+
+def json_rows(path: Path) -> Iterator[Row]:
+    """Yields the rows of a JSON list, one entry in memory at a time."""
+    import ijson
+
+    number = -1
+    with path.open("rb") as file:
+        try:
+            for number, entry in enumerate(ijson.items(file, "item", use_float=True)):
+                yield read_entry(entry, path, number)
+        except ijson.JSONError as error:
+            raise ToolError(f"{path} is not a readable JSON list: {error}") from None
+    if number < 0:
+        raise ToolError(f"{path} must be a JSON list with at least one entry")
+
+
+class Pair(NamedTuple):
+    """What an entry says about a pair; paths are those of the list."""
+
+    first: str
+    second: str
+    prompt: str
+    subject: str
+    given: Json
+    """More for the row's result."""
+
+
+def read_entry(entry: Any, path: Path, number: int) -> Row:
+    """The row of an entry of UNO-1M's labels or of a list in UNO's format."""
+    source = {"source": str(path.absolute()), "entry": number}
+    try:
+        pair = read_pair(entry)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return import_row(source, Failed(unknown_format(error)))
+    found = {}
+    for name, place in (("first", pair.first), ("second", pair.second)):
+        file = find_picture(path, place)
+        if file is None:
+            return import_row({**source, "missing": place}, Failed(f"no picture {place} beside {path}"))
+        found[name] = file
+    inputs = {"parent": "", **source, "subject": pair.subject or pair.prompt, "prompt": pair.prompt, **found}
+    return import_row(inputs, {**found, **pair.given})
+
+
+def unknown_format(error: Exception) -> str:
+    return f"not an entry of a known format ({type(error).__name__}: {error})"
+
+
+def read_pair(entry: Any) -> Pair:
+    """Raises KeyError, TypeError, AttributeError or ValueError for an entry of another format."""
+    if "img_path1" in entry:
+        caption = entry["caption"]
+        pair = Pair(
+            first=entry["img_path1"],
+            second=entry["img_path2"],
+            prompt=caption["img_path2"],
+            subject=", ".join(caption.get("subject") or ()),
+            given={"score": (entry.get("vlm_filter_cot") or {}).get("score_final")},
+        )
+    else:
+        references = entry.get("image_paths") or [entry["image_path"]]
+        pair = Pair(references[0], entry["image_tgt_path"], entry["prompt"], subject="", given={})
+        if len(references) > 1:
+            raise ValueError(f"{len(references)} references; only pairs with one can be filtered")
+    if not all(isinstance(text, str) and text for text in pair[:3]):
+        raise ValueError("paths and prompt must be texts")
+    return pair
+
+
+def find_picture(path: Path, place: str) -> str | None:
+    """Finds a picture named relative to a list; UNO-1M's are in images/, beside its list or above it."""
+    folder = path.parent.absolute()
+    for root in (folder, folder / "images", folder.parent / "images"):
+        if (root / place).is_file():
+            return str(root / place)
+    return None
+
+
+def parquet_rows(folder: Path, source: Path, known: set[str]) -> Iterator[Row]:
+    """Yields rows of Parquet files with columns image and description; saves the panels."""
+    from pyarrow.parquet import ParquetFile
+
+    files = sorted(source.rglob("*.parquet"))
+    if not files:
+        raise ToolError(f"{source} holds no Parquet files (*.parquet)")
+    for path in files:
+        table = ParquetFile(path)
+        present = table.schema_arrow.names
+        if missing := {"image", "description"} - set(present):
+            raise ToolError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+        columns = [name for name in ("image", "description", "quality_assessment") if name in present]
+        entries = (
+            entry for batch in table.iter_batches(CHUNK, columns=columns) for entry in batch.to_pylist()
+        )
+        yield from diptych_rows(folder, path, entries, known)
+
+
+def diptych_rows(folder: Path, path: Path, entries: Iterable[Any], known: set[str]) -> Iterator[Row]:
+    for number, entry in enumerate(entries):
+        inputs: Json = {"parent": "", "source": str(path.absolute()), "entry": number}
+        try:
+            description = entry["description"]
+            inputs |= {"subject": description["item"], "prompt": description["description_1"]}
+            id = identity(STAGE, None, inputs)
+            if id in known:
+                continue
+            panels = cut_halves(Image.open(io.BytesIO(entry["image"]["bytes"])).convert("RGB"))
+            places = {
+                name: save_image(panel, folder, STAGE, id, name)
+                for name, panel in zip(("first", "second"), panels, strict=True)
+            }
+            yield Row(id, inputs, {**places, "quality": entry.get("quality_assessment")})
+        except (KeyError, TypeError, *UNREADABLE) as error:
+            yield import_row(inputs, Failed(unknown_format(error)))
+
+
+def cut_halves(image: Image.Image) -> list[Image.Image]:
+    """Left and right panel, without the padding around each."""
+    middle = image.width // 2
+    return [
+        trim_padding(image.crop((left, 0, right, image.height)))
+        for left, right in ((0, middle), (middle, image.width))
+    ]
+
+
+def trim_padding(image: Image.Image) -> Image.Image:
+    """Removes up to PADDING lines of one colour on each side."""
+    pixels = np.asarray(image, np.int16)
+    left, right = varied_range(pixels.swapaxes(0, 1))
+    top, bottom = varied_range(pixels)
+    return image.crop((left, top, right, bottom))
+
+
+def varied_range(lines: np.ndarray) -> tuple[int, int]:
+    """The first and last line (not included) that are not padding."""
+    varied = np.flatnonzero((np.ptp(lines, axis=1) > PLAIN).any(-1))
+    first, last = (int(varied[0]), int(varied[-1]) + 1) if len(varied) else (0, len(lines))
+    return min(first, PADDING), max(last, len(lines) - PADDING)

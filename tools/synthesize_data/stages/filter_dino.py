@@ -1,0 +1,94 @@
+"""Stage 7: pairs of pictures -> the cosine of their features; dissimilar pairs and copies are rejected."""
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...common.manifest import Failed, Job, Json, Row, result_of
+from ...common.readable import read_and_work
+from ...common.worker import Worker
+from ..config import SynthConfig
+from ..judges.features import Dinov2, EfficientNetLite0, Features
+from ..pipeline.image_files import load_image
+from ..pipeline.import_lists import imported_pairs
+from ..pipeline.stage import Rows, Stage
+
+
+def inputs(run: Rows) -> Iterator[Json]:
+    """Panels, imported pairs, and crops of second subjects with their redrawn pictures."""
+    for row in run.kept("split"):
+        yield pair(row, "single", *result_of(row)["panels"])
+    for row in imported_pairs(run):
+        result = result_of(row)
+        yield pair(row, "single", result["first"], result["second"])
+    if run.seconds:
+        for row in run.kept("second-reference"):
+            yield pair(row, "second", row.inputs["crop"], result_of(row)["picture"])
+
+
+def pair(row: Row, kind: str, first: str, second: str) -> Json:
+    return {
+        "parent": row.id,
+        "kind": kind,
+        "first": first,
+        "second": second,
+        "subject": row.inputs["subject"],
+    }
+
+
+def settings(config: SynthConfig) -> Any:
+    own = config.filter_dino
+    return [own.backend, own.model if own.backend == "dinov2" else ""]
+
+
+class Comparison:
+    """Compares features of the two pictures of each pair."""
+
+    features: Features
+
+    def __init__(self, config: SynthConfig, folder: Path):
+        self.folder = folder
+        if config.filter_dino.backend == "dinov2":
+            self.features = Dinov2(config.filter_dino.model, config.device)
+        else:
+            self.features = EfficientNetLite0(config.device)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
+        return read_and_work(jobs, self.read_pair, self.compare)
+
+    def read_pair(self, job: Job) -> tuple[Image.Image, Image.Image]:
+        first, second = (load_image(self.folder, job.inputs[name]) for name in ("first", "second"))
+        return first, second
+
+    def compare(self, jobs: list[Job], read: list[tuple[Image.Image, Image.Image]]) -> list[Json]:
+        found = self.features([picture for both in read for picture in both])
+        cosines = (found[::2] * found[1::2]).sum(1)
+        return [{"cosine": round(float(cosine), 4)} for cosine in cosines]
+
+
+def verdict(config: SynthConfig, row: Row) -> str:
+    """A crop that is meant to be the reference itself does not count as a copy."""
+    own, cosine = config.filter_dino, result_of(row)["cosine"]
+    if cosine < own.threshold:
+        return f"unlike: cosine {cosine:.3f} is below {own.threshold:g}"
+    meant = row.inputs["kind"] == "second" and config.second_reference.crop_as_reference
+    if cosine > own.max_cosine and not meant:
+        return f"a copy: cosine {cosine:.3f} is above {own.max_cosine:g}"
+    return ""
+
+
+def worker(config: SynthConfig, folder: Path) -> Worker:
+    return Comparison(config, folder)
+
+
+STAGE = Stage(
+    "filter-dino",
+    inputs,
+    settings,
+    worker,
+    verdict,
+    attrgetter("filter_dino.batch_size"),
+)

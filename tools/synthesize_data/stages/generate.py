@@ -1,0 +1,200 @@
+"""Stage 5: a prompt for two panels -> its picture, by a pipeline of diffusers or uno_jax's sampler."""
+
+import inspect
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...common.devices import check_model_named, choose_device, loading
+from ...common.errors import ToolError
+from ...common.manifest import Failed, Job, Json, result_of
+from ...common.worker import Worker
+from ..config import SynthConfig
+from ..pipeline.image_files import load_image, save_image
+from ..pipeline.stage import Rows, Stage
+from ..pipeline.uno_sampler import Sampler, Wanted, run_program
+
+ACROSS, DOWN = (2, 1), (1, 2)  # panels in width and in height
+
+
+def inputs(run: Rows) -> Iterator[Json]:
+    """Sorted by size, so that most batches contain only one size."""
+    rows = []
+    for row in run.kept("diptychs"):
+        (width, height), layout = row.inputs["panel"], row.inputs["layout"]
+        columns, lines = ACROSS if layout == "left-right" else DOWN
+        size = {"width": columns * width, "height": lines * height}
+        prompt = result_of(row)["prompt"]
+        inputs = {"parent": row.id, "prompt": prompt, **size, "seed": row.inputs["seed"]}
+        if run.config.generate.left:
+            inputs |= left_panels(row.inputs)
+        rows.append(inputs)
+    yield from sorted(rows, key=lambda row: (row["width"], row["height"]))
+
+
+def left_panels(asked: Json) -> Json:
+    """What the left panel shows. If the right panel is to show a second subject as well, it is completed from
+    a picture of both, which is `given` in place of the left panel.
+    """
+    subject, other, scene = asked["subject"], asked["other"], asked["scene_1"]
+    left = {"left": {"subjects": [subject], "scene": scene}}
+    return left if other is None else left | {"given": {"subjects": [subject, other], "scene": scene}}
+
+
+def worker(config: SynthConfig, folder: Path) -> Worker:
+    return OwnSampler(config, folder) if config.generate.backend == "uno_jax" else Pipeline(config, folder)
+
+
+def check_settings(config: SynthConfig) -> None:
+    """Raises ToolError for settings that cannot give a picture."""
+    own = config.generate
+    check_model_named("generate.model", own.model)
+    if own.steps < 1:
+        raise ToolError(f"generate.steps must be 1 or more, got {own.steps}")
+    for name in ("arguments", "left"):
+        if (value := getattr(own, name)) and own.backend != "uno_jax":
+            raise ToolError(
+                f"generate.{name} {value} needs generate.backend uno_jax; remove it, or change the backend"
+            )
+    square = all(width == height for width, height in config.diptychs.panels)
+    if own.left and not (square and config.diptychs.layouts == ("left-right",)):
+        raise ToolError(
+            f"generate.left {own.left} needs square panels side by side: diptychs.layouts left-right and"
+            f" panels like 128 128, got {config.diptychs.layouts} and {config.diptychs.panels}"
+        )
+    if own.left and config.taxonomy.path != own.left:
+        raise ToolError(
+            f"generate.left {own.left} can draw only its own subjects: taxonomy.path must be {own.left} too,"
+            f" got {config.taxonomy.path or 'the classes of Objects365'}"
+        )
+
+
+class Pipeline:
+    """A text-to-image pipeline of diffusers."""
+
+    def __init__(self, config: SynthConfig, folder: Path):
+        self.config, self.folder = config.generate, folder
+        try:
+            import torch
+            from diffusers import DiffusionPipeline
+        except ImportError as error:
+            raise ToolError(f"generate.backend diffusers: pip install 'uno_jax[synth]' ({error})") from None
+        device = choose_device(config.device)
+        with loading("generate.model", self.config.model):
+            dtype = getattr(torch, self.config.dtype)
+            pipeline = DiffusionPipeline.from_pretrained(self.config.model, torch_dtype=dtype)
+        self.parameters = accepted_parameters(pipeline, self.config.model)
+        self.pipeline = pipeline.to(device)
+        self.pipeline.set_progress_bar_config(disable=True)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
+        results: dict[str, Json | Failed] = {}
+        for size in dict.fromkeys(size_of(job) for job in jobs):
+            group = [job for job in jobs if size_of(job) == size]
+            results |= zip((job.id for job in group), self.sample(group, *size), strict=True)
+        return [results[job.id] for job in jobs]
+
+    def sample(self, jobs: Sequence[Job], width: int, height: int) -> Iterator[Json | Failed]:
+        """Samples pictures of one size. Each has its own generator, on the CPU: its noise depends neither on
+        the batch nor on the device.
+        """
+        import torch
+
+        arguments = {
+            "prompt": [job.inputs["prompt"] for job in jobs],
+            "width": width,
+            "height": height,
+            "num_inference_steps": self.config.steps,
+            "guidance_scale": self.config.guidance,
+            "generator": [torch.Generator("cpu").manual_seed(job.inputs["seed"]) for job in jobs],
+        }
+        output = self.pipeline(**{name: arguments[name] for name in arguments if name in self.parameters})
+        flags = getattr(output, "nsfw_content_detected", None) or [False] * len(jobs)
+        for job, image, unsafe in zip(jobs, output.images, flags, strict=True):
+            if image.size != (width, height):
+                raise ToolError(
+                    f"generate.model {self.config.model} made {image.size[0]}x{image.size[1]} pixels"
+                    f" instead of {width}x{height}: choose other diptychs.panels"
+                )
+            if unsafe:
+                yield Failed("blacked out by the pipeline's safety checker")
+            else:
+                yield {"picture": save_image(image, self.folder, STAGE.name, job.id)}
+
+
+def size_of(job: Job) -> tuple[int, int]:
+    return job.inputs["width"], job.inputs["height"]
+
+
+def accepted_parameters(pipeline: Any, model: str) -> set[str]:
+    """Names of the arguments that a pipeline accepts. Raises ToolError for one that needs a picture."""
+    parameters = inspect.signature(pipeline.__call__).parameters
+    needed = {name for name, each in parameters.items() if each.default is each.empty} - {"prompt", "kwargs"}
+    lacking = {"prompt", "width", "height", "generator"} - set(parameters)
+    if needed or lacking or "image" in parameters:
+        raise ToolError(
+            f"generate.model {model} is a {type(pipeline).__name__}, which does not make pictures of a given"
+            " size from text alone; choose a text-to-image pipeline"
+        )
+    return set(parameters)
+
+
+class OwnSampler:
+    """`python -m uno_jax.sample`."""
+
+    def __init__(self, config: SynthConfig, folder: Path):
+        own = config.generate
+        self.folder, self.left = folder, own.left
+        self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
+        drawn = self.toy_panels(jobs, "left") if self.left else [""] * len(jobs)
+        joined = [job for job in jobs if "given" in job.inputs]
+        given = dict(zip((job.id for job in joined), self.toy_panels(joined, "given"), strict=True))
+        wanted = [
+            Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=given.get(job.id, left))
+            for job, left in zip(jobs, drawn, strict=True)
+        ]
+        paths = self.sampler(wanted, STAGE.name, [job.id for job in jobs])
+        if self.left:
+            paths = [self.replace_left(*each) for each in zip(paths, drawn, jobs, strict=True)]
+        return [{"picture": path} for path in paths]
+
+    def toy_panels(self, jobs: Sequence[Job], name: str) -> list[str]:
+        """Draws the toy world's picture of every job's `left` or `given`; returns their paths."""
+        paths = [""] * len(jobs)
+        for side in {size_of(job)[1] for job in jobs}:
+            chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
+            entries = [jobs[index].inputs[name] | {"seed": jobs[index].inputs["seed"]} for index in chosen]
+            (self.folder / "work").mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder / "work") as place:
+                work = Path(place)
+                (work / "jobs.json").write_text(json.dumps(entries), encoding="utf-8")
+                files = ["--jobs", str(work / "jobs.json"), "--out", place, "--size", str(side)]
+                run_program([sys.executable, "-m", "uno_jax.toybox.draw", *files])
+                for number, index in enumerate(chosen):
+                    with Image.open(work / f"{number}.png") as image:
+                        paths[index] = save_image(image, self.folder, STAGE.name, jobs[index].id, name)
+        return paths
+
+    def replace_left(self, path: str, left: str, job: Job) -> str:
+        """Replaces the left panel, which went through the autoencoder, by the original drawing."""
+        diptych = load_image(self.folder, path)
+        diptych.paste(load_image(self.folder, left))
+        return save_image(diptych, self.folder, STAGE.name, job.id)
+
+
+STAGE = Stage(
+    "generate",
+    inputs,
+    attrgetter("generate"),
+    worker,
+    batch_size=attrgetter("generate.batch_size"),
+    check_settings=check_settings,
+)
