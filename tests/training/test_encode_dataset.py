@@ -17,7 +17,7 @@ from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.sharding.rules import make_mesh
 from uno_jax.support.errors import RecipeError
-from uno_jax.training import run
+from uno_jax.training import encode_dataset, run
 from uno_jax.training.cached import encoders_of
 from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.encode_dataset import encode_lists
