@@ -1,11 +1,12 @@
-# make demo   the shipped small model draws what it is shown, then trains for a minute: out/demo.png
-# make test   the test suite (needs PyTorch and diffusers, which are installed on first use)
-# make lint   format, lint and types
+# make demo       the shipped small model draws what it is shown, then trains for a minute: out/demo.png
+# make test       the whole test suite (needs PyTorch and diffusers, which are installed on first use)
+# make lint       format, lint and types
+# make docs       README, docs/ and the API from docstrings, in site/
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --editable
 
-.PHONY: demo test lint
+.PHONY: demo test lint docs
 .NOTPARALLEL:
 
 demo: .venv/installed
@@ -18,6 +19,10 @@ lint: .venv/installed-lint
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+# The variable silences a notice of mkdocs-material about other programs.
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
