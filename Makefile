@@ -1,19 +1,24 @@
 # make demo       the shipped small model draws what it is shown, then trains for a minute: out/demo.png
+# make check      lint and the fast tests: before every commit, 3 minutes on two cores
 # make test       the whole test suite (needs PyTorch and diffusers, which are installed on first use)
 # make lint       format, lint and types
 # make docs       README, docs/ and the API from docstrings, in site/
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --editable
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint docs
+.PHONY: demo check test lint docs
 .NOTPARALLEL:
 
 demo: .venv/installed
 	$(PY) -m uno_jax.demo --out out
 
+check: lint .venv/installed-test
+	$(PYTEST) -m "not slow"
+
 test: .venv/installed-test
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
 
 lint: .venv/installed-lint
 	$(PY) -m ruff format --check .

@@ -206,6 +206,7 @@ def test_a_program_that_fails_is_told(ablation, tmp_path):
         ablate.run(broken, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_shipped_ablation_runs_as_a_command(tmp_path):
     """As a program `ablate` is the module __main__: the classes of a config must be the same for it."""
     config = "configs/small_ablation.py"

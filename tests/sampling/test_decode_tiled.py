@@ -71,6 +71,7 @@ def test_a_photo_decoded_in_tiles_has_no_seams():
     assert steepest[1] <= steepest[0]
 
 
+@pytest.mark.slow
 def test_large_pictures_are_sampled_with_tiles(monkeypatch):
     model = Model(
         TINY, {kind: random_params(getattr(TINY, kind), 0) for kind in ("mmdit", "vae", "t5", "clip")}

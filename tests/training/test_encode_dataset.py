@@ -92,6 +92,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
     mesh = make_mesh()
     params = load_params(recipe, TINY, mesh)
@@ -109,6 +110,7 @@ def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
     assert 0 < dropped < 8
 
 
+@pytest.mark.slow
 def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
     whole = dataclasses.replace(
         changed(recipe, path="", encodings=str(cache)),
@@ -136,6 +138,7 @@ def test_what_is_not_encoded_is_read_from_the_lists(recipe, cache, tmp_path, kin
     np.testing.assert_array_equal(part.vec, texts.vec)
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_what_is_missing(recipe, cache, tmp_path, monkeypatch):
     out, write = tmp_path / "encodings", encodings.write_shard
 
@@ -227,6 +230,7 @@ def test_batches_are_resumed_and_shared_out(recipe, cache):
         batches_of(recipe).set_state(whole.get_state())
 
 
+@pytest.mark.slow
 def test_a_run_from_the_cache_needs_no_encoder(recipe, cache, weights, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "mmdit").symlink_to(weights / "mmdit")

@@ -76,6 +76,7 @@ def half_a_float8(weight, scale):
 
 # A weight errs by 0.6 % (int8: half a step of a 127th of a channel's largest, evenly spread) or 2.6 % (fp8:
 # at most 2^-4) of the others' size; products in a row, each of which changes a part, add the squares.
+@pytest.mark.slow
 @pytest.mark.parametrize(("base", "error", "cosine"), [("int8", 0.02, 0.999), ("fp8", 0.08, 0.99)])
 def test_velocity_and_lora_gradient_stay_close(results, base, error, cosine):
     (expected_grads, expected), (grads, velocity) = results[""], results[base]
@@ -84,6 +85,7 @@ def test_velocity_and_lora_gradient_stay_close(results, base, error, cosine):
     assert grads @ expected_grads / norms > cosine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", REMAT_POLICIES)
 def test_remat_repeats_the_same_products_as_without(trees, remat):
     gradient = jax.grad(partial(loss, MMDiT(TINY.mmdit, remat=remat)), has_aux=True)
@@ -91,6 +93,7 @@ def test_remat_repeats_the_same_products_as_without(trees, remat):
     assert len(work) == 1
 
 
+@pytest.mark.slow
 def test_the_backward_pass_keeps_eight_bits(trees):
     kernel = jax.tree.map(lambda part: part[0], trees["int8"]["single_blocks"]["mlp"]["kernel"])
     kept = jax.eval_shape(lambda x, k: jax.vjp(lambda x: product(x, k), x)[1], jnp.ones((5, 64)), kernel)
@@ -135,6 +138,7 @@ def config(tmp_path) -> TrainConfig:
     )
 
 
+@pytest.mark.slow
 def test_a_run_trains_the_lora_and_resumes(config):
     first = train.run(config)
     assert (first.step, first.skipped) == (1, 0) and np.any(

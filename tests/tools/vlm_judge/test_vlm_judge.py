@@ -249,6 +249,7 @@ def test_what_evaluate_writes_can_be_judged(tmp_path):
     assert len(server.requests) == 5 and len(shown(server.requests[-1])) > 1
 
 
+@pytest.mark.slow
 def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, capsys, monkeypatch):
     line = ["--evaluation", str(drawn), "--backend", "transformers", "--model", str(llava), "--device", "cpu"]
     line += ["--rounds", "2", "--max-tokens", "4", "--attempts", "1"]
@@ -261,6 +262,7 @@ def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, c
     error(capsys, line)
 
 
+@pytest.mark.slow
 def test_rounds_of_a_local_model_are_drawn_apart_and_can_be_repeated(llava, drawn):
     """Its seed follows from the words, which name the round."""
     config = JudgeConfig(vlm=local(llava, temperature=1.0, max_tokens=8), device="cpu", rounds=2)
