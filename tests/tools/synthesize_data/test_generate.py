@@ -153,6 +153,7 @@ def with_sampler(model) -> SynthConfig:
     return SynthConfig(generate=own)
 
 
+@pytest.mark.slow
 def test_the_own_sampler_makes_them_and_goes_on_where_it_was(model, tmp_path, monkeypatch, capfd):
     worker = generate.STAGE.worker(with_sampler(model), tmp_path)
     jobs = [job(number, 32, 32) for number in (1, 2)]
@@ -223,6 +224,7 @@ def test_a_second_subject_joins_by_being_in_what_is_given(model, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_its_errors_are_told_in_its_words(model, tmp_path):
     with pytest.raises(SynthesisError, match="exit 2: .*multiples of 16"):
         generate.STAGE.worker(with_sampler(model), tmp_path)([job(1, 33, 32)])
