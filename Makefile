@@ -1,6 +1,7 @@
 # make demo       the shipped small model draws what it is shown, then trains for a minute: out/demo.png
 # make check      lint and the fast tests: before every commit, 3 minutes on two cores
 # make test       the whole test suite (needs PyTorch and diffusers, which are installed on first use)
+# make coverage   the same, with a table of the lines that no test runs
 # make lint       format, lint and types
 # make docs       README, docs/ and the API from docstrings, in site/
 PYTHON ?= python3
@@ -8,7 +9,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --editable
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo check test lint docs
+.PHONY: demo check test coverage lint docs
 .NOTPARALLEL:
 
 demo: .venv/installed
@@ -19,6 +20,9 @@ check: lint .venv/installed-test
 
 test: .venv/installed-test
 	$(PYTEST)
+
+coverage: .venv/installed-test
+	$(PYTEST) --cov --cov-report term:skip-covered
 
 lint: .venv/installed-lint
 	$(PY) -m ruff format --check .
