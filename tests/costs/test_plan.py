@@ -50,6 +50,7 @@ def test_a_tpu_step_is_compiled_without_a_tpu(capsys, recipe):
     assert "mesh data 1, fsdp 4, tensor 1" in out and "of 15.75: fits" in out and "at 50 % of it" in out
 
 
+@pytest.mark.slow
 def test_a_local_plan_lists_the_run(capsys, recipe):
     vae = ["--objective", "autoencoder", "--trainable", "vae/decoder/.*", "--batch-size", "2"]
     out = plan(capsys, "--config", recipe, "--plan", "local", *vae, "--plan-refs", "2")

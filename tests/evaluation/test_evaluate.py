@@ -167,6 +167,7 @@ def arguments(weights, scorer_dir, out, *more):
     return [str(each) for each in (*own, *more)]
 
 
+@pytest.mark.slow
 def test_the_command_writes_scores_page_sheet_and_pictures(weights, scorer_dir, tmp_path, capsys):
     out = tmp_path / "out"
     main(arguments(weights, scorer_dir, out, "--lora", weights / "lora", "--batch-size", 2))

@@ -59,6 +59,7 @@ def test_an_overlap_that_leaves_no_step_is_refused(overlap):
         decode_tiled(cell_by_cell, np.zeros((1, 9, 9, 16)), 8, overlap)
 
 
+@pytest.mark.slow
 def test_a_photo_decoded_in_tiles_has_no_seams():
     params = {"vae": random_params(TINY.vae, 1)}
     photo = to_array(read_image(PHOTO).resize((192, 128)))[None]

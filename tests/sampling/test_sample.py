@@ -219,6 +219,7 @@ def test_finished_pictures_need_no_weights(tmp_path, listed, monkeypatch):
         main([*listed, "--out", str(tmp_path), "--guidance", "3"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, listed, monkeypatch, capsys):
     replace, calls = jobs.os.replace, []
 

@@ -126,6 +126,7 @@ def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
     assert jax.tree.all(jax.tree.map(np.array_equal, stored, given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("vae",), ("t5", "clip")])
 def test_what_is_not_encoded_is_read_from_the_lists(recipe, cache, tmp_path, kinds):
     encode_lists(recipe, tmp_path / "part", kinds, per_shard=5)
@@ -180,6 +181,7 @@ def test_every_picture_has_its_own_bucket_and_bad_ones_are_left_out(recipe, tmp_
         encode_lists(changed(config, max_bad_share=0.01), tmp_path / "strict", ("vae",))
 
 
+@pytest.mark.slow
 def test_a_source_with_a_size_has_it_from_pictures_and_from_the_cache(recipe, tmp_path):
     """Two to one, which no bucket is: targets of two shapes in one batch, one of another list in its own."""
     wide = SourceConfig(str(write_pairs(tmp_path / "wide", [(64, 32), (64, 30)])), size=(32, 64))

@@ -101,6 +101,7 @@ def test_the_backward_pass_keeps_eight_bits(trees):
     assert shapes == {(kernel.shape, "int8"), (kernel.scale.shape, "float32")}
 
 
+@pytest.mark.slow
 def test_the_plan_holds_half_the_frozen_bytes():
     config = dataclasses.replace(load_recipe("configs/uno_stage1.py"), weights="")
     mesh, model = make_mesh(devices=jax.devices()[:1]), model_config(config)

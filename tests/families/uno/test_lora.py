@@ -49,6 +49,7 @@ def test_init_is_unos():
     assert not lora["double_blocks"]["img"]["qkv"]["up"].any()
 
 
+@pytest.mark.slow
 def test_a_fresh_lora_changes_nothing_and_a_merged_one_equals_the_side_path(loss, base):
     loss, lora = jax.jit(loss), make_lora(MMDIT)
     plain = loss(base, None)

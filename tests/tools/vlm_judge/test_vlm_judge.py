@@ -231,6 +231,7 @@ def test_an_evaluation_of_given_pictures_takes_references_from_data(drawn, photo
     assert evaluation_cases(scored, photos, drawn) == evaluation_cases(drawn, None, None)
 
 
+@pytest.mark.slow
 def test_what_evaluate_writes_can_be_judged(tmp_path):
     """`uno_jax.evaluate --score-only --lists` itself, with tiny encoders."""
     encoders = tiny_dreambench.write_encoders(tmp_path / "encoders", tiny_dreambench.make_modules())
