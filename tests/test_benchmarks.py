@@ -1,6 +1,7 @@
 """Light instances of the speed benchmarks: both sides agree, and depth does not enter a program's size."""
 
 import jax
+import pytest
 
 from benchmarks import compile_time, encodings, forward, lora_gradient
 from uno_jax.networks.mmdit import MMDiTConfig
@@ -12,11 +13,13 @@ SMALL = MMDiTConfig(
 )
 
 
+@pytest.mark.slow
 def test_both_sides_of_the_forward_benchmark_agree():
     rows = forward.compare(SMALL, text=8, sizes=((2, 2), (2, 2)), rounds=1, compiled=False)
     assert [row[0] for row in rows] == ["uno_jax", "diffusers, eager"]
 
 
+@pytest.mark.slow
 def test_both_sides_of_the_lora_benchmark_agree():
     sides = lora_gradient.make_sides(SMALL, 8, ((2, 2), (2, 2)), rank=4, remats=("none",))
     rows = lora_gradient.compare(sides, rounds=1)  # which raises where loss or gradients differ
@@ -27,6 +30,7 @@ def test_both_sides_of_the_lora_benchmark_agree():
     ]
 
 
+@pytest.mark.slow
 def test_the_encodings_benchmark_counts_what_the_encoders_do():
     """README and docs/benchmarks.md say 93 %; the encoders are 7 of 101 TFLOP a stage I sample."""
     cached = {name: float(tflop) for name, tflop in encodings.full_size()}

@@ -14,6 +14,7 @@ def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
+@pytest.mark.slow
 def test_it_runs_and_every_section_draws(notebook, monkeypatch):
     monkeypatch.delenv("UNO_JAX_MODEL", raising=False)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": NOTEBOOK.parent.parent}}).execute()

@@ -62,6 +62,7 @@ def done(ablation, tmp_path_factory):
         yield out, programs
 
 
+@pytest.mark.slow
 def test_equal_stages_are_trained_once(done):
     _, programs = done
     assert programs == [
@@ -73,6 +74,7 @@ def test_equal_stages_are_trained_once(done):
     ]
 
 
+@pytest.mark.slow
 def test_the_second_stage_starts_from_the_first(ablation, done):
     out, _ = done
     first, second = ablate.stage_recipes(ablation.variants[0], out)
@@ -103,6 +105,7 @@ def test_jobs_are_told_apart_by_the_weights_and_not_by_the_place(ablation, tmp_p
     assert not set(ids(Path("out"))) & set(before)
 
 
+@pytest.mark.slow
 def test_the_table_has_values_differences_and_the_papers(ablation, done):
     out, _ = done
     lines = (out / "table.md").read_text().splitlines()
@@ -116,6 +119,7 @@ def test_the_table_has_values_differences_and_the_papers(ablation, done):
     )
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_done(ablation, done):
     out, programs = done
     before = (out / "table.md").read_bytes()
@@ -192,6 +196,7 @@ def test_files_that_are_no_ablation(tmp_path, capsys, text, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
     out, _ = done
     with pytest.raises(RecipeError, match="no variant other; there are both stages, stage I alone, base"):
@@ -201,12 +206,14 @@ def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
         ablate.read_scores(odd, out)
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_is_told(ablation, tmp_path):
     broken = dataclasses.replace(ablation, model=str(tmp_path / "nowhere"), variants=(Variant("base"),))
     with pytest.raises(RecipeError, match="base, one failed with code 2; the same command goes on"):
         ablate.run_ablation(broken, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_shipped_ablation_runs_as_a_command(tmp_path):
     """As a program `ablate` is the module __main__: the classes of a config must be the same for it."""
     config = "configs/small_ablation.py"

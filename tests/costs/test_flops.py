@@ -78,6 +78,7 @@ def test_no_cpu_is_asked_for(monkeypatch):
     assert count_flops(lambda x: x @ x, shape(3, 3)) == 2 * 27
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_full_size_forward_is_near_its_floor(case):
     config, lengths = MMDiTConfig(), CASES[case]
@@ -85,6 +86,7 @@ def test_the_full_size_forward_is_near_its_floor(case):
     assert 1 <= forward_flops(config, *lengths) / floor(config, tokens) <= 1.03
 
 
+@pytest.mark.slow
 def test_the_full_size_lora_gradient_is_near_its_floor():
     config, lora, lengths = MMDiTConfig(), LoraConfig(), CASES["(a)"]
     least = gradient_floor(config, lora, lengths[0], sum(lengths))

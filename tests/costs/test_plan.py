@@ -42,6 +42,7 @@ def plan(capsys, *argv):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_tpu_step_is_compiled_without_a_tpu(capsys, recipe):
     pytest.importorskip("libtpu", reason="compiling for a TPU takes libtpu (extra: plan)")
     out = plan(capsys, "--config", recipe, "--plan", "v5e:2x2")
@@ -49,6 +50,7 @@ def test_a_tpu_step_is_compiled_without_a_tpu(capsys, recipe):
     assert "mesh data 1, fsdp 4, tensor 1" in out and "of 15.75: fits" in out and "at 50 % of it" in out
 
 
+@pytest.mark.slow
 def test_a_local_plan_lists_the_run(capsys, recipe):
     vae = ["--objective", "autoencoder", "--trainable", "vae/decoder/.*", "--batch-size", "2"]
     out = plan(capsys, "--config", recipe, "--plan", "local", *vae, "--plan-refs", "2")
@@ -90,6 +92,7 @@ def test_the_compilers_lack_of_memory_is_read():
     assert out_of_memory(message) == int(20.5 * 2**30)
 
 
+@pytest.mark.slow
 def test_sampling_is_planned_stage_by_stage(capsys):
     shape = ["--width", "32", "--height", "32", "--steps", "3", "--batch-size", "1"]
     sample.main(["--plan", "local", "--model", "tiny", *shape])
@@ -117,6 +120,7 @@ def test_convolutions_are_counted():
     assert count_flops(convolved, image, kernel) == 2 * 16 * 5 * 9 * 2
 
 
+@pytest.mark.slow
 def test_the_full_size_step_does_no_needless_work():
     """TFLOP a sample of 2560 tokens: forward 37.6 (12.91 GFLOP a token, attention 4 T^2 3072 in 57 blocks),
     back through frozen weights 33.1 and attention 11.5 (2.5 forwards, its scores are computed again), three

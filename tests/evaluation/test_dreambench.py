@@ -197,6 +197,7 @@ def sampled(model, encoders, photos, small_list, out) -> tuple:
     return (*shared, *own, "--out", out)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_file(model, encoders, photos, small_list, tmp_path):
     out = tmp_path / "out"
     whole = scores(*sampled(model, encoders, photos, small_list, out))
@@ -211,6 +212,7 @@ def test_an_interrupted_run_ends_with_the_same_file(model, encoders, photos, sma
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+@pytest.mark.slow
 def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, tmp_path, capsys):
     words = [str(word) for word in sampled(model, encoders, photos, small_list, tmp_path / "two")]
     main([*words, "--process-count", "2", "--process-index", "1"])

@@ -150,6 +150,7 @@ def test_a_picture_of_the_candidate_itself_is_recognised(scorer_dir, subjects):
     assert scores["count"] == 6 and scores["sided"] == sum(left_to_right(c) is not None for c in cases.two)
 
 
+@pytest.mark.slow
 def test_without_references_a_base_model_draws_from_prompt_and_seed_alone(weights, subjects):
     model = load_model(weights / "model", None)
     cases = make_cases(subjects, 2, 64, seed=0).single
@@ -167,6 +168,7 @@ def arguments(weights, scorer_dir, out, *more):
     return [str(each) for each in (*own, *more)]
 
 
+@pytest.mark.slow
 def test_the_command_writes_scores_page_sheet_and_pictures(weights, scorer_dir, tmp_path, capsys):
     out = tmp_path / "out"
     main(arguments(weights, scorer_dir, out, "--lora", weights / "lora", "--batch-size", 2))
@@ -186,6 +188,7 @@ def test_the_command_writes_scores_page_sheet_and_pictures(weights, scorer_dir, 
     assert "single, model: efficientnet_lite0_count 2, efficientnet_lite0_top1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(weights, scorer_dir, tmp_path):
     out = tmp_path / "out"
     main(arguments(weights, scorer_dir, out))

@@ -47,6 +47,7 @@ def test_tpus_run_a_flash_kernel(tpu_mesh):
     assert kernels(tpu_mesh, 2, 64, 4, 64) == 0  # half-filled lanes: T5's and CLIP's heads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
 def test_attention_by_head_has_plain_attentions_gradients(dtype, tolerance):
     """Fewer queries than keys, as on a sequence axis. bfloat16 rounds values up to about 2 to 2^-8."""

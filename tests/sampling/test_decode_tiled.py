@@ -60,6 +60,7 @@ def test_an_overlap_that_leaves_no_step_is_refused(overlap):
         decode_tiled(cell_by_cell, np.zeros((1, 9, 9, 16)), 8, overlap)
 
 
+@pytest.mark.slow
 def test_a_photo_decoded_in_tiles_has_no_seams():
     model = Model(TINY, {"vae": random_params(TINY.vae, 1)})
     photo = to_array(read_image(PHOTO).resize((192, 128)))[None]
@@ -72,6 +73,7 @@ def test_a_photo_decoded_in_tiles_has_no_seams():
     assert steepest[1] <= steepest[0]
 
 
+@pytest.mark.slow
 def test_large_pictures_are_sampled_with_tiles(monkeypatch):
     model = Model(
         TINY, {kind: random_params(getattr(TINY, kind), 0) for kind in ("mmdit", "vae", "t5", "clip")}

@@ -56,6 +56,7 @@ def difference(left: Image.Image, right: Image.Image) -> int:
     return int(np.abs(np.asarray(left, int) - np.asarray(right, int)).max())
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_its_seed_alone_and_not_on_its_batch(model, pair):
     both = generate(model, [PROMPT], [pair], num_images=2, seed=5, **SMALL)
     compiled = compilations()
@@ -97,6 +98,7 @@ def test_prompts_of_different_shapes_come_back_in_order(model, pair):
     assert difference(pictures[0], pictures[2]) == 0 and difference(pictures[0], pictures[1]) > 5
 
 
+@pytest.mark.slow
 def test_a_merged_lora_is_its_side_path_and_brings_its_convention(folder, model, pair):
     merged = load_model(folder / "model", folder / "lora")
     assert merged.unope == CONVENTION and model.unope is None
@@ -220,6 +222,7 @@ def test_finished_pictures_need_no_weights(tmp_path, listed, monkeypatch):
         main([*listed, "--out", str(tmp_path), "--guidance", "3"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, listed, monkeypatch, capsys):
     replace, calls = atomic.os.replace, []
 
@@ -240,6 +243,7 @@ def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, liste
     assert len(contents(tmp_path)) == 8
 
 
+@pytest.mark.slow
 def test_a_left_half_is_given_and_the_right_one_made(tmp_path, folder, listed):
     command = ["--model", str(folder / "model"), "--prompt", PROMPT, "--steps", "2"]
     for name in ("cat", "coffee"):

@@ -1,6 +1,7 @@
 """The shipped weights themselves: a subject they never saw is drawn as its reference shows it."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from uno_jax.sampling.generate import generate
@@ -10,6 +11,7 @@ from uno_jax.weights.load import load_model
 COUNT, ALIKE = 4, 24
 
 
+@pytest.mark.slow
 def test_a_held_out_subject_is_drawn_from_its_reference():
     """References show it where the target does: where their pixels are alike is the subject, and there the
     reference must halve the squared error of the same noise and prompt.

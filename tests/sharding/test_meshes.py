@@ -37,6 +37,7 @@ def results(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
     return arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", MESHES)
 def test_a_mesh_trains_as_one_device_does(results, mesh):
     alone, spread = results[ALONE], results[mesh]

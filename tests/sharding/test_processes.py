@@ -85,6 +85,7 @@ def losses(workdir: Path) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
+@pytest.mark.slow
 def test_two_processes_stop_resume_and_train_as_one(data, tmp_path):
     alone = start(data, tmp_path / "alone", 4)
     ended(alone)
@@ -107,6 +108,7 @@ def test_two_processes_stop_resume_and_train_as_one(data, tmp_path):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), tree, lora)
 
 
+@pytest.mark.slow
 def test_two_processes_encode_a_list_together(data, tmp_path):
     def options(out: Path) -> list[str]:
         return ["--out", str(out), "--networks", "t5,clip", "--per-shard", "2"]

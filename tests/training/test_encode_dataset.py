@@ -94,6 +94,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
     mesh = make_mesh()
     params = load_params(recipe, TINY, mesh)
@@ -111,6 +112,7 @@ def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
     assert 0 < dropped < 8
 
 
+@pytest.mark.slow
 def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
     whole = dataclasses.replace(
         changed(recipe, path="", encodings=str(cache)),
@@ -126,6 +128,7 @@ def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
     assert jax.tree.all(jax.tree.map(np.array_equal, stored, given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("vae",), ("t5", "clip")])
 def test_what_is_not_encoded_is_read_from_the_lists(recipe, cache, tmp_path, kinds):
     encode_lists(recipe, tmp_path / "part", kinds, per_shard=5)
@@ -138,6 +141,7 @@ def test_what_is_not_encoded_is_read_from_the_lists(recipe, cache, tmp_path, kin
     np.testing.assert_array_equal(part.vec, texts.vec)
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_what_is_missing(recipe, cache, tmp_path, monkeypatch):
     out, write = tmp_path / "encodings", encode_dataset.write_shard
 
@@ -179,6 +183,7 @@ def test_every_picture_has_its_own_bucket_and_bad_ones_are_left_out(recipe, tmp_
         encode_lists(changed(config, max_bad_share=0.01), tmp_path / "strict", ("vae",))
 
 
+@pytest.mark.slow
 def test_a_source_with_a_size_has_it_from_pictures_and_from_the_cache(recipe, tmp_path):
     """Two to one, which no bucket is: targets of two shapes in one batch, one of another list in its own."""
     wide = SourceConfig(str(write_pairs(tmp_path / "wide", [(64, 32), (64, 30)])), size=(32, 64))
@@ -229,6 +234,7 @@ def test_batches_are_resumed_and_shared_out(recipe, cache):
         batches_of(recipe).set_state(whole.get_state())
 
 
+@pytest.mark.slow
 def test_a_run_from_the_cache_needs_no_encoder(recipe, cache, weights, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "mmdit").symlink_to(weights / "mmdit")

@@ -205,6 +205,7 @@ def wandb(monkeypatch):
     return opened
 
 
+@pytest.mark.slow
 def test_a_run_that_is_watched_and_stopped_ends_bit_for_bit_like_one_that_is_not(
     recipe, plain, tmp_path, monkeypatch, wandb
 ):
@@ -240,6 +241,7 @@ def test_a_run_that_is_watched_and_stopped_ends_bit_for_bit_like_one_that_is_not
     ]
 
 
+@pytest.mark.slow
 def test_samples_are_what_the_exported_lora_draws(recipe, plain):
     """Of the run above: drawn from the training state, and again from what it left."""
     jobs = Path(recipe.data.path).with_name("jobs.json")
@@ -257,6 +259,7 @@ def test_samples_are_what_the_exported_lora_draws(recipe, plain):
     assert np.abs(found - expected).max() <= 2 and found.std() > 10
 
 
+@pytest.mark.slow
 def test_a_profile_is_taken_where_it_is_asked_for(recipe, tmp_path):
     """In a process of its own: libtpu's profiler, once a test has compiled for TPU, crashes beside a jaxlib
     of another version.
@@ -269,6 +272,7 @@ def test_a_profile_is_taken_where_it_is_asked_for(recipe, tmp_path):
     assert f"profile in {tmp_path / 'profile'}" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_non_finite_step_names_its_records(recipe, tmp_path):
     huge = jax.tree.map(
         lambda leaf: np.full(leaf.shape, 1e30, np.float32), abstract_lora(TINY.mmdit, recipe.lora)[0]
@@ -281,6 +285,7 @@ def test_a_non_finite_step_names_its_records(recipe, tmp_path):
     assert last["loss"] is None and last["skipped"] == 1 and len(last["records"]) == recipe.batch_size
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_at_its_last_good_checkpoint(recipe, plain, tmp_path):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     config = dataclasses.replace(recipe, workdir=str(tmp_path), log_every=3)

@@ -80,6 +80,7 @@ def half_a_float8(weight, scale):
 
 # A weight errs by 0.6 % (int8: half a step of a 127th of a channel's largest, evenly spread) or 2.6 % (fp8:
 # at most 2^-4) of the others' size; products in a row, each of which changes a part, add the squares.
+@pytest.mark.slow
 @pytest.mark.parametrize(("base", "error", "cosine"), [("int8", 0.02, 0.999), ("fp8", 0.08, 0.99)])
 def test_velocity_and_lora_gradient_stay_close(results, base, error, cosine):
     (expected_grads, expected), (grads, velocity) = results[""], results[base]
@@ -88,6 +89,7 @@ def test_velocity_and_lora_gradient_stay_close(results, base, error, cosine):
     assert grads @ expected_grads / norms > cosine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", REMAT_POLICIES)
 def test_remat_repeats_the_same_products_as_without(trees, remat):
     gradient = jax.grad(partial(loss, MMDiT(TINY.mmdit, remat=remat)), has_aux=True)
@@ -95,6 +97,7 @@ def test_remat_repeats_the_same_products_as_without(trees, remat):
     assert len(work) == 1
 
 
+@pytest.mark.slow
 def test_the_backward_pass_keeps_eight_bits(trees):
     kernel = jax.tree.map(lambda part: part[0], trees["int8"]["single_blocks"]["mlp"]["kernel"])
     kept = jax.eval_shape(lambda x, k: jax.vjp(lambda x: product(x, k), x)[1], jnp.ones((5, 64)), kernel)
@@ -102,6 +105,7 @@ def test_the_backward_pass_keeps_eight_bits(trees):
     assert shapes == {(kernel.shape, "int8"), (kernel.scale.shape, "float32")}
 
 
+@pytest.mark.slow
 def test_the_plan_holds_half_the_frozen_bytes():
     config = dataclasses.replace(load_recipe("configs/uno_stage1.py"), weights="")
     mesh, model = make_mesh(devices=jax.devices()[:1]), model_config(config)
@@ -139,6 +143,7 @@ def config(tmp_path) -> TrainConfig:
     )
 
 
+@pytest.mark.slow
 def test_a_run_trains_the_lora_and_resumes(config):
     first = run.train(config)
     assert (first.step, first.skipped) == (1, 0) and np.any(

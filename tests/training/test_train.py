@@ -57,6 +57,7 @@ def test_a_lora_run_trains_the_lora_and_leaves_it_with_its_convention(recipe, fi
     assert not (workdir / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_can_be_exported(recipe, finished, tmp_path):
     stopped = dataclasses.replace(recipe, workdir=str(tmp_path / "run"))
     with pytest.raises(RecipeError, match="nothing to export"):
@@ -70,6 +71,7 @@ def test_a_run_that_stopped_early_can_be_exported(recipe, finished, tmp_path):
     assert not (tmp_path / "run/checkpoints/4").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["state", "data", "recipe"])
 def test_a_damaged_checkpoint_is_told_before_a_step(recipe, finished, tmp_path, part):
     shutil.copytree(recipe.workdir, tmp_path / "run")
@@ -96,6 +98,7 @@ def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
     assert (tmp_path / "halves" / "lora" / "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_saves_ends_bit_for_bit_like_an_undisturbed_one(recipe, finished, tmp_path):
     config = dataclasses.replace(recipe, workdir=str(tmp_path / "killed"))
     names = "from uno_jax.training.config import *\n"
@@ -119,6 +122,7 @@ def test_another_recipe_is_not_continued(recipe, finished):
         run.train(changed)
 
 
+@pytest.mark.slow
 def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path):
     onward = dataclasses.replace(recipe, workdir=str(tmp_path / "onward"), init_run=recipe.workdir, steps=1)
     state = run.train(onward)
@@ -129,6 +133,7 @@ def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path
         run.train(dataclasses.replace(onward, workdir=str(tmp_path / "more"), init_run=str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_everything_can_be_trained_and_is_left_as_a_model(recipe, tmp_path):
     patterns = ("mmdit/double_blocks/.*", "t5/.*")
     whole = dataclasses.replace(recipe, workdir=str(tmp_path), trainable=patterns, steps=1, batch_size=4)
@@ -140,6 +145,7 @@ def test_everything_can_be_trained_and_is_left_as_a_model(recipe, tmp_path):
     assert not (tmp_path / "lora").exists()
 
 
+@pytest.mark.slow
 def test_an_autoencoder_run_measures_its_latents(recipe, tmp_path):
     config = dataclasses.replace(
         recipe, workdir=str(tmp_path), objective="autoencoder", trainable=("vae/.*",), steps=1

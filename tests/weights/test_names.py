@@ -53,6 +53,7 @@ def test_none_leaves_the_lora_out(small, tmp_path):
     assert made["lora"] is None and made["unope"] == "d"
 
 
+@pytest.mark.slow
 def test_python_loads_it_alike(small):
     assert load_model("small").unope == UnoPE("w", 2.0)
     assert load_model("small", lora=None).unope is None

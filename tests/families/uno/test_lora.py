@@ -50,6 +50,7 @@ def test_init_is_unos():
     assert not lora["double_blocks"]["img"]["qkv"]["up"].any()
 
 
+@pytest.mark.slow
 def test_a_fresh_lora_changes_nothing_and_a_merged_one_equals_the_side_path(loss, base):
     loss, lora = jax.jit(loss), make_lora(MMDIT)
     plain = loss(base, None)
@@ -61,6 +62,7 @@ def test_a_fresh_lora_changes_nothing_and_a_merged_one_equals_the_side_path(loss
     assert loss(merge(base, lora, scale=0.0), None) == plain
 
 
+@pytest.mark.slow
 def test_blocks_outside_the_subset_get_no_gradient(loss, base):
     lora = init_lora(jax.random.key(0), MMDIT, LoraConfig(rank=4, double_idx=(1,), single_idx=()))
     grads = jax.jit(jax.grad(loss, argnums=1))(base, lora)

@@ -52,6 +52,7 @@ def test_noise_on_the_given_half_changes_nothing(params):
     assert not gradient[:, :, :4].any() and gradient[:, :, 4:].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "differs"), [(8, True), (4, False)])
 def test_only_diptychs_are_completed(params, width, differs):
     recipe = TrainConfig(dtype="float32", remat="none", data=DataConfig(path="list.json", resolution=64))

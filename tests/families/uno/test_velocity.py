@@ -38,6 +38,7 @@ def tokens():
     return of
 
 
+@pytest.mark.slow
 def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
     txt, vec, refs = (
         draw(1, 2, 3, MMDIT.context_in_dim),

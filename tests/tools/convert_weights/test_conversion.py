@@ -87,6 +87,7 @@ def test_back_gives_the_reference_file(tmp_path, command, name):
     equal(before, after)
 
 
+@pytest.mark.slow
 def test_dtype_keeps_or_casts(tmp_path):
     save_file({name: tensor.astype(BF16) for name, tensor in load_file(FLUX).items()}, tmp_path / "bf16.st")
     (tmp_path / "config.json").write_text((GOLDEN / "config.json").read_text())
@@ -149,6 +150,7 @@ def test_tensors_at_odd_offsets_are_read(tmp_path):
     equal(params_of(tmp_path / "odd"), params_of(tmp_path / "even"))
 
 
+@pytest.mark.slow
 def test_large_layers_are_stored_in_pieces(tmp_path, monkeypatch):
     """Split layers are restored like others, so that a sharded restore reads only what it needs."""
     monkeypatch.setattr(stream, "SMALL", 0)
@@ -172,6 +174,7 @@ __main__.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_leaves_nothing_that_loads(tmp_path):
     arguments = ["flux", "--src", str(FLUX), "--dst", str(tmp_path / "model")]
     assert subprocess.run([sys.executable, "-c", KILLED, *arguments]).returncode == -9

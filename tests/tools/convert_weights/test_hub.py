@@ -90,6 +90,7 @@ def convert(hub, tmp_path):
     return convert
 
 
+@pytest.mark.slow
 def test_a_file_of_a_repository(convert, tmp_path):
     config = ["--config", GOLDEN / "config.json"]
     source = "team/flux/flux1-dev.safetensors"

@@ -58,6 +58,7 @@ def test_networks_and_lora_are_restored(folder):
     equal(load_lora(folder / "packed" / "lora", TINY.mmdit)[2], make_lora())
 
 
+@pytest.mark.slow
 def test_a_lora_merges_alike(folder):
     models = [load_model(folder / name, lora=folder / "lora") for name in ("model", "packed")]
     equal(models[0].params, models[1].params)

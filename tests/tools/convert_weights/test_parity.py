@@ -145,6 +145,7 @@ def test_mmdit_with_references_equals_diffusers(transformer, inputs):
     close(ours(config, {"params": params}, inputs), theirs(module, inputs), MMDIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["diffusers", "uno"])
 @pytest.mark.parametrize("merged", [False, True], ids=["side path", "merged"])
 def test_lora_files_mean_the_same_to_diffusers(transformer, inputs, tmp_path, format, merged):
@@ -167,6 +168,7 @@ def test_lora_files_mean_the_same_to_diffusers(transformer, inputs, tmp_path, fo
     close(ours(config, variables, inputs), expected, MMDIT)
 
 
+@pytest.mark.slow
 def test_kohya_lora_means_the_same_to_diffusers(tmp_path):
     """diffusers reads kohya's linear1 at FLUX's full width only, so each pair is applied to a vector."""
     config = MMDiTConfig(depth=1, depth_single_blocks=1)
@@ -273,6 +275,7 @@ def test_clip_equals_transformers(tmp_path, naming):
         close(pooled, text_module(torch.from_numpy(tokens)).pooler_output, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transformer", [False], indirect=True, ids=["schnell"])
 def test_verify_takes_other_shapes(transformer, inputs, tmp_path, capsys):
     """A golden folder without guidance, with LoRA on some blocks only, recorded by diffusers."""

@@ -31,6 +31,7 @@ def limit(key):
     return exact.get(key.split(".")[0] + ".", 6e-5 if key == "t.embedding" else 2e-5)
 
 
+@pytest.mark.slow
 def test_the_recorded_folder_is_reproduced(capsys):
     assert run("verify", "--golden", GOLDEN) == 0
     *lines, last = capsys.readouterr().out.splitlines()
@@ -40,6 +41,17 @@ def test_the_recorded_folder_is_reproduced(capsys):
     assert len(rows) == len(keys & rows.keys()) == 84
     assert re.fullmatch(r"verify: 84 arrays, worst \d\.\de-\d\d", last)
     assert {key: error for key, error in rows.items() if error > limit(key)} == {}
+
+
+def test_one_forward_pass_and_the_autoencoder_are_reproduced(folder, capsys):
+    """The part that takes seconds: two references with the LoRA, positions, schedules."""
+    with np.load(GOLDEN / "golden.npz") as recorded:
+        left_out = re.compile(r"(traj|train)\..*|out\.(?!ref2\.d)")
+        arrays = {key: recorded[key] for key in recorded if not left_out.match(key)}
+    assert run("verify", "--golden", folder(**arrays)) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:-1]]
+    assert len(rows) == 21 and {"out.ref2.d", "ae.moments", "ae.decoded"} <= {key for key, *_ in rows}
+    assert {key: error for key, _, error in rows if float(error) > limit(key)} == {}
 
 
 def test_a_wrong_array_fails(folder, capsys):

@@ -36,6 +36,7 @@ def made(tmp_path_factory):
         yield run
 
 
+@pytest.mark.slow
 def test_every_stage_has_a_row_for_every_job(made):
     for stage in STAGES:
         assert len(made.rows(stage)) == len(made.jobs(stage)) > 0
@@ -43,6 +44,7 @@ def test_every_stage_has_a_row_for_every_job(made):
         assert len(ids) == len(set(ids)) == len(made.jobs(stage))
 
 
+@pytest.mark.slow
 def test_pictures_without_a_seam_are_rejected_and_the_others_kept(made):
     seamless = {row.id for row in made.rows("generate") if row.inputs["seed"] % 5 == 0}
     verdicts = {row.inputs["parent"]: made.verdict("split", row) for row in made.rows("split")}
@@ -51,6 +53,7 @@ def test_pictures_without_a_seam_are_rejected_and_the_others_kept(made):
     assert all("no seam" in verdict for verdict in verdicts.values() if verdict)
 
 
+@pytest.mark.slow
 def test_both_kinds_of_pairs_come_out(made):
     for kind, references in (("single", 1), ("two", 2)):
         entries = []
@@ -68,6 +71,7 @@ def test_both_kinds_of_pairs_come_out(made):
     assert all((made.folder / "export/two" / path).is_file() for path in sample["image_paths"])
 
 
+@pytest.mark.slow
 def test_no_held_out_subject_is_trained_on(made):
     shares = {"train": [], "val": []}
     panels = {row.id: row for row in made.rows("split")}
@@ -81,6 +85,7 @@ def test_no_held_out_subject_is_trained_on(made):
     assert shares["val"] and max(shares["val"]) < 0.3
 
 
+@pytest.mark.slow
 def test_shards_that_are_missing_are_written(made):
     shards = list((made.folder / "export/single").glob("train-shards-*"))
     assert len(shards) == 1
@@ -90,6 +95,7 @@ def test_shards_that_are_missing_are_written(made):
     assert (shards[0] / "records.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_without_second_subjects_ends_well(made, capsys):
     config = dataclasses.replace(made.config.diptychs, two=0)
     single = Run(made.folder, dataclasses.replace(made.config, diptychs=config), STAGES)
@@ -98,6 +104,7 @@ def test_a_run_without_second_subjects_ends_well(made, capsys):
     assert "detect: no kept pair shows a second subject" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_datasheet_counts_what_is_there(made):
     sheet = json.loads((made.folder / "export/datasheet.json").read_text())
     listed = json.loads((made.folder / "export/single/train.json").read_text())
@@ -109,6 +116,7 @@ def test_the_datasheet_counts_what_is_there(made):
     assert "EfficientNet-Lite0" in (made.folder / "export/datasheet.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_report_shows_kept_and_rejected_pairs(made):
     page = (made.folder / "report.html").read_text()
     for row in made.kept("filter-vlm")[:3]:
@@ -116,6 +124,7 @@ def test_the_report_shows_kept_and_rejected_pairs(made):
     assert "filter-dino: kept" in page and "UNO's paper" in page
 
 
+@pytest.mark.slow
 def test_the_same_again_makes_nothing(made, capsys):
     before = {stage: made.manifest(stage).path.read_bytes() for stage in STAGES}
     for stage in STAGES:
@@ -124,6 +133,7 @@ def test_the_same_again_makes_nothing(made, capsys):
     assert "ignoring" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_threshold_moves_verdicts_without_new_rows(made):
     config = made.config
     strict = dataclasses.replace(config.filter_dino, threshold=0.9)
@@ -134,6 +144,7 @@ def test_a_threshold_moves_verdicts_without_new_rows(made):
     assert {job.id for job in moved.jobs("filter-vlm")} <= {job.id for job in made.jobs("filter-vlm")}
 
 
+@pytest.mark.slow
 def test_a_setting_that_counts_starts_its_stage_and_what_follows_anew(made):
     config = made.config
     other = dataclasses.replace(config.split, search=(0.3, 0.7))
@@ -142,6 +153,7 @@ def test_a_setting_that_counts_starts_its_stage_and_what_follows_anew(made):
     assert moved.rows("split") == [] and len(moved.jobs("split")) == len(made.jobs("split"))
 
 
+@pytest.mark.slow
 def test_marks_are_a_filter_over_any_verdict(made, tmp_path):
     kept = made.kept("filter-vlm")[0]
     rejected = next(row for row in made.rows("filter-dino") if made.verdict("filter-dino", row))
@@ -156,6 +168,7 @@ def test_marks_are_a_filter_over_any_verdict(made, tmp_path):
     assert Run(made.folder, made.config, STAGES).marks == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -172,6 +185,7 @@ def test_marks_that_cannot_be_taken(made, tmp_path, content, message):
         take_marks(made, file)
 
 
+@pytest.mark.slow
 def test_two_commands_do_not_work_in_one_run(made):
     with (
         pytest.raises(ToolError, match="another command is at work"),

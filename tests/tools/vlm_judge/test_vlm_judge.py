@@ -231,6 +231,7 @@ def test_an_evaluation_of_given_pictures_takes_references_from_data(drawn, photo
     assert evaluation_cases(scored, photos, drawn) == evaluation_cases(drawn, None, None)
 
 
+@pytest.mark.slow
 def test_what_evaluate_writes_can_be_judged(tmp_path):
     """`uno_jax.evaluate --score-only --lists` itself, with tiny encoders."""
     encoders = tiny_dreambench.write_encoders(tmp_path / "encoders", tiny_dreambench.make_modules())
@@ -249,6 +250,7 @@ def test_what_evaluate_writes_can_be_judged(tmp_path):
     assert len(server.requests) == 5 and len(shown(server.requests[-1])) > 1
 
 
+@pytest.mark.slow
 def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, capsys, monkeypatch):
     line = ["--evaluation", str(drawn), "--backend", "transformers", "--model", str(llava), "--device", "cpu"]
     line += ["--rounds", "2", "--max-tokens", "4", "--attempts", "1"]
@@ -261,6 +263,7 @@ def test_a_local_models_nonsense_is_malformed_and_asked_for_once(llava, drawn, c
     error(capsys, line)
 
 
+@pytest.mark.slow
 def test_rounds_of_a_local_model_are_drawn_apart_and_can_be_repeated(llava, drawn):
     """Its seed follows from the words, which name the round."""
     config = JudgeConfig(vlm=llava_config(llava, temperature=1.0, max_tokens=8), device="cpu", rounds=2)

@@ -93,6 +93,7 @@ def test_a_model_that_is_not_there_is_told(model, message, tmp_path):
         filter_dino.STAGE.worker(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_network_is_the_one_that_evaluation_scores_with(network, tmp_path):
     assert convert("efficientnet", "--dst", tmp_path) == 0
     scorer = load_scorer(tmp_path)
@@ -125,6 +126,7 @@ def test_scores_rise_with_the_cosine_from_0_to_4():
     assert scores == sorted(scores) and set(scores) == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_the_judge_tells_drawn_subjects_apart(network):
     """A light instance of benchmarks/judge.py."""
     references, same, other = draw_pairs(network, "val", 1, 1, 12, 5)

@@ -66,6 +66,7 @@ def rows_of(config: SynthConfig, folder: Path, jobs: list[Job]) -> dict:
     return {row.id: row for rows in make_rows(STAGES["hashes"], config, folder, jobs) for row in rows}
 
 
+@pytest.mark.slow
 def test_ray_and_one_process_agree(pictures, cluster):
     here, there = rows_of(SynthConfig(), *pictures), rows_of(RAY, *pictures)
     assert here == there and len(here) == 40
@@ -73,6 +74,7 @@ def test_ray_and_one_process_agree(pictures, cluster):
     assert len({row.result["phash"] for row in here.values() if row.result}) == 39
 
 
+@pytest.mark.slow
 def test_ray_works_in_the_batches_of_one_process(pictures, cluster):
     folder, jobs = pictures
     jobs = [Job(f"{job.id}_{again}", job.inputs) for again in range(20) for job in jobs]
@@ -81,6 +83,7 @@ def test_ray_works_in_the_batches_of_one_process(pictures, cluster):
     assert {len({jobs.index(Job(row.id, row.inputs)) // 64 for row in rows}) for rows in batches} == {1}
 
 
+@pytest.mark.slow
 def test_a_ray_worker_killed_in_the_middle_is_survived(pictures, cluster):
     folder, jobs = pictures
     jobs = [Job(f"{job.id}_{again}", job.inputs) for again in range(8) for job in jobs]
@@ -94,6 +97,7 @@ def test_a_ray_worker_killed_in_the_middle_is_survived(pictures, cluster):
     assert sorted(ids) == sorted(job.id for job in jobs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["in-process", "ray"])
 def test_what_the_user_must_change_is_told_by_both(pictures, cluster, engine):
     folder, jobs = pictures

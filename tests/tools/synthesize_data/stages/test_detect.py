@@ -156,6 +156,7 @@ def test_the_best_window_lies_on_what_speaks_for_it():
     assert best_window(cosine, 1.0) == (4, 8, 1, 5)
 
 
+@pytest.mark.slow
 def test_the_catalogue_finds_drawn_subjects_by_name(tmp_path):
     subjects = load_subjects(split="train")
     jobs, boxes = [], []

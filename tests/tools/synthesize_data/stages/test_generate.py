@@ -70,6 +70,7 @@ def with_diffusers(model, **changes) -> SynthConfig:
     return SynthConfig(device="cpu", generate=own)
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_its_prompt_and_seed_and_not_on_its_batch(flux, tmp_path):
     worker = generate.STAGE.worker(with_diffusers(flux), tmp_path)
     jobs = [job(1), job(2, 32, 64), job(3), job(4, prompt="a red dog")]
@@ -156,6 +157,7 @@ def with_sampler(model) -> SynthConfig:
     return SynthConfig(generate=own)
 
 
+@pytest.mark.slow
 def test_the_own_sampler_makes_them_and_goes_on_where_it_was(model, tmp_path, monkeypatch, capfd):
     worker = generate.STAGE.worker(with_sampler(model), tmp_path)
     jobs = [job(number, 32, 32) for number in (1, 2)]
@@ -184,6 +186,7 @@ def test_the_own_sampler_makes_them_and_goes_on_where_it_was(model, tmp_path, mo
     assert all((pixels(tmp_path, a) == b).all() for a, b in zip(again, made, strict=True))
 
 
+@pytest.mark.slow
 def test_the_left_panel_can_be_given(model, tmp_path, monkeypatch):
     wanted = []
     entry = Sampler.entry
@@ -205,6 +208,7 @@ def test_the_left_panel_can_be_given(model, tmp_path, monkeypatch):
         generate.STAGE.worker(config, tmp_path)(jobs)
 
 
+@pytest.mark.slow
 def test_a_second_subject_joins_by_being_in_what_is_given(model, tmp_path):
     """The right panel is that which a left one with both gives; the left one has the first subject alone."""
     config = with_sampler(model)
@@ -222,6 +226,7 @@ def test_a_second_subject_joins_by_being_in_what_is_given(model, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_its_errors_are_told_in_its_words(model, tmp_path):
     with pytest.raises(ToolError, match="exit 2: .*multiples of 16"):
         generate.STAGE.worker(with_sampler(model), tmp_path)([job(1, 33, 32)])

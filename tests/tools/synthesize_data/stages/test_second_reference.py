@@ -76,6 +76,7 @@ def draw(run: Run, job: Job) -> Row:
     return Row(job.id, job.inputs, {"picture": path})
 
 
+@pytest.mark.slow
 def test_every_stage_follows_from_the_one_before(run):
     """The second subjects' pictures go through the filters that their own inputs came from."""
     for stage in ("filter-dino", "filter-vlm", "detect", "second-reference"):
@@ -134,6 +135,7 @@ def test_a_run_of_one_scene_is_told():
         second_reference.choose_scene([(1, "on the grass")], "on the grass", "id", 0)
 
 
+@pytest.mark.slow
 def test_the_model_draws_it_with_the_crop_as_reference(tmp_path):
     model = write_model(tmp_path / "model")
     lora = write_lora(tmp_path / "lora", UnoPE())

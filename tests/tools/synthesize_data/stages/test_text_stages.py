@@ -195,10 +195,12 @@ def test_prompts_and_captions_say_what_the_panels_show(rows):
         assert result["caption_2"] == f"{both} {inputs['scene_2']}"
 
 
+@pytest.mark.slow
 def test_a_second_run_elsewhere_is_the_same(rows, tmp_path):
     assert made(tmp_path, TEMPLATES) == rows
 
 
+@pytest.mark.slow
 def test_more_of_everything_leaves_what_is_there(rows, tmp_path):
     more = changed(TEMPLATES, "diptychs", per_subject=5)
     found = {row.id for row in made(tmp_path, more)["diptychs"]}
@@ -223,6 +225,7 @@ def test_a_subject_that_comes_to_the_run_changes_few_partners(rows):
     assert changes < len(without) // 20
 
 
+@pytest.mark.slow
 def test_asked_for_more_diptychs_than_there_are_pairs_of_scenes(tmp_path):
     config = changed(TEMPLATES, "scenes", per_subject=2)
     config = changed(changed(config, "diptychs", per_subject=50), "subjects", per_manner=1)
