@@ -20,7 +20,7 @@ from uno_jax.training.recipes import RecipeArgs, parse_recipe_args
 class Args(RecipeArgs):
     """Encode a recipe's lists once, to train from with --data.encodings."""
 
-    out: Path
+    out: str
     """Directory for the encodings; later --data.encodings."""
     networks: str = ",".join(PARTS)
     """Encoders to run, separated by commas."""
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-encode`."""
     with exit_on(ValueError, OSError):
         args = parse_recipe_args(Args, "uno-encode", argv)
-        config, out = args.recipe, args.out
-        check_recipe(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=str(out))))
+        config, out = args.recipe, Path(args.out)
+        check_recipe(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=args.out)))
         processes = config.processes
         join_processes(processes.coordinator, processes.count, processes.index)
         use_compile_cache()

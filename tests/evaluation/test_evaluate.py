@@ -204,7 +204,7 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
     ("more", "message"),
     [
         (["--suite", "dreambench"], "dreambench"),
-        (["--scorer", "absent"], "no scorer weights absent/efficientnet: make them with python -m tools"),
+        (["--scorer", "absent"], "no scorer weights absent/efficientnet: make them with uno-convert"),
         (["--subjects", "absent"], "manifest.json not found"),
         (["--count", "0"], "--count must be at least 1"),
         (["--model", "absent"], "no model directory absent"),
