@@ -94,7 +94,7 @@ def test_the_compilers_lack_of_memory_is_read():
 
 @pytest.mark.slow
 def test_sampling_is_planned_stage_by_stage(capsys):
-    shape = ["--width", "32", "--height", "32", "--steps", "3", "--batch-size", "1"]
+    shape = ["--width", "32", "--height", "32", "--steps", "3", "--batch-size", "1", "--true-cfg", "2"]
     sample.main(["--plan", "local", "--model", "tiny", *shape])
     out = capsys.readouterr().out
     stages = ("text (T5 and CLIP)", "references (1 of 64x64", "all 3 denoising steps", "decode 32x32")

@@ -15,15 +15,16 @@ from uno_jax import encodings, train
 from uno_jax.data import DataError, make_dataset, read_encodings, read_records
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.families.uno.config import LoraConfig
+from uno_jax.families.uno.family import FAMILY
 from uno_jax.sharding.rules import make_mesh
 from uno_jax.support.errors import RecipeError
 from uno_jax.training import encode_dataset, run
 from uno_jax.training.cached import encoders_of
-from uno_jax.training.config import OptimConfig, TrainConfig
+from uno_jax.training.config import OptimConfig, SamplesConfig, TrainConfig
 from uno_jax.training.encode_dataset import encode_lists
 from uno_jax.training.losses import make_loss
 from uno_jax.training.plan import abstract_batch, abstract_state
-from uno_jax.training.state import load_params, model_config
+from uno_jax.training.state import load_params, make_run_mesh, model_config, networks_of
 from uno_jax.weights.checkpoint import read_model, restore_network, save_network
 
 PER_SHARD = 2
@@ -110,6 +111,18 @@ def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
         assert loss(without, stored, jax.random.key(number)) == pytest.approx(float(expected), abs=1e-6)
         dropped += (seen.txt[:, 3] == 0).sum()
     assert 0 < dropped < 8
+
+
+def test_the_plan_counts_the_networks_that_the_trainer_loads(recipe, cache):
+    encoded = changed(recipe, path="", encodings=str(cache))
+    jobs = SamplesConfig(every=10, jobs="list.json")
+    for config, kinds in (
+        (encoded, {"mmdit"}),
+        (dataclasses.replace(encoded, samples=jobs), set(FAMILY.networks)),
+    ):
+        mesh = make_run_mesh(config)
+        params, (_, frozen, _) = load_params(config, TINY, mesh), abstract_state(config, TINY, mesh)
+        assert params.keys() - {"lora"} == frozen.keys() == set(networks_of(config)) == kinds
 
 
 @pytest.mark.slow

@@ -76,7 +76,8 @@ def _conditioned(
     refs = (latent(asked.ref_side, asked.ref_side),) * asked.refs
     plain = Conditioning(txt, vec, (), guidance, asked.settings.unope)
     scale = asked.settings.true_cfg
-    return plain._replace(refs=refs), None if scale == 1 else Contrast(plain, scale)
+    contrast = None if scale == 1 else Contrast(plain, array((), jnp.float32))
+    return plain._replace(refs=refs), contrast
 
 
 def abstract_batch(config: ModelConfig, sizes: BatchSizes, cached: Collection[str], dtype: str) -> Batch:

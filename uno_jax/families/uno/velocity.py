@@ -23,7 +23,7 @@ class Contrast(NamedTuple):
     """
 
     plain: Conditioning
-    scale: float
+    scale: float | Array
 
 
 def variables(params: dict[str, Params]) -> dict[str, Params]:
