@@ -99,6 +99,7 @@ PAINTER = Family(
         ),
         plan=lambda *_: {},
     ),
+    encoders={},
     tokenize=lambda config, prompts: {},
     abstract_batch=lambda model, sizes, *_: Batch(jax.ShapeDtypeStruct((sizes.batch, 16, 16, 3), np.float32)),
 )

@@ -122,6 +122,8 @@ class Family:
     objectives: Mapping[str, Objective]
     lora: LoraMethod
     sampler: Sampler
+    encoders: Mapping[str, Callable[[Model, Any], Array]]
+    """By network, what encodes a batch's pictures or token ids; encodings can be cached on disk."""
     tokenize: Callable[[Any, Sequence[str]], dict[str, np.ndarray]]
     """Prompts as token ids for each text encoder, by the network's name, from a model config."""
     abstract_batch: Callable[[Any, BatchSizes, Collection[str], str], Any]

@@ -37,7 +37,6 @@ from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
-from uno_jax.families.uno.conditioning import encode_clip, encode_t5, encode_vae
 from uno_jax.sharding.processes import place_batch, wait_for_all
 from uno_jax.support import images
 from uno_jax.support.errors import RecipeError
@@ -50,7 +49,6 @@ from uno_jax.training.state import make_run_mesh, model_config
 from uno_jax.weights.checkpoint import restore_network
 
 Encoder = Callable[[np.ndarray], Any]
-FUNCTIONS = {"vae": encode_vae, "t5": encode_t5, "clip": encode_clip}
 
 
 class Input(NamedTuple):
@@ -155,7 +153,8 @@ def load_encoder(config: TrainConfig, model: Any, kind: str, mesh: Mesh) -> Enco
     """A network, sharded and compiled as in training: arrays of inputs -> their encodings on the devices."""
     _, params = restore_network(config.weights_dir / kind, kind, mesh, config.dtype)
     here = Model(model, {kind: params}, dtype=config.dtype)
-    return lambda inputs: FUNCTIONS[kind](here, place_batch(mesh, inputs))
+    encode = family_of(model).encoders[kind]
+    return lambda inputs: encode(here, place_batch(mesh, inputs))
 
 
 def encode_empty(model: Any, encoders: dict[str, Encoder], size: int) -> Arrays:

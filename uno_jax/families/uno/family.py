@@ -32,6 +32,11 @@ FAMILY = Family(
         sample=sampling.sample,
         plan=plan.plan_sampling,
     ),
+    encoders={
+        "vae": conditioning.encode_vae,
+        "t5": conditioning.encode_t5,
+        "clip": conditioning.encode_clip,
+    },
     tokenize=conditioning.tokenize,
     abstract_batch=plan.abstract_batch,
 )
