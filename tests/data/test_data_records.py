@@ -13,7 +13,7 @@ from tests.lists import write_json, write_list, write_picture
 from uno_jax.data import DataError, each_picture, read_list, read_records
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import CHUNK, read_entries
-from uno_jax.data.records import parse_source
+from uno_jax.data.records import concatenate, parse_source
 
 
 def label(score, **changes):
@@ -111,6 +111,29 @@ def test_entries_are_whole_across_chunks():
     for separators in ((",", ":"), (" ,\n", ": ")):
         text = json.dumps(entries, separators=separators)
         assert list(read_entries(io.StringIO(text), "list")) == entries
+
+
+def test_fingerprints_are_those_of_version_0_1(tmp_path):
+    """Encodings and checkpoints hold them: with another they would be refused."""
+    entries = [
+        {
+            "prompt": "a clock on the beach",
+            "image_tgt_path": "1.png",
+            "image_paths": ["2.png", "3.png"],
+            "image_sizes": [[512, 320], [320, 512], [64, 64]],
+            "score": 4,
+        },
+        {"prompt": "a café at dawn 😀", "image_tgt_path": "4.png", "image_path": "5.png"},
+        {"prompt": "no reference", "image_tgt_path": "6.png"},
+    ]
+    path = str(write_json(tmp_path / "list.json", entries))
+    whole, half = (
+        parse_source(SourceConfig(path, **more)) for more in ({}, {"weight": 0.5, "size": (128, 256)})
+    )
+    both = concatenate([whole, half])
+    assert whole.fingerprint() == "c3714b21"
+    assert both.fingerprint() == "2ecbd12c"
+    assert each_picture(both).fingerprint() == "bac600e7"
 
 
 class Trickle(io.StringIO):
