@@ -21,6 +21,18 @@ from uno_jax.support.errors import RecipeError
 
 SAMPLED = ("--steps", "1", "--ref-size", "32", "--width", "32", "--height", "32")
 
+# The directories' names of configs/small_ablation.py, as version 0.1 wrote them.
+WRITTEN = {
+    "diagonal": ["4124ff26f12f", "c88bf2c1334b"],
+    "none": ["824be86aea30", "7b4e6b62059d"],
+    "width only": ["0e24bbaf8d5e", "d0e7d24a6c12"],
+    "height only": ["b584cb5476d7", "cf59d06307a7"],
+    "diagonal, scale 2": ["9fd8f13e2f09", "64df062aaa12"],
+    "without stage I": ["5fe6951b5d91"],
+    "rank 16": ["2a7ad73a3941", "a999c2104a70"],
+    "cropped reference": ["4124ff26f12f", "34237efe0933"],
+}
+
 
 @pytest.fixture(scope="module")
 def ablation(tmp_path_factory) -> Ablation:
@@ -103,6 +115,14 @@ def test_jobs_are_told_apart_by_the_weights_and_not_by_the_place(ablation, tmp_p
     assert ids(tmp_path / "elsewhere") == before
     (weights / "mmdit" / "config.json").write_text("{}")
     assert not set(ids(Path("out"))) & set(before)
+
+
+def test_trained_stages_are_found_again_by_their_written_names():
+    variants = load_ablation("configs/small_ablation.py").variants
+    assert {variant.name for variant in variants} == WRITTEN.keys()
+    for variant in variants:
+        recipes = ablate.stage_recipes(variant, Path("out"))
+        assert [Path(recipe.workdir).name for recipe in recipes] == WRITTEN[variant.name]
 
 
 @pytest.mark.slow

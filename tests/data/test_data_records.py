@@ -2,6 +2,8 @@
 
 import io
 import json
+import math
+import random
 
 import fsspec
 import numpy as np
@@ -11,7 +13,7 @@ from tests.lists import write_json, write_list, write_picture
 from uno_jax.data import DataError, each_picture, read_list, read_records
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import CHUNK, read_entries
-from uno_jax.data.records import parse_source
+from uno_jax.data.records import concatenate, parse_source
 
 
 def label(score, **changes):
@@ -95,7 +97,10 @@ def test_few_bad_entries_and_missing_pictures_do_not_stop_a_run(tmp_path):
     assert len(read_list(path, max_bad_share=0.25)) == 4
 
 
-@pytest.mark.parametrize("text", ["", "[{", '[{"a": 1} {"b": 2}]', "[1, 2", '{"a": ', '["\\x"]'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[{", '[{"a": 1} {"b": 2}]', "[1, 2", '{"a": ', '["\\x"]', "[1,]", "[,1]", "[1] 2", "[1]\n[2]"],
+)
 def test_broken_json_is_refused(text):
     with pytest.raises(DataError, match="list is not readable JSON"):
         list(read_entries(io.StringIO(text), "list"))
@@ -106,6 +111,76 @@ def test_entries_are_whole_across_chunks():
     for separators in ((",", ":"), (" ,\n", ": ")):
         text = json.dumps(entries, separators=separators)
         assert list(read_entries(io.StringIO(text), "list")) == entries
+
+
+def test_fingerprints_are_those_of_version_0_1(tmp_path):
+    """Encodings and checkpoints hold them: with another they would be refused."""
+    entries = [
+        {
+            "prompt": "a clock on the beach",
+            "image_tgt_path": "1.png",
+            "image_paths": ["2.png", "3.png"],
+            "image_sizes": [[512, 320], [320, 512], [64, 64]],
+            "score": 4,
+        },
+        {"prompt": "a café at dawn 😀", "image_tgt_path": "4.png", "image_path": "5.png"},
+        {"prompt": "no reference", "image_tgt_path": "6.png"},
+    ]
+    path = str(write_json(tmp_path / "list.json", entries))
+    whole, half = (
+        parse_source(SourceConfig(path, **more)) for more in ({}, {"weight": 0.5, "size": (128, 256)})
+    )
+    both = concatenate([whole, half])
+    assert whole.fingerprint() == "c3714b21"
+    assert both.fingerprint() == "2ecbd12c"
+    assert each_picture(both).fingerprint() == "bac600e7"
+
+
+class Trickle(io.StringIO):
+    """A stream that gives a few characters at a time, so that everything is cut somewhere."""
+
+    def __init__(self, text: str, most: int):
+        super().__init__(text)
+        self.most = most
+
+    def read(self, size=-1):
+        return super().read(min(size, self.most) if size > 0 else size)
+
+
+def values(draw: random.Random, depth: int = 3):
+    """A value of JSON as json.load reads it: nested, of all characters, numbers and literals."""
+    kind = draw.randrange(7 if depth else 5)
+    if kind == 0:
+        return "".join(draw.choices('a"\\/\b\n\x00\x7fé√😀\ud83d[]{},: ', k=draw.randrange(9)))
+    if kind == 1:
+        return draw.choice([0, -1, 2**70, draw.randrange(10**6)])
+    if kind == 2:
+        return draw.choice([-0.0, 5e-324, 1e300, math.nan, math.inf, -math.inf, draw.random()])
+    if kind == 3:
+        return draw.choice([True, False, None])
+    if kind == 4:
+        return draw.choice([[], {}, ""])
+    some = [values(draw, depth - 1) for _ in range(draw.randrange(4))]
+    return some if kind == 5 else {f"{number}\t": value for number, value in enumerate(some)}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_entries_are_those_that_json_reads(seed):
+    draw = random.Random(seed)
+    entries = [values(draw) for _ in range(draw.randrange(6))]
+    space = draw.choice(["", " ", " \n\t\r "])
+    text = json.dumps(
+        entries,
+        ensure_ascii=draw.random() < 0.5,
+        indent=draw.choice([None, 1]),
+        separators=(f"{space},{space}", f"{space}:{space}"),
+    )
+    text = f"{space}{text}{space}"
+    for stream in (
+        io.StringIO(text),
+        Trickle(text, draw.randint(6, 12)),
+    ):  # repr: NaN is not equal to itself, -0.0 is to 0
+        assert repr(list(read_entries(stream, "list"))) == repr(json.loads(text))
 
 
 def test_lists_are_read_from_any_file_system(tmp_path):

@@ -1,5 +1,7 @@
 """Every shipped recipe loads and passes its checks; UNO's hold the paper's settings."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.families.uno.config import LoraConfig, UnoPE
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.settings import to_dict
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.recipes import RecipeArgs, load_recipe, parse_recipe_args
@@ -54,3 +57,36 @@ def test_stage_two_starts_from_stage_one(name, sizes):
     assert stage2.init_lora == f"{stage1.workdir}/lora"
     assert (stage2.data.resolution, stage2.data.ref_resolution) == sizes
     assert (stage2.optim, stage2.lora, stage2.batch_size) == (stage1.optim, stage1.lora, stage1.batch_size)
+
+
+OF_0_1 = """from uno_jax.config import *
+from uno_jax.recipe import *
+
+
+def get_config():
+    return TrainConfig(workdir='runs/old',
+                       lora=LoraConfig(rank=8, double_idx=(0,), single_idx=None),
+                       unope=UnoPE(variant='w', offset_scale=2.0),
+                       data=DataConfig(sources=(SourceConfig(path='a.json', weight=0.5, size=(128, 256)),)),
+                       optim=OptimConfig(learning_rate=0.001),
+                       mesh=MeshConfig(data=1, fsdp=-1),
+                       samples=SamplesConfig(every=5, jobs='jobs.json'),
+                       processes=ProcessesConfig(count=1))
+"""
+
+
+def test_a_recipe_file_of_version_0_1_loads(tmp_path):
+    (tmp_path / "old.py").write_text(OF_0_1)
+    config = load_recipe(str(tmp_path / "old.py"))
+    assert type(config) is TrainConfig and config.workdir == "runs/old" and config.samples.every == 5
+    assert config.lora == LoraConfig(rank=8, double_idx=(0,)) and config.unope == UnoPE("w", 2.0)
+    assert config.data.sources == (SourceConfig("a.json", weight=0.5, size=(128, 256)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("uno_stage1", "5dc32bfbe2c7"), ("uno_stage2", "22f3de9c2fd6")]
+)
+def test_records_of_a_recipe_are_those_of_version_0_1(name, written):
+    """Fields, their order and values: the names of an ablation's directories are made of this record."""
+    record = json.dumps(to_dict(load_recipe(name)))
+    assert hashlib.sha256(record.encode()).hexdigest()[:12] == written, record

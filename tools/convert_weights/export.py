@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from uno_jax.networks.registry import abstract_params
+from uno_jax.support.prefetch import prefetch
 from uno_jax.weights.checkpoint import read_config
 from uno_jax.weights.safetensors_file import write
 
@@ -41,7 +42,7 @@ def export(
         stored = stores[parts[0].target].dtype.numpy_dtype
         header[key] = (stored if dtype == "keep" else DTYPES[dtype], shape)
     require_space(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()))
-    made = stream.in_order(lambda key: _read_tensor(entries[key], stores, *header[key]), header)
+    made = prefetch(lambda key: _read_tensor(entries[key], stores, *header[key]), header, stream.WORKERS)
     tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
     write(file, header, lambda key: next(tensors), {"format": "pt"}, overwrite)
     return file

@@ -9,10 +9,8 @@ passing whole layers to tensorstore.
 import logging
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,14 +158,3 @@ def write_all(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def in_order(make: Callable[[str], np.ndarray], names: Iterable[str]) -> Iterator[np.ndarray]:
-    """Yields make(name) for every name, in order, with a few being made at a time."""
-    names = iter(names)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        waiting = deque(pool.submit(make, name) for name in islice(names, WORKERS))
-        while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(pool.submit(make, name) for name in islice(names, 1))
-            yield done

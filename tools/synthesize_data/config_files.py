@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.settings import from_dict
 
 from ..common.errors import ToolError
 from .config import SynthConfig
@@ -39,8 +38,8 @@ def stored_config(folder: Path) -> SynthConfig | None:
     if not path.exists():
         return None
     try:
-        return TypeAdapter(SynthConfig).validate_json(path.read_bytes())
-    except ValidationError as error:
+        return from_dict(SynthConfig, json.loads(path.read_bytes()))
+    except ValueError as error:
         raise ToolError(f"{path} does not hold settings of this program: {error}") from None
 
 

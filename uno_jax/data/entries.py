@@ -36,15 +36,20 @@ class Entry(NamedTuple):
 
 
 def read_entries(stream: TextIO, name: str) -> Iterator[Any]:
-    """The elements of a JSON list, one at a time: memory does not grow with the list. Raises DataError."""
+    """The elements of a JSON list as json.load reads them, one at a time: memory does not grow with the list.
+    Raises DataError.
+
+    Not by ijson: its C backend refuses NaN and Infinity and reads half of a character as "?" without an
+    error, where json.load reads them. It takes 0.7 s of CPU for 300,000 pairs, this 0.8 s, its Python 13 s.
+    """
     scan = json.JSONDecoder().raw_decode
     text = stream.read(CHUNK)
     at = _skip(text, 0)
     if text[at : at + 1] != "[":
         raise DataError(_no_list(text, stream, name))
     at = _skip(text, at + 1)
-    more, count = True, 0
-    while text[at : at + 1] != "]":
+    more, count, comma = True, 0, False
+    while comma or text[at : at + 1] != "]":
         try:
             entry, end = scan(text, at)
             end = _skip(text, end)
@@ -54,11 +59,21 @@ def read_entries(stream: TextIO, name: str) -> Iterator[Any]:
             if not more or len(text) - at > 2 * CHUNK:
                 raise DataError(f"{name} is not readable JSON at record {count}: {error.msg}") from None
             added = stream.read(CHUNK)
-            more, text, at = bool(added), text[at:] + added, 0
+            more, text = bool(added), text[at:] + added
+            at = _skip(text, 0)
             continue
         yield entry
         count += 1
-        at = _skip(text, end + 1) if text[end] == "," else end
+        comma = text[end] == ","
+        at = _skip(text, end + 1) if comma else end
+    _check_end(text[at + 1 :], stream, name)
+
+
+def _check_end(rest: str, stream: TextIO, name: str) -> None:
+    while rest:
+        if _skip(rest, 0) < len(rest):
+            raise DataError(f"{name} is not readable JSON: more text after the end of the list")
+        rest = stream.read(CHUNK)
 
 
 def _skip(text: str, at: int) -> int:

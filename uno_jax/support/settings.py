@@ -3,7 +3,8 @@
 import dataclasses
 import json
 from collections.abc import Collection
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
 
@@ -13,18 +14,43 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(cls: type[Config], values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`. Raises ValueError naming the fields that `cls` does not have."""
-    types = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(values.keys() - types.keys()):
-        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(types)}")
-    return cls(**{name: _from_json(types[name], value) for name, value in values.items()})
+def from_dict(cls: type[Config], values: Any) -> Config:
+    """The inverse of `to_dict`. Raises ValueError naming the fields that `cls` does not have, those that are
+    missing, or the first whose value is of another type.
+
+    Fields may be plain values, literals, other settings, tuples of these, and any of them or None.
+    """
+    return _from_json(cls, values, cls.__name__)
 
 
-def _from_json(kind: Any, value: Any) -> Any:
-    if isinstance(value, dict):
-        return from_dict(kind, value)
-    return tuple(value) if isinstance(value, list) else value
+def _from_json(kind: Any, value: Any, name: str) -> Any:
+    origin, options = get_origin(kind), [option for option in get_args(kind) if option is not NoneType]
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _from_object(kind, value, name)
+    if origin in (Union, UnionType) and len(options) == 1:
+        return None if value is None else _from_json(options[0], value, name)
+    if origin is tuple and isinstance(value, list):
+        kinds = options[:1] * len(value) if options[1:] == [...] else options
+        if len(kinds) == len(value):
+            return tuple(_from_json(kinds[i], item, f"{name}[{i}]") for i, item in enumerate(value))
+    fits = value in options if origin is Literal else type(value) is kind
+    if fits or (kind is float and type(value) is int):
+        return value
+    expected = kind.__name__ if isinstance(kind, type) else str(kind)
+    if origin is Literal:
+        expected = f"one of {', '.join(map(repr, options))}"
+    raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def _from_object(cls: Any, values: dict[str, Any], name: str) -> Any:
+    types, fields = get_type_hints(cls), dataclasses.fields(cls)
+    names = [field.name for field in fields]
+    if unknown := sorted(values.keys() - set(names)):
+        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(names)}")
+    needed = [field.name for field in fields if field.default is field.default_factory]  # both are MISSING
+    if missing := [field for field in needed if field not in values]:
+        raise ValueError(f"{name} lacks {', '.join(missing)}")
+    return cls(**{key: _from_json(types[key], value, f"{name}.{key}") for key, value in values.items()})
 
 
 def differences(

@@ -235,5 +235,5 @@ def family_of_lora(info: Any) -> Family:
 def _parse(cls: type, values: Any, directory: Path) -> Any:
     try:
         return from_dict(cls, values)
-    except (TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{Path(directory) / 'config.json'}: {error}") from None

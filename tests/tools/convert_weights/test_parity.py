@@ -23,7 +23,7 @@ from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import GOLDEN
 from uno_jax.families.lora import merge
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.families.uno.lora import block_indices
+from uno_jax.families.uno.lora import LoraInfo, block_indices
 from uno_jax.families.uno.positions import pack, position_ids
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
@@ -103,12 +103,12 @@ def inputs():
 
 def ours(config, variables, inputs):
     latents, txt, vec, times, guidance = inputs
-    conditioning = Conditioning(txt, vec, tuple(latents[1:]))
     strength = guidance if config.guidance_embed else None
+    conditioning = Conditioning(txt, vec, tuple(latents[1:]), strength, UnoPE())
     tokens = pack(latents[0])
 
     def forward(variables):
-        return velocity(MMDiT(config), variables, tokens, TARGET, conditioning, times, strength, UnoPE())
+        return velocity(MMDiT(config), variables, tokens, TARGET, times, conditioning)
 
     return jax.jit(forward)(variables)
 
@@ -151,7 +151,7 @@ def test_mmdit_with_references_equals_diffusers(transformer, inputs):
 def test_lora_files_mean_the_same_to_diffusers(transformer, inputs, tmp_path, format, merged):
     module, config, params = transformer
     lora = make_lora(config)
-    save_tensors(tmp_path / "lora.safetensors", config, RANK, UnoPE(), lora, format)
+    save_tensors(tmp_path / "lora.safetensors", LoraInfo(config, RANK, UnoPE()), lora, format)
     state, alphas = FluxPipeline.lora_state_dict(tmp_path / "lora.safetensors", return_alphas=True)
     plain = theirs(module, inputs)
     FluxPipeline.load_lora_into_transformer(state, alphas, module, adapter_name="uno")
@@ -174,7 +174,7 @@ def test_kohya_lora_means_the_same_to_diffusers(tmp_path):
     config = MMDiTConfig(depth=1, depth_single_blocks=1)
     lora, applied = make_lora(config), {}
     for format in ("kohya", "diffusers"):
-        save_tensors(tmp_path / f"{format}.safetensors", config, RANK, UnoPE(), lora, format)
+        save_tensors(tmp_path / f"{format}.safetensors", LoraInfo(config, RANK, UnoPE()), lora, format)
         state = FluxPipeline.lora_state_dict(tmp_path / f"{format}.safetensors")
         downs = {name: down for name, down in state.items() if "lora_A" in name}
         applied[format] = {
@@ -287,7 +287,7 @@ def test_verify_takes_other_shapes(transformer, inputs, tmp_path, capsys):
             leaf[[index for index in range(len(leaf)) if index not in chosen]] = 0
     save_network(tmp_path / "mmdit", config, params)
     assert run("flux", "--src", tmp_path, "--dst", tmp_path / "flux_base.safetensors") == 0
-    save_tensors(tmp_path / "dit_lora.safetensors", config, subset, UnoPE(), lora)
+    save_tensors(tmp_path / "dit_lora.safetensors", LoraInfo(config, subset, UnoPE()), lora)
     shutil.copy(GOLDEN / "ae.safetensors", tmp_path)
     shutil.copy(GOLDEN / "config.json", tmp_path)
     state, alphas = FluxPipeline.lora_state_dict(tmp_path / "dit_lora.safetensors", return_alphas=True)
@@ -301,4 +301,4 @@ def test_verify_takes_other_shapes(transformer, inputs, tmp_path, capsys):
 
     np.savez(tmp_path / "golden.npz", **arrays)
     assert run("verify", "--golden", tmp_path) == 0
-    assert re.match(r"verify: 1 arrays, worst \d\.\de-0[5-9]$", capsys.readouterr().out.splitlines()[-1])
+    assert re.match(r"verify: 1 array, worst \d\.\de-0[5-9]$", capsys.readouterr().out.splitlines()[-1])

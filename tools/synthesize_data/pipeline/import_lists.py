@@ -6,6 +6,7 @@ picture).
 """
 
 import io
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -67,14 +68,14 @@ def import_row(inputs: Json, outcome: Json | Failed) -> Row:
 
 def json_rows(path: Path) -> Iterator[Row]:
     """Yields the rows of a JSON list, one entry in memory at a time."""
-    import ijson
+    from uno_jax.data.entries import DataError, read_entries
 
     number = -1
-    with path.open("rb") as file:
+    with path.open(encoding="utf-8") as file:
         try:
-            for number, entry in enumerate(ijson.items(file, "item", use_float=True)):
+            for number, entry in enumerate(read_entries(file, "it")):
                 yield read_entry(entry, path, number)
-        except ijson.JSONError as error:
+        except (DataError, UnicodeDecodeError) as error:
             raise ToolError(f"{path} is not a readable JSON list: {error}") from None
     if number < 0:
         raise ToolError(f"{path} must be a JSON list with at least one entry")
@@ -96,6 +97,7 @@ def read_entry(entry: Any, path: Path, number: int) -> Row:
     source = {"source": str(path.absolute()), "entry": number}
     try:
         pair = read_pair(entry)
+        json.dumps(pair, ensure_ascii=False).encode()  # half of a character cannot be in a manifest
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         return import_row(source, Failed(unknown_format(error)))
     found = {}

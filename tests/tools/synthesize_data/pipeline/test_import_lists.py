@@ -66,6 +66,15 @@ def test_uno_1m_labels_become_pairs(run, tmp_path, capsys):
     assert "4 new rows, 2 of them cannot be used" in said and "KeyError: 'caption'" in said
 
 
+def test_half_of_a_character_makes_an_entry_unusable(run, tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps([LABEL, {**LABEL, "img_path1": "a/\ud83d.png"}]))
+    put_pictures(tmp_path / "a", "1.png", "2.png")
+    import_list(run, path)
+    good, bad = run.manifest("import").read().values()
+    assert good.result and "surrogates not allowed" in bad.failed
+
+
 @pytest.mark.parametrize("list_folder", [".", "labels"])
 def test_uno_1m_pictures_lie_in_images(run, tmp_path, list_folder):
     path = tmp_path / list_folder / "split1.json"
@@ -162,13 +171,15 @@ def test_only_padding_is_trimmed_and_not_a_plain_background():
     [
         ("list.json", "{", "not a readable JSON list"),
         ("list.json", "[]", "at least one entry"),
-        ("list.json", '{"prompt": "x"}', "at least one entry"),
+        ("list.json", '{"prompt": "x"}', "not a readable JSON list: it must hold a list .* got dict"),
+        ("list.json", "[1] 2", "not a readable JSON list: it .* more text after the end of the list"),
+        ("list.json", '["\udcff"]', "not a readable JSON list: .* can't decode byte 0xff"),
         ("missing.json", None, "nothing to import"),
     ],
 )
 def test_sources_that_are_none(run, tmp_path, name, content, message):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, errors="surrogateescape")
     with pytest.raises(ToolError, match=message):
         import_list(run, tmp_path / name)
 
