@@ -1,4 +1,4 @@
-"""The autoencoder's objective, alike for every family that draws in its latents."""
+"""The autoencoder's objective, shared by every family that works in its latents."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from uno_jax.support.trees import Params
 
 
 def make_loss(config: Any, model: Any) -> Loss:
-    """The loss of a batch's targets, by a recipe (`training.config.TrainConfig`): absolute and squared error
+    """The loss of a batch's targets for a recipe (`training.config.TrainConfig`): absolute and squared error
     of the picture decoded from a posterior sample, and the posterior's divergence from N(0, 1).
     """
     dtype = jnp.dtype(config.dtype)

@@ -1,4 +1,4 @@
-"""The CLIP text tower, of which FLUX takes the pooled output, and scores its projection.
+"""The CLIP text tower. FLUX uses its pooled output; evaluation uses its projection.
 
 Source: transformers `modeling_clip.py`.
 """
@@ -20,8 +20,8 @@ from uno_jax.networks.layers import Dense, parameter
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """The CLIP ViT-L/14 text tower, of which FLUX takes the pooled output. With a `projection` (its width)
-    the output is CLIP's own, to be compared with pictures.
+    """The CLIP ViT-L/14 text tower. With a `projection` (its width; 0: none) the output is CLIP's text
+    embedding, to be compared with those of pictures.
     """
 
     vocab_size: int = 49_408
@@ -36,8 +36,8 @@ class CLIPConfig:
 
 
 def exact_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """GELU by the error function, as torch computes it. jax's own takes erfc, which is slower on CPUs: 10
-    of the 74 ms of a picture in DINO ViT-S/16.
+    """GELU by the error function, as torch computes it. JAX's own uses erfc, which is slower on CPUs: 10 of
+    the 74 ms for a picture in DINO ViT-S/16.
     """
     return x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5)))
 
@@ -95,8 +95,8 @@ class CLIPText(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b d"]:
-        """Hidden state at the end-of-text token, the highest id, after the final norm; projected if the
-        config says so.
+        """The hidden state at the end-of-text token (the highest id) after the final norm, projected if the
+        config has a projection.
         """
         c = self.config
         init = nn.initializers.normal(0.02)
@@ -122,5 +122,5 @@ class CLIPText(nn.Module):
 
 
 def smallest_inputs(config: CLIPConfig) -> tuple:
-    """Two tokens, to initialise the network with."""
+    """Two tokens, for initialising the network."""
     return (jnp.zeros((1, 2), jnp.int32),)

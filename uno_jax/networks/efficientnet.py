@@ -1,4 +1,4 @@
-"""EfficientNet-Lite without its classifier, in channels-last layout: pictures -> maps of features.
+"""EfficientNet-Lite without its classifier, in channels-last layout: pictures -> feature maps.
 
 Source: Tan and Le 2019 (arXiv:1905.11946), and tensorflow/tpu `efficientnet/lite`: ReLU6 in place of swish,
 no squeeze-and-excitation. Batch norms are folded into the convolutions before them.
@@ -16,7 +16,7 @@ from uno_jax.networks.layers import parameter
 
 @dataclass(frozen=True)
 class EfficientNetConfig:
-    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`). One entry a stage."""
+    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`). Tuples have one entry per stage."""
 
     stem: int = 32
     repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
@@ -32,7 +32,7 @@ CONV_AXES = ("window_h", "window_w", "conv_in", "conv_out")
 
 
 class Conv(nn.Module):
-    """A convolution, padded as TensorFlow does."""
+    """A convolution with TensorFlow's padding."""
 
     features: int
     kernel: int = 1
@@ -54,7 +54,7 @@ class Conv(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """One window a channel, as a sum of shifted pictures: XLA's own is five times slower on a CPU."""
+    """A depthwise convolution as a sum of shifted pictures: XLA's own is five times slower on a CPU."""
 
     kernel: int
     stride: int
@@ -77,7 +77,7 @@ class Depthwise(nn.Module):
 
 
 class Block(nn.Module):
-    """Widened, filtered channel by channel, narrowed; added to its input where the shapes agree."""
+    """An inverted residual block: expand, depthwise convolution, project; a skip where the shapes agree."""
 
     features: int
     kernel: int
@@ -96,8 +96,8 @@ class Block(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Pictures of `prepare` to the last stage but one, and to what the classifier pools: for 224 pixels
-    7 x 7 x 192 and 7 x 7 x 1280.
+    """Prepared pictures to the features before the last stage and those that the classifier pools: for 224
+    pixels 7 x 7 x 192 and 7 x 7 x 1280.
     """
 
     config: EfficientNetConfig
@@ -119,5 +119,5 @@ class EfficientNet(nn.Module):
 
 
 def smallest_inputs(config: EfficientNetConfig) -> tuple:
-    """A picture of one last cell, to initialise the network with."""
+    """A picture of one output cell, for initialising the network."""
     return (jnp.zeros((1, 32, 32, 3)),)

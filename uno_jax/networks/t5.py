@@ -1,4 +1,4 @@
-"""The T5 v1.1 encoder, without attention mask as FLUX uses it. Source: transformers `modeling_t5.py`."""
+"""The T5 v1.1 encoder, without an attention mask, as FLUX uses it. Source: transformers `modeling_t5.py`."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter
 
 @dataclass(frozen=True)
 class T5Config:
-    """The T5 v1.1 encoder; `length` is the number of padded tokens given to FLUX."""
+    """The T5 v1.1 encoder; `length` is the number of tokens to which prompts are padded for FLUX."""
 
     vocab_size: int = 32_128
     d_model: int = 4096
@@ -28,7 +28,9 @@ class T5Config:
 
 
 def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:
-    """Bucket of (key - query): half the buckets a sign; exact up to half of those, then logarithmic."""
+    """The bucket of each distance key - query: half of the buckets per sign, the first half of those exact,
+    the others logarithmic.
+    """
     distance = np.arange(length)[None, :] - np.arange(length)[:, None]
     half = buckets // 2
     exact = half // 2
@@ -70,7 +72,7 @@ class T5Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b l d"]:
-        """Final hidden states of padded token ids."""
+        """The final hidden states of padded token ids."""
         c = self.config
         init = nn.initializers.normal
         embedding = parameter(self, "embedding", init(1.0), ("vocab", "embed"), (c.vocab_size, c.d_model))
@@ -95,5 +97,5 @@ class T5Encoder(nn.Module):
 
 
 def smallest_inputs(config: T5Config) -> tuple:
-    """Two tokens, to initialise the network with."""
+    """Two tokens, for initialising the network."""
     return (jnp.zeros((1, 2), jnp.int32),)

@@ -1,6 +1,6 @@
 """The FLUX autoencoder, in channels-last layout: picture -> posterior -> scaled latent -> picture.
 
-Source: black-forest-labs/flux `modules/autoencoder.py`. Names of submodules follow it.
+Source: black-forest-labs/flux `modules/autoencoder.py`, whose names of submodules are kept.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from uno_jax.networks.layers import Initializer
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """The FLUX autoencoder. One level a multiplier; each but the last halves the picture."""
+    """The FLUX autoencoder. It has one level per multiplier; each but the last halves the picture."""
 
     width: int = 128
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
@@ -31,7 +31,7 @@ class VAEConfig:
 
     @property
     def downsampling(self) -> int:
-        """Pixels a latent cell, along one side."""
+        """Pixels per latent cell along one side."""
         return 2 ** (len(self.multipliers) - 1)
 
 
@@ -39,7 +39,7 @@ CONV_AXES = (None, None, "conv_in", "conv_out")
 
 
 class Conv(nn.Module):
-    """A convolution that keeps the size; stride 2 pads right and bottom only, as the reference does."""
+    """A convolution that keeps the size; with stride 2 it pads only right and bottom, like the reference."""
 
     features: int
     kernel: int = 3
@@ -126,7 +126,7 @@ class Mid(nn.Module):
 
 
 def narrow_posterior(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """A log variance of -6 at first: noise as wide as the latent would hide it from the decoder for long."""
+    """An initial log variance of -6: noise as large as the latent would long hide it from the decoder."""
     return jnp.zeros(shape, dtype).at[shape[0] // 2 :].set(-6.0)
 
 
@@ -184,7 +184,10 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(self.config, self.dtype)
 
     def encode(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h/f w/f 2*z"]:
-        """Mean and log variance of the posterior, unscaled. Sides must be multiples of the downsampling."""
+        """Mean and log variance of the posterior, unscaled.
+
+        Raises ValueError unless the picture's sides are multiples of the downsampling.
+        """
         factor = self.config.downsampling
         if image.shape[1] % factor or image.shape[2] % factor:
             raise ValueError(f"picture sides must be multiples of {factor}, got {image.shape[1:3]}")
@@ -194,12 +197,12 @@ class Autoencoder(nn.Module):
         return self.decoder(latent / self.config.scale + self.config.shift)
 
     def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        """The reconstruction from the posterior mean; touches every parameter, for initialisation."""
+        """The reconstruction from the posterior mean. It uses every parameter, as initialisation requires."""
         return self.decode(posterior_mean(self.config, self.encode(image)))
 
 
 def posterior_mean(config: VAEConfig, moments: Float[Array, "b h w 2*z"]) -> Float[Array, "b h w z"]:
-    """The scaled latent of the posterior's mean, used in sampling and for parity."""
+    """The scaled latent of the posterior's mean, used in sampling and to check parity."""
     mean, _ = jnp.split(moments, 2, axis=-1)
     return config.scale * (mean - config.shift)
 
@@ -218,9 +221,10 @@ def decode_tiled(
 ) -> Float[np.ndarray, "b H W 3"]:
     """Decodes square tiles of `tile` latent cells one after another and blends `overlap` cells linearly.
 
-    Memory is that of one tile, and one shape is compiled. Away from seams the result differs from a whole
-    decode only through the norms' and the attention's narrower view. Raises ValueError unless 0 < overlap <
-    tile.
+    Needs the memory of one tile and compiles one shape. Away from seams the result differs from decoding the
+    whole latent only because norms and attention see one tile.
+
+    Raises ValueError unless 0 < overlap < tile.
     """
     if not 0 < overlap < tile:
         raise ValueError(f"overlap must lie between 0 and the tile's {tile} cells, got {overlap}")
@@ -249,11 +253,11 @@ def _tile_starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _ramp(tile: int, overlap: int, factor: int) -> np.ndarray:
-    """Rises over the overlap at both ends; never zero, so that the picture's border keeps its own tile."""
+    """Weights that rise over the overlap at both ends; never zero, since only one tile covers the border."""
     distance = np.minimum(np.arange(tile * factor), np.arange(tile * factor)[::-1]) + 1.0
     return np.minimum(distance / (overlap * factor), 1.0).astype(np.float32)
 
 
 def smallest_inputs(config: VAEConfig) -> tuple:
-    """A picture of one latent cell, to initialise the network with."""
+    """A picture of one latent cell, for initialising the network."""
     return (jnp.zeros((1, config.downsampling, config.downsampling, 3)),)

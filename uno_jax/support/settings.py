@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses: to plain JSON values and back, and how two records of them differ."""
+"""Settings as frozen dataclasses: conversion to JSON values and back, and differences of two records."""
 
 import dataclasses
 import json
@@ -14,7 +14,10 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[Config], values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`. Raises ValueError naming the fields that `cls` does not have."""
+    """The inverse of `to_dict`.
+
+    Raises ValueError naming the fields that `cls` does not have.
+    """
     types = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(values.keys() - types.keys()):
         raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(types)}")
@@ -30,7 +33,7 @@ def _from_json(kind: Any, value: Any) -> Any:
 def differences(
     old: dict[str, Any], new: dict[str, Any], harmless: Collection[str] = (), prefix: str = ""
 ) -> list[str]:
-    """`field: old -> new` for every field of two records that differs, but for the `harmless` ones."""
+    """`field: old -> new` for every field in which two records differ, except the `harmless` ones."""
     found = []
     for name in sorted(old.keys() | new.keys()):
         path, was, now = prefix + name, old.get(name), new.get(name)

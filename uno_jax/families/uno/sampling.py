@@ -1,4 +1,4 @@
-"""Sampling, top to bottom as in the paper: encode text and references, denoise in one loop, decode."""
+"""Sampling: encode text and references, denoise in one loop, decode."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from uno_jax.sharding.processes import on_host
 
 
 def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "b h w 3"]:
-    """Pictures of one batch in [-1, 1]. Each starts from the noise of its own seed, in whatever batch."""
+    """Pictures of one batch in [-1, 1]. Each starts from the noise of its own seed, whatever its batch."""
     config, count = model.config, len(inputs.prompts)
     refs = tuple(encode_image(model, column) for column in inputs.refs)
     left = None if inputs.left is None else encode_image(model, inputs.left)
@@ -40,13 +40,13 @@ def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray
 
 
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
-    """T5's hidden states and CLIP's pooled output of texts."""
+    """T5's hidden states and CLIP's pooled output of prompts."""
     tokens = tokenize(model.config, prompts)
     return encode_text(model, tokens["t5"], tokens["clip"])
 
 
 def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int, int]:
-    """Rows, columns and channels of the latent of a picture of width x height pixels."""
+    """Rows, columns and channels of the latent for a picture of width x height pixels."""
     cells = config.vae.downsampling
     return height // cells, width // cells, config.vae.latent_channels
 
@@ -66,12 +66,12 @@ def denoise_latent(
     contrast: Contrast | None = None,
     left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b h w z"]:
-    """The whole denoising loop (`velocity.denoise`): noise in, the picture's scaled latent out."""
+    """The whole denoising loop (`velocity.denoise`), from noise to the picture's scaled latent."""
     return unpack(denoise(model, noise, conditioning, schedule, contrast, left), token_grid(noise))
 
 
 def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> Float[np.ndarray, "b H W 3"]:
-    """Pictures on the host, decoded in tiles of `tile` pixels a side if they have more pixels than one."""
+    """Pictures on the host, decoded in tiles of tile x tile pixels if they have more pixels than that."""
     cells = tile // model.config.vae.downsampling
     if latent.shape[1] * latent.shape[2] > cells**2:
         return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)

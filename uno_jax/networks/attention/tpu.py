@@ -1,4 +1,4 @@
-"""Flash attention on TPU: JAX's splash kernel, fitted to any length."""
+"""Flash attention on TPU: JAX's splash kernel, padded to support any length."""
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,10 @@ def splash_attention(
     scale: float,
     interpret: bool = False,
 ) -> Float[Array, "b l h d"]:
-    """Attention without mask or bias on one chip. Queries and keys are padded to whole blocks, and no query
-    sees the padding.
+    """Attention without mask or bias on one chip. Queries and keys are padded to whole blocks; the padding is
+    masked out.
 
-    `interpret` runs the kernel's own steps without a TPU.
+    `interpret` runs the kernel without a TPU, in Pallas's interpreter.
     """
     length, heads, seen = q.shape[1], q.shape[2], k.shape[1]
     block_q, block_kv = (min(BLOCK, -(-size // LANES) * LANES) for size in (length, seen))
