@@ -44,7 +44,7 @@ def find_devices(where: str) -> list[jax.Device]:
     Raises PlanError for an unknown topology or a missing libtpu.
     """
     if where == "local":
-        return jax.local_devices()
+        return list(jax.local_devices())
     names = ", ".join(chip.name for chip in TPUS.values())
     if where.split(":")[0] not in [chip.name for chip in TPUS.values()] or ":" not in where:
         raise PlanError(
@@ -61,7 +61,7 @@ def find_devices(where: str) -> list[jax.Device]:
         "TPU_WORKER_HOSTNAMES": "localhost",
     }
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=where).devices
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=where).devices)
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0]
         raise PlanError(f"--plan {where} is not a topology of that chip: {reason}") from None

@@ -40,18 +40,18 @@ def _equation(equation: Any) -> int:
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         lhs = equation.invars[0].aval.shape
-        return 2 * equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted)
+        return int(2 * equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted))
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval
         outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-        return 2 * equation.outvars[0].aval.size * kernel.size // outputs
+        return int(2 * equation.outvars[0].aval.size * kernel.size // outputs)
     # The functions that a primitive calls are among its parameters, alone or in a tuple.
     leaves = jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr)
     bodies = [_count(leaf) for leaf in leaves if _is_jaxpr(leaf)]
     if name == "while" and any(bodies):
         raise ValueError("a while loop contains products and its number of iterations is unknown: use a scan")
     if name == "scan":
-        return params["length"] * sum(bodies)
+        return int(params["length"]) * sum(bodies)
     return max(bodies, default=0) if name == "cond" else sum(bodies)
 
 

@@ -51,7 +51,7 @@ def chip_bytes(tree: Any) -> int:
     )
 
 
-def compile_program(function: Any, args: tuple, kinds: dict[str, Any], mesh: Mesh) -> Program:
+def compile_program(function: Any, args: tuple[Any, ...], kinds: dict[str, Any], mesh: Mesh) -> Program:
     """Compiles a jitted function for the mesh's devices. `kinds` names the parts of the arguments whose
     memory is reported.
     """

@@ -26,7 +26,8 @@ def make_loss(config: Any, model: Any) -> Loss:
         decoded = apply(model.vae, variables, latent, dtype=dtype, method=Autoencoder.decode)
         mean, log_variance = jnp.split(moments, 2, axis=-1)
         kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
-        error = decoded.astype(jnp.float32) - image
-        return jnp.mean(jnp.abs(error)) + 2 * jnp.mean(jnp.square(error)) + config.kl_weight * kl
+        error: Array = decoded.astype(jnp.float32) - image
+        reconstruction = jnp.mean(jnp.abs(error)) + 2 * jnp.mean(jnp.square(error))
+        return reconstruction + float(config.kl_weight) * kl
 
     return loss

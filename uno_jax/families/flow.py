@@ -11,7 +11,7 @@ TRAIN_POINTS = 1000
 
 
 def shift_mu(
-    length: float, base: tuple[float, float] = (256, 0.5), top: tuple[float, float] = (4096, 1.15)
+    length: int | float, base: tuple[float, float] = (256.0, 0.5), top: tuple[float, float] = (4096.0, 1.15)
 ) -> float:
     """The shift mu for a sequence length: a line through the points (length, mu) `base` and `top` (flux
     `sampling.py`).
@@ -39,9 +39,7 @@ def descending(points: int) -> Float[np.ndarray, "points"]:
     return times.astype(np.float32)
 
 
-def sampling_schedule(
-    steps: int, width: int, height: int, shift: bool = True
-) -> Float[np.ndarray, "steps+1"]:
+def sampling_schedule(steps: int, width: int, height: int, shift: bool = True) -> Float[np.ndarray, "points"]:
     """The steps + 1 times of Euler sampling for width x height pixels, from 1 to 0.
 
     The sequence length is (w/8)(h/8)/256 as in UNO's `sampling.py`, not training's number of tokens,
@@ -76,6 +74,10 @@ def sample_times(key: jax.Array, batch: int, resolution: int) -> Float[Array, "b
 
 
 def euler_step(
-    x: Float[Array, "b l c"], velocity: Float[Array, "b l c"], t: Float[Array, ""], t_next: Float[Array, ""]
+    x: Float[Array, "b l c"],
+    velocity: Float[Array, "b l c"],
+    t: Float[Array, ""] | float,
+    t_next: Float[Array, ""] | float,
 ) -> Float[Array, "b l c"]:
+    """The state at `t_next`, given the state and its velocity at `t`."""
     return x + (t_next - t) * velocity

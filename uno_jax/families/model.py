@@ -26,7 +26,8 @@ class Model:
     @property
     def compute_dtype(self) -> jnp.dtype:
         """The dtype that the networks compute in."""
-        return jnp.dtype(self.dtype or jax.tree.leaves(self.params)[0].dtype)
+        dtype: jnp.dtype = jnp.dtype(self.dtype or jax.tree.leaves(self.params)[0].dtype)
+        return dtype
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {count(tree) / 1e6:,.1f} M" for name, tree in self.params.items())

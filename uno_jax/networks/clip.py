@@ -12,6 +12,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
@@ -56,7 +57,7 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
-        normed = nn.LayerNorm(
+        normed: Array = nn.LayerNorm(
             self.epsilon,
             dtype=jnp.float32,
             use_fast_variance=False,
@@ -69,7 +70,7 @@ class LayerNorm(nn.Module):
 
 class CLIPBlock(nn.Module):
     config: CLIPConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], _: None) -> tuple[Array, None]:
@@ -91,7 +92,7 @@ class CLIPBlock(nn.Module):
 
 class CLIPText(nn.Module):
     config: CLIPConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b d"]:
@@ -121,6 +122,6 @@ class CLIPText(nn.Module):
         return Dense(c.projection, axes, use_bias=False, dtype=self.dtype, name="projection")(pooled)
 
 
-def smallest_inputs(config: CLIPConfig) -> tuple:
+def smallest_inputs(config: CLIPConfig) -> tuple[Array]:
     """Two tokens, for initialising the network."""
     return (jnp.zeros((1, 2), jnp.int32),)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.layers import parameter
@@ -37,10 +38,10 @@ class Conv(nn.Module):
     features: int
     kernel: int = 1
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h/s w/s o"]:
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         return nn.Conv(
             self.features,
             (self.kernel, self.kernel),
@@ -58,10 +59,10 @@ class Depthwise(nn.Module):
 
     kernel: int
     stride: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/s w/s c"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         side, step, channels = self.kernel, self.stride, x.shape[-1]
         window = parameter(self, "kernel", nn.initializers.he_normal(), CONV_AXES, (side, side, 1, channels))
         bias = parameter(self, "bias", nn.initializers.zeros, ("conv_out",), (channels,))
@@ -83,10 +84,10 @@ class Block(nn.Module):
     kernel: int
     stride: int
     expansion: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h/s w/s o"]:
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         h = x
         if self.expansion > 1:
             h = jax.nn.relu6(Conv(x.shape[-1] * self.expansion, dtype=self.dtype, name="expand")(h))
@@ -101,12 +102,12 @@ class EfficientNet(nn.Module):
     """
 
     config: EfficientNetConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w 3"]
-    ) -> tuple[Float[Array, "b h/32 w/32 m"], Float[Array, "b h/32 w/32 f"]]:
+    ) -> tuple[Float[Array, "b h2 w2 m"], Float[Array, "b h2 w2 f"]]:
         c, middle = self.config, x
         x = jax.nn.relu6(Conv(c.stem, kernel=3, stride=2, dtype=self.dtype, name="stem")(x))
         stages = zip(c.repeats, c.widths, c.kernels, c.strides, c.expansions, strict=True)
@@ -118,6 +119,6 @@ class EfficientNet(nn.Module):
         return middle, jax.nn.relu6(Conv(c.head, dtype=self.dtype, name="head")(x))
 
 
-def smallest_inputs(config: EfficientNetConfig) -> tuple:
+def smallest_inputs(config: EfficientNetConfig) -> tuple[Array]:
     """A picture of one output cell, for initialising the network."""
     return (jnp.zeros((1, 32, 32, 3)),)

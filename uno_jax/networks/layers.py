@@ -12,9 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.matmul import product
+from uno_jax.support.trees import AnyArray
 
 Initializer = nn.initializers.Initializer
 
@@ -37,7 +39,7 @@ class Dense(nn.Module):
     features: int
     axes: tuple[str, str]
     use_bias: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
@@ -100,7 +102,7 @@ def timestep_embedding(
 
 def rope_table(
     ids: Float[np.ndarray, "l axes"], axes_dim: Sequence[int], theta: float
-) -> tuple[Float[np.ndarray, "l d/2"], Float[np.ndarray, "l d/2"]]:
+) -> tuple[Float[np.ndarray, "l half"], Float[np.ndarray, "l half"]]:
     """Cosines and sines of every position's angles, computed in float64 and returned in float32.
 
     Axis i of the ids rotates axes_dim[i] channels of a head, in pairs (flux `math.py`).
@@ -114,7 +116,7 @@ def rope_table(
 
 
 def apply_rope(
-    x: Float[Array, "b l h d"], cos: Float[np.ndarray, "l d/2"], sin: Float[np.ndarray, "l d/2"]
+    x: Float[Array, "b l h d"], cos: Float[AnyArray, "l half"], sin: Float[AnyArray, "l half"]
 ) -> Float[Array, "b l h d"]:
     """Rotates neighbouring channel pairs (2i, 2i+1) by their angles, in float32."""
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
@@ -25,6 +26,7 @@ from uno_jax.networks.layers import (
     timestep_embedding,
 )
 from uno_jax.sharding.rules import spread
+from uno_jax.support.trees import AnyArray
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ REMAT_POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
-Rope = tuple[np.ndarray, np.ndarray]
+Rope = tuple[AnyArray, AnyArray]
 TOKENS = ("samples", "tokens", None)
 
 
@@ -80,7 +82,7 @@ class MLPEmbedder(nn.Module):
     """Two dense layers with a SiLU between, for time, guidance and the pooled text."""
 
     hidden_size: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b d"]:
@@ -92,7 +94,7 @@ class Modulation(nn.Module):
     """AdaLN: `chunks` vectors for shift, scale and gate, computed from vec."""
 
     chunks: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, vec: Float[Array, "b d"]) -> list[Float[Array, "b 1 d"]]:
@@ -117,8 +119,8 @@ class QKNorm(nn.Module):
         return RMSNorm(name="query_norm")(q), RMSNorm(name="key_norm")(k)
 
 
-def split_heads(qkv: Float[Array, "b l 3*h*d"], num_heads: int) -> list[Float[Array, "b l h d"]]:
-    b, l, width = qkv.shape
+def split_heads(qkv: Float[Array, "b l width"], num_heads: int) -> list[Float[Array, "b l h d"]]:
+    b, l, _ = qkv.shape
     return [x.reshape(b, l, num_heads, -1) for x in jnp.split(qkv, 3, axis=-1)]
 
 
@@ -126,7 +128,7 @@ class Stream(nn.Module):
     """One stream of a double block (img or txt): `heads` comes before the joint attention, `finish` after."""
 
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c, dtype = self.config, self.dtype
@@ -152,7 +154,7 @@ class DoubleStreamBlock(nn.Module):
     """Text and image tokens with separate weights and one joint attention (txt first)."""
 
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.img = Stream(self.config, self.dtype)
@@ -184,7 +186,7 @@ class SingleStreamBlock(nn.Module):
     """
 
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c, dtype = self.config, self.dtype
@@ -231,7 +233,7 @@ class MMDiT(nn.Module):
     """
 
     config: MMDiTConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: str = "none"
     unroll: int = 1
 
@@ -287,7 +289,7 @@ class MMDiT(nn.Module):
 
 class FinalLayer(nn.Module):
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], vec: Float[Array, "b d"]) -> Float[Array, "b l c"]:
@@ -302,7 +304,7 @@ class FinalLayer(nn.Module):
         return linear(modulate(x, shift, scale))
 
 
-def smallest_inputs(config: MMDiTConfig) -> tuple:
+def smallest_inputs(config: MMDiTConfig) -> tuple[MMDiTInputs]:
     """One token of each kind, for initialising the network."""
     img, txt = jnp.zeros((1, 1, config.in_channels)), jnp.zeros((1, 1, config.context_in_dim))
     one, vec = jnp.ones(1), jnp.zeros((1, config.vec_in_dim))

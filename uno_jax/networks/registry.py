@@ -5,7 +5,7 @@ making arrays; `init_params` makes random ones. To add a network, add a file her
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -24,7 +24,7 @@ class Network(NamedTuple):
     kind: str
     config: type
     module: type[nn.Module]
-    smallest_inputs: Callable[[Any], tuple]
+    smallest_inputs: Callable[[Any], tuple[Any, ...]]
     """The smallest valid inputs for a config. They suffice, as no parameter's shape depends on a length."""
 
 
@@ -53,7 +53,7 @@ def row_of(config: NetworkConfig) -> Network:
 
 def network(config: NetworkConfig, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """The Flax module of a config, computing in `dtype`."""
-    return row_of(config).module(config, dtype)  # type: ignore[call-arg]
+    return row_of(config).module(config, dtype)
 
 
 def apply(
@@ -76,7 +76,7 @@ def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Pa
 
 def init_params(config: NetworkConfig, key: jax.Array, dtype: Any = jnp.float32) -> Params:
     """Random parameters as a plain tree. Jit this with out_shardings to create them sharded."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), nn.unbox(_init(config, key)))
+    return cast(Params, jax.tree.map(lambda leaf: leaf.astype(dtype), nn.unbox(_init(config, key))))
 
 
 def _init(config: NetworkConfig, key: jax.Array) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
@@ -37,12 +38,13 @@ def relative_position_bucket(length: int, buckets: int, max_distance: int) -> In
     magnitude = np.abs(distance)
     log_ratio = np.log(np.maximum(magnitude, 1) / exact) / np.log(max_distance / exact)
     far = np.minimum(exact + (log_ratio * (half - exact)).astype(np.int32), half - 1)
-    return np.where(distance > 0, half, 0) + np.where(magnitude < exact, magnitude, far)
+    signed: np.ndarray = np.where(distance > 0, half, 0) + np.where(magnitude < exact, magnitude, far)
+    return signed
 
 
 class T5Block(nn.Module):
     config: T5Config
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], bias: Float[Array, "1 h l l"]) -> tuple[Array, None]:
@@ -68,7 +70,7 @@ class T5Block(nn.Module):
 
 class T5Encoder(nn.Module):
     config: T5Config
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b l d"]:
@@ -96,6 +98,6 @@ class T5Encoder(nn.Module):
         return RMSNorm(c.layer_norm_epsilon, "embed", name="final_norm")(x)
 
 
-def smallest_inputs(config: T5Config) -> tuple:
+def smallest_inputs(config: T5Config) -> tuple[Array]:
     """Two tokens, for initialising the network."""
     return (jnp.zeros((1, 2), jnp.int32),)

@@ -11,10 +11,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.layers import Initializer
+from uno_jax.support.trees import AnyArray
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class VAEConfig:
     @property
     def downsampling(self) -> int:
         """Pixels per latent cell along one side."""
-        return 2 ** (len(self.multipliers) - 1)
+        return 1 << (len(self.multipliers) - 1)
 
 
 CONV_AXES = (None, None, "conv_in", "conv_out")
@@ -44,7 +46,7 @@ class Conv(nn.Module):
     features: int
     kernel: int = 3
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
@@ -70,7 +72,7 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        normed = nn.GroupNorm(
+        normed: Array = nn.GroupNorm(
             self.groups,
             epsilon=1e-6,
             dtype=jnp.float32,
@@ -85,7 +87,7 @@ class GroupNorm(nn.Module):
 class ResnetBlock(nn.Module):
     features: int
     groups: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
@@ -102,7 +104,7 @@ class AttnBlock(nn.Module):
     """Self-attention over all positions with one head."""
 
     groups: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -116,7 +118,7 @@ class AttnBlock(nn.Module):
 
 class Mid(nn.Module):
     groups: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -132,10 +134,10 @@ def narrow_posterior(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.fl
 
 class Encoder(nn.Module):
     config: VAEConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h/f w/f 2*z"]:
+    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
         c = self.config
         x = Conv(c.width, dtype=self.dtype, name="conv_in")(x)
         for level, multiplier in enumerate(c.multipliers):
@@ -151,10 +153,10 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     config: VAEConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b h w z"]) -> Float[Array, "b h*f w*f 3"]:
+    def __call__(self, z: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
         c = self.config
         x = Conv(c.width * c.multipliers[-1], dtype=self.dtype, name="conv_in")(z)
         x = Mid(c.norm_groups, self.dtype, name="mid")(x)
@@ -177,13 +179,13 @@ class Autoencoder(nn.Module):
     """Pictures in [-1, 1] to posterior moments, and scaled latents back to pictures."""
 
     config: VAEConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.dtype)
         self.decoder = Decoder(self.config, self.dtype)
 
-    def encode(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h/f w/f 2*z"]:
+    def encode(self, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
         """Mean and log variance of the posterior, unscaled.
 
         Raises ValueError unless the picture's sides are multiples of the downsampling.
@@ -191,9 +193,9 @@ class Autoencoder(nn.Module):
         factor = self.config.downsampling
         if image.shape[1] % factor or image.shape[2] % factor:
             raise ValueError(f"picture sides must be multiples of {factor}, got {image.shape[1:3]}")
-        return self.encoder(image)
+        return self.encoder(jnp.asarray(image))
 
-    def decode(self, latent: Float[Array, "b h w z"]) -> Float[Array, "b h*f w*f 3"]:
+    def decode(self, latent: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
         return self.decoder(latent / self.config.scale + self.config.shift)
 
     def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
@@ -201,14 +203,14 @@ class Autoencoder(nn.Module):
         return self.decode(posterior_mean(self.config, self.encode(image)))
 
 
-def posterior_mean(config: VAEConfig, moments: Float[Array, "b h w 2*z"]) -> Float[Array, "b h w z"]:
+def posterior_mean(config: VAEConfig, moments: Float[Array, "b h w m"]) -> Float[Array, "b h w z"]:
     """The scaled latent of the posterior's mean, used in sampling and to check parity."""
     mean, _ = jnp.split(moments, 2, axis=-1)
     return config.scale * (mean - config.shift)
 
 
 def posterior_sample(
-    config: VAEConfig, moments: Float[Array, "b h w 2*z"], key: jax.Array
+    config: VAEConfig, moments: Float[Array, "b h w m"], key: jax.Array
 ) -> Float[Array, "b h w z"]:
     """A scaled latent drawn from the posterior, used in training."""
     mean, log_variance = jnp.split(moments, 2, axis=-1)
@@ -258,6 +260,6 @@ def _ramp(tile: int, overlap: int, factor: int) -> np.ndarray:
     return np.minimum(distance / (overlap * factor), 1.0).astype(np.float32)
 
 
-def smallest_inputs(config: VAEConfig) -> tuple:
+def smallest_inputs(config: VAEConfig) -> tuple[Array]:
     """A picture of one latent cell, for initialising the network."""
     return (jnp.zeros((1, config.downsampling, config.downsampling, 3)),)

@@ -11,6 +11,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
@@ -40,7 +41,7 @@ class ViTConfig:
     layer_scale: bool = False
     pooling: Literal["class", "attention"] = "class"
     projection: int = 0  # width of the output; 0: hidden_size
-    activation: Literal["gelu", "quick_gelu", "gelu_tanh", "swiglu"] = "gelu"
+    activation: str = "gelu"  # or quick_gelu, gelu_tanh, swiglu
     layer_norm_eps: float = 1e-6
     antialias: bool = False  # when the position embedding is downsampled
     resolution: int = 224  # side in pixels of its input
@@ -111,10 +112,10 @@ class Patches(nn.Module):
     """A linear map of every whole patch; pixels left over at the right and the bottom are ignored."""
 
     config: ViTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b h/p w/p d"]:
+    def __call__(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b rows columns d"]:
         c = self.config
         return nn.Conv(
             c.hidden_size,
@@ -130,7 +131,7 @@ class Patches(nn.Module):
 
 
 def _attend(
-    config: ViTConfig, dtype: jnp.dtype, queries: Float[Array, "b l d"], x: Float[Array, "b s d"]
+    config: ViTConfig, dtype: DTypeLike, queries: Float[Array, "b l d"], x: Float[Array, "b s d"]
 ) -> Float[Array, "b l d"]:
     """Attention of `queries` to `x`; its four layers belong to the calling module."""
 
@@ -143,7 +144,7 @@ def _attend(
     return out(mixed.reshape(queries.shape))
 
 
-def _mlp(config: ViTConfig, dtype: jnp.dtype, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+def _mlp(config: ViTConfig, dtype: DTypeLike, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
     """The layers fc1 and fc2, which belong to the calling module."""
     gated = config.activation == "swiglu"
     inner = config.intermediate_size * (2 if gated else 1)
@@ -158,7 +159,7 @@ def _mlp(config: ViTConfig, dtype: jnp.dtype, x: Float[Array, "b l d"]) -> Float
 
 class ViTBlock(nn.Module):
     config: ViTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], _: None) -> tuple[Array, None]:
@@ -179,7 +180,7 @@ class AttentionPool(nn.Module):
     """SigLIP's head: a learned query attends to all patches, followed by an MLP."""
 
     config: ViTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b d"]:
@@ -193,12 +194,12 @@ class AttentionPool(nn.Module):
 
 class ViT(nn.Module):
     config: ViTConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, pixels: Float[Array, "b h w 3"], cells: bool = False
-    ) -> Float[Array, "b width"] | tuple[Float[Array, "b width"], Float[Array, "b h/p w/p d"]]:
+    ) -> Float[Array, "b width"] | tuple[Float[Array, "b width"], Float[Array, "b rows columns d"]]:
         """The features of pictures of at least one patch, prepared by `evaluation.preprocess`; with `cells`
         also those of every patch, after the final norm.
         """
@@ -271,7 +272,8 @@ def bicubic_weights(stored: int, shown: int, antialias: bool) -> Float[np.ndarra
                 continue
             weight = _cubic((tap - centre) / stretch, -0.5 if antialias else -0.75)
             weights[row, min(max(tap, 0), stored - 1)] += weight
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    normalised: np.ndarray = weights / weights.sum(1, keepdims=True)
+    return normalised.astype(np.float32)
 
 
 def _cubic(x: float, a: float) -> float:
@@ -282,6 +284,6 @@ def _cubic(x: float, a: float) -> float:
     return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
 
 
-def smallest_inputs(config: ViTConfig) -> tuple:
+def smallest_inputs(config: ViTConfig) -> tuple[Array]:
     """A picture of one patch, for initialising the network."""
     return (jnp.zeros((1, config.patch_size, config.patch_size, 3)),)

@@ -5,7 +5,7 @@ networks' calls of `spread`; nothing else names a mesh axis.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -99,4 +99,4 @@ def spread(x: Array, *axes: str | None) -> Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, partition(mesh, axes, x.shape))
+    return cast(Array, jax.lax.with_sharding_constraint(x, partition(mesh, axes, x.shape)))

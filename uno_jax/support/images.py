@@ -11,7 +11,7 @@ from typing import IO
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 50_000_000
 TOO_LARGE = f"is more than {MAX_PIXELS // 1_000_000} megapixels; scale the picture down first"
@@ -74,7 +74,7 @@ def _opened(source: str | PathLike[str] | IO[bytes], name: str) -> Iterator[Imag
         raise ImageError(f"{name}: {error}") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {TOO_LARGE}") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture in a format that Pillow reads") from error
     # Pillow's decoders raise any of these for damaged data.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:

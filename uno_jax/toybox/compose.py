@@ -170,7 +170,10 @@ def _corners(
     box *= 1 - 0.5 * np.stack([longer_top * box[:, 1], longer_left * box[:, 0]], 1)
     box *= np.array(size) / max(size) / 2 * ((-1, 1) if flip else (1, 1))
     turn = np.deg2rad(degrees)
-    return box @ np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))])
+    turned: NDArray[np.float64] = box @ np.array(
+        [(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))]
+    )
+    return turned
 
 
 def _lit(rgba: NDArray[np.floating], light: Light) -> NDArray[np.floating]:
@@ -231,6 +234,6 @@ def _contact(cutout: Cutout, size: int) -> Mask:
     middle = (cutout.left + (touching[0] + touching[-1]) / 2) / size
     half, flat = 0.7 * (touching[-1] - touching[0] + 2) / size, 0.025
     foot = (cutout.top + height) / size - 0.4 * flat
-    return np.exp(
-        -((((columns(size) - middle) / half) ** 2 + ((rows(size) - foot) / flat) ** 2) ** 2)
-    ).astype(np.float32)
+    squared = ((columns(size) - middle) / half) ** 2 + ((rows(size) - foot) / flat) ** 2
+    dark: Mask = np.exp(-(squared**2)).astype(np.float32)
+    return dark

@@ -87,30 +87,35 @@ def ridge(
 
 def below(size: int, edge: NDArray[np.floating] | float) -> Mask:
     """A mask, 1 under the edge (one number, or one per column), with an antialiased border."""
-    return np.broadcast_to(np.clip((rows(size) - edge) * size + 0.5, 0, 1), (size, size)).astype(np.float32)
+    covered: Mask = np.clip((rows(size) - edge) * size + 0.5, 0, 1)
+    return np.broadcast_to(covered, (size, size)).astype(np.float32)
 
 
 def disc(size: int, x: float, y: float, radius: float, softness: float = 0.0) -> Mask:
     """A mask, 1 inside a circle; `softness` widens the border, which is otherwise one pixel."""
     distance = np.hypot(columns(size) - x, rows(size) - y)
-    return np.clip((radius - distance) / max(softness, 1 / size) + 0.5, 0, 1).astype(np.float32)
+    inside: Mask = np.clip((radius - distance) / max(softness, 1 / size) + 0.5, 0, 1)
+    return inside.astype(np.float32)
 
 
 def glow(size: int, x: float, y: float, radius: float) -> Mask:
     squared = (columns(size) - x) ** 2 + (rows(size) - y) ** 2
-    return np.exp(-squared / radius**2).astype(np.float32)
+    faded: Mask = np.exp(-squared / radius**2)
+    return faded.astype(np.float32)
 
 
 def blend(picture: Picture, over: Colour, mask: Mask | float) -> Picture:
     """The picture with `over` (a colour or a picture) where the mask is 1."""
     weight = np.asarray(mask, np.float32)
     weight = weight[..., None] if weight.ndim == 2 else weight
-    return picture + (np.asarray(over, np.float32) - picture) * weight
+    blended: Picture = picture + (np.asarray(over, np.float32) - picture) * weight
+    return blended
 
 
 def smoothstep(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
     t = np.clip((values - low) / (high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    smooth: NDArray[np.floating] = t * t * (3 - 2 * t)
+    return smooth.astype(np.float32)
 
 
 def homography(target: Points, source: Points) -> list[float]:
@@ -119,7 +124,8 @@ def homography(target: Points, source: Points) -> list[float]:
     one, zero = np.ones(4), np.zeros(4)
     for_u = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1)
     for_v = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1)
-    return np.linalg.solve(np.concatenate([for_u, for_v]), np.concatenate([u, v])).tolist()
+    solved: list[float] = np.linalg.solve(np.concatenate([for_u, for_v]), np.concatenate([u, v])).tolist()
+    return solved
 
 
 def recede(texture: Image.Image, size: int, horizon: float, near: float = 0.4) -> Picture:

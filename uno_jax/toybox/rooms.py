@@ -87,7 +87,8 @@ def bookshelf(rng: Generator, size: int) -> Picture:
     canvas.box(0, lowest, 1, 1, wood)
     canvas.box(0, lowest, 1, lowest + 0.012, wood * 1.3)
     darker = 0.12 * smoothstep(rows(size), 0, 1)[..., None]
-    return canvas.picture() * (1.02 - darker) + grain(rng, size, 0.015)
+    shaded: Picture = canvas.picture() * (1.02 - darker)
+    return shaded + grain(rng, size, 0.015)
 
 
 def _books(rng: Generator, canvas: Canvas, foot: float, high: float) -> None:
@@ -168,4 +169,5 @@ def studio(rng: Generator, size: int) -> Picture:
     shade = 0.9 - 0.1 * smoothstep(rows(size), bend - 0.15, bend)
     shade = shade + 0.12 * smoothstep(rows(size), bend, bend + 0.12)
     light = 0.14 * glow(size, rng.uniform(0.2, 0.8), 0.25, 0.45)
-    return flat(size, colour) * shade[..., None] + light[..., None]
+    picture: Picture = flat(size, colour) * shade[..., None] + light[..., None]
+    return picture

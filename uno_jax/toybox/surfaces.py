@@ -51,7 +51,8 @@ def brick_wall(rng: Generator, size: int) -> Picture:
     canvas.box(0, pavement, 1, pavement + 0.018, stone * 0.7)
     for x in np.linspace(-0.6, 1.6, 8):
         canvas.line([(0.5 + (x - 0.5) * 0.75, pavement + 0.018), (x, 1.0)], stone * 0.75, 0.006)
-    return canvas.picture() * (1 + 0.06 * noise(rng, size, 20)[..., None]) + grain(rng, size, 0.025)
+    weathered: Picture = canvas.picture() * (1 + 0.06 * noise(rng, size, 20)[..., None])
+    return weathered + grain(rng, size, 0.025)
 
 
 def _boxes(
@@ -134,7 +135,8 @@ def carpet(rng: Generator, size: int) -> Picture:
         canvas.polygons(shapes, np.asarray(colours)[turns % len(colours)])
     weave = 0.035 * np.sin(columns(size) * 64 * np.pi) * np.sin(rows(size) * 64 * np.pi)
     worn = canvas.picture() * (1 + 0.05 * noise(rng, size, 6)[..., None])
-    return worn + weave[..., None] + grain(rng, size, 0.03)
+    woven: Picture = worn + weave[..., None]
+    return woven + grain(rng, size, 0.03)
 
 
 def _rug_border(canvas: Canvas, inset: float, colour: NDArray[np.floating]) -> None:

@@ -6,7 +6,7 @@ Restoring reads each shard directly to its device.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -93,7 +93,7 @@ def _from_file(file: Path, shardings: Params, kinds: Params) -> Params:
         ]
         return jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
 
-    return jax.tree_util.tree_map_with_path(place, shardings, kinds)
+    return cast(Params, jax.tree_util.tree_map_with_path(place, shardings, kinds))
 
 
 def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params) -> Params:
@@ -109,7 +109,7 @@ def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params)
     handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
     with ocp.Checkpointer(handler) as checkpointer:
         restored = ocp.args.PyTreeRestore(item=shapes, restore_args=args)
-        return checkpointer.restore(folder.absolute(), args=restored)
+        return cast(Params, checkpointer.restore(folder.absolute(), args=restored))
 
 
 def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarray]:

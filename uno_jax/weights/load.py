@@ -59,7 +59,8 @@ def _merged(base: Params, lora: Lora, config: Any, mesh: Mesh) -> Params:
     shapes, axes = abstract_lora_of(config, lora.config)
     placed = jax.device_put(lora.params, tree_shardings(mesh, axes, shapes))
     places = jax.tree.map(lambda leaf: leaf.sharding, base)
-    return jax.jit(merge, donate_argnums=0, out_shardings=places)(base, placed)
+    merged: Params = jax.jit(merge, donate_argnums=0, out_shardings=places)(base, placed)
+    return merged
 
 
 def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:

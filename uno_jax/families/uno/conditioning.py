@@ -49,7 +49,7 @@ def encode_clip(model: Model, tokens: Int[AnyArray, "b 77"]) -> Float[Array, "b 
 
 
 @compiled
-def encode_vae(model: Model, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h/f w/f 2*z"]:
+def encode_vae(model: Model, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
     """Mean and log variance of the autoencoder's posterior."""
     params, encode = {"params": model.params["vae"]}, Autoencoder.encode
     return cast(Array, apply(model.config.vae, params, image, dtype=model.compute_dtype, method=encode))
@@ -72,9 +72,9 @@ def encode_text(
 @compiled
 def encode_image(
     model: Model,
-    image: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h/f w/f 2*z"],
+    image: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h2 w2 m"],
     key: jax.Array | None = None,
-) -> Float[Array, "b h/f w/f z"]:
+) -> Float[Array, "b h2 w2 z"]:
     """The scaled latent of pictures or of their cached moments: a sample of the posterior if there is a key
     (training), otherwise its mean (sampling).
     """

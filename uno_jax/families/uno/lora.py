@@ -4,7 +4,7 @@ The tree mirrors the MM-DiT's parameters: for each adapted kernel it holds `down
 (layers, rank, out). It is used as `apply({"params": base, "lora": lora}, ...)`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -87,4 +87,4 @@ def init_lora(key: jax.Array, mmdit: MMDiTConfig, lora: LoraConfig) -> Params:
         noise = jax.random.normal(jax.random.fold_in(key, number), shapes["down"].shape) / lora.rank
         leaves[*site, "down"] = jnp.where(carries, noise, 0.0)
         leaves[*site, "up"] = jnp.zeros(shapes["up"].shape)
-    return unflatten_dict(leaves)
+    return cast(Params, unflatten_dict(leaves))

@@ -4,7 +4,7 @@ Pure functions from trees of `families.uno.lora` to {key: array} and back.
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -203,4 +203,4 @@ def _stacked(shapes: Params, rank: int, found: dict[tuple[Site, int], Pair]) -> 
             if pair := found.get((site, block)):
                 down[block, :, : len(pair.down)] = pair.down.T
                 up[block, : len(pair.down)] = pair.up.T
-    return unflatten_dict(leaves)
+    return cast(Params, unflatten_dict(leaves))

@@ -66,5 +66,5 @@ def given_half(key: jax.Array, batch: int, size: TokenSize, share: float) -> Boo
     if not share or columns < 2 * rows:
         return None
     share_key, side_key = jax.random.split(key)
-    half = left_half(size) == jax.random.bernoulli(side_key, 0.5, (batch, 1))
+    half: Array = left_half(size) == jax.random.bernoulli(side_key, 0.5, (batch, 1))
     return half & jax.random.bernoulli(share_key, share, (batch, 1))

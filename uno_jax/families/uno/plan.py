@@ -30,7 +30,7 @@ def plan_sampling(
     def latent(width: int, height: int) -> Any:
         return array((asked.batch, *latent_shape(config, width, height)), jnp.float32)
 
-    def compiled(function: Callable, kinds: tuple[str, ...], *inputs: Any) -> Program:
+    def compiled(function: Callable[..., Any], kinds: tuple[str, ...], *inputs: Any) -> Program:
         model = Model(config, {kind: params[kind] for kind in kinds}, dtype=dtype)
         named = {"weights": model, "inputs": inputs}
         program = compile_program(jax.jit(function), (model, *inputs), named, mesh)

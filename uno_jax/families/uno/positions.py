@@ -70,7 +70,7 @@ def reference_offsets(
     return offsets
 
 
-def grid_ids(size: TokenSize, offset: tuple[float, float] = (0.0, 0.0)) -> Float[np.ndarray, "h*w 3"]:
+def grid_ids(size: TokenSize, offset: tuple[float, float] = (0.0, 0.0)) -> Float[np.ndarray, "l 3"]:
     """The ids (0, row, column) of each token, rows outermost."""
     rows, cols = np.meshgrid(np.arange(size[0]) + offset[0], np.arange(size[1]) + offset[1], indexing="ij")
     return np.stack([np.zeros_like(rows), rows, cols], axis=-1).reshape(-1, 3).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import Contrast, denoise
 from uno_jax.networks.vae import decode_tiled
 from uno_jax.sharding.processes import on_host
+from uno_jax.support.trees import AnyArray
 
 
 def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "b h w 3"]:
@@ -42,7 +44,7 @@ def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
     """T5's hidden states and CLIP's pooled output of prompts."""
     tokens = tokenize(model.config, prompts)
-    return encode_text(model, tokens["t5"], tokens["clip"])
+    return cast(tuple[Array, Array], encode_text(model, tokens["t5"], tokens["clip"]))
 
 
 def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int, int]:
@@ -62,7 +64,7 @@ def denoise_latent(
     model: Model,
     noise: Float[Array, "b h w z"],
     conditioning: Conditioning,
-    schedule: Float[np.ndarray, "steps+1"],
+    schedule: Float[AnyArray, "points"],
     contrast: Contrast | None = None,
     left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b h w z"]:
@@ -75,4 +77,4 @@ def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> F
     cells = tile // model.config.vae.downsampling
     if latent.shape[1] * latent.shape[2] > cells**2:
         return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)
-    return on_host(decode_image(model, latent))
+    return cast(np.ndarray, on_host(decode_image(model, latent)))

@@ -14,12 +14,12 @@ from uno_jax.support.trees import AnyArray
 
 class Batch(NamedTuple):
     """A training batch. Each part is an encoder's input or its cached encoding, which differ in shape or
-    dtype (`conditioning.is_encoded`): pictures in [-1, 1] or the posterior's moments (f pixels per cell),
-    T5's token ids or hidden states, CLIP's token ids or pooled output.
+    dtype (`conditioning.is_encoded`): pictures in [-1, 1] or the posterior's moments (latent cells of mean
+    and log variance), T5's token ids or hidden states, CLIP's token ids or pooled output.
     """
 
-    target: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h/f w/f 2*z"]
-    refs: tuple[Float[AnyArray, "b h_i w_i 3"] | Float[AnyArray, "b h_i/f w_i/f 2*z"], ...]
+    target: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h2 w2 m"]
+    refs: tuple[Float[AnyArray, "b h_i w_i 3"] | Float[AnyArray, "b h2_i w2_i m"], ...]
     txt: Int[AnyArray, "b s"] | Float[AnyArray, "b s d"]
     vec: Int[AnyArray, "b 77"] | Float[AnyArray, "b v"]
 

@@ -4,7 +4,6 @@ from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.families import flow
@@ -12,7 +11,7 @@ from uno_jax.families.model import Model
 from uno_jax.families.uno.positions import TokenSize, left_half, pack, position_ids, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.networks.mmdit import MMDiT, MMDiTInputs
-from uno_jax.support.trees import Params
+from uno_jax.support.trees import AnyArray, Params
 
 
 class Contrast(NamedTuple):
@@ -52,7 +51,7 @@ def denoise(
     model: Model,
     noise: Float[Array, "b h w z"],
     conditioning: Conditioning,
-    schedule: Float[np.ndarray, "steps+1"],
+    schedule: Float[AnyArray, "points"],
     contrast: Contrast | None = None,
     left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b l c"]:

@@ -38,7 +38,7 @@ def splash_attention(
     )
     tokens_q, tokens_kv = (jnp.zeros(size, jnp.int32) for size in (length + padding_q, seen + padding_kv))
     segments = kernels.SegmentIds(q=tokens_q, kv=tokens_kv.at[seen:].set(1)) if padding_kv else None
-    out = jax.vmap(lambda *one: kernel(*one, segments))(
+    out: Array = jax.vmap(lambda *one: kernel(*one, segments))(
         prepared(q, padding_q) * scale, prepared(k, padding_kv), prepared(v, padding_kv)
     )
     return out[:, :, :length].swapaxes(1, 2)
