@@ -26,7 +26,7 @@ from tools.convert_weights import mapping
 from tools.convert_weights.tables import flux
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
-from uno_jax.weights.safetensors_file import DTYPES, write
+from uno_jax.weights.safetensors_file import DTYPES, write_safetensors
 
 CONVERT = (sys.executable, "-m", "tools.convert_weights", "flux")
 GIB = 2**20  # of ru_maxrss, which counts KiB
@@ -44,7 +44,7 @@ def write_random(file: Path, config: MMDiTConfig) -> None:
             bits = np.frombuffer(rng.bytes(2 * size), np.uint16) & 0xBFFF  # no infinities
             return bits.view(DTYPES["BF16"]).reshape(shapes[name])
 
-        write(
+        write_safetensors(
             file, {name: (DTYPES["BF16"], shape) for name, shape in shapes.items()}, tensor, {"format": "pt"}
         )
 

@@ -1,4 +1,4 @@
-"""Plans of the tiny preset: for a TPU topology, for the local device, and what cannot be planned."""
+"""Plans of the tiny preset for a TPU topology and for the local device, and errors of plans."""
 
 import dataclasses
 from functools import partial
@@ -59,20 +59,20 @@ def test_a_local_plan_lists_the_run(capsys, recipe):
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["--plan", "v9:2x2"], "expected local, or a chip"),
         (["--plan", "v5p"], "such as v5p:2x2x1"),
-        (["--plan", "local", "--mesh.data", "3"], "does not fit 1 devices"),
+        (["--plan", "local", "--mesh.data", "3"], "does not fit 1 device"),
         (["--plan", "local", "--steps", "0"], "steps must be at least 1"),
         (["--plan", "local", "--plan-refs", "-1"], "--plan-refs must be 0 or more"),
     ],
 )
-def test_what_cannot_be_planned_is_told(capsys, recipe, argv, told):
+def test_impossible_plans_are_errors(capsys, recipe, argv, message):
     with pytest.raises(SystemExit) as stop:
         train.main(["--config", recipe, *argv])
     assert stop.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_missing_compiler_is_told(monkeypatch):

@@ -1,4 +1,4 @@
-"""A second family from new files and registry rows alone: stored, loaded, trained, sampled as the first."""
+"""A second family, made only of new files and registry rows, is stored, loaded, trained and sampled."""
 
 import json
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class PainterConfig:
 
 
 class Painter(nn.Module):
-    """One learned picture, moved by a seed."""
+    """A network that learns one picture, shifted by a seed."""
 
     config: PainterConfig
     dtype: jnp.dtype = jnp.float32

@@ -1,4 +1,4 @@
-"""Attention on each platform: splash's numbers by its interpreter, and what is compiled for TPUs."""
+"""Attention on each platform: splash's numbers in Pallas's interpreter, and the kernels compiled for TPUs."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def tpu_mesh():
 
 
 def kernels(mesh, *shape, dtype=jnp.bfloat16):
-    """How many kernels the compiled gradient of an attention of this shape has."""
+    """Number of kernels in the compiled gradient of an attention of this shape."""
     x = jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
     gradient = jax.jit(jax.grad(lambda *qkv: attention(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2)))
     with jax.set_mesh(mesh):

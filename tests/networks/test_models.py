@@ -17,7 +17,7 @@ TINY = PRESETS["tiny"]
 
 def test_flux_dev_has_its_published_number_of_parameters():
     shapes, _ = abstract_params(PRESETS["flux_dev"].mmdit)
-    assert count(shapes) == 11_901_408_320  # of flux1-dev.safetensors
+    assert count(shapes) == 11_901_408_320  # as in flux1-dev.safetensors
     schnell, _ = abstract_params(PRESETS["flux_schnell"].mmdit)
     assert count(shapes) - count(schnell) == 256 * 3072 + 3072 + 3072 * 3072 + 3072  # guidance_in
     lora, _ = abstract_lora(PRESETS["flux_dev"].mmdit, LoraConfig())

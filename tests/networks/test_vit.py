@@ -44,7 +44,7 @@ def pictures():
     return [rng.integers(0, 256, (height, width, 3), np.uint8) for height, width in sides]
 
 
-# Of the published files without DINOv2's mask token (384), which only training uses.
+# Sizes of the published files without DINOv2's mask token (384), which only training uses.
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("dino", 21_665_664), ("dinov2", 22_056_192), ("clip", 87_849_216), ("siglip", 92_884_224)],

@@ -1,4 +1,4 @@
-"""A program for eight simulated devices: trains the tiny LoRA on each mesh given and saves what comes out.
+"""A program for eight simulated devices: trains the tiny LoRA on each given mesh and saves the results.
 
 python -m tests.sharding.meshes WEIGHTS OUT.npz 'data,fsdp,tensor,sequence' …
 """
@@ -21,7 +21,7 @@ STEPS = 3
 
 
 def batch(number: int, size: int = 8) -> Batch:
-    """Encoded but for T5, so that the autoencoder and CLIP are not compiled for every mesh."""
+    """A batch with cached encodings except T5's, so that only T5 is compiled for every mesh."""
     rng = np.random.default_rng(number)
 
     def normal(*shape: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def batch(number: int, size: int = 8) -> Batch:
 
 
 def train(weights: str, sizes: list[int]) -> dict[str, np.ndarray]:
-    """Losses, the LoRA and its running average after a few steps; and what share of T5 a device holds."""
+    """Losses, the LoRA and its running average after a few steps; and the share of T5 on one device."""
     config = TrainConfig(
         preset="tiny",
         weights=weights,

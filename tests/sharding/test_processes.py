@@ -24,7 +24,7 @@ STEPS = 60
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """weights/ of the tiny model, and eight pairs of photos of which one is missing."""
+    """A folder with weights/ of the tiny model, and eight pairs of photos, one of them missing."""
     folder = tmp_path_factory.mktemp("data")
     write_model(folder / "weights")
     for name in (names := ["chelsea", "coffee", "astronaut", "rocket"]):
@@ -74,10 +74,10 @@ def start_two(data: Path, workdir: Path, *more: str, module="train") -> list[sub
 
 
 def ended(*processes: subprocess.Popen) -> list[str]:
-    """What they wrote; all must have left with code 0."""
-    told = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), "\n\n".join(told)
-    return told
+    """The output of each process, all of which must exit with code 0."""
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n\n".join(outputs)
+    return outputs
 
 
 def losses(workdir: Path) -> list[float]:
@@ -94,7 +94,7 @@ def test_two_processes_stop_resume_and_train_as_one(data, tmp_path):
     while not (metrics.is_file() and metrics.read_text()) and all(p.poll() is None for p in together):
         time.sleep(0.02)
     together[1].send_signal(signal.SIGTERM)
-    assert all("stopped by SIGTERM" in told for told in ended(*together))
+    assert all("stopped by SIGTERM" in output for output in ended(*together))
     (stopped,) = (int(path.name) for path in (tmp_path / "two" / "checkpoints").iterdir())
     assert 0 < stopped < STEPS
     ended(*start_two(data, tmp_path / "two"))
@@ -115,9 +115,9 @@ def test_two_processes_encode_a_list_together(data, tmp_path):
 
     one, two = tmp_path / "one", tmp_path / "two"
     (said,) = ended(start(data, tmp_path, 2, *options(one), module="encodings"))
-    told = ended(*start_two(data, tmp_path, *options(two), module="encodings"))
+    outputs = ended(*start_two(data, tmp_path, *options(two), module="encodings"))
     files = {path.name: path.read_bytes() for path in one.iterdir()}
     assert {path.name: path.read_bytes() for path in two.iterdir()} == files and len(files) == 6
     end = "is whole: 7 records, 1 left out"
-    assert end in said and all(end in text for text in told)
-    assert sum("missing.jpg" in text for text in told) == 1  # named by the one whose share it is in
+    assert end in said and all(end in text for text in outputs)
+    assert sum("missing.jpg" in text for text in outputs) == 1  # reported by the process whose share it is in

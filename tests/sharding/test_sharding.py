@@ -17,7 +17,7 @@ from uno_jax.sharding.rules import MESH_AXES, by_process, make_mesh, tree_shardi
 def test_sizes_must_fit_the_devices():
     assert dict(make_mesh(devices=jax.devices()[:1]).shape) == dict.fromkeys(MESH_AXES, 1)
     for sizes in ((2, 1, 1), (-1, -1, 1), (0, -1, 1), (1, 1, 3)):
-        with pytest.raises(ValueError, match="does not fit 1 devices"):
+        with pytest.raises(ValueError, match="does not fit 1 device"):
             make_mesh(*sizes, devices=jax.devices()[:1])
 
 

@@ -1,4 +1,4 @@
-"""The shipped tokenizers give the ids that are known, and those of transformers, for awkward prompts too."""
+"""The shipped tokenizers give known ids, and those of transformers, also for difficult prompts."""
 
 from gzip import decompress
 

@@ -1,4 +1,4 @@
-"""Captions: names read well, and position and size are those of the picture."""
+"""Captions: names are readable, and position and size are those in the picture."""
 
 import numpy as np
 import pytest

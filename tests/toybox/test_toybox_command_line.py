@@ -90,7 +90,7 @@ def test_a_directory_with_files_is_left_alone(tmp_path, capsys):
 
 
 def test_the_list_is_written_last(tmp_path, monkeypatch):
-    """A run that is cut short leaves pictures but no list that training would read."""
+    """An interrupted run leaves pictures, but no list that training could read."""
     saved: list[str] = []
 
     def save_until_full(image: Image.Image, path: Path, **options: object) -> None:

@@ -1,4 +1,4 @@
-"""Composites and samples: subjects lie where the placement says, and samples hold what their names say."""
+"""Composites and samples: subjects are where their placement says, and samples match their labels."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def plain(name: str, colour: tuple[int, int, int], size: tuple[int, int] = (96, 
 
 
 def extent(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """First and last column, first and last row of what is set."""
+    """First and last column, first and last row of the pixels that are set."""
     (columns,), (rows,) = np.nonzero(mask.any(0)), np.nonzero(mask.any(1))
     return int(columns[0]), int(columns[-1]), int(rows[0]), int(rows[-1])
 
@@ -54,7 +54,7 @@ def test_a_subject_lies_where_its_placement_says(scene, seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_two_subjects_hardly_overlap(seed):
-    """Each is seen nearly as large as it would be alone."""
+    """Each subject appears nearly as large as it would alone."""
     subjects = [plain("magenta box", (255, 0, 255)), plain("green box", (0, 255, 0))]
     composite = compose(rng(seed), subjects, "studio", 128)
     red, green, blue = np.moveaxis(composite.image.astype(int), 2, 0)
@@ -135,7 +135,7 @@ def test_a_diptych_is_two_different_scenes_side_by_side(val):
 
 @pytest.fixture
 def composites(monkeypatch) -> list[Composite]:
-    """All that samples are made of, in order."""
+    """The composites that samples are made of, in order."""
     made: list[Composite] = []
     monkeypatch.setattr(samples, "compose", lambda *args: made.append(compose(*args)) or made[-1])
     return made
@@ -175,7 +175,7 @@ def test_a_picture_can_be_its_own_reference(val):
     np.testing.assert_array_equal(wide.target[:, :32], wide.target[:, 32:])
     assert one.scenes == one.reference_scenes and wide.scenes[0] == wide.scenes[1]
     assert len(one.subjects) == len(wide.subjects) == 1
-    with pytest.raises(ValueError, match="one reference, not 2"):
+    with pytest.raises(ValueError, match="needs 1 reference"):
         pair(rng(1), val, 32, 2, alike="picture")
 
 
@@ -189,7 +189,7 @@ def test_only_the_given_subjects_appear(val):
 
 
 def test_too_few_subjects(val):
-    with pytest.raises(SubjectError, match="2 different subjects wanted, but only 1 given"):
+    with pytest.raises(SubjectError, match="2 different subjects needed, but only 1 given"):
         pair(rng(0), val[:1], 32, 2)
     with pytest.raises(ValueError, match="one or two subjects, got 3"):
         pair(rng(0), val, 32, 3)

@@ -1,4 +1,4 @@
-"""Folders of subjects: what is loaded from a good one, and what is said of a bad one."""
+"""Folders of subjects: what is loaded from a valid one, and the errors for an invalid one."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change(folder: Path, **values: object) -> None:
-    """Change the first entry of the manifest."""
+    """Changes the first entry of the manifest."""
     entries = json.loads((folder / "manifest.json").read_text())
     entries[0].update(values)
     (folder / "manifest.json").write_text(json.dumps(entries))
@@ -55,7 +55,7 @@ def test_large_cutouts_are_shrunk_and_halved(folder):
         ({"name": "bar"}, r"entry 1: the name 'bar' appears twice"),
         ({"name": ""}, r"entry 0: 'name' must be a non-empty string"),
         ({"file": 3}, r"entry 0: 'file' must be a non-empty string, got 3"),
-        ({"split": "val"}, r"names no subject of split 'train'"),
+        ({"split": "val"}, r"has no subjects of split 'train'"),
     ],
 )
 def test_bad_entries(folder, values, message):
@@ -89,7 +89,7 @@ def test_pictures_that_are_no_cutouts(folder):
     with pytest.raises(SubjectError, match=r"box\.png \(RGB\) has no alpha channel"):
         load_subjects(folder)
     Image.new("RGBA", (40, 40)).save(folder / "box.png")
-    with pytest.raises(SubjectError, match="wholly transparent"):
+    with pytest.raises(SubjectError, match="fully transparent"):
         load_subjects(folder)
     (folder / "box.png").write_bytes(b"nothing")
     with pytest.raises(SubjectError, match="cannot be decoded"):

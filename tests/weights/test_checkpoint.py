@@ -1,4 +1,4 @@
-"""The native format: what is saved is restored, sharded and cast; what is not a whole checkpoint is told."""
+"""The native format: what is saved is restored, sharded and cast; incomplete checkpoints are errors."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def test_missing_and_interrupted(clip, model, tmp_path):
     with pytest.raises(CheckpointError, match=r"no config.json \(it holds params\).*interrupted"):
         read_config(clip)
     lacking = shutil.copytree(model, tmp_path / "lacking", ignore=shutil.ignore_patterns("t5"))
-    with pytest.raises(CheckpointError, match="is not a whole model: it lacks t5"):
+    with pytest.raises(CheckpointError, match="is not a complete model: it lacks t5"):
         read_model(lacking)
 
 
@@ -170,7 +170,7 @@ print("sharded")
 
 @pytest.mark.parametrize("form", ["saved", "converted", "packed"])
 def test_each_shard_is_read_to_its_device(tmp_path, monkeypatch, form):
-    """On eight simulated devices: the whole of a sharded array is never on its way."""
+    """On eight simulated devices a sharded array is never transferred as a whole."""
     place = tmp_path / "model" / "t5"
     checkpoint.save_network(place, SIZES, random_params(SIZES, 0))
     if form == "packed":

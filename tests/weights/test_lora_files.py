@@ -69,7 +69,7 @@ def test_a_directory_or_a_file_is_loaded(tmp_path):
 
 
 def update(params):
-    """What each adapted kernel changes by."""
+    """The change of each adapted kernel."""
     return unflatten_dict(
         {site: subtree(params, site)["down"] @ subtree(params, site)["up"] for site in SITES}
     )
@@ -109,10 +109,10 @@ def refusals():
     more = {"transformer.transformer_blocks.0.ff.net.2.lora_A.weight": np.ones((4, 256), np.float32)}
     yield half, "to_q has only one of lora_A.weight and lora_B.weight"
     yield diffusers | wide, r"down \(4, 65\) and up \(64, 4\), expected \(rank, 64\) and \(64, rank\)"
-    yield diffusers | deep, "1 keys are not of the layers .* 2 double and 2 single blocks: .*blocks.7"
-    yield diffusers | more, "1 keys are not of the layers that UNO adapts.*ff.net.2"
+    yield diffusers | deep, "1 key not of a layer .* 2 double and 2 single blocks: .*blocks.7"
+    yield diffusers | more, "1 key not of a layer that UNO adapts.*ff.net.2"
     yield kohya | {linear1: np.ones_like(kohya[linear1])}, "adapts the mlp of a single block too"
-    yield {"weight": np.ones(1)}, "no LoRA in UNO's, diffusers' or kohya's naming"
+    yield {"weight": np.ones(1)}, "not a LoRA in UNO's, diffusers' or kohya's naming"
 
 
 @pytest.mark.parametrize(("tensors", "message"), list(refusals()))

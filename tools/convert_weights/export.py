@@ -10,7 +10,7 @@ from tqdm import tqdm
 from uno_jax.networks.registry import abstract_params
 from uno_jax.support.prefetch import prefetch
 from uno_jax.weights.checkpoint import read_config
-from uno_jax.weights.safetensors_file import write
+from uno_jax.weights.safetensors_file import write_safetensors
 
 from . import mapping, stream
 from .convert import DTYPES, require_space
@@ -44,7 +44,7 @@ def export(
     require_space(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()))
     made = prefetch(lambda key: _read_tensor(entries[key], stores, *header[key]), header, stream.WORKERS)
     tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
-    write(file, header, lambda key: next(tensors), {"format": "pt"}, overwrite)
+    write_safetensors(file, header, lambda key: next(tensors), {"format": "pt"}, overwrite)
     return file
 
 

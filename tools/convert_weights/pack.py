@@ -11,7 +11,7 @@ import numpy as np
 from uno_jax.families.registry import family_of
 from uno_jax.weights import arrays as params
 from uno_jax.weights.checkpoint import atomic_directory, read_lora, read_model, read_record, write_config
-from uno_jax.weights.safetensors_file import write
+from uno_jax.weights.safetensors_file import write_safetensors
 
 from . import stream
 from .convert import DTYPES, require_space
@@ -51,7 +51,7 @@ def pack_network(source: Path, directory: Path, dtype: str, overwrite: bool) -> 
 
     with atomic_directory(directory, overwrite) as partial:
         file = partial / params.FILE
-        write(file, header, read_tensor, {})
+        write_safetensors(file, header, read_tensor, {})
         # It identifies the weights by config.json alone.
         about = {name: value for name, value in record.items() if name not in ("format", "params_bytes")}
         with file.open("rb") as whole:

@@ -13,11 +13,11 @@ GIB = 2**30
 
 
 class PlanError(ValueError):
-    """A plan cannot be made as asked; the message says what to change."""
+    """A plan cannot be made with these arguments; the message says what to change."""
 
 
 class Chip(NamedTuple):
-    """What a plan is measured against; None where this program has no figure."""
+    """A chip's limits that a plan is compared with; None where the figure is not known here."""
 
     name: str
     memory: float | None
@@ -37,21 +37,23 @@ GPU_PEAKS = {"A100": 312, "H100": 989, "H200": 989}
 
 
 def find_devices(where: str) -> list[jax.Device]:
-    """The devices of "local", or of a TPU topology such as v5p:2x2x1. Raises PlanError.
+    """The devices of "local", or of a TPU topology such as v5p:2x2x1.
 
-    A topology is compiled for on the CPU, so this must come before JAX has looked for devices.
+    Programs for a topology are compiled on the CPU, so call this before JAX has initialised its devices.
+
+    Raises PlanError for an unknown topology or a missing libtpu.
     """
     if where == "local":
-        return jax.local_devices()
+        return list(jax.local_devices())
     names = ", ".join(chip.name for chip in TPUS.values())
     if where.split(":")[0] not in [chip.name for chip in TPUS.values()] or ":" not in where:
         raise PlanError(
-            f"--plan {where}: expected local, or a chip ({names}) and its grid, such as v5p:2x2x1"
+            f"--plan {where}: expected local, or a chip ({names}) with its grid, such as v5p:2x2x1"
         )
     if importlib.util.find_spec("libtpu") is None:
-        raise PlanError("planning for a TPU takes its compiler: pip install libtpu (extra: plan)")
+        raise PlanError("planning for a TPU needs its compiler: pip install libtpu (extra: plan)")
     jax.config.update("jax_platforms", "cpu")
-    # No metadata server is asked for a TPU that is not there, and several plans may be made at once.
+    # Do not query a metadata server for a TPU that is absent, and allow several plans at once.
     os.environ |= {
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "TPU_SKIP_MDS_QUERY": "1",
@@ -59,13 +61,14 @@ def find_devices(where: str) -> list[jax.Device]:
         "TPU_WORKER_HOSTNAMES": "localhost",
     }
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=where).devices
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=where).devices)
     except jax.errors.JaxRuntimeError as error:
-        raise PlanError(f"--plan {where} is no topology of that chip: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0]
+        raise PlanError(f"--plan {where} is not a topology of that chip: {reason}") from None
 
 
 def chip_of(device: jax.Device) -> Chip:
-    """Memory and peak of a device; a GPU's and a TPU's by its name, a CPU's memory the machine's."""
+    """Memory and peak of a device: looked up by name for a TPU or GPU; a CPU has the machine's memory."""
     kind = device.device_kind
     if device.platform == "tpu":
         return TPUS.get(kind, Chip(kind, None, None))

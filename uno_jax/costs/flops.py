@@ -1,7 +1,7 @@
 """Floating-point operations of a function, counted on abstract shapes: nothing is compiled or computed.
 
-In: a function and its arguments, arrays or ShapeDtypeStructs. Out: the operations of its matrix products and
-convolutions, two a multiply-add. XLA's own count takes the body of a loop once; here it is taken every time.
+Matrix products and convolutions are counted, two operations per multiply-add. XLA's own count takes the body
+of a loop once; here it counts once per iteration.
 """
 
 import math
@@ -15,12 +15,15 @@ from uno_jax.sharding.rules import make_mesh
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> int:
-    """Operations of function(*args). Of a conditional's branches the dearest counts.
+    """Operations of `function(*args)`, whose arguments may be ShapeDtypeStructs. Of a conditional the most
+    expensive branch counts.
 
-    Traced as for one CPU, where attention is written out; on accelerators it is a kernel that hides its
-    products. Raises ValueError for a while loop with products inside: shapes do not tell how often it runs.
+    Traced as for one CPU, where attention is plain JAX; on accelerators it is a kernel whose products cannot
+    be seen.
+
+    Raises ValueError for a while loop with products inside, whose number of iterations is unknown.
     """
-    # A CPU in name only: JAX_PLATFORMS may leave out the real one.
+    # An abstract CPU device: JAX_PLATFORMS may exclude the real one.
     mesh = make_mesh(devices=jax.local_devices()[:1])
     cpu = AbstractDevice("cpu", None, "cpu")
     named = AbstractMesh(mesh.axis_sizes, mesh.axis_names, mesh.axis_types, abstract_device=cpu)
@@ -37,18 +40,18 @@ def _equation(equation: Any) -> int:
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         lhs = equation.invars[0].aval.shape
-        return 2 * equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted)
+        return int(2 * equation.outvars[0].aval.size * math.prod(lhs[axis] for axis in contracted))
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval
         outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-        return 2 * equation.outvars[0].aval.size * kernel.size // outputs
-    # Whatever a primitive calls is among its parameters, alone or in a tuple.
+        return int(2 * equation.outvars[0].aval.size * kernel.size // outputs)
+    # The functions that a primitive calls are among its parameters, alone or in a tuple.
     leaves = jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr)
     bodies = [_count(leaf) for leaf in leaves if _is_jaxpr(leaf)]
     if name == "while" and any(bodies):
-        raise ValueError("a while loop holds products, and shapes do not tell how often it runs: use a scan")
+        raise ValueError("a while loop contains products and its number of iterations is unknown: use a scan")
     if name == "scan":
-        return params["length"] * sum(bodies)
+        return int(params["length"]) * sum(bodies)
     return max(bodies, default=0) if name == "cond" else sum(bodies)
 
 

@@ -1,7 +1,7 @@
-"""What a program needs, found by compiling it from shapes alone: memory a chip by kind, work, time.
+"""The cost of a program, found by compiling it from shapes alone: memory per chip by kind, operations, time.
 
 Programs are compiled as the trainer and the sampler compile them, for local devices or a TPU topology
-(`chips`), and no array is made. `training.plan` and `sampling.plan` say which programs.
+(`chips`), without making any array. `training.plan` and `sampling.plan` choose the programs.
 """
 
 import math
@@ -17,25 +17,25 @@ from uno_jax.costs.flops import count_flops
 
 
 class Program(NamedTuple):
-    """One compiled program. Memory is bytes a chip; `inputs` by kind, `used` everything at once."""
+    """One compiled program. Memory is in bytes per chip: `inputs` by kind, `used` in total."""
 
     inputs: dict[str, int]
     temporaries: int | None
-    """None where the compiler gave up for lack of memory and told only what it would have used."""
+    """None if the compiler ran out of memory and reported only the total."""
     used: int
     flops: int
-    """Of all chips together, what remat repeats included."""
+    """Operations of all chips together, including recomputation by remat."""
     seconds: float
-    """To compile."""
+    """Time to compile."""
 
 
 def abstract(shape: tuple[int, ...], dtype: Any, mesh: Mesh, *axes: Any) -> jax.ShapeDtypeStruct:
-    """An array that is not made, spread over mesh axes, one for each leading dimension."""
+    """An abstract array, sharded over mesh axes, one for each leading dimension."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(*axes)))
 
 
 def placed(shapes: Any, shardings: Any, dtype: Any = None) -> Any:
-    """Abstract arrays of these shapes where `shardings` puts them, in `dtype` or their own."""
+    """Abstract arrays of these shapes with these shardings, in `dtype` or their own."""
 
     def leaf(shape: jax.ShapeDtypeStruct, place: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape.shape, dtype or shape.dtype, sharding=place)
@@ -44,15 +44,17 @@ def placed(shapes: Any, shardings: Any, dtype: Any = None) -> Any:
 
 
 def chip_bytes(tree: Any) -> int:
-    """Bytes of a tree's share that one chip holds."""
+    """Bytes of a tree's shards on one chip."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(tree)
     )
 
 
-def compile_program(function: Any, args: tuple, kinds: dict[str, Any], mesh: Mesh) -> Program:
-    """Compiles a jitted function for the mesh's devices. `kinds` names parts of the arguments."""
+def compile_program(function: Any, args: tuple[Any, ...], kinds: dict[str, Any], mesh: Mesh) -> Program:
+    """Compiles a jitted function for the mesh's devices. `kinds` names the parts of the arguments whose
+    memory is reported.
+    """
     flops = count_flops(function, *args)
     start = time.monotonic()
     inputs = {kind: chip_bytes(tree) for kind, tree in kinds.items()}
@@ -70,7 +72,9 @@ def compile_program(function: Any, args: tuple, kinds: dict[str, Any], mesh: Mes
 
 
 def out_of_memory(message: str) -> int:
-    """The bytes that the compiler says a program would have used; other errors are raised again."""
+    """The bytes that the compiler reports a program would have used. Call it while handling the error: any
+    other error is raised again.
+    """
     found = re.search(r"([\d.]+)([MGT])\) exceeds available|Used ([\d.]+)([MGT]) of", message)
     if "RESOURCE_EXHAUSTED" not in message or found is None:
         raise
@@ -79,7 +83,7 @@ def out_of_memory(message: str) -> int:
 
 
 def memory_line(program: Program, chip: Chip) -> str:
-    """GiB a chip by kind, and whether they fit."""
+    """One line: GiB per chip by kind, and whether they fit."""
     parts = [f"{kind} {size / GIB:.2f}" for kind, size in program.inputs.items()]
     if program.temporaries is not None:
         parts.append(f"temporaries {program.temporaries / GIB:.2f}")
@@ -95,7 +99,7 @@ def fits(program: Program, chip: Chip) -> bool:
 
 
 def work_line(flops: float, chip: Chip, chips: int) -> str:
-    """TFLOP, and the seconds they take at the chips' bfloat16 peak and at half of it."""
+    """One line: TFLOP, and the seconds they take at the chips' bfloat16 peak and at half of it."""
     line = f"{flops / 1e12:,.2f} TFLOP"
     if chip.peak is None:
         return f"{line}; the peak of {chip.name} is not known here"

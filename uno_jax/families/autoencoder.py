@@ -1,4 +1,4 @@
-"""The autoencoder's objective, alike for every family that draws in its latents."""
+"""The autoencoder's objective, shared by every family that works in its latents."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from uno_jax.support.trees import Params
 
 
 def make_loss(config: Any, model: Any) -> Loss:
-    """The loss of a batch's targets, by a recipe (`training.config.TrainConfig`): absolute and squared error
+    """The loss of a batch's targets for a recipe (`training.config.TrainConfig`): absolute and squared error
     of the picture decoded from a posterior sample, and the posterior's divergence from N(0, 1).
     """
     dtype = jnp.dtype(config.dtype)
@@ -26,7 +26,8 @@ def make_loss(config: Any, model: Any) -> Loss:
         decoded = apply(model.vae, variables, latent, dtype=dtype, method=Autoencoder.decode)
         mean, log_variance = jnp.split(moments, 2, axis=-1)
         kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
-        error = decoded.astype(jnp.float32) - image
-        return jnp.mean(jnp.abs(error)) + 2 * jnp.mean(jnp.square(error)) + config.kl_weight * kl
+        error: Array = decoded.astype(jnp.float32) - image
+        reconstruction = jnp.mean(jnp.abs(error)) + 2 * jnp.mean(jnp.square(error))
+        return reconstruction + float(config.kl_weight) * kl
 
     return loss

@@ -1,7 +1,7 @@
-"""What a family of models is to the rest of the program.
+"""The interface between a family of models and the rest of the program.
 
-A family is a method: which networks draw together, how they are trained and how they sample. Checkpoints,
-loading, training, plans, sampling and evaluation ask this record, and name no network themselves.
+A family is a method: which networks work together, how they are trained and how they sample. Checkpoints,
+loading, training, plans, sampling and evaluation use this record and do not name networks themselves.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,39 +20,39 @@ from uno_jax.networks.registry import NETWORKS
 from uno_jax.support.trees import Params
 
 Loss = Callable[[dict[str, Params], Any, jax.Array], Float[Array, ""]]
-"""(every parameter tree by name, a batch, a key) -> the loss."""
+"""(all parameter trees by name, a batch, a key) -> the loss."""
 
 
 class Objective(NamedTuple):
-    """What is minimised, and the networks that it takes."""
+    """A training objective and the networks that it needs."""
 
     networks: tuple[str, ...]
     make_loss: Callable[[Any, Any], Loss]
-    """From a recipe (`training.config.TrainConfig`) and a model config."""
+    """Makes the loss from a recipe (`training.config.TrainConfig`) and a model config."""
 
 
 class LoraMethod(NamedTuple):
-    """How the family's drawing network is adapted. `info` is a NamedTuple class: what a LoRA's directory
-    records beside its parameters, first the config of the network that it adapts.
+    """How LoRA adapts the family's core network. `info` is the NamedTuple class of what a LoRA's directory
+    records beside its parameters; its first field is the config of the adapted network.
     """
 
     info: type
     config: type
     abstract: Callable[[Any, Any], tuple[Params, Params]]
-    """Shapes and logical axes, from the network's config and the LoRA's."""
+    """Shapes and logical axes from the configs of the network and the LoRA."""
     init: Callable[[jax.Array, Any, Any], Params]
-    """From a key and the two configs."""
+    """Random parameters from a key and the two configs."""
     to_tensors: Callable[[Any, Params, Any], dict[str, np.ndarray]]
-    """A tree in another program's naming, from an `info`, the tree and the naming's name."""
+    """Tensors in another program's naming, from an `info`, the tree and the name of the format."""
     from_tensors: Callable[[Any, dict[str, np.ndarray], float | None], tuple[Any, Params]]
-    """The LoRA's config and its tree, from the network's config, named arrays and the default alpha."""
+    """The LoRA's config and tree, from the network's config, named tensors and the default alpha."""
 
 
 class Inputs(NamedTuple):
-    """One batch of pictures to draw, all of one size and with references of the same sizes.
+    """One batch of pictures to sample, all of one size and with references of the same sizes.
 
     `refs` holds an array (b, h, w, 3) in [-1, 1] for each reference; `left` is the given left half of
-    pictures that are to be completed, (b, height, width / 2, 3).
+    diptychs to be completed, (b, height, width / 2, 3).
     """
 
     prompts: Sequence[str]
@@ -63,11 +63,11 @@ class Inputs(NamedTuple):
     left: Float[np.ndarray, "b h w/2 3"] | None = None
 
 
-ONE_STEP = "one denoising step"  # a planned program of this name is a part of another, and not added up
+ONE_STEP = "one denoising step"  # the planned program of this name is part of another: left out of sums
 
 
 class PlannedSampling(NamedTuple):
-    """A batch of pictures to be planned for: sizes in pixels, `refs` references of `ref_side` a side."""
+    """A sampling batch to plan: sizes in pixels, with `refs` square references of `ref_side` pixels."""
 
     width: int
     height: int
@@ -78,26 +78,28 @@ class PlannedSampling(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """How pictures are drawn. `settings` is the class of its options, with `record(width, height)`."""
+    """How pictures are sampled."""
 
     make_settings: Callable[..., Any]
-    """From a model config and options by name, those that are left out at the model's defaults. Raises
-    ValueError for values that cannot work.
+    """Settings, with a method `record(width, height)`, from a model config and options by name; absent
+    options take the model's defaults. Raises ValueError for values that cannot work.
     """
     check_size: Callable[[Any, int, int], None]
-    """Raises ValueError for a (width, height) that the model cannot draw."""
+    """Raises ValueError if the model of a config cannot sample pictures of (width, height) pixels."""
     reference_side: Callable[[Any, int, int | None], int]
-    """The longest side of each of so many references in pixels, from a model config and a wanted side."""
+    """The longest side of each reference in pixels, from a model config, the number of references and the
+    requested side (None: the model's).
+    """
     prepare_reference: Callable[[Image.Image, int, str], Image.Image]
-    """A picture as the model is shown it, at that longest side; errors name it by the last argument."""
+    """A picture prepared for the model, at that longest side; the last argument names it in errors."""
     sample: Callable[[Model, Inputs, Any], Float[np.ndarray, "b h w 3"]]
-    """Pictures in [-1, 1] on the host, drawn with settings."""
+    """Pictures in [-1, 1] on the host, sampled with settings."""
     plan: Callable[[Any, dict[str, Params], Mesh, PlannedSampling], dict[str, Program]]
-    """The compiled programs of `sample` by name, from a model config and abstract parameters."""
+    """The compiled programs of `sample` by name, from a model config, abstract parameters and a mesh."""
 
 
 class BatchSizes(NamedTuple):
-    """A training batch to be planned for, of square pictures: sides in pixels."""
+    """A training batch of square pictures to plan; sides are in pixels."""
 
     batch: int
     side: int
@@ -107,17 +109,17 @@ class BatchSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Family:
-    """One family; `families.registry` lists them all."""
+    """One family of models. `families.registry` lists them all."""
 
     name: str
     config: type
-    """A model's config: a frozen dataclass with the config of each network under the network's name, and
-    sampling's `defaults`.
+    """The class of a model's config: a frozen dataclass with each network's config under the network's name,
+    and the sampling `defaults`.
     """
     defaults: type
-    """The class of `config.defaults`, stored beside the drawing network's config."""
+    """The class of `config.defaults`, which is stored with the core network's config."""
     core: str
-    """The network that draws, which a LoRA adapts."""
+    """Name of the network that generates pictures and that a LoRA adapts."""
     presets: Mapping[str, Any]
     objectives: Mapping[str, Objective]
     lora: LoraMethod
@@ -125,10 +127,10 @@ class Family:
     encoders: Mapping[str, Callable[[Model, Any], Array]]
     """By network, what encodes a batch's pictures or token ids; encodings can be cached on disk."""
     tokenize: Callable[[Any, Sequence[str]], dict[str, np.ndarray]]
-    """Prompts as token ids for each text encoder, by the network's name, from a model config."""
+    """Token ids of prompts by text encoder, from a model config."""
     abstract_batch: Callable[[Any, BatchSizes, Collection[str], str], Any]
-    """A batch of ShapeDtypeStructs, from a model config, sizes, and the networks whose encodings are cached,
-    with the dtype of those.
+    """A training batch of ShapeDtypeStructs, from a model config, sizes, the networks whose encodings are
+    cached, and the dtype of those encodings.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Low-rank updates of any family: a tree of `down` and `up` beside the kernels that they adapt."""
+"""Low-rank updates for any family: a tree with `down` and `up` at the path of each adapted layer."""
 
 import jax.numpy as jnp
 
@@ -9,7 +9,7 @@ def merge(params: Params, lora: Params, scale: float = 1.0) -> Params:
     """The base with kernel + scale * down @ up at every site, added in float32 and returned in the kernel's
     dtype.
 
-    For sampling and export only; training keeps the side path (see `networks.layers.Dense`).
+    Used for sampling and export only; training keeps the side path (see `networks.layers.Dense`).
     """
 
     def walk(base: Params, part: Params) -> Params:

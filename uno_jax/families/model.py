@@ -1,4 +1,4 @@
-"""A model in memory: its numbers and its parameters, as one pytree."""
+"""A model in memory: its config and its parameters, as one pytree."""
 
 from typing import Any
 
@@ -11,10 +11,11 @@ from uno_jax.support.trees import Params, count
 
 @flax.struct.dataclass(repr=False)
 class Model:
-    """`params` maps the networks' names, and "lora" where one runs as a side path, to plain trees.
+    """A model config and the parameters of its networks.
 
-    `config` is the family's model config. `unope` is the position convention of the LoRA that is merged in;
-    None where there is none. `dtype` is what it computes in; None: the dtype of its parameters.
+    `params` maps the names of networks, and "lora" if one runs as a side path, to plain trees. `unope` is the
+    position convention of the merged LoRA, None without one. `dtype` is what the networks compute in; None
+    means the dtype of the parameters.
     """
 
     config: Any = flax.struct.field(pytree_node=False)
@@ -25,7 +26,8 @@ class Model:
     @property
     def compute_dtype(self) -> jnp.dtype:
         """The dtype that the networks compute in."""
-        return jnp.dtype(self.dtype or jax.tree.leaves(self.params)[0].dtype)
+        dtype: jnp.dtype = jnp.dtype(self.dtype or jax.tree.leaves(self.params)[0].dtype)
+        return dtype
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {count(tree) / 1e6:,.1f} M" for name, tree in self.params.items())

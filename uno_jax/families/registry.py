@@ -1,4 +1,4 @@
-"""Every family, and which one a model, a preset or a folder of networks belongs to."""
+"""Every family, and lookups of the family of a model config or of a set of networks."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,10 +11,10 @@ PRESETS: dict[str, Any] = {name: config for family in FAMILIES for name, config 
 
 
 def family_of(config: Any) -> Family:
-    """The family of a model config."""
+    """The family that a model config belongs to."""
     return next(family for family in FAMILIES if isinstance(config, family.config))
 
 
 def family_with(networks: Collection[str]) -> Family:
-    """The family whose drawing network is among these names; the first family where none is."""
+    """The family whose core network is among these names, or the first family if none is."""
     return next((family for family in FAMILIES if family.core in networks), FAMILIES[0])

@@ -1,4 +1,4 @@
-"""The CLIP text tower, of which FLUX takes the pooled output, and scores its projection.
+"""The CLIP text tower. FLUX uses its pooled output; evaluation uses its projection.
 
 Source: transformers `modeling_clip.py`.
 """
@@ -12,6 +12,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
@@ -20,8 +21,8 @@ from uno_jax.networks.layers import Dense, parameter
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """The CLIP ViT-L/14 text tower, of which FLUX takes the pooled output. With a `projection` (its width)
-    the output is CLIP's own, to be compared with pictures.
+    """The CLIP ViT-L/14 text tower. With a `projection` (its width; 0: none) the output is CLIP's text
+    embedding, to be compared with those of pictures.
     """
 
     vocab_size: int = 49_408
@@ -36,8 +37,8 @@ class CLIPConfig:
 
 
 def exact_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """GELU by the error function, as torch computes it. jax's own takes erfc, which is slower on CPUs: 10
-    of the 74 ms of a picture in DINO ViT-S/16.
+    """GELU by the error function, as torch computes it. JAX's own uses erfc, which is slower on CPUs: 10 of
+    the 74 ms for a picture in DINO ViT-S/16.
     """
     return x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5)))
 
@@ -56,7 +57,7 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
-        normed = nn.LayerNorm(
+        normed: Array = nn.LayerNorm(
             self.epsilon,
             dtype=jnp.float32,
             use_fast_variance=False,
@@ -69,7 +70,7 @@ class LayerNorm(nn.Module):
 
 class CLIPBlock(nn.Module):
     config: CLIPConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], _: None) -> tuple[Array, None]:
@@ -91,12 +92,12 @@ class CLIPBlock(nn.Module):
 
 class CLIPText(nn.Module):
     config: CLIPConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b d"]:
-        """Hidden state at the end-of-text token, the highest id, after the final norm; projected if the
-        config says so.
+        """The hidden state at the end-of-text token (the highest id) after the final norm, projected if the
+        config has a projection.
         """
         c = self.config
         init = nn.initializers.normal(0.02)
@@ -121,6 +122,6 @@ class CLIPText(nn.Module):
         return Dense(c.projection, axes, use_bias=False, dtype=self.dtype, name="projection")(pooled)
 
 
-def smallest_inputs(config: CLIPConfig) -> tuple:
-    """Two tokens, to initialise the network with."""
+def smallest_inputs(config: CLIPConfig) -> tuple[Array]:
+    """Two tokens, for initialising the network."""
     return (jnp.zeros((1, 2), jnp.int32),)

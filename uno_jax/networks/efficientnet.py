@@ -1,4 +1,4 @@
-"""EfficientNet-Lite without its classifier, in channels-last layout: pictures -> maps of features.
+"""EfficientNet-Lite without its classifier, in channels-last layout: pictures -> feature maps.
 
 Source: Tan and Le 2019 (arXiv:1905.11946), and tensorflow/tpu `efficientnet/lite`: ReLU6 in place of swish,
 no squeeze-and-excitation. Batch norms are folded into the convolutions before them.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.layers import parameter
@@ -16,7 +17,7 @@ from uno_jax.networks.layers import parameter
 
 @dataclass(frozen=True)
 class EfficientNetConfig:
-    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`). One entry a stage."""
+    """EfficientNet-Lite0, which scores pictures (`uno_jax.evaluate`). Tuples have one entry per stage."""
 
     stem: int = 32
     repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
@@ -32,15 +33,15 @@ CONV_AXES = ("window_h", "window_w", "conv_in", "conv_out")
 
 
 class Conv(nn.Module):
-    """A convolution, padded as TensorFlow does."""
+    """A convolution with TensorFlow's padding."""
 
     features: int
     kernel: int = 1
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h/s w/s o"]:
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         return nn.Conv(
             self.features,
             (self.kernel, self.kernel),
@@ -54,14 +55,14 @@ class Conv(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """One window a channel, as a sum of shifted pictures: XLA's own is five times slower on a CPU."""
+    """A depthwise convolution as a sum of shifted pictures: XLA's own is five times slower on a CPU."""
 
     kernel: int
     stride: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/s w/s c"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         side, step, channels = self.kernel, self.stride, x.shape[-1]
         window = parameter(self, "kernel", nn.initializers.he_normal(), CONV_AXES, (side, side, 1, channels))
         bias = parameter(self, "bias", nn.initializers.zeros, ("conv_out",), (channels,))
@@ -77,16 +78,16 @@ class Depthwise(nn.Module):
 
 
 class Block(nn.Module):
-    """Widened, filtered channel by channel, narrowed; added to its input where the shapes agree."""
+    """An inverted residual block: expand, depthwise convolution, project; a skip where the shapes agree."""
 
     features: int
     kernel: int
     stride: int
     expansion: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h/s w/s o"]:
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         h = x
         if self.expansion > 1:
             h = jax.nn.relu6(Conv(x.shape[-1] * self.expansion, dtype=self.dtype, name="expand")(h))
@@ -96,17 +97,17 @@ class Block(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Pictures of `prepare` to the last stage but one, and to what the classifier pools: for 224 pixels
-    7 x 7 x 192 and 7 x 7 x 1280.
+    """Prepared pictures to the features before the last stage and those that the classifier pools: for 224
+    pixels 7 x 7 x 192 and 7 x 7 x 1280.
     """
 
     config: EfficientNetConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w 3"]
-    ) -> tuple[Float[Array, "b h/32 w/32 m"], Float[Array, "b h/32 w/32 f"]]:
+    ) -> tuple[Float[Array, "b h2 w2 m"], Float[Array, "b h2 w2 f"]]:
         c, middle = self.config, x
         x = jax.nn.relu6(Conv(c.stem, kernel=3, stride=2, dtype=self.dtype, name="stem")(x))
         stages = zip(c.repeats, c.widths, c.kernels, c.strides, c.expansions, strict=True)
@@ -118,6 +119,6 @@ class EfficientNet(nn.Module):
         return middle, jax.nn.relu6(Conv(c.head, dtype=self.dtype, name="head")(x))
 
 
-def smallest_inputs(config: EfficientNetConfig) -> tuple:
-    """A picture of one last cell, to initialise the network with."""
+def smallest_inputs(config: EfficientNetConfig) -> tuple[Array]:
+    """A picture of one output cell, for initialising the network."""
     return (jnp.zeros((1, 32, 32, 3)),)

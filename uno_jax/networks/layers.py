@@ -1,4 +1,4 @@
-"""Parts shared by the networks: a dense layer with an optional low-rank side path, norms, embeddings, rope.
+"""Layers shared by the networks: dense with an optional low-rank side path, norms, embeddings, rope.
 
 Every parameter carries logical axis names, which `uno_jax.sharding.rules` maps to mesh axes.
 """
@@ -12,9 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.matmul import product
+from uno_jax.support.trees import AnyArray
 
 Initializer = nn.initializers.Initializer
 
@@ -22,22 +24,22 @@ Initializer = nn.initializers.Initializer
 def parameter(
     module: nn.Module, name: str, init: Initializer, axes: tuple[str, ...], shape: tuple[int, ...]
 ) -> Array:
-    """A parameter of `module` with one logical axis name a dimension."""
+    """A parameter of `module` with one logical axis name per dimension."""
     return cast(Array, module.param(name, nn.with_logical_partitioning(init, axes), shape))
 
 
 class Dense(nn.Module):
     """x @ kernel + bias, plus (x @ down) @ up when the `lora` collection holds this layer.
 
-    `axes` names the kernel's input and output axes. A kernel of `training.quantize` brings its own product;
-    flax compares the shape of its values with this layer's. The side path is never merged here: in bfloat16
-    a merged kernel rounds most of a small update away.
+    `axes` names the kernel's input and output axes. A quantized kernel (`training.quantize`) brings its own
+    product; Flax compares the shape of its values with this layer's. The side path is never merged here: in
+    bfloat16 a merged kernel rounds most of a small update away.
     """
 
     features: int
     axes: tuple[str, str]
     use_bias: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
@@ -79,7 +81,7 @@ def layer_norm(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, 
 
 @partial(jax.checkpoint, prevent_cse=False)
 def gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """GELU by tanh. Its backward pass starts from x again; autodiff would keep five arrays of x's size."""
+    """GELU by tanh, recomputed from x in the backward pass; autodiff would keep five arrays of x's size."""
     return nn.gelu(x, approximate=True)
 
 
@@ -88,8 +90,8 @@ def timestep_embedding(
 ) -> Float[Array, "b d"]:
     """Sinusoids of 1000 * t, cosines first (flux `modules/layers.py`).
 
-    Angles reach 1000, so one unit in a frequency's last place moves a sine by 6e-5. The exponents are
-    rounded to float32 as the reference's are; their exponential is then exact.
+    Angles reach 1000, so one unit in the last place of a frequency changes a sine by 6e-5. The exponents are
+    rounded to float32 as in the reference; their exponential is then computed in float64.
     """
     half = dim // 2
     exponents = np.float32(-math.log(max_period)) * np.arange(half, dtype=np.float32) / np.float32(half)
@@ -100,10 +102,10 @@ def timestep_embedding(
 
 def rope_table(
     ids: Float[np.ndarray, "l axes"], axes_dim: Sequence[int], theta: float
-) -> tuple[Float[np.ndarray, "l d/2"], Float[np.ndarray, "l d/2"]]:
+) -> tuple[Float[np.ndarray, "l half"], Float[np.ndarray, "l half"]]:
     """Cosines and sines of every position's angles, computed in float64 and returned in float32.
 
-    Axis i of the ids turns axes_dim[i] channels of a head, pair by pair (flux `math.py`).
+    Axis i of the ids rotates axes_dim[i] channels of a head, in pairs (flux `math.py`).
     """
     angles = [
         ids[:, axis, None].astype(np.float64) * theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
@@ -114,9 +116,9 @@ def rope_table(
 
 
 def apply_rope(
-    x: Float[Array, "b l h d"], cos: Float[np.ndarray, "l d/2"], sin: Float[np.ndarray, "l d/2"]
+    x: Float[Array, "b l h d"], cos: Float[AnyArray, "l half"], sin: Float[AnyArray, "l half"]
 ) -> Float[Array, "b l h d"]:
-    """Turns neighbouring channel pairs (2i, 2i+1) by their angle, in float32."""
+    """Rotates neighbouring channel pairs (2i, 2i+1) by their angles, in float32."""
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
     even, odd = pairs[..., 0], pairs[..., 1]
     cos, sin = cos[:, None], sin[:, None]

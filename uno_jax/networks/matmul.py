@@ -10,9 +10,9 @@ from uno_jax.networks.attention.dispatch import platform
 def product(x: Float[Array, "... i"], kernel: Float[Array, "i o"]) -> Float[Array, "... o"]:
     """x @ kernel, in the precision that `jax.default_matmul_precision` asks for.
 
-    Under "bfloat16", float32 inputs are rounded and their products summed in float32. TPUs do so by
-    themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) have four times
-    the speed with such inputs: there it is done here.
+    Under "bfloat16", float32 inputs are rounded and their products summed in float32, which TPUs do by
+    themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) are four times
+    as fast with such inputs: on CPUs the rounding is done here.
     """
     asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     if asked == "bfloat16" and x.dtype == kernel.dtype == jnp.float32 and platform() == "cpu":
@@ -22,6 +22,7 @@ def product(x: Float[Array, "... i"], kernel: Float[Array, "i o"]) -> Float[Arra
 
 @jax.custom_vjp
 def rounded_product(x: Float[Array, "... i"], kernel: Float[Array, "i o"]) -> Float[Array, "... o"]:
+    """x @ kernel with both rounded to bfloat16 and products summed in float32."""
     return _forward(x, kernel)[0]
 
 
@@ -34,7 +35,7 @@ def _backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array
     x, kernel = kept
     rounded = cotangent.astype(jnp.bfloat16)
     to_x = jnp.einsum("...o,io->...i", rounded, kernel, preferred_element_type=jnp.float32)
-    # Summed over all tokens: XLA has no fast kernel for it with rounded inputs.
+    # A sum over all tokens, for which XLA has no fast kernel with bfloat16 inputs.
     samples = [array.astype(jnp.float32).reshape(-1, array.shape[-1]) for array in (x, rounded)]
     return to_x, samples[0].T @ samples[1]
 

@@ -1,9 +1,8 @@
 """The FLUX MM-DiT with reference tokens: double blocks for (txt, img), then single blocks for both together.
 
 The blocks of a kind are one scanned block with stacked parameters, so 19 + 38 blocks compile as one of
-each. Their modulations are computed before the scan, for all blocks in one batched product: fewer small
-kernels, and no collectives for them in the loop. LoRA lives in the `lora` variable collection; without it the
-base model runs.
+each. Their modulations are computed before the scan, for all blocks in one batched product, which saves small
+kernels and collectives in the loop. LoRA is the `lora` variable collection; without it the base model runs.
 """
 
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
@@ -26,11 +26,12 @@ from uno_jax.networks.layers import (
     timestep_embedding,
 )
 from uno_jax.sharding.rules import spread
+from uno_jax.support.trees import AnyArray
 
 
 @dataclass(frozen=True)
 class MMDiTConfig:
-    """The FLUX transformer. `axes_dim` are the head's rope channels for (text or time, row, column)."""
+    """The FLUX transformer. `axes_dim` divides a head's channels among the rope axes (text, row, column)."""
 
     in_channels: int = 64
     vec_in_dim: int = 768
@@ -73,7 +74,7 @@ REMAT_POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
-Rope = tuple[np.ndarray, np.ndarray]
+Rope = tuple[AnyArray, AnyArray]
 TOKENS = ("samples", "tokens", None)
 
 
@@ -81,7 +82,7 @@ class MLPEmbedder(nn.Module):
     """Two dense layers with a SiLU between, for time, guidance and the pooled text."""
 
     hidden_size: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b d"]:
@@ -90,14 +91,14 @@ class MLPEmbedder(nn.Module):
 
 
 class Modulation(nn.Module):
-    """AdaLN: `chunks` vectors of shift, scale, gate for each half of a block, from vec."""
+    """AdaLN: `chunks` vectors for shift, scale and gate, computed from vec."""
 
     chunks: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, vec: Float[Array, "b d"]) -> list[Float[Array, "b 1 d"]]:
-        # Zero at first, so that from-scratch training starts at the identity (adaLN-Zero, DiT section 3.2).
+        # Initialised to zero, so that training from scratch starts at the identity (adaLN-Zero, DiT 3.2).
         lin = Dense(
             self.chunks * vec.shape[-1],
             ("embed", "modulation"),
@@ -118,18 +119,16 @@ class QKNorm(nn.Module):
         return RMSNorm(name="query_norm")(q), RMSNorm(name="key_norm")(k)
 
 
-def split_heads(qkv: Float[Array, "b l 3*h*d"], num_heads: int) -> list[Float[Array, "b l h d"]]:
-    b, l, width = qkv.shape
+def split_heads(qkv: Float[Array, "b l width"], num_heads: int) -> list[Float[Array, "b l h d"]]:
+    b, l, _ = qkv.shape
     return [x.reshape(b, l, num_heads, -1) for x in jnp.split(qkv, 3, axis=-1)]
 
 
 class Stream(nn.Module):
-    """One stream's half of a double block (img or txt), in the steps `qkv` and `finish` around the joint
-    attention.
-    """
+    """One stream of a double block (img or txt): `heads` comes before the joint attention, `finish` after."""
 
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c, dtype = self.config, self.dtype
@@ -152,10 +151,10 @@ class Stream(nn.Module):
 
 
 class DoubleStreamBlock(nn.Module):
-    """Text and image tokens with weights of their own, joined in one attention (txt first)."""
+    """Text and image tokens with separate weights and one joint attention (txt first)."""
 
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.img = Stream(self.config, self.dtype)
@@ -182,12 +181,12 @@ class DoubleStreamBlock(nn.Module):
 
 
 class SingleStreamBlock(nn.Module):
-    """Attention and MLP side by side. The reference's `linear1` is kept as `qkv` and `mlp`: UNO adapts only
-    qkv.
+    """Attention and MLP in parallel. The reference's `linear1` is split into `qkv` and `mlp`, since UNO
+    adapts only qkv.
     """
 
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c, dtype = self.config, self.dtype
@@ -211,10 +210,10 @@ class SingleStreamBlock(nn.Module):
 
 
 class MMDiTInputs(NamedTuple):
-    """What the MM-DiT sees.
+    """The inputs of the MM-DiT.
 
-    `ids` are the positions of text, image and reference tokens in that order (`families.uno.positions`): host
-    values, since the rope table is computed in float64. `timesteps` run from 1 (noise) to 0.
+    `ids` are the positions of text, image and reference tokens in that order (`families.uno.positions`), on
+    the host, since the rope table is computed in float64. `timesteps` run from 1 (noise) to 0.
     """
 
     img: Float[Array, "b l c"]
@@ -229,18 +228,22 @@ class MMDiTInputs(NamedTuple):
 class MMDiT(nn.Module):
     """Predicts the velocity of the img tokens, given text, time, guidance and noise-free reference tokens.
 
-    `remat` says what the backward pass computes again: "none", "selective" (all but the matrix products), or
-    "full" (each block from its input). `unroll` is how many blocks are compiled in one piece.
+    `remat` selects what the backward pass recomputes: "none", "selective" (all but the matrix products), or
+    "full" (each block from its input). `unroll` is the number of blocks in one iteration of the scan.
     """
 
     config: MMDiTConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: str = "none"
     unroll: int = 1
 
     @nn.compact
     def __call__(self, inputs: MMDiTInputs) -> Float[Array, "b l c"]:
-        """Raises ValueError when a guidance model gets no guidance, or the ids do not match the tokens."""
+        """The velocity in patch channels.
+
+        Raises ValueError if a guidance model gets no guidance or another model gets one, and if the number of
+        ids is not that of the tokens.
+        """
         img, txt, vec, timesteps, ids, ref, guidance = inputs
         c, dtype = self.config, self.dtype
         length = img.shape[1]
@@ -261,7 +264,7 @@ class MMDiT(nn.Module):
         img = spread(Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="img_in")(img), *TOKENS)
         txt = spread(Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="txt_in")(txt), *TOKENS)
 
-        # One copy of vec a block makes a product batched over blocks, for which no kernel is transposed.
+        # A copy of vec per block makes this a product batched over blocks, without transposed kernels.
         double = self._stacked(DoubleStreamBlock, c.depth)(c, dtype, name="double_blocks")
         modulations = double.modulations(jnp.broadcast_to(vec_sum, (c.depth, *vec_sum.shape)))
         (img, txt), _ = double((img, txt), modulations, rope)
@@ -272,7 +275,7 @@ class MMDiT(nn.Module):
         return FinalLayer(c, dtype, name="final_layer")(x[:, txt.shape[1] :][:, :length], vec_sum)
 
     def _stacked(self, block: Any, depth: int) -> Any:
-        """`depth` blocks with stacked parameters, over which `__call__` scans and `modulations` maps."""
+        """`depth` blocks with stacked parameters: `__call__` scans over them and `modulations` maps."""
         policy = REMAT_POLICIES[self.remat]
         body = nn.remat(block, prevent_cse=False, policy=policy) if self.remat != "none" else block
         stacked: dict[str, Any] = {
@@ -286,7 +289,7 @@ class MMDiT(nn.Module):
 
 class FinalLayer(nn.Module):
     config: MMDiTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], vec: Float[Array, "b d"]) -> Float[Array, "b l c"]:
@@ -301,8 +304,8 @@ class FinalLayer(nn.Module):
         return linear(modulate(x, shift, scale))
 
 
-def smallest_inputs(config: MMDiTConfig) -> tuple:
-    """One token of each kind, to initialise the network with."""
+def smallest_inputs(config: MMDiTConfig) -> tuple[MMDiTInputs]:
+    """One token of each kind, for initialising the network."""
     img, txt = jnp.zeros((1, 1, config.in_channels)), jnp.zeros((1, 1, config.context_in_dim))
     one, vec = jnp.ones(1), jnp.zeros((1, config.vec_in_dim))
     guidance = one if config.guidance_embed else None

@@ -1,11 +1,11 @@
-"""Every network in one table, and what is done with any of them: make the module, apply it, initialise it.
+"""Every network in one table, and functions for any of them: make its module, apply it, initialise it.
 
-Parameters are plain nested dicts outside Flax. `abstract_params` gives shapes and logical axes without making
-an array; `init_params` makes random ones. A new network is a file beside this one and a row of `NETWORKS`.
+Outside Flax, parameters are plain nested dicts. `abstract_params` gives their shapes and logical axes without
+making arrays; `init_params` makes random ones. To add a network, add a file here and a row to `NETWORKS`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -24,8 +24,8 @@ class Network(NamedTuple):
     kind: str
     config: type
     module: type[nn.Module]
-    smallest_inputs: Callable[[Any], tuple]
-    """The smallest valid inputs for a config; no parameter's shape depends on a length."""
+    smallest_inputs: Callable[[Any], tuple[Any, ...]]
+    """The smallest valid inputs for a config. They suffice, as no parameter's shape depends on a length."""
 
 
 NETWORKS: dict[str, Network] = {
@@ -53,7 +53,7 @@ def row_of(config: NetworkConfig) -> Network:
 
 def network(config: NetworkConfig, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """The Flax module of a config, computing in `dtype`."""
-    return row_of(config).module(config, dtype)  # type: ignore[call-arg]
+    return row_of(config).module(config, dtype)
 
 
 def apply(
@@ -63,22 +63,20 @@ def apply(
     dtype: DTypeLike = jnp.float32,
     method: Any = None,
 ) -> Any:
-    """Runs a network: `variables` is {"params": tree}, and for the MM-DiT optionally "lora"."""
+    """Runs a network. `variables` is {"params": tree}, for the MM-DiT optionally with "lora"."""
     return network(config, dtype).apply(variables, *inputs, method=method)
 
 
 def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Params, Params]:
-    """Shapes (ShapeDtypeStruct leaves of `dtype`) and logical axis names (PartitionSpec leaves) of a
-    network.
-    """
+    """A network's shapes (ShapeDtypeStruct leaves of `dtype`) and logical axes (PartitionSpec leaves)."""
     boxed = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), nn.unbox(boxed))
     return shapes, nn.get_partition_spec(boxed)
 
 
 def init_params(config: NetworkConfig, key: jax.Array, dtype: Any = jnp.float32) -> Params:
-    """Random parameters as a plain tree. Jit it with out_shardings to make them sharded from the start."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), nn.unbox(_init(config, key)))
+    """Random parameters as a plain tree. Jit this with out_shardings to create them sharded."""
+    return cast(Params, jax.tree.map(lambda leaf: leaf.astype(dtype), nn.unbox(_init(config, key))))
 
 
 def _init(config: NetworkConfig, key: jax.Array) -> Any:

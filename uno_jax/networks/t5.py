@@ -1,10 +1,11 @@
-"""The T5 v1.1 encoder, without attention mask as FLUX uses it. Source: transformers `modeling_t5.py`."""
+"""The T5 v1.1 encoder, without an attention mask, as FLUX uses it. Source: transformers `modeling_t5.py`."""
 
 from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
@@ -13,7 +14,7 @@ from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter
 
 @dataclass(frozen=True)
 class T5Config:
-    """The T5 v1.1 encoder; `length` is the number of padded tokens given to FLUX."""
+    """The T5 v1.1 encoder; `length` is the number of tokens to which prompts are padded for FLUX."""
 
     vocab_size: int = 32_128
     d_model: int = 4096
@@ -28,19 +29,22 @@ class T5Config:
 
 
 def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:
-    """Bucket of (key - query): half the buckets a sign; exact up to half of those, then logarithmic."""
+    """The bucket of each distance key - query: half of the buckets per sign, the first half of those exact,
+    the others logarithmic.
+    """
     distance = np.arange(length)[None, :] - np.arange(length)[:, None]
     half = buckets // 2
     exact = half // 2
     magnitude = np.abs(distance)
     log_ratio = np.log(np.maximum(magnitude, 1) / exact) / np.log(max_distance / exact)
     far = np.minimum(exact + (log_ratio * (half - exact)).astype(np.int32), half - 1)
-    return np.where(distance > 0, half, 0) + np.where(magnitude < exact, magnitude, far)
+    signed: np.ndarray = np.where(distance > 0, half, 0) + np.where(magnitude < exact, magnitude, far)
+    return signed
 
 
 class T5Block(nn.Module):
     config: T5Config
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], bias: Float[Array, "1 h l l"]) -> tuple[Array, None]:
@@ -66,11 +70,11 @@ class T5Block(nn.Module):
 
 class T5Encoder(nn.Module):
     config: T5Config
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"]) -> Float[Array, "b l d"]:
-        """Final hidden states of padded token ids."""
+        """The final hidden states of padded token ids."""
         c = self.config
         init = nn.initializers.normal
         embedding = parameter(self, "embedding", init(1.0), ("vocab", "embed"), (c.vocab_size, c.d_model))
@@ -94,6 +98,6 @@ class T5Encoder(nn.Module):
         return RMSNorm(c.layer_norm_epsilon, "embed", name="final_norm")(x)
 
 
-def smallest_inputs(config: T5Config) -> tuple:
-    """Two tokens, to initialise the network with."""
+def smallest_inputs(config: T5Config) -> tuple[Array]:
+    """Two tokens, for initialising the network."""
     return (jnp.zeros((1, 2), jnp.int32),)

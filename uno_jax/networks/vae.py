@@ -1,6 +1,6 @@
 """The FLUX autoencoder, in channels-last layout: picture -> posterior -> scaled latent -> picture.
 
-Source: black-forest-labs/flux `modules/autoencoder.py`. Names of submodules follow it.
+Source: black-forest-labs/flux `modules/autoencoder.py`, whose names of submodules are kept.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.layers import Initializer
+from uno_jax.support.trees import AnyArray
 
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """The FLUX autoencoder. One level a multiplier; each but the last halves the picture."""
+    """The FLUX autoencoder. It has one level per multiplier; each but the last halves the picture."""
 
     width: int = 128
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
@@ -31,20 +33,20 @@ class VAEConfig:
 
     @property
     def downsampling(self) -> int:
-        """Pixels a latent cell, along one side."""
-        return 2 ** (len(self.multipliers) - 1)
+        """Pixels per latent cell along one side."""
+        return 1 << (len(self.multipliers) - 1)
 
 
 CONV_AXES = (None, None, "conv_in", "conv_out")
 
 
 class Conv(nn.Module):
-    """A convolution that keeps the size; stride 2 pads right and bottom only, as the reference does."""
+    """A convolution that keeps the size; with stride 2 it pads only right and bottom, like the reference."""
 
     features: int
     kernel: int = 3
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
@@ -70,7 +72,7 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        normed = nn.GroupNorm(
+        normed: Array = nn.GroupNorm(
             self.groups,
             epsilon=1e-6,
             dtype=jnp.float32,
@@ -85,7 +87,7 @@ class GroupNorm(nn.Module):
 class ResnetBlock(nn.Module):
     features: int
     groups: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
@@ -102,7 +104,7 @@ class AttnBlock(nn.Module):
     """Self-attention over all positions with one head."""
 
     groups: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -116,7 +118,7 @@ class AttnBlock(nn.Module):
 
 class Mid(nn.Module):
     groups: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -126,16 +128,16 @@ class Mid(nn.Module):
 
 
 def narrow_posterior(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """A log variance of -6 at first: noise as wide as the latent would hide it from the decoder for long."""
+    """An initial log variance of -6: noise as large as the latent would long hide it from the decoder."""
     return jnp.zeros(shape, dtype).at[shape[0] // 2 :].set(-6.0)
 
 
 class Encoder(nn.Module):
     config: VAEConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h/f w/f 2*z"]:
+    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
         c = self.config
         x = Conv(c.width, dtype=self.dtype, name="conv_in")(x)
         for level, multiplier in enumerate(c.multipliers):
@@ -151,10 +153,10 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     config: VAEConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b h w z"]) -> Float[Array, "b h*f w*f 3"]:
+    def __call__(self, z: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
         c = self.config
         x = Conv(c.width * c.multipliers[-1], dtype=self.dtype, name="conv_in")(z)
         x = Mid(c.norm_groups, self.dtype, name="mid")(x)
@@ -177,35 +179,38 @@ class Autoencoder(nn.Module):
     """Pictures in [-1, 1] to posterior moments, and scaled latents back to pictures."""
 
     config: VAEConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.dtype)
         self.decoder = Decoder(self.config, self.dtype)
 
-    def encode(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h/f w/f 2*z"]:
-        """Mean and log variance of the posterior, unscaled. Sides must be multiples of the downsampling."""
+    def encode(self, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
+        """Mean and log variance of the posterior, unscaled.
+
+        Raises ValueError unless the picture's sides are multiples of the downsampling.
+        """
         factor = self.config.downsampling
         if image.shape[1] % factor or image.shape[2] % factor:
             raise ValueError(f"picture sides must be multiples of {factor}, got {image.shape[1:3]}")
-        return self.encoder(image)
+        return self.encoder(jnp.asarray(image))
 
-    def decode(self, latent: Float[Array, "b h w z"]) -> Float[Array, "b h*f w*f 3"]:
+    def decode(self, latent: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
         return self.decoder(latent / self.config.scale + self.config.shift)
 
     def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        """The reconstruction from the posterior mean; touches every parameter, for initialisation."""
+        """The reconstruction from the posterior mean. It uses every parameter, as initialisation requires."""
         return self.decode(posterior_mean(self.config, self.encode(image)))
 
 
-def posterior_mean(config: VAEConfig, moments: Float[Array, "b h w 2*z"]) -> Float[Array, "b h w z"]:
-    """The scaled latent of the posterior's mean, used in sampling and for parity."""
+def posterior_mean(config: VAEConfig, moments: Float[Array, "b h w m"]) -> Float[Array, "b h w z"]:
+    """The scaled latent of the posterior's mean, used in sampling and to check parity."""
     mean, _ = jnp.split(moments, 2, axis=-1)
     return config.scale * (mean - config.shift)
 
 
 def posterior_sample(
-    config: VAEConfig, moments: Float[Array, "b h w 2*z"], key: jax.Array
+    config: VAEConfig, moments: Float[Array, "b h w m"], key: jax.Array
 ) -> Float[Array, "b h w z"]:
     """A scaled latent drawn from the posterior, used in training."""
     mean, log_variance = jnp.split(moments, 2, axis=-1)
@@ -218,9 +223,10 @@ def decode_tiled(
 ) -> Float[np.ndarray, "b H W 3"]:
     """Decodes square tiles of `tile` latent cells one after another and blends `overlap` cells linearly.
 
-    Memory is that of one tile, and one shape is compiled. Away from seams the result differs from a whole
-    decode only through the norms' and the attention's narrower view. Raises ValueError unless 0 < overlap <
-    tile.
+    Needs the memory of one tile and compiles one shape. Away from seams the result differs from decoding the
+    whole latent only because norms and attention see one tile.
+
+    Raises ValueError unless 0 < overlap < tile.
     """
     if not 0 < overlap < tile:
         raise ValueError(f"overlap must lie between 0 and the tile's {tile} cells, got {overlap}")
@@ -249,11 +255,11 @@ def _tile_starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _ramp(tile: int, overlap: int, factor: int) -> np.ndarray:
-    """Rises over the overlap at both ends; never zero, so that the picture's border keeps its own tile."""
+    """Weights that rise over the overlap at both ends; never zero, since only one tile covers the border."""
     distance = np.minimum(np.arange(tile * factor), np.arange(tile * factor)[::-1]) + 1.0
     return np.minimum(distance / (overlap * factor), 1.0).astype(np.float32)
 
 
-def smallest_inputs(config: VAEConfig) -> tuple:
-    """A picture of one latent cell, to initialise the network with."""
+def smallest_inputs(config: VAEConfig) -> tuple[Array]:
+    """A picture of one latent cell, for initialising the network."""
     return (jnp.zeros((1, config.downsampling, config.downsampling, 3)),)

@@ -1,7 +1,7 @@
-"""The vision transformer of DINO, DINOv2, CLIP and SigLIP: prepared pixels -> one vector a picture.
+"""The vision transformer of DINO, DINOv2, CLIP and SigLIP: prepared pixels -> one vector per picture.
 
 Sources: facebookresearch/dino and dinov2 `vision_transformer.py`; transformers `modeling_clip.py`,
-`modeling_siglip.py` and `modeling_dinov2_with_registers.py`. They differ in what `ViTConfig` says.
+`modeling_siglip.py` and `modeling_dinov2_with_registers.py`. `ViTConfig` holds their differences.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
@@ -24,8 +25,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class ViTConfig:
     """A vision transformer whose features score pictures, and how pictures are prepared for it.
 
-    DINO (the defaults: ViT-S/16), DINOv2, CLIP's and SigLIP's vision towers: `VITS`. Pooling "class" has a
-    class token and gives it; "attention" has none and asks the patches by a learned query.
+    `VITS` has DINO (the defaults: ViT-S/16), DINOv2, and the vision towers of CLIP and SigLIP. Pooling
+    "class" returns a class token; "attention" has none and pools the patches by a learned query.
     """
 
     patch_size: int = 16
@@ -39,12 +40,12 @@ class ViTConfig:
     pre_norm: bool = False
     layer_scale: bool = False
     pooling: Literal["class", "attention"] = "class"
-    projection: int = 0  # width of the output, 0: hidden_size
-    activation: Literal["gelu", "quick_gelu", "gelu_tanh", "swiglu"] = "gelu"
+    projection: int = 0  # width of the output; 0: hidden_size
+    activation: str = "gelu"  # or quick_gelu, gelu_tanh, swiglu
     layer_norm_eps: float = 1e-6
-    antialias: bool = False  # where the position embedding is made smaller
-    resolution: int = 224  # side in pixels of what it sees
-    shortest_side: int = 256  # of a picture before its centre is cut out; 0: both sides become `resolution`
+    antialias: bool = False  # when the position embedding is downsampled
+    resolution: int = 224  # side in pixels of its input
+    shortest_side: int = 256  # pixels, before the centre is cropped; 0: both sides become `resolution`
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
@@ -61,17 +62,17 @@ class ViTConfig:
             raise ValueError(f"resolution {self.resolution} is less than patch_size {self.patch_size}")
         if 0 < self.shortest_side < self.resolution:
             raise ValueError(
-                f"shortest_side {self.shortest_side} is less than resolution {self.resolution}: no square of "
-                "that size can be cut out"
+                f"shortest_side {self.shortest_side} is less than resolution {self.resolution}: a square of "
+                "that size cannot be cropped"
             )
 
     @property
     def width(self) -> int:
-        """Of the features."""
+        """Width of the features."""
         return self.projection or self.hidden_size
 
 
-# By name: DINO ViT-S/16, DINOv2 ViT-S/14, CLIP ViT-B/32 and SigLIP ViT-B/16 as published.
+# DINO ViT-S/16, DINOv2 ViT-S/14, CLIP ViT-B/32 and SigLIP ViT-B/16 as published.
 VITS: dict[str, ViTConfig] = {
     "dino": ViTConfig(),
     "dinov2": ViTConfig(patch_size=14, grid=37, layer_scale=True),
@@ -108,13 +109,13 @@ TOKEN_AXES = ("positions", "embed")
 
 
 class Patches(nn.Module):
-    """A linear map of every whole patch; what is left over at the right and the bottom is not seen."""
+    """A linear map of every whole patch; pixels left over at the right and the bottom are ignored."""
 
     config: ViTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b h/p w/p d"]:
+    def __call__(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b rows columns d"]:
         c = self.config
         return nn.Conv(
             c.hidden_size,
@@ -130,9 +131,9 @@ class Patches(nn.Module):
 
 
 def _attend(
-    config: ViTConfig, dtype: jnp.dtype, queries: Float[Array, "b l d"], x: Float[Array, "b s d"]
+    config: ViTConfig, dtype: DTypeLike, queries: Float[Array, "b l d"], x: Float[Array, "b s d"]
 ) -> Float[Array, "b l d"]:
-    """Attention of `queries` to `x`, with its four layers made in the module that calls."""
+    """Attention of `queries` to `x`; its four layers belong to the calling module."""
 
     def heads(name: str, source: Array) -> Array:
         layer = Dense(config.hidden_size, ("embed", "heads"), dtype=dtype, name=name)
@@ -143,8 +144,8 @@ def _attend(
     return out(mixed.reshape(queries.shape))
 
 
-def _mlp(config: ViTConfig, dtype: jnp.dtype, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
-    """The two layers fc1 and fc2, made in the module that calls."""
+def _mlp(config: ViTConfig, dtype: DTypeLike, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+    """The layers fc1 and fc2, which belong to the calling module."""
     gated = config.activation == "swiglu"
     inner = config.intermediate_size * (2 if gated else 1)
     hidden = Dense(inner, ("embed", "mlp"), dtype=dtype, name="fc1")(x)
@@ -158,7 +159,7 @@ def _mlp(config: ViTConfig, dtype: jnp.dtype, x: Float[Array, "b l d"]) -> Float
 
 class ViTBlock(nn.Module):
     config: ViTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"], _: None) -> tuple[Array, None]:
@@ -176,10 +177,10 @@ class ViTBlock(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """SigLIP's head: a learned query asks all patches, and a layer of its own follows."""
+    """SigLIP's head: a learned query attends to all patches, followed by an MLP."""
 
     config: ViTConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b d"]:
@@ -193,14 +194,14 @@ class AttentionPool(nn.Module):
 
 class ViT(nn.Module):
     config: ViTConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, pixels: Float[Array, "b h w 3"], cells: bool = False
-    ) -> Float[Array, "b width"] | tuple[Float[Array, "b width"], Float[Array, "b h/p w/p d"]]:
-        """The features of pictures of any size from one patch on, prepared by `evaluation.preprocess`; with
-        `cells` also those of every patch, normed as the class token is.
+    ) -> Float[Array, "b width"] | tuple[Float[Array, "b width"], Float[Array, "b rows columns d"]]:
+        """The features of pictures of at least one patch, prepared by `evaluation.preprocess`; with `cells`
+        also those of every patch, after the final norm.
         """
         c, samples = self.config, pixels.shape[0]
         x = Patches(c, self.dtype, name="patch_embedding")(pixels)
@@ -210,7 +211,7 @@ class ViT(nn.Module):
         if c.pooling == "class":
             x = jnp.concatenate([self._tokens("class_token", 1, samples), x], axis=1)
         x = x + positions
-        if c.registers:  # they have no position
+        if c.registers:  # registers have no position
             registers = self._tokens("registers", c.registers, samples)
             x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
         if c.pre_norm:
@@ -231,7 +232,7 @@ class ViT(nn.Module):
         return jnp.broadcast_to(tokens, (samples, *shape)).astype(self.dtype)
 
     def _positions(self, shown: tuple[int, ...]) -> Float[Array, "l d"]:
-        """The stored position embedding, resampled to the `shown` rows and columns of patches."""
+        """The stored position embedding, resampled to `shown` rows and columns of patches."""
         c = self.config
         first = int(c.pooling == "class")
         shape = (first + c.grid**2, c.hidden_size)
@@ -258,8 +259,8 @@ class ViT(nn.Module):
 def bicubic_weights(stored: int, shown: int, antialias: bool) -> Float[np.ndarray, "shown stored"]:
     """The matrix that resamples a line of values as torch's `interpolate` does in mode bicubic.
 
-    Keys' cubic with a = -0.75, repeating the ends; or antialiased, as Pillow does it: with a = -0.5, as wide
-    as the step between samples, cut off at the ends.
+    Keys' cubic with a = -0.75 and repeated ends; or antialiased as in Pillow: with a = -0.5, stretched to the
+    step between samples and truncated at the ends.
     """
     step = stored / shown
     stretch = max(step, 1.0) if antialias else 1.0
@@ -271,17 +272,18 @@ def bicubic_weights(stored: int, shown: int, antialias: bool) -> Float[np.ndarra
                 continue
             weight = _cubic((tap - centre) / stretch, -0.5 if antialias else -0.75)
             weights[row, min(max(tap, 0), stored - 1)] += weight
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    normalised: np.ndarray = weights / weights.sum(1, keepdims=True)
+    return normalised.astype(np.float32)
 
 
 def _cubic(x: float, a: float) -> float:
-    """Keys' convolution kernel (1981), which is 0 from 2 on."""
+    """Keys' convolution kernel (1981), which is 0 for |x| >= 2."""
     x = abs(x)
     if x < 1:
         return ((a + 2) * x - (a + 3)) * x * x + 1
     return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
 
 
-def smallest_inputs(config: ViTConfig) -> tuple:
-    """A picture of one patch, to initialise the network with."""
+def smallest_inputs(config: ViTConfig) -> tuple[Array]:
+    """A picture of one patch, for initialising the network."""
     return (jnp.zeros((1, config.patch_size, config.patch_size, 3)),)

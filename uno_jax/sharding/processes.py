@@ -1,4 +1,4 @@
-"""A run over several processes: joining them, waiting for them, and each one's share of a batch."""
+"""Runs over several processes: joining them, waiting for them, and each process's share of a batch."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from uno_jax.sharding.rules import BATCH
 
 
 def join_processes(coordinator: str, count: int, index: int) -> None:
-    """Makes this process one of a run's; call it before anything is computed. "" is a run of one process."""
+    """Makes this process one of a run's `count`; call it before any computation.
+
+    `coordinator` is HOST:PORT, "auto" for the cluster's own settings, or "" for a run of one process.
+    """
     if not coordinator or jax.distributed.is_initialized():
         return
     if coordinator == "auto":
@@ -31,7 +34,7 @@ def wait_for_all(what: str) -> None:
 
 
 def on_host(tree: Any) -> Any:
-    """Numpy arrays of a tree, whichever processes' devices hold them."""
+    """The tree as numpy arrays, gathered from the devices of all processes."""
     if not jax.distributed.is_initialized():
         return jax.tree.map(np.asarray, tree)
     return jax.tree.map(lambda x: multihost_utils.process_allgather(x, tiled=True), tree)
@@ -40,8 +43,9 @@ def on_host(tree: Any) -> Any:
 def batch_share(mesh: Mesh) -> tuple[int, int]:
     """(index, count): which of `count` equal shares of a batch's samples this process's devices hold.
 
-    Processes that differ only along tensor or sequence hold the same one. Raises ValueError for a mesh whose
-    samples do not split into whole processes.
+    Processes that differ only along the tensor or sequence axis hold the same share.
+
+    Raises ValueError if this process's samples do not form a contiguous share of the batch.
     """
     groups = mesh.devices.reshape(mesh.shape["data"] * mesh.shape["fsdp"], -1)
     here = jax.process_index()
@@ -49,12 +53,13 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
     size = len(mine)
     if len(groups) % size or mine != list(range(mine[0], mine[0] + size)) or mine[0] % size:
         raise ValueError(
-            f"mesh {dict(mesh.shape)}: the samples of process {here} are no whole share of a batch"
+            f"mesh {dict(mesh.shape)}: the samples of process {here} do not form a contiguous share of a "
+            "batch"
         )
     return mine[0] // size, len(groups) // size
 
 
 def place_batch(mesh: Mesh, batch: Any) -> Any:
-    """Global arrays of a batch from this process's share of it."""
+    """The global arrays of a batch, given this process's share of it."""
     place = NamedSharding(mesh, BATCH)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)

@@ -1,21 +1,22 @@
-"""Where every array lives: a mesh, one table from logical to mesh axes, and NamedSharding trees made from
-it.
+"""The layout of every array: a mesh, one table from logical to mesh axes, and NamedSharding trees from both.
 
-Logical axes come with the parameters (`models.abstract_params`, `lora.abstract_lora`) and where the models
-call `spread`; nothing else names a mesh axis.
+Logical axes come from the parameters (`networks.registry.abstract_params`, a family's LoRA) and from the
+networks' calls of `spread`; nothing else names a mesh axis.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from uno_jax.support.words import counted
+
 MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 
-# Logical axis of a parameter or an activation -> mesh axes. An axis that is not listed is replicated.
+# Logical axis of a parameter or an activation -> mesh axes. Axes that are not listed are replicated.
 RULES: dict[str, tuple[str, ...]] = {
     "embed": ("fsdp",),
     "heads": ("tensor",),
@@ -23,7 +24,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "modulation": ("tensor",),
     "vocab": ("tensor",),
     "rank": ("fsdp",),
-    "samples": ("data", "fsdp"),  # of a batch: FSDP is data parallel too
+    "samples": ("data", "fsdp"),  # FSDP splits the batch too
     "tokens": ("sequence",),
 }
 BATCH = PartitionSpec(RULES["samples"])
@@ -36,7 +37,7 @@ def make_mesh(
     sequence: int = 1,
     devices: list[jax.Device] | None = None,
 ) -> Mesh:
-    """A mesh of these axes over `devices` (default all). One size may be -1: whatever is left.
+    """A mesh with these axes over `devices` (default: all). One size may be -1, for the devices left over.
 
     Raises ValueError when the sizes do not multiply to the number of devices.
     """
@@ -47,7 +48,7 @@ def make_mesh(
         sizes[sizes.index(-1)] = len(devices) // known if known > 0 else 0
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
         asked = " ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes, strict=True))
-        raise ValueError(f"mesh {asked} does not fit {len(devices)} devices")
+        raise ValueError(f"mesh {asked} does not fit {counted(len(devices), 'device')}")
     types = (AxisType.Auto,) * len(MESH_AXES)
     try:
         arranged = jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=types, devices=devices).devices
@@ -57,8 +58,9 @@ def make_mesh(
 
 
 def by_process(devices: np.ndarray) -> np.ndarray:
-    """The mesh's devices with those of a process one after another, processes as they come: by a torus'
-    coordinates alone the samples of a host may lie scattered over a batch.
+    """The mesh's devices reordered so that each process's are consecutive, processes in their first order.
+
+    Ordered by the torus's coordinates alone, a host's samples may be scattered over the batch.
     """
     flat = list(devices.flat)
     order = list(dict.fromkeys(device.process_index for device in flat))
@@ -67,10 +69,10 @@ def by_process(devices: np.ndarray) -> np.ndarray:
 
 
 def partition(mesh: Any, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:
-    """Where an array with these logical axes lies.
+    """The PartitionSpec of an array with these logical axes.
 
-    A dimension that its mesh axes do not divide, or whose axes an earlier dimension has, is replicated, so
-    that every model runs on every mesh: it costs memory, never correctness.
+    A dimension that its mesh axes do not divide, or whose axes an earlier dimension uses, is replicated, so
+    that every model runs on every mesh: this costs memory, never correctness.
     """
     places: list[tuple[str, ...] | str | None] = []
     taken: set[str] = set()
@@ -83,7 +85,7 @@ def partition(mesh: Any, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:
 
 
 def tree_shardings(mesh: Mesh, axes: Any, shapes: Any) -> Any:
-    """A tree of NamedSharding from a tree of logical axes (PartitionSpec leaves) and one of shapes."""
+    """A tree of NamedShardings from a tree of logical axes (PartitionSpec leaves) and one of shapes."""
     return jax.tree.map(
         lambda names, leaf: NamedSharding(mesh, partition(mesh, names, leaf.shape)),
         axes,
@@ -93,8 +95,8 @@ def tree_shardings(mesh: Mesh, axes: Any, shapes: Any) -> Any:
 
 
 def spread(x: Array, *axes: str | None) -> Array:
-    """An activation with these logical axes, laid out over the mesh in use (`jax.set_mesh`)."""
+    """Constrains an activation with these logical axes to its layout on the mesh in use (`jax.set_mesh`)."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, partition(mesh, axes, x.shape))
+    return cast(Array, jax.lax.with_sharding_constraint(x, partition(mesh, axes, x.shape)))

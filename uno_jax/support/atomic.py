@@ -1,4 +1,4 @@
-"""Files that are whole whenever they are there: written beside their place, then renamed."""
+"""Atomic writes: a file is written under a temporary name beside its destination, then renamed."""
 
 import contextlib
 import os
@@ -10,8 +10,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
-    """Gives a place beside `path` to write to, of this process alone, which then becomes `path`; removed on
-    any failure, as are the folders that were made for it.
+    """Yields a temporary path beside `path`, unique to this process, and renames it to `path` at the end.
+
+    On failure it is removed, and so are the folders that were made for it.
 
     Raises FileExistsError before anything is written when `path` exists and `overwrite` is false.
     """
@@ -28,25 +29,25 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises FileExistsError when `path` exists and `overwrite` is false."""
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already: choose another destination, or --overwrite")
+        raise FileExistsError(f"{path} exists already: choose another destination, or pass --overwrite")
 
 
 @contextlib.contextmanager
 def made_parents(path: Path) -> Iterator[None]:
-    """The folders above `path`; those that had to be made go again on failure."""
+    """Makes the folders above `path`; those that did not exist before are removed on failure."""
     missing = [parent for parent in path.absolute().parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):  # not empty: another has written there meanwhile
+        with contextlib.suppress(OSError):  # not empty: another process has written there meanwhile
             for parent in missing:
                 parent.rmdir()
         raise
 
 
 def replace_directory(partial: Path, directory: Path) -> None:
-    """Lets a written folder take the place of another, or of none."""
+    """Renames the written folder `partial` to `directory`, replacing the one that is there."""
     if not directory.exists():
         os.replace(partial, directory)
         return

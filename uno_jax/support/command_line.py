@@ -1,4 +1,4 @@
-"""What the command lines share: arguments parsed into a dataclass, and errors without a traceback."""
+"""Shared by the command lines: arguments parsed into a dataclass, and errors without a traceback."""
 
 import argparse
 import contextlib
@@ -15,9 +15,9 @@ Args = TypeVar("Args")
 def parse_args(
     args_type: type[Args], prog: str, argv: Sequence[str] | None, default: Args | None = None
 ) -> Args:
-    """The dataclass `args_type` from `argv` (None: the process's arguments), unnamed fields from `default`.
+    """Parses `argv` (None: the process's arguments) into `args_type`; absent options come from `default`.
 
-    Exits 2 when they cannot be read.
+    Exits with code 2 when they cannot be parsed.
     """
     try:
         if default is None:
@@ -30,7 +30,7 @@ def parse_args(
 
 
 def option_value(words: Sequence[str], option: str) -> str | None:
-    """The value of an option among a command's words, before all of them are parsed; None: it is absent."""
+    """The value of one option, read before all arguments are parsed; None if it is absent."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument(option, dest="value")
     return cast(str | None, first.parse_known_args(words)[0].value)
@@ -38,8 +38,8 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 
 @contextlib.contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
-    """Prints `error: …` and exits 2 for errors of these kinds and for lack of device memory; 130 when
-    interrupted.
+    """Prints `error: …` and exits with code 2 for these exceptions and when device memory runs out; exits
+    with 130 when interrupted.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The persistent compilation cache: a program compiled once for a shape is read back by the next process."""
+"""The persistent compilation cache: a program compiled once for a shape is reused by later processes."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,8 @@ import jax
 
 
 def use_compile_cache() -> Path:
-    """Keeps compiled programs in JAX's configured directory (JAX_COMPILATION_CACHE_DIR), else in the user's
-    cache directory. Returns it.
+    """Keeps compiled programs in JAX's configured directory (JAX_COMPILATION_CACHE_DIR), or else in the
+    user's cache directory. Returns that directory.
     """
     configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if not configured:

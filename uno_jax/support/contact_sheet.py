@@ -6,21 +6,21 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-CELL = 256  # pixels of a picture, its gap included
+CELL = 256  # side in pixels of a picture with its gap
 GAP, MARGIN, HEADER, LINE = 4, 12, 34, 22
-SIZE = 18  # of the font
+SIZE = 18  # font size
 
 
 class Row(NamedTuple):
-    """One entry: a picture for each column, None where there is none, and the text below them."""
+    """One entry: a picture for each column (None leaves the cell empty) and the text below them."""
 
     pictures: Sequence[Image.Image | None]
     caption: str
 
 
 def contact_sheet(columns: Sequence[str], rows: Sequence[Row], abreast: int = 1) -> Image.Image:
-    """All rows as one picture, `abreast` of them beside each other; pictures keep their shape."""
-    pen_width = SIZE // 2  # of a letter, about
+    """All rows as one picture, `abreast` of them side by side; pictures keep their aspect ratio."""
+    pen_width = SIZE // 2  # approximate width of a letter
     captions = [textwrap.wrap(row.caption, len(columns) * CELL // pen_width) for row in rows]
     width = len(columns) * CELL + 2 * MARGIN
     height = CELL + LINE * max(len(lines) for lines in captions) + GAP * 2

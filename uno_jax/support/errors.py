@@ -1,9 +1,9 @@
-"""Errors that more than one folder raises; their messages say what was expected, what came and what to do."""
+"""Errors raised by more than one folder. Messages say what was expected, what was found and what to do."""
 
 
 class CheckpointError(ValueError):
-    """A file or directory is not the checkpoint that was asked for."""
+    """A file or directory is not the expected checkpoint."""
 
 
 class RecipeError(ValueError):
-    """A run's settings cannot work; found before any weight is loaded."""
+    """A run's settings cannot work. Raised before any weights are loaded."""

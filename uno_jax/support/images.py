@@ -1,4 +1,4 @@
-"""Everything about pixels: files -> RGB pictures -> references, bucket sizes -> arrays, and back to pictures.
+"""Image files -> RGB pictures -> prepared references, bucket sizes, arrays; and arrays back to pictures.
 
 Reference preparation, buckets and rounding are those of UNO (tests/golden/preprocess.json records them).
 """
@@ -11,7 +11,7 @@ from typing import IO
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 50_000_000
 TOO_LARGE = f"is more than {MAX_PIXELS // 1_000_000} megapixels; scale the picture down first"
@@ -34,23 +34,28 @@ BUCKETS_512 = (
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used; the message names it and says why."""
+    """A picture cannot be used; the message names it and says why."""
 
 
 def read_image(source: str | PathLike[str] | IO[bytes], name: str = "") -> Image.Image:
-    """Read a picture as upright 8-bit RGB (see `to_rgb`); the first frame of an animation.
+    """Reads a picture, or the first frame of an animation, as upright 8-bit RGB (see `to_rgb`).
 
-    Errors call a stream `name`. Raises FileNotFoundError, or ImageError: not a picture, truncated, over
-    MAX_PIXELS (found before decoding), or of pixels without 8-bit meaning.
+    `name` identifies a stream in error messages.
+
+    Raises FileNotFoundError, or ImageError for a file that is not a picture, is truncated, has more than
+    MAX_PIXELS (checked before decoding) or has pixels that do not map to 8 bits.
     """
     with _opened(source, name) as image:
         return to_rgb(image)
 
 
 def read_size(source: str | PathLike[str] | IO[bytes], name: str = "") -> tuple[int, int]:
-    """The upright (width, height) by the picture's header, without decoding; raises like `read_image`."""
+    """The upright (width, height) from the picture's header, without decoding.
+
+    Raises as `read_image`.
+    """
     with _opened(source, name) as image:
-        # Pillow decodes a whole PNG in search of EXIF that is not in front.
+        # Pillow decodes the whole PNG to look for EXIF data that is not at the front.
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         return image.size[::-1] if exif.get(ExifTags.Base.Orientation, 1) >= 5 else image.size
 
@@ -69,16 +74,18 @@ def _opened(source: str | PathLike[str] | IO[bytes], name: str) -> Iterator[Imag
         raise ImageError(f"{name}: {error}") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {TOO_LARGE}") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture in a format that Pillow reads") from error
-    # Pillow's decoders meet damaged data with any of these.
+    # Pillow's decoders raise any of these for damaged data.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise ImageError(f"{name}: cannot be read, truncated or damaged ({error})") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB of any picture: EXIF rotation applied, alpha over white, 16-bit grey scaled. One that
-    is so already is not copied.
+    """Any picture as upright 8-bit RGB: EXIF rotation applied, alpha over white, 16-bit grey scaled.
+
+    A picture that needs none of this is returned without a copy. Raises ImageError for floating-point
+    pixels and for grey values beyond 16 bits.
     """
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
@@ -101,9 +108,11 @@ def _grey_16_to_8(image: Image.Image) -> Image.Image:
 
 
 def prepare_reference(image: Image.Image, longest_side: int, name: str = "the reference") -> Image.Image:
-    """Scale the longest side to `longest_side` (LANCZOS) and cut the centre to multiples of 16, as UNO does.
+    """Scales the longest side to `longest_side` pixels (LANCZOS) and crops the centre to multiples of 16, as
+    UNO does.
 
-    Raises ImageError, naming the picture by `name`, where a side would become 0 (UNO fails later, obscurely).
+    Raises ImageError, naming the picture by `name`, if a side would become 0 (where UNO fails later, with an
+    obscure error).
     """
     image = to_rgb(image)
     if image.width >= image.height:
@@ -122,7 +131,7 @@ def prepare_reference(image: Image.Image, longest_side: int, name: str = "the re
 
 
 def bucket_size(width: int, height: int, resolution: int) -> tuple[int, int]:
-    """The (height, width) of the training bucket for one picture: `batch_bucket_size` of it alone."""
+    """The (height, width) of the training bucket for one picture (see `batch_bucket_size`)."""
     return batch_bucket_size([(width, height)], resolution)
 
 
@@ -134,7 +143,10 @@ def batch_bucket_size(sizes: Sequence[tuple[int, int]], resolution: int) -> tupl
 
 
 def ratio_bucket_size(ratio: float, resolution: int) -> tuple[int, int]:
-    """The (height, width) of the bucket nearest to a height/width, the first of equally near ones."""
+    """The (height, width) of the bucket nearest to a ratio height/width; the first one of a tie.
+
+    Raises ValueError for a resolution below 32.
+    """
     if resolution < 32:
         raise ValueError(
             f"resolution {resolution}: buckets need at least 32, for sides of {MULTIPLE} pixels or more"
@@ -147,7 +159,7 @@ def ratio_bucket_size(ratio: float, resolution: int) -> tuple[int, int]:
 
 
 def to_array(image: Image.Image) -> Float32[np.ndarray, "h w 3"]:
-    """Pixels from -1 (black) to 1 (white)."""
+    """A picture as pixels from -1 (black) to 1 (white)."""
     array = np.array(to_rgb(image), np.float32)
     array /= 127.5
     array -= 1
@@ -155,6 +167,6 @@ def to_array(image: Image.Image) -> Float32[np.ndarray, "h w 3"]:
 
 
 def to_image(array: Float32[np.ndarray, "h w 3"]) -> Image.Image:
-    """The picture of pixels in [-1, 1]; values outside are clamped, fractions truncated, as in UNO."""
+    """The picture of pixels in [-1, 1]: values outside are clamped and fractions truncated, as in UNO."""
     clamped = np.clip(np.asarray(array, np.float32), -1, 1)
     return Image.fromarray((127.5 * (clamped + 1)).astype(np.uint8))

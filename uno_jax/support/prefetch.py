@@ -1,4 +1,4 @@
-"""Work done ahead of its use, in order. `Executor.map` would start all of it at once."""
+"""An ordered, bounded prefetch. `Executor.map` would submit all items at once."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 def prefetch(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`map` in order by threads, with so many more results worked on than were asked for."""
+    """Yields `function(item)` in order, computed by `threads` threads that many items ahead."""
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:

@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses: to plain JSON values and back, and how two records of them differ."""
+"""Settings as frozen dataclasses: conversion to JSON values and back, and differences of two records."""
 
 import dataclasses
 import json
@@ -11,16 +11,19 @@ Config = TypeVar("Config")
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; tuples become lists."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return values
 
 
 def from_dict(cls: type[Config], values: Any) -> Config:
-    """The inverse of `to_dict`. Raises ValueError naming the fields that `cls` does not have, those that are
-    missing, or the first whose value is of another type.
+    """The inverse of `to_dict`. Fields may be plain values, literals, other settings, tuples of these, and
+    any of them or None.
 
-    Fields may be plain values, literals, other settings, tuples of these, and any of them or None.
+    Raises ValueError naming the fields that `cls` does not have, those that are missing, or the first whose
+    value is of another type.
     """
-    return _from_json(cls, values, cls.__name__)
+    settings: Config = _from_json(cls, values, cls.__name__)
+    return settings
 
 
 def _from_json(kind: Any, value: Any, name: str) -> Any:
@@ -56,7 +59,7 @@ def _from_object(cls: Any, values: dict[str, Any], name: str) -> Any:
 def differences(
     old: dict[str, Any], new: dict[str, Any], harmless: Collection[str] = (), prefix: str = ""
 ) -> list[str]:
-    """`field: old -> new` for every field of two records that differs, but for the `harmless` ones."""
+    """`field: old -> new` for every field in which two records differ, except the `harmless` ones."""
     found = []
     for name in sorted(old.keys() | new.keys()):
         path, was, now = prefix + name, old.get(name), new.get(name)

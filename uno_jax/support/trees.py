@@ -1,6 +1,6 @@
-"""Parameter trees: plain nested dicts of arrays, or of whatever stands for arrays.
+"""Parameter trees: plain nested dicts of arrays, or of placeholders such as ShapeDtypeStructs.
 
-Paths and back are `flax.traverse_util.flatten_dict` and `unflatten_dict`.
+`flax.traverse_util.flatten_dict` and `unflatten_dict` convert them to paths and back.
 """
 
 import math
@@ -15,14 +15,14 @@ TreePath = tuple[str, ...]
 
 
 def subtree(tree: Params, path: TreePath) -> Any:
-    """What lies at a path of keys."""
+    """The subtree or leaf at a path of keys."""
     for key in path:
         tree = tree[key]
     return tree
 
 
 def join(left: Params, right: Params) -> Params:
-    """The tree that holds the leaves of both, which share none."""
+    """The tree with the leaves of both, which must not share any."""
     shared = {key: join(left[key], right[key]) if key in left else right[key] for key in right}
     return left | shared
 

@@ -1,4 +1,4 @@
-"""Words for numbers of things."""
+"""Numbers with their nouns, for printed lines and messages."""
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

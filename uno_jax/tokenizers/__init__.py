@@ -1,4 +1,4 @@
-"""Prompts -> token ids, as the text encoders expect them: T5 (t5/) and CLIP (clip/), vocabularies included.
+"""Prompts -> token ids for the text encoders T5 (t5/) and CLIP (clip/), vocabularies included.
 
 Each vocabulary is read from the package on first use (about 0.1 s) and kept.
 """
@@ -15,19 +15,19 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 FOLDER = Path(__file__).resolve().parent
 T5_PAD, T5_EOS = 0, 1
 CLIP_BOS, CLIP_EOS = 49406, 49407
-# The words of OpenAI's CLIP: contractions, runs of letters, single digits, runs of anything else but spaces.
+# OpenAI's CLIP splits into contractions, runs of letters, single digits, and runs of other non-spaces.
 CLIP_WORDS = (
     r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 )
 
 
 def t5_tokens(prompts: Sequence[str], length: int = 512) -> Int32[np.ndarray, "b length"]:
-    """Ids for T5 v1.1: the prompt, cut to fit, then end-of-sequence 1, then padding 0."""
+    """Token ids for T5 v1.1: the prompt, truncated to fit, then end-of-sequence 1, then padding 0."""
     return _rows(_t5(), prompts, length, start=(), end=T5_EOS, pad=T5_PAD)
 
 
 def clip_tokens(prompts: Sequence[str], length: int = 77) -> Int32[np.ndarray, "b length"]:
-    """Ids for CLIP ViT-L/14: 49406, the prompt in lower case, cut to fit, then 49407 to the end."""
+    """Token ids for CLIP ViT-L/14: 49406, the lower-case prompt, truncated to fit, then 49407 to the end."""
     return _rows(_clip(), prompts, length, start=(CLIP_BOS,), end=CLIP_EOS, pad=CLIP_EOS)
 
 

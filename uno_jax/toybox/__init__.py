@@ -1,9 +1,8 @@
 """The toybox world: named subjects in named scenes, procedurally composed, with captions.
 
-In: a folder of cut-out subjects with a manifest (the shipped one by default) and a numpy Generator. Out:
-samples in memory (`pair`, `diptych`, `text_image`), or on disk in the project's JSON form
-(`python -m uno_jax.toybox`).
-numpy and Pillow only.
+A folder of cut-out subjects with a manifest (by default the shipped one) and a numpy Generator give samples
+in memory (`pair`, `diptych`, `text_image`); `python -m uno_jax.toybox` writes them to disk in the project's
+JSON form. Samples need only numpy and Pillow.
 """
 
 from uno_jax.toybox.captions import noun_phrase

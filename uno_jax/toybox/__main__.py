@@ -1,8 +1,8 @@
 """The command line of the toybox world: subjects and a seed -> PNGs and their JSON list.
 
---out gets images/*.png, labels.json (subjects and scenes of each entry) and, when all else is there,
-pairs.json: [{"prompt", "image_paths", "image_tgt_path"}] with paths relative to it. It serves
-`uno_jax.train` as data and `uno_jax.sample --jobs` as a list of prompts.
+Writes images/*.png, labels.json (subjects and scenes of each entry) and, last of all, pairs.json to --out:
+[{"prompt", "image_paths", "image_tgt_path"}] with paths relative to it, which `uno_jax.train` reads as data
+and `uno_jax.sample --jobs` as a list of prompts.
 """
 
 import json
@@ -23,7 +23,7 @@ from uno_jax.toybox.subjects import Split, Subject, SubjectError, load_subjects
 
 
 class ToyboxError(ValueError):
-    """The arguments ask for what cannot be made."""
+    """The arguments ask for samples that cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -31,38 +31,39 @@ class Args:
     """Make samples of the toybox world: named subjects in named scenes, with captions."""
 
     out: Path
-    """Directory for the samples; must be empty or not there."""
+    """Directory for the samples, which must be empty or not exist."""
     kind: Literal["pairs", "text-image", "diptychs"] = "pairs"
-    """Pairs have references; text-image samples and diptychs (twice as wide) have none."""
+    """Kind of samples: pairs have references; text-image samples and diptychs (twice as wide) have none."""
     count: int = 1000
-    """How many samples."""
+    """Number of samples."""
     size: int = 128
     """Side of a picture in pixels."""
     split: Split = "train"
-    """Which subjects of the manifest."""
+    """Split of the manifest to take subjects from."""
     references: Literal[1, 2] = 1
-    """References, and so subjects, of each pair."""
+    """Number of references, and so of subjects, of each pair."""
     alike: Alike = "subject"
-    """What reference and target, or the halves of a diptych, share: the subject; its place, size and turn as
-    well; the whole picture. The more they share, the sooner a model learns to look there.
+    """What reference and target, or the halves of a diptych, share: the subject; its place, size and rotation
+    as well; or the whole picture. The more they share, the sooner a model learns to use the reference.
     """
     crop_second: bool = False
-    """The second reference is cut out of the target, which teaches copying: UNO's ablation of its own way."""
+    """Crop the second reference from the target, which teaches copying (an ablation in UNO's paper)."""
     seed: int = 0
-    """Sample i depends on the seed and i alone."""
+    """Random seed; sample i depends only on the seed and i."""
     subjects: Path | None = None
-    """Folder with a manifest.json, in place of the shipped subjects."""
+    """Folder with a manifest.json, to use in place of the shipped subjects."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.toybox", argv)
     with exit_on(ToyboxError, SubjectError, OSError):
-        _check(args)
+        check_args(args)
         subjects = load_subjects(args.subjects, args.split)
         write_samples(args, subjects)
 
 
-def _check(args: Args) -> None:
+def check_args(args: Args) -> None:
+    """Raises ToyboxError for arguments that cannot work."""
     if args.count < 1:
         raise ToyboxError(f"--count must be at least 1, got {args.count}")
     if not SMALLEST <= args.size <= LARGEST:
@@ -82,7 +83,7 @@ def _check(args: Args) -> None:
 
 
 def write_samples(args: Args, subjects: Sequence[Subject]) -> None:
-    """Write the pictures, then labels.json, then pairs.json."""
+    """Writes the pictures, then labels.json, then pairs.json."""
     (args.out / "images").mkdir(parents=True, exist_ok=True)
     entries, labels = [], []
     for index in tqdm(range(args.count), desc=args.kind, unit="sample"):
@@ -100,6 +101,7 @@ def write_samples(args: Args, subjects: Sequence[Subject]) -> None:
 
 
 def make_sample(args: Args, subjects: Sequence[Subject], index: int) -> Sample:
+    """Sample `index`, with a generator of its own."""
     rng = np.random.default_rng([args.seed, index])
     if args.kind == "pairs":
         return pair(rng, subjects, args.size, args.references, args.alike, args.crop_second)
@@ -109,7 +111,7 @@ def make_sample(args: Args, subjects: Sequence[Subject], index: int) -> Sample:
 
 
 def _write_pictures(sample: Sample, folder: Path, index: int) -> dict[str, Any]:
-    """Write the target and its references; returns their entry in the list."""
+    """Writes the target and its references. Returns their entry in the list."""
     target = f"images/{index:06d}_target.png"
     references = [f"images/{index:06d}_ref{number}.png" for number in range(1, len(sample.references) + 1)]
     for name, pixels in zip((target, *references), (sample.target, *sample.references), strict=True):
@@ -118,8 +120,8 @@ def _write_pictures(sample: Sample, folder: Path, index: int) -> dict[str, Any]:
 
 
 def _write_json(path: Path, entries: list[dict[str, Any]]) -> None:
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

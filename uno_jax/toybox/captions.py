@@ -1,7 +1,7 @@
-"""Captions in plain English from subjects' names, scenes and placements. Everything random comes from `rng`.
+"""Captions in plain English from subjects' names, scenes and placements. All randomness comes from `rng`.
 
-Names come from manifests, usually emoji names ("flag: japan", "jeans", "e-mail"): `noun` makes them read
-well, `noun_phrase` puts the article before them.
+Names come from manifests, usually emoji names ("flag: japan", "jeans", "e-mail"): `noun` makes them readable
+and `noun_phrase` adds the article.
 """
 
 import re
@@ -44,7 +44,7 @@ A_IN_SPITE = re.compile(r"uni|use|ufo|eu|ewe|one\b")
 
 
 def noun(name: str) -> str:
-    """The subject's name as it goes after "the same": without an article, without a colon."""
+    """The subject's name as a noun without article or colon, as it follows "the same"."""
     head, _, attributes = name.partition(": ")
     if head == "flag":
         return f"flag of {attributes}"
@@ -54,7 +54,7 @@ def noun(name: str) -> str:
 
 
 def noun_phrase(name: str, adjective: str = "") -> str:
-    """The noun with its article and, before it, an adjective: "a dog", "an owl", "jeans", "a small owl"."""
+    """The noun with its article and an optional adjective: "a dog", "an owl", "jeans", "a small owl"."""
     words = f"{adjective} {noun(name)}".strip()
     if name in UNIQUE:
         return f"the {words}"
@@ -73,21 +73,21 @@ def _takes_no_article(words: str) -> bool:
 
 
 def side(placement: Placement) -> str:
-    """ "on the left", "on the right", or nothing for the middle."""
+    """The words "on the left" or "on the right"; empty for the middle."""
     if placement.x < 0.4:
         return "on the left"
     return "on the right" if placement.x > 0.6 else ""
 
 
 def size_word(placement: Placement) -> str:
-    """ "small" or "big", or nothing in between."""
+    """The word "small" or "big"; empty for sizes in between."""
     if placement.extent < 0.5:
         return "small"
     return "big" if placement.extent > 0.66 else ""
 
 
 def caption(rng: Generator, names: Sequence[str], composite: Composite) -> str:
-    """One line that says subjects and scene and, at times, where the subjects are and how big."""
+    """One line that names subjects and scene and, sometimes, the subjects' places and sizes."""
     where = choose(rng, SCENES[composite.scene].phrases)
     if len(names) == 1:
         return _with_one(rng, names[0], where, composite.placements[0])
@@ -95,7 +95,7 @@ def caption(rng: Generator, names: Sequence[str], composite: Composite) -> str:
 
 
 def diptych_caption(rng: Generator, names: Sequence[str], scenes: tuple[str, str]) -> str:
-    """ "two side-by-side images of the same dog: left on the grass, right with an owl in the snow"."""
+    """A caption like "two side-by-side images of the same dog: left on the grass, right in the snow"."""
     left, right = (choose(rng, SCENES[scene].phrases) for scene in scenes)
     beside = "".join(f"with {noun_phrase(name)} " for name in names[1:])
     return f"two side-by-side images of the same {noun(names[0])}: left {left}, right {beside}{right}"

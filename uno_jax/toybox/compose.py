@@ -1,6 +1,6 @@
-"""Subjects set into a scene: where they stand, how the light falls, their shadows.
+"""Composites of subjects in a scene: their placement, lighting and shadows.
 
-In: subjects, a scene's name and a Generator, the only source of randomness. Out: a picture and placements.
+Subjects, a scene's name and a Generator, the only source of randomness, give a picture and placements.
 """
 
 import re
@@ -16,10 +16,10 @@ from uno_jax.toybox.raster import Mask, Picture, blend, columns, homography, rgb
 from uno_jax.toybox.scenes import SCENES, Scene
 from uno_jax.toybox.subjects import Subject
 
-SMALLEST, LARGEST = 32, 1024  # pixels of a side that pictures are made for
+SMALLEST, LARGEST = 32, 1024  # sides in pixels of the pictures that can be made
 SUPERSAMPLING = 2
 MARGIN = 0.02
-# Never mirrored: a "magnifying glass tilted left" would tilt right, a "1st place medal" bear a mirrored 1.
+# Never mirrored: a "magnifying glass tilted left" would tilt right, a "1st place medal" show a mirrored 1.
 SIDED = re.compile(r"\b(left|right)\b|\d")
 
 
@@ -27,17 +27,17 @@ SIDED = re.compile(r"\b(left|right)\b|\d")
 class Placement:
     """Where and how one subject stands. Lengths are fractions of the frame."""
 
-    x: float  # of the middle
+    x: float  # horizontal centre
     feet: float  # height of the lowest point
-    extent: float  # the longer side
+    extent: float  # longer side
     degrees: float
     flip: bool
-    tilt: tuple[float, float]  # perspective: how much the left and the top side are lengthened
+    tilt: tuple[float, float]  # perspective: relative lengthening of the left and the top side
 
 
 @dataclass(frozen=True)
 class Light:
-    """`side` is -1 for light from the left to 1 from the right; `contrast` how much the far side darkens."""
+    """`side` goes from -1 (light from the left) to 1 (right); `contrast` is the darkening of the far side."""
 
     side: float
     contrast: float
@@ -49,13 +49,13 @@ class Light:
 class Composite:
     image: NDArray[np.uint8]  # (size, size, 3)
     scene: str
-    placements: tuple[Placement, ...]  # in the order of the subjects
-    boxes: tuple[tuple[int, int, int, int], ...]  # left, top, right, bottom in pixels, likewise
+    placements: tuple[Placement, ...]  # one for each subject
+    boxes: tuple[tuple[int, int, int, int], ...]  # (left, top, right, bottom) in pixels for each subject
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """A subject as it appears: premultiplied RGBA (h, w, 4), and where its top left pixel lies."""
+    """A subject as it appears: premultiplied RGBA (h, w, 4), and the position of its top left pixel."""
 
     rgba: NDArray[np.floating]
     left: int
@@ -74,18 +74,18 @@ def compose(
     size: int,
     placements: Sequence[Placement] | None = None,
 ) -> Composite:
-    """Draw a scene with one subject, or two side by side that hardly overlap; where `placements` say, or
-    anywhere that suits the scene.
+    """Draws a scene with one subject, or with two side by side that hardly overlap. Without `placements` they
+    are random ones that suit the scene.
 
-    ValueError for another number of subjects, KeyError for an unknown scene.
+    Raises ValueError for another number of subjects, KeyError for an unknown scene.
     """
     kind = SCENES[scene]
-    # Of its own, so that all else is the same at any size: scenes draw noise of as many numbers as pixels.
+    # A separate generator, as scenes use a number of values that depends on `size`; all else is independent.
     picture = kind.draw(np.random.default_rng(rng.integers(2**63)), size)
     placements = tuple(placements or place(rng, subjects, kind))
     light = _light(rng, kind)
-    cutouts = [_cut(subject, its, size) for subject, its in zip(subjects, placements, strict=True)]
-    # Who stands further back is drawn first.
+    cutouts = [_cut_out(subject, its, size) for subject, its in zip(subjects, placements, strict=True)]
+    # The subject further back is drawn first.
     for index in sorted(range(len(subjects)), key=lambda i: placements[i].feet):
         picture = _shade(picture, cutouts[index], kind, light, size)
         picture = _lay(picture, _lit(cutouts[index].rgba, light), cutouts[index])
@@ -105,7 +105,10 @@ def cropped(composite: Composite, index: int) -> NDArray[np.uint8]:
 
 
 def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Placement, ...]:
-    """Random placements inside the frame; two subjects take a half each, in a random order."""
+    """Random placements inside the frame; two subjects take one half each, in random order.
+
+    Raises ValueError for another number of subjects.
+    """
     if len(subjects) == 1:
         extents, slots = [rng.uniform(0.42, 0.75)], [None]
     elif len(subjects) == 2:
@@ -137,11 +140,11 @@ def _light(rng: Generator, scene: Scene) -> Light:
     return Light(side, rng.uniform(0.05, 0.3), rng.uniform(0.92, 1.08), tint.astype(np.float32))
 
 
-def _cut(subject: Subject, placement: Placement, size: int) -> Cutout:
-    """The subject scaled, turned, mirrored and seen in perspective, cropped to what is left of it."""
+def _cut_out(subject: Subject, placement: Placement, size: int) -> Cutout:
+    """The subject scaled, rotated, mirrored and in perspective, cropped to its visible pixels."""
     extent = placement.extent * size
     levels = subject.levels
-    # The smallest level with nearly a pixel for each of the supersampled canvas.
+    # The smallest level with about the resolution of the supersampled canvas.
     enough = [image for image in levels if max(image.size) >= 0.75 * SUPERSAMPLING * extent]
     level = enough[-1] if enough else levels[0]
     corners = _corners(subject.size, placement.degrees, placement.flip, placement.tilt) * extent
@@ -161,17 +164,20 @@ def _cut(subject: Subject, placement: Placement, size: int) -> Cutout:
 def _corners(
     size: tuple[int, int], degrees: float, flip: bool, tilt: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """The subject's box around its middle, longer side 1: (4, 2), clockwise from the top left."""
+    """The corners of the subject's box around its centre, longer side 1: (4, 2), clockwise from top left."""
     box = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
     longer_left, longer_top = tilt
     box *= 1 - 0.5 * np.stack([longer_top * box[:, 1], longer_left * box[:, 0]], 1)
     box *= np.array(size) / max(size) / 2 * ((-1, 1) if flip else (1, 1))
     turn = np.deg2rad(degrees)
-    return box @ np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))])
+    turned: NDArray[np.float64] = box @ np.array(
+        [(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))]
+    )
+    return turned
 
 
 def _lit(rgba: NDArray[np.floating], light: Light) -> NDArray[np.floating]:
-    """Brighter on the side of the light and at the top."""
+    """The cutout brightened on the side of the light and at the top."""
     height, width = rgba.shape[:2]
     across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :, None] * light.side
     down = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None, None]
@@ -180,7 +186,7 @@ def _lit(rgba: NDArray[np.floating], light: Light) -> NDArray[np.floating]:
 
 
 def _lay(picture: Picture, rgba: NDArray[np.floating], cutout: Cutout) -> Picture:
-    """The picture with the part of the cutout that lies in the frame on top; changes the picture."""
+    """Draws `rgba` over the picture at the cutout's position, in place, clipped to the frame."""
     size, (height, width) = len(picture), rgba.shape[:2]
     top, left = max(cutout.top, 0), max(cutout.left, 0)
     bottom, right = min(cutout.top + height, size), min(cutout.left + width, size)
@@ -191,7 +197,7 @@ def _lay(picture: Picture, rgba: NDArray[np.floating], cutout: Cutout) -> Pictur
 
 
 def _shade(picture: Picture, cutout: Cutout, scene: Scene, light: Light, size: int) -> Picture:
-    """Darken the ground, or the surface behind the subject."""
+    """The picture with the subject's shadow on the ground or on the surface behind it."""
     if scene.shadow == "none":
         return picture
     alpha = Image.fromarray(to_bytes(cutout.rgba[..., 3]))
@@ -200,7 +206,7 @@ def _shade(picture: Picture, cutout: Cutout, scene: Scene, light: Light, size: i
         shift_x, shift_y = -0.03 * light.side * size, 0.025 * size
         cast = _warp(alpha, size, (1, 0, -cutout.left - shift_x, 0, 1, -cutout.top - shift_y), blur=0.02)
         return blend(picture, 0.15 * picture, 0.75 * cast)
-    # Lying on the ground behind the subject: squashed, and sheared away from the light.
+    # The shadow lies on the ground behind the subject: squashed, and sheared away from the light.
     squash, shear = 0.3, 0.9 * light.side
     coefficients = (
         1,
@@ -215,7 +221,7 @@ def _shade(picture: Picture, cutout: Cutout, scene: Scene, light: Light, size: i
 
 
 def _warp(alpha: Image.Image, size: int, coefficients: tuple[float, ...], blur: float) -> Mask:
-    """The silhouette's shadow over the frame, soft by `blur` of the frame."""
+    """The silhouette's shadow over the frame, blurred by the fraction `blur` of the frame."""
     shadow = alpha.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(shadow.filter(ImageFilter.BoxBlur(blur * size)), np.float32) / 255
 
@@ -228,6 +234,6 @@ def _contact(cutout: Cutout, size: int) -> Mask:
     middle = (cutout.left + (touching[0] + touching[-1]) / 2) / size
     half, flat = 0.7 * (touching[-1] - touching[0] + 2) / size, 0.025
     foot = (cutout.top + height) / size - 0.4 * flat
-    return np.exp(
-        -((((columns(size) - middle) / half) ** 2 + ((rows(size) - foot) / flat) ** 2) ** 2)
-    ).astype(np.float32)
+    squared = ((columns(size) - middle) / half) ** 2 + ((rows(size) - foot) / flat) ** 2
+    dark: Mask = np.exp(-(squared**2)).astype(np.float32)
+    return dark

@@ -1,10 +1,10 @@
-"""Named subjects in named scenes: a list and its seeds -> pictures.
+"""Named subjects in named scenes: a list with seeds -> pictures.
 
     python -m uno_jax.toybox.draw --jobs list.json --out DIR
     # list.json: [{"subjects": ["tiger face"], "scene": "in the snow", "seed": 3}, …]
 
-One subject or two; scenes go by their name or by any phrase that captions have for them. Entry i becomes
-DIR/{i}.png.
+An entry has one or two subjects, and a scene by its name or by one of its phrases in captions. Entry i
+becomes DIR/{i}.png.
 """
 
 import json
@@ -29,20 +29,20 @@ NAMES = {name: name for name in SCENES} | {
 
 @dataclass(frozen=True)
 class Args:
-    """Draw a list's subjects in its scenes, each from a seed of its own."""
+    """Draw a list's subjects in its scenes, each entry with its own seed."""
 
     jobs: Path
-    """JSON list of {"subjects", "scene", "seed"}; subjects of any split."""
+    """JSON list of {"subjects", "scene", "seed"}, with subjects of any split."""
     out: Path
-    """Directory for the pictures; those of the same names are replaced."""
+    """Directory for the pictures, in which files of the same names are replaced."""
     size: int = 128
     """Side of a picture in pixels."""
     subjects: Path | None = None
-    """Folder with a manifest.json, in place of the shipped subjects."""
+    """Folder with a manifest.json, to use in place of the shipped subjects."""
 
 
 class DrawError(ValueError):
-    """The list asks for what cannot be drawn."""
+    """The list asks for a picture that cannot be drawn."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,14 +59,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_jobs(path: Path, subjects: dict[str, Subject]) -> list[tuple[list[Subject], str, int]]:
-    """(subjects, scene's name, seed) of every entry. Raises OSError, SubjectError for no list, or
-    DrawError naming the first bad one.
+    """(subjects, name of the scene, seed) of every entry.
+
+    Raises OSError, SubjectError if the file is not a list, or DrawError naming the first bad entry.
     """
     entries = enumerate(read_entries(path))
-    return [_read(entry, f"{path}, entry {index}", subjects) for index, entry in entries]
+    return [_parse_job(entry, f"{path}, entry {index}", subjects) for index, entry in entries]
 
 
-def _read(entry: Any, where: str, subjects: dict[str, Subject]) -> tuple[list[Subject], str, int]:
+def _parse_job(entry: Any, where: str, subjects: dict[str, Subject]) -> tuple[list[Subject], str, int]:
     if not isinstance(entry, dict) or entry.keys() != {"subjects", "scene", "seed"}:
         raise DrawError(f'{where}: expected {{"subjects", "scene", "seed"}}, got {json.dumps(entry)[:80]}')
     names, scene, seed = entry["subjects"], entry["scene"], entry["seed"]

@@ -1,4 +1,4 @@
-"""Scenes under an open sky with ground to stand on. Each function: (rng, size) -> picture, see drawing.py."""
+"""Scenes of ground under an open sky. Each function maps (rng, size) to a picture (see raster.py)."""
 
 import numpy as np
 from numpy.random import Generator
@@ -33,14 +33,14 @@ WALLS = ((0.6, 0.4, 0.33), (0.55, 0.58, 0.62), (0.72, 0.66, 0.55), (0.4, 0.45, 0
 
 
 def day_sky(rng: Generator, size: int, horizon: float) -> Picture:
-    """Blue, paler towards the horizon, with or without thin clouds."""
+    """A blue sky, paler towards the horizon, with or without thin clouds."""
     sky = gradient(size, pick(rng, DAY_SKIES), (0.85, 0.92, 0.97), end=horizon + 0.05)
     clouds = smoothstep(noise(rng, size, 3, 6, octaves=3), rng.uniform(0.1, 0.8), 1.4)
     return blend(sky, (1, 1, 1), clouds * 0.9)
 
 
 def blades(rng: Generator, count: int, horizon: float, length: float) -> NDArray[np.floating]:
-    """Upright thin triangles, larger towards the viewer, the far ones first: (count, 3, 2)."""
+    """Thin upright triangles, larger towards the viewer, far ones first: (count, 3, 2)."""
     depth = np.sort(rng.random(count)) ** 1.5
     foot = horizon + (1.04 - horizon) * depth
     tall = length * (0.15 + depth) * rng.uniform(0.6, 1.2, count)
@@ -79,7 +79,7 @@ def flower_field(rng: Generator, size: int) -> Picture:
 
 
 def _flowers(canvas: Canvas, flowers: NDArray[np.float64], colours: NDArray[np.floating]) -> None:
-    """Five petals and a yellow middle each; flowers (n, 3) as x, y, radius."""
+    """Draws flowers (n, 3), given as x, y and radius, with five petals and a yellow middle each."""
     turns = np.linspace(0, 2 * np.pi, 5, endpoint=False)
     offsets = np.stack([0.6 * np.cos(turns), 0.5 * np.sin(turns)], 1)
     offsets = np.concatenate([offsets, [(0, 0)]])
@@ -199,7 +199,7 @@ def forest(rng: Generator, size: int) -> Picture:
 
 
 def _trunk(canvas: Canvas, x: float, foot: float, depth: float, bark: NDArray[np.floating]) -> None:
-    """A stem from the frame's top to its spreading foot, its right half in shade."""
+    """Draws a stem from the frame's top to its spreading foot, with its right half in shade."""
     w = 0.008 + 0.04 * depth**2
     right = [(x + w, -0.01), (x + w * 1.1, foot - 0.05), (x + w * 1.8, foot)]
     canvas.polygon(right + [(2 * x - at, y) for at, y in reversed(right)], bark)

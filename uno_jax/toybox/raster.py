@@ -1,7 +1,7 @@
-"""Brushes that the scenes share: seeded noise, gradients, masks and a supersampled canvas.
+"""Drawing functions shared by the scenes: seeded noise, gradients, masks and a supersampled canvas.
 
 A picture is float32 (size, size, 3) in 0..1, a mask float32 (size, size) in 0..1. Coordinates are fractions
-of the frame, (0, 0) at the top left. Colours are three numbers in 0..1.
+of the frame, with (0, 0) at the top left. Colours are three numbers in 0..1.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
-# float32 by intent; the stubs of numpy call many results of float32 operations float64.
+# In fact float32; numpy's stubs type the results of many float32 operations as float64.
 Picture = NDArray[np.floating]
 Mask = NDArray[np.floating]
 Colour = ArrayLike
 Points = ArrayLike  # (n, 2) as x, y
 
-CANVAS = 256  # pixels of a supersampled canvas, at least; always at least twice the picture's
+CANVAS = 256  # smallest side of a supersampled canvas in pixels; it is also at least twice the picture's
 
 
 def rgb(red: float, green: float, blue: float) -> NDArray[np.floating]:
@@ -41,7 +41,7 @@ def flat(size: int, colour: Colour) -> Picture:
 
 
 def gradient(size: int, top: Colour, bottom: Colour, start: float = 0.0, end: float = 1.0) -> Picture:
-    """Vertical, from `top` at height `start` to `bottom` at height `end`."""
+    """A vertical gradient from `top` at height `start` to `bottom` at height `end`."""
     t = np.clip((rows(size) - start) / (end - start), 0, 1)[:, :, None]
     first, last = np.asarray(top, np.float32), np.asarray(bottom, np.float32)
     return np.broadcast_to(first + (last - first) * t, (size, size, 3)).astype(np.float32)
@@ -57,7 +57,7 @@ def columns(size: int) -> NDArray[np.floating]:
 
 
 def noise(rng: Generator, size: int, across: float, down: float | None = None, octaves: int = 1) -> Mask:
-    """Smooth noise in about -1..1 with `across` bumps a width and `down` a height (the same if None)."""
+    """Smooth noise in about -1..1 with `across` bumps horizontally and `down` vertically (None: as many)."""
     total = np.zeros((size, size), np.float32)
     for octave in range(octaves):
         grid_w = max(2, round(across * 2**octave) + 1)
@@ -76,7 +76,7 @@ def grain(rng: Generator, size: int, strength: float) -> NDArray[np.floating]:
 def ridge(
     rng: Generator, size: int, height: float, roughness: float, bumps: int = 4, octaves: int = 2
 ) -> Mask:
-    """A skyline: each column's height of the edge, (size,), about `roughness` around `height`."""
+    """A skyline: the edge's height in each column, (size,), within about `roughness` of `height`."""
     at = np.linspace(0, 1, size, dtype=np.float32)
     edge = np.full(size, height, np.float32)
     for octave in range(octaves):
@@ -86,47 +86,53 @@ def ridge(
 
 
 def below(size: int, edge: NDArray[np.floating] | float) -> Mask:
-    """1 under the edge (a number, or one a column), with an antialiased border."""
-    return np.broadcast_to(np.clip((rows(size) - edge) * size + 0.5, 0, 1), (size, size)).astype(np.float32)
+    """A mask, 1 under the edge (one number, or one per column), with an antialiased border."""
+    covered: Mask = np.clip((rows(size) - edge) * size + 0.5, 0, 1)
+    return np.broadcast_to(covered, (size, size)).astype(np.float32)
 
 
 def disc(size: int, x: float, y: float, radius: float, softness: float = 0.0) -> Mask:
-    """1 inside a circle; `softness` widens the border, which is a pixel otherwise."""
+    """A mask, 1 inside a circle; `softness` widens the border, which is otherwise one pixel."""
     distance = np.hypot(columns(size) - x, rows(size) - y)
-    return np.clip((radius - distance) / max(softness, 1 / size) + 0.5, 0, 1).astype(np.float32)
+    inside: Mask = np.clip((radius - distance) / max(softness, 1 / size) + 0.5, 0, 1)
+    return inside.astype(np.float32)
 
 
 def glow(size: int, x: float, y: float, radius: float) -> Mask:
     squared = (columns(size) - x) ** 2 + (rows(size) - y) ** 2
-    return np.exp(-squared / radius**2).astype(np.float32)
+    faded: Mask = np.exp(-squared / radius**2)
+    return faded.astype(np.float32)
 
 
 def blend(picture: Picture, over: Colour, mask: Mask | float) -> Picture:
-    """`over` (a colour or a picture) laid on the picture where the mask is 1."""
+    """The picture with `over` (a colour or a picture) where the mask is 1."""
     weight = np.asarray(mask, np.float32)
     weight = weight[..., None] if weight.ndim == 2 else weight
-    return picture + (np.asarray(over, np.float32) - picture) * weight
+    blended: Picture = picture + (np.asarray(over, np.float32) - picture) * weight
+    return blended
 
 
 def smoothstep(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
     t = np.clip((values - low) / (high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    smooth: NDArray[np.floating] = t * t * (3 - 2 * t)
+    return smooth.astype(np.float32)
 
 
 def homography(target: Points, source: Points) -> list[float]:
-    """PIL's eight PERSPECTIVE coefficients that show the source's four corners at the target's four."""
+    """Pillow's eight PERSPECTIVE coefficients that map the source's four corners to the target's four."""
     (x, y), (u, v) = np.asarray(target, float).T, np.asarray(source, float).T
     one, zero = np.ones(4), np.zeros(4)
     for_u = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1)
     for_v = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1)
-    return np.linalg.solve(np.concatenate([for_u, for_v]), np.concatenate([u, v])).tolist()
+    solved: list[float] = np.linalg.solve(np.concatenate([for_u, for_v]), np.concatenate([u, v])).tolist()
+    return solved
 
 
 def recede(texture: Image.Image, size: int, horizon: float, near: float = 0.4) -> Picture:
-    """A square texture laid on the floor, its far edge at the horizon.
+    """A square texture on the floor, with its far edge at the horizon.
 
-    `near` is the part of the texture's width seen at the frame's lower edge.
-    The rows above the horizon are undefined.
+    `near` is the fraction of the texture's width visible at the frame's lower edge. Rows above the horizon
+    are undefined.
     """
     side, canvas = texture.width, _canvas(size)
     frame = np.array([(0, horizon), (1, horizon), (1, 1), (0, 1)]) * canvas
@@ -145,12 +151,12 @@ def to_floats(image: Image.Image) -> Picture:
 
 
 def _canvas(size: int) -> int:
-    """The supersampled side for a picture of this size: a multiple of it."""
+    """The side of the supersampled canvas for a picture of this size, a multiple of it."""
     return size * max(2, CANVAS // size)
 
 
 class Canvas:
-    """Shapes drawn larger than the picture, on nothing or on a colour, and averaged down at the end."""
+    """Shapes drawn larger than the picture, on transparency or a colour, and averaged down at the end."""
 
     def __init__(self, size: int, ground: Colour | None = None):
         self.size, self.side = size, _canvas(size)
@@ -176,20 +182,20 @@ class Canvas:
         self.pen.line(ends, self._ink(colour), max(1, round(width * self.side)))
 
     def polygons(self, shapes: NDArray[np.floating], colours: NDArray[np.floating]) -> None:
-        """Many of as many corners, in order: shapes (n, corners, 2), colours (n, 3)."""
+        """Draws polygons with equal numbers of corners in order: shapes (n, corners, 2), colours (n, 3)."""
         corners = (shapes.reshape(len(shapes), -1) * self.side).tolist()
         for points, ink in zip(corners, self._inks(colours), strict=True):
             self.pen.polygon(points, ink)
 
     def ellipses(self, shapes: NDArray[np.floating], colours: NDArray[np.floating]) -> None:
-        """Many, in order: shapes (n, 4) as x, y and the two radii, colours (n, 3)."""
+        """Draws ellipses in order: shapes (n, 4) as x, y and the two radii, colours (n, 3)."""
         centre, radius = shapes[:, :2] * self.side, shapes[:, 2:] * self.side
         boxes = np.concatenate([centre - radius, centre + radius], 1).tolist()
         for box, ink in zip(boxes, self._inks(colours), strict=True):
             self.pen.ellipse(box, ink)
 
     def on(self, picture: Picture, opacity: float = 1.0) -> Picture:
-        """The picture with what was drawn on top."""
+        """The picture with the canvas drawn over it."""
         drawn = np.asarray(self.image.convert("RGBa").reduce(self.side // self.size), np.float32) / 255
         if opacity != 1:
             drawn = drawn * opacity

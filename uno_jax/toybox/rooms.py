@@ -1,4 +1,4 @@
-"""Scenes indoors. Each function: (rng, size) -> picture, see drawing.py."""
+"""Indoor scenes. Each function maps (rng, size) to a picture (see raster.py)."""
 
 import numpy as np
 from numpy.random import Generator
@@ -38,7 +38,7 @@ BACKDROPS = (
 
 
 def planks(rng: Generator, wood: NDArray[np.floating], count: int, across: bool = False) -> Image.Image:
-    """Boards with grain as a square texture, along the view or across it."""
+    """Boards with wood grain as a square texture, along the view or across it."""
     side = 128
     fibres = noise(rng, side, count * 8, 2) * 0.05 + noise(rng, side, count * 3, 1.5) * 0.04
     tones = np.repeat(rng.normal(0, 0.05, count), -(-side // count))[:side]
@@ -87,7 +87,8 @@ def bookshelf(rng: Generator, size: int) -> Picture:
     canvas.box(0, lowest, 1, 1, wood)
     canvas.box(0, lowest, 1, lowest + 0.012, wood * 1.3)
     darker = 0.12 * smoothstep(rows(size), 0, 1)[..., None]
-    return canvas.picture() * (1.02 - darker) + grain(rng, size, 0.015)
+    shaded: Picture = canvas.picture() * (1.02 - darker)
+    return shaded + grain(rng, size, 0.015)
 
 
 def _books(rng: Generator, canvas: Canvas, foot: float, high: float) -> None:
@@ -104,7 +105,7 @@ def _books(rng: Generator, canvas: Canvas, foot: float, high: float) -> None:
 
 
 def rainy_window(rng: Generator, size: int) -> Picture:
-    """Lights out of focus behind wet panes, a frame and a sill to stand on."""
+    """Out-of-focus lights behind wet panes, a frame and a sill for the subject."""
     dusk = pick(rng, [(0.35, 0.42, 0.5), (0.45, 0.5, 0.55), (0.25, 0.32, 0.42)])
     picture = gradient(size, dusk, (0.3, 0.36, 0.4)) + 0.07 * noise(rng, size, 4)[..., None]
     for _ in range(7):
@@ -115,7 +116,7 @@ def rainy_window(rng: Generator, size: int) -> Picture:
 
 
 def _drops(rng: Generator, size: int, count: int) -> Canvas:
-    """Drops on glass, lit from above behind, some with a trail."""
+    """Drops on glass, lit from above and behind, some with a trail."""
     canvas = Canvas(size)
     x, y, radius = rng.random(count), rng.uniform(0, 0.85, count), rng.uniform(0.004, 0.014, count)
     drops = np.stack([x, y, radius, radius * 1.25], 1)
@@ -168,4 +169,5 @@ def studio(rng: Generator, size: int) -> Picture:
     shade = 0.9 - 0.1 * smoothstep(rows(size), bend - 0.15, bend)
     shade = shade + 0.12 * smoothstep(rows(size), bend, bend + 0.12)
     light = 0.14 * glow(size, rng.uniform(0.2, 0.8), 0.25, 0.45)
-    return flat(size, colour) * shade[..., None] + light[..., None]
+    picture: Picture = flat(size, colour) * shade[..., None] + light[..., None]
+    return picture

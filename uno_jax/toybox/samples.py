@@ -1,7 +1,7 @@
 """Training samples from subjects and scenes: text-image, diptychs and pairs, in memory.
 
-The subjects handed in are the only ones used: `load_subjects(split=…)` keeps splits apart. A sample depends
-on its generator alone, so that sample i of `default_rng([seed, i])` is the same in any order and on any host.
+Only the given subjects are used: `load_subjects(split=…)` keeps splits apart. A sample depends only on its
+subjects and generator, so that sample i of `default_rng([seed, i])` is the same in any order and on any host.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import Subject, SubjectError
 
 SCENE_NAMES = tuple(SCENES)
-# What the pictures of a pair or a diptych share: the subject; its place, size and turn as well; everything.
+# What the pictures of a pair or a diptych share: the subject; its place, size and rotation as well; all.
 Alike = Literal["subject", "place", "picture"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures are uint8 (height, width, 3). `scenes` are the target's: one, or a diptych's two."""
+    """Pictures are uint8 (height, width, 3). `scenes` are the target's: one, or two for a diptych."""
 
     prompt: str
     target: NDArray[np.uint8]
@@ -46,8 +46,8 @@ def text_image(rng: Generator, subjects: Sequence[Subject], size: int, two: floa
 def diptych(
     rng: Generator, subjects: Sequence[Subject], size: int, two: float = 0.3, alike: Alike = "subject"
 ) -> Sample:
-    """One picture of (size, 2 * size): the same subject in two scenes side by side, with probability `two`
-    beside a second subject on the right; or one picture twice.
+    """One picture of (size, 2 * size): the same subject in two scenes side by side, with a second subject on
+    the right with probability `two`; if `alike` is "picture", the same picture twice.
     """
     if alike == "picture":
         one = text_image(rng, subjects, size, two=0)
@@ -74,15 +74,17 @@ def pair(
     alike: Alike = "subject",
     crop_second: bool = False,
 ) -> Sample:
-    """A target with `references` (1 or 2) subjects, each also alone in a scene of its own as a reference; or
-    the target itself as the reference. With `crop_second` the second reference is cut out of the target, and
-    all else is the same.
+    """A target with `references` (1 or 2) subjects, and a reference for each, in which it is alone in another
+    scene; if `alike` is "picture", the target itself is the reference. `crop_second` crops the second
+    reference from the target and changes nothing else.
+
+    Raises ValueError for options that contradict each other, SubjectError for too few subjects.
     """
     if crop_second and references != 2:
-        raise ValueError(f"the second of 2 references is cropped, and there is {references}")
+        raise ValueError(f"crop_second needs 2 references, got {references}")
     if alike == "picture":
         if references != 1:
-            raise ValueError(f"the target is one reference, not {references}")
+            raise ValueError(f"alike 'picture' needs 1 reference (the target itself), got {references}")
         one = text_image(rng, subjects, size, two=0)
         return replace(one, references=(one.target,), reference_scenes=one.scenes)
     shown = _draw_subjects(rng, subjects, references)
@@ -103,7 +105,7 @@ def _draw_subjects(rng: Generator, subjects: Sequence[Subject], count: int) -> l
     if not 1 <= count <= 2:
         raise ValueError(f"a sample shows one or two subjects, got {count}")
     if len(subjects) < count:
-        raise SubjectError(f"{count} different subjects wanted, but only {len(subjects)} given")
+        raise SubjectError(f"{count} different subjects needed, but only {len(subjects)} given")
     return [subjects[index] for index in rng.choice(len(subjects), count, replace=False)]
 
 

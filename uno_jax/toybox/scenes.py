@@ -1,4 +1,4 @@
-"""The named scenes: how each is drawn, what it is called in a caption, and how a subject stands in it."""
+"""The named scenes: how each is drawn, its phrases in captions, and how a subject is placed in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Scene:
-    """`feet` is the range of heights for a subject's lowest point, `tint` the colour of the light."""
+    """`feet` is the range of heights of a subject's lowest point, `tint` the colour of the light."""
 
     draw: Callable[[Generator, int], Picture]
     phrases: tuple[str, ...]
@@ -66,5 +66,8 @@ SCENES: dict[str, Scene] = {
 
 
 def draw_scene(name: str, rng: Generator, size: int) -> NDArray[np.uint8]:
-    """The empty scene, (size, size, 3); KeyError for an unknown name."""
+    """The empty scene, (size, size, 3).
+
+    Raises KeyError for an unknown name.
+    """
     return to_bytes(SCENES[name].draw(rng, size))

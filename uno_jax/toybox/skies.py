@@ -1,4 +1,4 @@
-"""Scenes of sky, space and water. Each function: (rng, size) -> picture, see drawing.py."""
+"""Scenes of sky, space and water. Each function maps (rng, size) to a picture (see raster.py)."""
 
 import numpy as np
 from numpy.random import Generator
@@ -58,7 +58,7 @@ def clouds(rng: Generator, size: int) -> Picture:
 
 
 def _cloud(rng: Generator, canvas: Canvas, x: float, y: float, scale: float) -> None:
-    """A heap of balls: the lower ones shaded, a flat base."""
+    """A row of balls with a flat base, shaded from below."""
     count = 9
     spread = np.linspace(-1, 1, count)
     radius = (0.03 + 0.055 * (1 - spread**2) * rng.uniform(0.7, 1.2, count)) * scale

@@ -1,6 +1,6 @@
-"""Subjects: a folder with a manifest.json in, decoded cut-out pictures out.
+"""Subjects: a folder with a manifest.json -> decoded cut-out pictures.
 
-The manifest is a list of {"name", "file", "group", "split"}; `file` is relative to the folder and has an
+The manifest is a list of {"name", "file", "group", "split"}: `file` is relative to the folder and has an
 alpha channel, `split` is "train" or "val". The shipped folder is assets/ (see its NOTICE.md).
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from PIL import Image
 
 ASSETS = Path(__file__).parent / "assets"
-LARGEST_SIDE = 512  # larger cut-outs are shrunk to it when loaded
+LARGEST_SIDE = 512  # larger cut-outs are scaled down to it when loaded
 SMALLEST_LEVEL = 24
 
 Split = Literal["train", "val"]
@@ -20,12 +20,12 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 class SubjectError(ValueError):
-    """A manifest or a subject's picture is not what it should be."""
+    """A manifest or a subject's picture is invalid."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A cut-out: `levels` are "RGBa" (premultiplied) pictures of its content, each half the one before."""
+    """A cut-out. `levels` are "RGBa" (premultiplied) pictures of it, each half the size of the one before."""
 
     name: str
     group: str
@@ -39,16 +39,16 @@ class Subject:
 
 
 def load_subjects(folder: str | Path | None = None, split: Split = "train") -> list[Subject]:
-    """Decode all subjects of one split, in the manifest's order; `folder` None is the shipped one.
+    """Decodes all subjects of one split, in the manifest's order; `folder` None means the shipped one.
 
-    Raises FileNotFoundError for a missing manifest or picture, SubjectError for a wrong one.
+    Raises FileNotFoundError for a missing manifest or picture, SubjectError for an invalid one.
     """
     root = ASSETS if folder is None else Path(folder)
     if split not in SPLITS:
         raise SubjectError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
     entries = [entry for entry in _read_manifest(root / "manifest.json") if entry["split"] == split]
     if not entries:
-        raise SubjectError(f"{root / 'manifest.json'} names no subject of split {split!r}")
+        raise SubjectError(f"{root / 'manifest.json'} has no subjects of split {split!r}")
     missing = [entry["file"] for entry in entries if not (root / entry["file"]).is_file()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -75,7 +75,10 @@ def _read_manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def read_entries(path: Path) -> list[Any]:
-    """A JSON list of whatever. Raises OSError or SubjectError."""
+    """A JSON list with any entries.
+
+    Raises OSError, or SubjectError if the file is not a JSON list.
+    """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -105,7 +108,7 @@ def _decode(path: Path) -> tuple[Image.Image, ...]:
         raise SubjectError(f"{path} cannot be decoded: {error}") from error
     box = picture.getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0).getbbox()
     if box is None:
-        raise SubjectError(f"{path} is wholly transparent")
+        raise SubjectError(f"{path} is fully transparent")
     picture = picture.crop(box)
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     levels = [picture.convert("RGBa")]

@@ -1,4 +1,4 @@
-"""Scenes that are one surface: walls, and grounds seen from above. Each function: (rng, size) -> picture."""
+"""Scenes of one surface, walls or the ground from above. Each function maps (rng, size) to a picture."""
 
 import numpy as np
 from numpy.random import Generator
@@ -36,7 +36,7 @@ DIAMOND = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])
 
 
 def brick_wall(rng: Generator, size: int) -> Picture:
-    """Courses of bricks down to a pavement."""
+    """Courses of bricks above a pavement."""
     clay = pick(rng, [(0.62, 0.26, 0.2), (0.7, 0.36, 0.24), (0.55, 0.22, 0.2), (0.68, 0.42, 0.32)])
     canvas = Canvas(size, pick(rng, [(0.86, 0.83, 0.77), (0.7, 0.68, 0.65)]))
     high, pavement = rng.uniform(0.065, 0.085), rng.uniform(0.8, 0.86)
@@ -51,7 +51,8 @@ def brick_wall(rng: Generator, size: int) -> Picture:
     canvas.box(0, pavement, 1, pavement + 0.018, stone * 0.7)
     for x in np.linspace(-0.6, 1.6, 8):
         canvas.line([(0.5 + (x - 0.5) * 0.75, pavement + 0.018), (x, 1.0)], stone * 0.75, 0.006)
-    return canvas.picture() * (1 + 0.06 * noise(rng, size, 20)[..., None]) + grain(rng, size, 0.025)
+    weathered: Picture = canvas.picture() * (1 + 0.06 * noise(rng, size, 20)[..., None])
+    return weathered + grain(rng, size, 0.025)
 
 
 def _boxes(
@@ -72,7 +73,7 @@ def autumn_leaves(rng: Generator, size: int) -> Picture:
     rotation = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
     leaves = np.einsum("pk,njk->npj", LEAF, rotation) + places[:, None]
     colours = picks(rng, LEAF_COLOURS, count)
-    # Shadow, leaf, vein; the vein repeats its last corner, so that all have as many and are drawn in one go.
+    # Shadow, leaf, vein; the vein repeats its last corner, so that all have the same number and are one call.
     veins = leaves[:, [0, 7] + [8] * (len(LEAF) - 2)]
     shapes = np.stack([leaves + 0.008, leaves, veins], 1).reshape(-1, len(LEAF), 2)
     canvas.polygons(shapes, np.stack([colours * 0.45, colours, colours * 0.7], 1).reshape(-1, 3))
@@ -89,7 +90,7 @@ def pebbles(rng: Generator, size: int) -> Picture:
     rx, ry = step * rng.uniform(0.42, 0.62, (2, x.size)) * np.array([[1.0], [0.82]])
     stones = np.stack([x, y, rx, ry], 1)
     tones = picks(rng, STONES, x.size)
-    # Each stone is four ellipses, smaller, further up to the left and brighter one after the other.
+    # Each stone is four ellipses, each smaller, brighter and further up to the left than the one before.
     layers = [(1.0, 0.0, 0.55), (0.92, 0.06, 0.85), (0.75, 0.16, 1.0), (0.42, 0.3, 1.16)]
     to_light = np.stack([rx, ry, 0 * rx, 0 * ry], 1)
     shapes = np.stack([stones * [1, 1, part, part] - to_light * shift for part, shift, _ in layers], 1)
@@ -134,7 +135,8 @@ def carpet(rng: Generator, size: int) -> Picture:
         canvas.polygons(shapes, np.asarray(colours)[turns % len(colours)])
     weave = 0.035 * np.sin(columns(size) * 64 * np.pi) * np.sin(rows(size) * 64 * np.pi)
     worn = canvas.picture() * (1 + 0.05 * noise(rng, size, 6)[..., None])
-    return worn + weave[..., None] + grain(rng, size, 0.03)
+    woven: Picture = worn + weave[..., None]
+    return woven + grain(rng, size, 0.03)
 
 
 def _rug_border(canvas: Canvas, inset: float, colour: NDArray[np.floating]) -> None:

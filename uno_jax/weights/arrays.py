@@ -1,12 +1,12 @@
-"""The parameters of a checkpoint's directory, in either form: params/ (by orbax) or params.safetensors.
+"""The parameters in a checkpoint's directory, in either form: params/ (Orbax) or params.safetensors.
 
-The file is the compact form, one for a network, whose names are the parameter paths joined by "/"
-(`python -m tools.convert_weights pack` writes it). Restoring reads each shard straight to its device.
+The file is the compact form, with parameter paths joined by "/" as names (`uno-convert pack` writes it).
+Restoring reads each shard directly to its device.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -17,10 +17,11 @@ from jax.sharding import Mesh, SingleDeviceSharding
 from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, TreePath
+from uno_jax.support.words import counted
 from uno_jax.weights.safetensors_file import read_header
 
 FOLDER, FILE = "params", "params.safetensors"
-HOST_LIMIT_GB = 8  # in flight between disk and devices, so that restoring needs little host memory
+HOST_LIMIT_GB = 8  # in flight between disk and devices, to bound host memory
 
 
 def is_compact(directory: Path) -> bool:
@@ -37,14 +38,17 @@ def stored_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def save(directory: Path, params: Params) -> None:
-    """Writes params/ into `directory`; every process of a run its own shards."""
+def save_params(directory: Path, params: Params) -> None:
+    """Writes params/ into `directory`; each process of a run writes its own shards."""
     with ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(Path(directory).absolute() / FOLDER, params)
 
 
 def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
-    """Shape and dtype of every array by its path. Raises CheckpointError for a damaged file."""
+    """Shape and dtype of every array by its path.
+
+    Raises CheckpointError for a damaged file.
+    """
     stored: Mapping[TreePath, Any]
     if is_compact(directory):
         tensors, _ = read_header(Path(directory) / FILE)
@@ -56,12 +60,14 @@ def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
     return {path: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype) for path, leaf in stored.items()}
 
 
-def restore(
+def restore_params(
     directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None = None, dtype: Any = None
 ) -> Params:
     """The tree whose (shapes, logical axes) are `abstract`, sharded over `mesh` (None: on one device).
 
-    `dtype` None keeps each array's own. Raises CheckpointError when other arrays are stored.
+    `dtype` None keeps each array's own.
+
+    Raises CheckpointError if the stored arrays have other names or shapes.
     """
     shapes, axes = abstract
     here = SingleDeviceSharding(jax.local_devices()[0])
@@ -87,7 +93,7 @@ def _from_file(file: Path, shardings: Params, kinds: Params) -> Params:
         ]
         return jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
 
-    return jax.tree_util.tree_map_with_path(place, shardings, kinds)
+    return cast(Params, jax.tree_util.tree_map_with_path(place, shardings, kinds))
 
 
 def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params) -> Params:
@@ -103,11 +109,11 @@ def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params)
     handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
     with ocp.Checkpointer(handler) as checkpointer:
         restored = ocp.args.PyTreeRestore(item=shapes, restore_args=args)
-        return checkpointer.restore(folder.absolute(), args=restored)
+        return cast(Params, checkpointer.restore(folder.absolute(), args=restored))
 
 
 def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarray]:
-    """On the host, the arrays that are True in the tree `chosen`, in the tree's order."""
+    """The arrays that are True in the tree `chosen`, in the tree's order, on the host."""
     if is_compact(directory):
         tensors, _ = read_header(Path(directory) / FILE)
         return [tensors["/".join(path)].read() for path, keep in sorted(flatten_dict(chosen).items()) if keep]
@@ -121,7 +127,7 @@ def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarra
 
 
 def _check_arrays(directory: Path, stored: Mapping[TreePath, Any], expected: Mapping[TreePath, Any]) -> None:
-    """Compares names and shapes, so that a mismatch is told in this program's words."""
+    """Raises CheckpointError if names or shapes differ, with a clearer message than Orbax's."""
     found, wanted = (
         {".".join(path): leaf.shape for path, leaf in arrays.items()} for arrays in (stored, expected)
     )
@@ -132,5 +138,6 @@ def _check_arrays(directory: Path, stored: Mapping[TreePath, Any], expected: Map
             if found.get(name) != wanted.get(name)
         ]
         raise CheckpointError(
-            f"{directory} does not fit its config.json in {len(wrong)} arrays: {'; '.join(wrong[:4])}"
+            f"{directory} does not fit its config.json in {counted(len(wrong), 'array')}: "
+            f"{'; '.join(wrong[:4])}"
         )

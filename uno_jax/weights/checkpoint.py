@@ -1,8 +1,8 @@
-"""The native format on disk: a network or a LoRA is a directory of config.json and its parameters (`params`).
+"""The native format on disk: a network or a LoRA is a directory with config.json and its parameters.
 
-A model is a directory that holds its family's networks, such as mmdit/, vae/, t5/ and clip/, and perhaps the
-lora/ that comes with it. Directories are written beside their place and renamed, config.json last, so what
-was interrupted never loads.
+A model is a directory that holds its family's networks, such as mmdit/, vae/, t5/ and clip/, and optionally
+its lora/. Directories are written under a temporary name, config.json last, and renamed, so that an
+interrupted one never loads.
 """
 
 import contextlib
@@ -30,14 +30,15 @@ FORMAT = 1
 
 @contextlib.contextmanager
 def atomic_directory(directory: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Gives an empty folder to write into, which then becomes `directory`; removed on any failure.
+    """Yields an empty folder to write, which is renamed to `directory` at the end and removed on failure.
 
-    Of several processes the first makes and renames it. Raises FileExistsError before anything is written
-    when `directory` exists and `overwrite` is false.
+    Of several processes the first makes and renames it.
+
+    Raises FileExistsError before anything is written when `directory` exists and `overwrite` is false.
     """
     directory = Path(directory).absolute()
     refuse_existing(directory, overwrite)
-    # One name, so that what a killed run left is found and removed by the next.
+    # A fixed name, so that the next run finds and removes what a killed run left.
     partial = directory.with_name(f".{directory.name}.partial")
     with made_parents(directory):
         if is_first_process():
@@ -56,14 +57,14 @@ def atomic_directory(directory: Path, overwrite: bool = False) -> Iterator[Path]
 
 
 def write_config(directory: Path, record: dict[str, Any]) -> None:
-    """Writes config.json. Call it last: it makes the directory a checkpoint."""
+    """Writes config.json, which makes the directory a checkpoint: call it last."""
     record = {"format": FORMAT, **record, "params_bytes": stored.stored_bytes(directory)}
     (directory / "config.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def network_record(config: NetworkConfig, defaults: Any = None) -> dict[str, Any]:
-    """What config.json says of a network. That of a family's drawing network also holds sampling's defaults,
-    a model's own or the family's.
+    """The record of a network in config.json. For a family's core network it also has the sampling defaults:
+    `defaults`, or the family's if None.
     """
     kind = row_of(config).kind
     values = to_dict(config)
@@ -84,15 +85,17 @@ def save_network(
     origin: dict[str, str] | None = None,
     defaults: Any = None,
 ) -> None:
-    """Writes a network; `origin` says in config.json where it comes from, and `defaults` are a model's for
-    sampling. Raises FileExistsError when `directory` exists and `overwrite` is false.
+    """Writes a network. `origin` records in config.json where it comes from; `defaults` are the model's
+    sampling defaults.
+
+    Raises FileExistsError when `directory` exists and `overwrite` is false.
     """
     record = network_record(config, defaults) | ({"origin": origin} if origin else {})
     _save(directory, record, params, overwrite)
 
 
 def copy_network(source: Path, directory: Path) -> None:
-    """Puts a stored network in place of what is in `directory`."""
+    """Copies a stored network to `directory`, replacing what is there."""
     with atomic_directory(directory, overwrite=True) as partial:
         if is_first_process():
             shutil.copytree(source, partial, dirs_exist_ok=True)
@@ -101,8 +104,10 @@ def copy_network(source: Path, directory: Path) -> None:
 def save_lora(
     directory: Path, info: Any, params: Params, overwrite: bool = False, defaults: Any = None
 ) -> None:
-    """Writes a LoRA with its family's record of it (`LoraMethod.info`); `defaults` are its base's for
-    sampling. Raises as `save_network`.
+    """Writes a LoRA with its family's record of it (`LoraMethod.info`); `defaults` are its base's sampling
+    defaults.
+
+    Raises as `save_network`.
     """
     record = {name: to_dict(part) for name, part in info._asdict().items()}
     base = family_of_lora(info).core
@@ -112,15 +117,15 @@ def save_lora(
 
 def _save(directory: Path, record: dict[str, Any], params: Params, overwrite: bool) -> None:
     with atomic_directory(directory, overwrite) as partial:
-        stored.save(partial, params)
+        stored.save_params(partial, params)
         if is_first_process():
             write_config(partial, record)
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """config.json as it is, with format, kind and completeness checked.
+    """The content of config.json, after checking format, kind and completeness.
 
-    Raises FileNotFoundError for a missing folder, CheckpointError for anything but a whole checkpoint.
+    Raises FileNotFoundError for a missing folder, and CheckpointError unless it is a complete checkpoint.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -150,7 +155,10 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 
 def read_config(directory: Path, kind: str | None = None) -> NetworkConfig:
-    """The config of a network. Raises as `read_record`, or CheckpointError if it is not a `kind`."""
+    """The config of a network.
+
+    Raises as `read_record`, or CheckpointError if the network is not a `kind`.
+    """
     found, values = _stored_values(directory, kind)
     if (family := _drawn_by(found)) is not None:
         values = {name: value for name, value in values.items() if name not in _names(family.defaults)}
@@ -158,7 +166,10 @@ def read_config(directory: Path, kind: str | None = None) -> NetworkConfig:
 
 
 def read_defaults(directory: Path) -> Any:
-    """Sampling's defaults that are stored with a family's drawing network. Raises as `read_config`."""
+    """The sampling defaults that are stored with a family's core network.
+
+    Raises as `read_config`.
+    """
     found, values = _stored_values(directory)
     family = _drawn_by(found)
     assert family is not None
@@ -181,13 +192,16 @@ def _names(cls: type) -> set[str]:
 
 
 def read_model(directory: Path) -> Any:
-    """The config of a model directory. Raises as `read_config`, naming the network at fault."""
+    """The config of a model directory.
+
+    Raises as `read_config`, naming the faulty network.
+    """
     directory = Path(directory)
     family = family_with([kind for kind in NETWORKS if (directory / kind).is_dir()])
     networks = family.networks
     if directory.is_dir() and (missing := [kind for kind in networks if not (directory / kind).is_dir()]):
         raise CheckpointError(
-            f"{directory} is not a whole model: it lacks {', '.join(missing)}. A model holds "
+            f"{directory} is not a complete model: it lacks {', '.join(missing)}. A model holds "
             f"{', '.join(networks)}, each written by uno-convert"
         )
     configs = {kind: read_config(directory / kind, kind) for kind in networks}
@@ -195,15 +209,16 @@ def read_model(directory: Path) -> Any:
 
 
 def read_lora(directory: Path) -> Any:
-    """What the LoRA in `directory` was trained for (`LoraMethod.info` of its family). Raises as
-    `read_config`.
+    """The record of the LoRA in `directory` (`LoraMethod.info` of its family).
+
+    Raises as `read_config`.
     """
     record = read_record(directory)
     if record["kind"] != "lora":
         raise CheckpointError(f"{directory} holds a {record['kind']}, expected a lora")
     family = family_with(record)
     base = record.get(family.core)
-    if isinstance(base, dict):  # without the base's defaults for sampling
+    if isinstance(base, dict):  # without the base's sampling defaults
         base = {name: value for name, value in base.items() if name not in _names(family.defaults)}
     values, types = record | {family.core: base}, get_type_hints(family.lora.info)
     return family.lora.info(**{name: _parse(cls, values.get(name), directory) for name, cls in types.items()})
@@ -212,19 +227,21 @@ def read_lora(directory: Path) -> Any:
 def restore_network(
     directory: Path, kind: str | None = None, mesh: Mesh | None = None, dtype: Any = None
 ) -> tuple[NetworkConfig, Params]:
-    """A network's config and parameters, sharded over `mesh` by the table of `sharding` (None: one device).
+    """A network's config and parameters, sharded over `mesh` by `sharding.rules` (None: on one device).
 
-    `dtype` None keeps each array's own. Raises as `read_config`.
+    `dtype` None keeps each array's own.
+
+    Raises as `read_config`.
     """
     config = read_config(directory, kind)
-    return config, stored.restore(Path(directory), abstract_params(config), mesh, dtype)
+    return config, stored.restore_params(Path(directory), abstract_params(config), mesh, dtype)
 
 
 def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[Any, Params]:
-    """A LoRA's record and its tree, as `restore_network`."""
+    """A LoRA's record and tree; see `restore_network`."""
     info = read_lora(directory)
     abstract = family_of_lora(info).lora.abstract(info[0], info.lora)
-    return info, stored.restore(Path(directory), abstract, mesh, dtype)
+    return info, stored.restore_params(Path(directory), abstract, mesh, dtype)
 
 
 def family_of_lora(info: Any) -> Family:

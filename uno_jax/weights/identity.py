@@ -1,8 +1,8 @@
-"""What tells one set of weights from another, in two ways that records on disk depend on.
+"""Two identities of weights that records on disk depend on.
 
-`weights_id` hashes files: it names jobs and stands beside every picture, and needs to read no arrays.
-`fingerprint` sums up arrays: it is equal for copies and for new conversions of a network, in whatever files,
-so that cached encodings stay valid.
+`weights_id` hashes files, without reading arrays: it names jobs and is recorded with every picture.
+`fingerprint` is a checksum of arrays, equal for copies and repeated conversions of a network whatever their
+files, so that cached encodings stay valid.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ from uno_jax.networks.registry import abstract_params
 from uno_jax.weights import arrays
 from uno_jax.weights.checkpoint import read_config
 
-HASHED_WHOLE = 1_000_000  # bytes; larger files of a directory are hashed in samples
-SAMPLED, SAMPLE = 32, 16_384  # places, and bytes at each
+HASHED_WHOLE = 1_000_000  # bytes; of larger files in a directory only samples are hashed
+SAMPLED, SAMPLE = 32, 16_384  # number of samples, and bytes of each
 NO_WEIGHTS = ("_CHECKPOINT_METADATA", "commit_success.txt", "README.md")
-FINGERPRINTED = 1 << 17  # elements of the largest array that `fingerprint` reads
+FINGERPRINTED = 1 << 17  # elements: `fingerprint` reads no larger array
 
 
 def file_hash(path: Path) -> str:
@@ -29,8 +29,9 @@ def file_hash(path: Path) -> str:
 
 
 def weights_id(path: Path) -> str:
-    """A hash of a file, or of a directory's files, of large ones their size and the parts at SAMPLED places.
-    A model's card is left out, and where and when an orbax checkpoint was written.
+    """A hash of a file or of a directory's files; of large files the size and SAMPLED samples are hashed.
+
+    A model's card is excluded, as are Orbax's records of where and when a checkpoint was written.
     """
     if path.is_file():
         return file_hash(path)
@@ -49,8 +50,9 @@ def weights_id(path: Path) -> str:
 
 
 def fingerprint(directory: Path) -> str:
-    """A checksum of a network's small arrays (norms, biases), which every training changes. Raises as
-    `checkpoint.read_config`.
+    """A checksum of a network's small arrays (norms, biases), which all training changes.
+
+    Raises as `checkpoint.read_config`.
     """
     shapes, _ = abstract_params(read_config(directory))
     small = jax.tree.map(lambda leaf: leaf.size <= FINGERPRINTED, shapes)

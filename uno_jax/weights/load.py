@@ -1,4 +1,4 @@
-"""Converted weights on disk -> a Model on this process's devices, with a LoRA merged in if one is given."""
+"""Converted weights on disk -> a Model on this process's devices, with a LoRA merged into it if given."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,21 +28,20 @@ class Lora(NamedTuple):
 
 
 def default_dtype() -> str:
-    """bfloat16 on accelerators, float32 on the CPU, which computes no faster in less."""
+    """bfloat16 on accelerators, float32 on the CPU, where bfloat16 is not faster."""
     return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
 def load_model(path: str | Path, lora: str | Path | Lora | None = "auto", dtype: str | None = None) -> Model:
-    """The model in a directory of converted networks, or the shipped one ("small"), each weight put straight
-    on its device.
+    """The model in a directory of converted networks, or the shipped one ("small"), read directly to the
+    devices; several devices each hold a share of heads and MLPs.
 
-    With several devices each holds its share of heads and MLPs. `lora` is a native LoRA directory, a
-    .safetensors file, what `read_fitting_lora` made of one, "auto" for the lora/ in the model's directory if
-    it has one, or None; it is merged in float32. Weights are kept, and later used, in `dtype` (see
-    `default_dtype`).
+    `lora` is a native LoRA directory, a .safetensors file, a LoRA from `read_fitting_lora`, "auto" for the
+    lora/ in the model's directory if it has one, or None; it is merged in float32. Weights are kept, and
+    computed with, in `dtype` (see `default_dtype`).
 
     Raises FileNotFoundError, or CheckpointError for a directory that is not a model and for a LoRA of another
-    model, which is found before the model's weights are read.
+    model (checked before the model's weights are read).
     """
     config, directory = read_model_config(path), find_model(path)
     if isinstance(lora, str | Path):
@@ -56,11 +55,12 @@ def load_model(path: str | Path, lora: str | Path | Lora | None = "auto", dtype:
 
 
 def _merged(base: Params, lora: Lora, config: Any, mesh: Mesh) -> Params:
-    """`base` is used up: a second copy of the weights would not fit beside it."""
+    """Donates `base`, since a second copy of the weights would not fit in memory."""
     shapes, axes = abstract_lora_of(config, lora.config)
     placed = jax.device_put(lora.params, tree_shardings(mesh, axes, shapes))
     places = jax.tree.map(lambda leaf: leaf.sharding, base)
-    return jax.jit(merge, donate_argnums=0, out_shardings=places)(base, placed)
+    merged: Params = jax.jit(merge, donate_argnums=0, out_shardings=places)(base, placed)
+    return merged
 
 
 def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:
@@ -70,25 +70,32 @@ def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:
 
 
 def local_mesh() -> Mesh:
-    """All devices of this process as one tensor axis: even a single picture then uses them all."""
+    """All devices of this process as one tensor axis, so that even a single picture uses all of them."""
     return make_mesh(fsdp=1, tensor=-1, devices=jax.local_devices())
 
 
 def read_model_config(path: str | Path) -> Any:
-    """What the networks of a model directory are. Raises FileNotFoundError or CheckpointError saying what to
-    do.
+    """The config of a model directory or of the shipped model.
+
+    Raises FileNotFoundError or CheckpointError saying what to do.
     """
     return read_model(find_model(path))
 
 
 def read_named_lora(name: str | Path, model: Path, config: Any) -> Lora | None:
-    """The LoRA that `names.find_lora` finds by that name. Raises as `read_fitting_lora`."""
+    """The LoRA that `names.find_lora` finds by that name.
+
+    Raises as `read_fitting_lora`.
+    """
     place = find_lora(name, model)
     return None if place is None else read_fitting_lora(place, config)
 
 
 def read_fitting_lora(path: str | Path, config: Any) -> Lora:
-    """The LoRA at `path`. Raises FileNotFoundError, or CheckpointError unless it fits the model."""
+    """The LoRA at `path`.
+
+    Raises FileNotFoundError, or CheckpointError unless it fits the model.
+    """
     lora = Lora(*load_lora(Path(path), getattr(config, family_of(config).core)))
     expected, _ = abstract_lora_of(config, lora.config)
     found, wanted = _shapes(lora.params), _shapes(expected)

@@ -1,7 +1,7 @@
-"""LoRA files of other programs, and native directories, behind one function to load and one to save.
+"""LoRA files of other programs and native directories, with one function to load and one to save.
 
-A family's own table says how its LoRA is named elsewhere (`LoraMethod.to_tensors`). The position convention
-travels in a file's metadata, since no naming has a place for it.
+A family's table maps its LoRA to other programs' names (`LoraMethod.to_tensors`). The position convention is
+stored in a file's metadata, since none of the namings has a key for it.
 """
 
 import json
@@ -15,22 +15,25 @@ from uno_jax.support.errors import CheckpointError
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import family_of_lora, restore_lora
-from uno_jax.weights.safetensors_file import read_header, write
+from uno_jax.weights.safetensors_file import read_header, write_safetensors
 
 METADATA = "uno_jax.unope"
 
 
 def save_tensors(file: Path, info: Any, params: Params, format: str = "uno", overwrite: bool = False) -> None:
-    """Writes a LoRA as one .safetensors file. Raises FileExistsError unless `overwrite`."""
+    """Writes a LoRA as one .safetensors file.
+
+    Raises FileExistsError if `file` exists and `overwrite` is false.
+    """
     tensors = family_of_lora(info).lora.to_tensors(info, params, format)
     header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     metadata = {"format": "pt", METADATA: json.dumps(to_dict(info.unope))}
-    write(Path(file), header, tensors.__getitem__, metadata, overwrite)
+    write_safetensors(Path(file), header, tensors.__getitem__, metadata, overwrite)
 
 
 def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
-    """A LoRA for the network of config `base` from a .safetensors file of any naming: its config, its
-    position convention and its tree. Without metadata the convention is UNO's.
+    """A LoRA for the network of config `base` from a .safetensors file in any naming: its config, position
+    convention and tree. Without metadata the convention is UNO's.
 
     Raises FileNotFoundError, or CheckpointError for keys of other layers and for a file that cannot be read.
     """
@@ -51,17 +54,19 @@ def _family_drawn_by(base: Any) -> Family:
 
 
 def _peft_alpha(metadata: dict[str, str]) -> float | None:
-    """The alpha that diffusers' own training records in its files' metadata. None: not recorded."""
+    """The alpha that diffusers' training scripts record in a file's metadata, or None."""
     record = json.loads(metadata.get("lora_adapter_metadata", "{}"))
     about = {name.removeprefix("transformer."): value for name, value in record.items()}
     if asked := [name for name in ("use_dora", "use_rslora", "alpha_pattern") if about.get(name)]:
-        raise CheckpointError(f"its metadata ask for {', '.join(asked)}, which is not read")
+        raise CheckpointError(f"its metadata asks for {', '.join(asked)}, which is not supported")
     return about.get("lora_alpha")
 
 
 def load_lora(path: Path, base: Any) -> tuple[Any, Any, Params]:
-    """A LoRA for the network of config `base` from a native directory or a .safetensors file. Raises as
-    `load_tensors`.
+    """A LoRA for the network of config `base` from a native directory or a .safetensors file: its config,
+    position convention and tree.
+
+    Raises as `load_tensors`.
     """
     if not Path(path).is_dir():
         return load_tensors(Path(path), base)

@@ -1,6 +1,6 @@
-"""What --model and --lora name: a directory, or the small model that comes with the package.
+"""The names that --model and --lora accept: a directory, or "small", the model shipped with the package.
 
-"small" is always the shipped one; a directory of that name is written ./small.
+"small" is always the shipped model; write ./small for a directory of that name.
 """
 
 from pathlib import Path
@@ -12,30 +12,32 @@ FOLDER = Path(__file__).parents[1] / "small"
 
 
 def model_dir(name: str | Path) -> Path:
-    """Where a model lies, or would lie."""
+    """The directory of a model, whether it exists or not."""
     return FOLDER if str(name) == SMALL else Path(name)
 
 
 def find_model(name: str | Path) -> Path:
-    """A model's directory. Raises FileNotFoundError saying what to do when there is none."""
+    """A model's directory.
+
+    Raises FileNotFoundError, saying what to do, if it does not exist.
+    """
     path = model_dir(name)
     if path.is_dir():
         return path
     if path == FOLDER:
         raise FileNotFoundError(
-            f"this copy of uno_jax comes without its small model (no {path}): name a directory of converted "
-            "networks in its place"
+            f"this copy of uno_jax comes without its small model ({path} is missing): name a directory of "
+            "converted networks instead"
         )
     preset = " (a preset is a list of sizes and holds no weights)" if str(name) in PRESETS else ""
     raise FileNotFoundError(
         f"no model directory {path}{preset}; convert downloaded weights into one, for example "
-        f"uno-convert flux --src flux1-dev.safetensors --dst {path}, "
-        "and vae, t5 and clip likewise"
+        f"uno-convert flux --src flux1-dev.safetensors --dst {path}, and in the same way vae, t5 and clip"
     )
 
 
 def find_lora(name: str | Path, model: Path) -> Path | None:
-    """The LoRA at `name`; for "auto" the lora/ in the directory `model`, if it has one; none for "none"."""
+    """The path of a LoRA: "auto" is the lora/ in the directory `model`, if it has one; "none" gives None."""
     if str(name) == "auto":
         return model / "lora" if (model / "lora").is_dir() else None
     return None if str(name) == "none" else Path(name)

@@ -1,6 +1,6 @@
-"""Safetensors files: a checked header, tensors read by slices as views of the file, and streamed writing.
+"""Safetensors files: validated headers, slices of tensors as views of the file, and streamed writing.
 
-The safetensors library's numpy side lacks fp8, keeps what was read resident and writes only whole files.
+The safetensors library's numpy API lacks fp8, keeps what it read in memory and writes only whole files.
 The format: eight bytes of length, a JSON object {name: {dtype, shape, data_offsets}}, then the data.
 """
 
@@ -39,7 +39,7 @@ Shape = tuple[int, ...]
 
 
 class Tensor(NamedTuple):
-    """Where one tensor lies: `offset` bytes into `file`."""
+    """One tensor in a file, `offset` bytes from its start."""
 
     file: Path
     offset: int
@@ -51,7 +51,7 @@ class Tensor(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows [start, stop) as a view of the file: pages come in when touched and go with the view."""
+        """Rows [start, stop) as a memory map of the file, which is freed with the array."""
         if not self.shape or not self.nbytes:
             flat = np.fromfile(self.file, self.dtype, math.prod(self.shape), offset=self.offset)
             return flat.reshape(self.shape)
@@ -64,7 +64,7 @@ class Tensor(NamedTuple):
 def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a file.
 
-    Raises FileNotFoundError, or CheckpointError for a pickle (by name or content), any other format, and a
+    Raises FileNotFoundError, or CheckpointError for a pickle (by name or content), another format, or a
     truncated file.
     """
     if not file.is_file():
@@ -81,26 +81,26 @@ def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         metadata = header.pop("__metadata__", {})
         tensors = {name: _tensor(file, 8 + length, entry) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        fault = "is truncated" if size < 8 + length < 2**32 else "is no safetensors file or is damaged"
-        raise CheckpointError(f"{file} {fault}: its {size} bytes hold no readable header") from None
+        fault = "truncated" if size < 8 + length < 2**32 else "not a safetensors file or damaged"
+        raise CheckpointError(f"{file} is {fault}: no header can be read from its {size} bytes") from None
     end = max((tensor.offset + tensor.nbytes for tensor in tensors.values()), default=8 + length)
     if size != end:
         fault = "truncated" if size < end else "damaged"
-        raise CheckpointError(f"{file} is {fault}: its header speaks of {end} bytes, it has {size}")
+        raise CheckpointError(f"{file} is {fault}: it has {size} bytes where its header describes {end}")
     return tensors, metadata
 
 
 def _refuse_others(file: Path, start: bytes) -> None:
-    # A safetensors header's length may begin with a pickle's two bytes, but is followed by a JSON object.
+    # A safetensors header's length may begin with a pickle's two bytes, but a JSON object follows it.
     pickled = start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:] != b"{"
     zipped = start[:4] == b"PK\x03\x04"
     if zipped or pickled or file.suffix in PICKLE_SUFFIXES:
         raise CheckpointError(
-            f"{file} is a pickle (a PyTorch checkpoint), which can run any code when loaded and is never "
-            "read: get the .safetensors file, or save it as one with safetensors.torch.save_file"
+            f"{file} is a pickle (a PyTorch checkpoint), which can run any code when loaded and is not "
+            "supported: use the .safetensors file, or save it as one with safetensors.torch.save_file"
         )
     if start[:4] == b"GGUF":
-        raise CheckpointError(f"{file} is a GGUF file, which is not read: get the .safetensors file")
+        raise CheckpointError(f"{file} is a GGUF file, which is not supported: use the .safetensors file")
 
 
 def _tensor(file: Path, data: int, entry: dict[str, Any]) -> Tensor:
@@ -111,14 +111,15 @@ def _tensor(file: Path, data: int, entry: dict[str, Any]) -> Tensor:
     return tensor
 
 
-def write(
+def write_safetensors(
     file: Path,
     header: Mapping[str, tuple[np.dtype, Shape]],
     tensor: Callable[[str], np.ndarray],
     metadata: Mapping[str, str],
     overwrite: bool = False,
 ) -> None:
-    """Writes a file aside and renames it, asking for one tensor after another in the header's order.
+    """Writes a file under a temporary name and renames it, calling `tensor` for one name after another in the
+    header's order.
 
     Raises FileExistsError when `file` exists and `overwrite` is false.
     """

@@ -74,7 +74,7 @@ def test_blocks_outside_the_subset_get_no_gradient(loss, base):
 
 
 def test_blocks_that_do_not_exist_are_refused():
-    with pytest.raises(ValueError, match=r"LoRA wants single_blocks \[5\], but the model has blocks 0 to 1"):
+    with pytest.raises(ValueError, match=r"LoRA adapts single_blocks \[5\], but the model has blocks 0 to 1"):
         init_lora(jax.random.key(0), MMDIT, LoraConfig(rank=4, single_idx=(0, 5)))
     with pytest.raises(ValueError, match="rank must be at least 1"):
         LoraConfig(rank=0)

@@ -1,4 +1,4 @@
-"""Completing diptychs: the given half is seen as it is and counts for nothing; other pictures have none."""
+"""Completing diptychs: the given half is seen without noise and does not count in the loss."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ MODEL = PRESETS["tiny"]
 MMDIT = MODEL.mmdit
 
 
-def draw(seed: int, *shape: int) -> np.ndarray:
+def draw_normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
@@ -37,18 +37,18 @@ def test_a_half_is_given_in_its_share_of_the_samples():
 
 
 def test_noise_on_the_given_half_changes_nothing(params):
-    """The loss's gradient by the noise is exactly zero there, and nowhere else."""
-    txt, vec = draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim)
+    """The gradient of the loss with respect to the noise is exactly zero there, and nowhere else."""
+    txt, vec = draw_normal(1, 1, 3, MMDIT.context_in_dim), draw_normal(2, 1, MMDIT.vec_in_dim)
     given = jnp.array([[True, True, False, False] * 2])
 
     @jax.jit
     @jax.grad
     def by_noise(noise):
         conditioning = Conditioning(txt, vec, guidance=jnp.ones(1))
-        sample = Noised(draw(3, 1, 4, 8, 16), noise, jnp.array([0.7]), given)
+        sample = Noised(draw_normal(3, 1, 4, 8, 16), noise, jnp.array([0.7]), given)
         return flow_loss(network(MMDIT), {"params": params}, sample, conditioning)
 
-    gradient = np.asarray(by_noise(draw(4, 1, 4, 8, 16)))
+    gradient = np.asarray(by_noise(draw_normal(4, 1, 4, 8, 16)))
     assert not gradient[:, :, :4].any() and gradient[:, :, 4:].all()
 
 
@@ -56,8 +56,8 @@ def test_noise_on_the_given_half_changes_nothing(params):
 @pytest.mark.parametrize(("width", "differs"), [(8, True), (4, False)])
 def test_only_diptychs_are_completed(params, width, differs):
     recipe = TrainConfig(dtype="float32", remat="none", data=DataConfig(path="list.json", resolution=64))
-    txt, vec = draw(1, 2, 3, MMDIT.context_in_dim), draw(2, 2, MMDIT.vec_in_dim)
-    batch = Batch(draw(3, 2, 4, width, 32), (), txt, vec)
+    txt, vec = draw_normal(1, 2, 3, MMDIT.context_in_dim), draw_normal(2, 2, MMDIT.vec_in_dim)
+    batch = Batch(draw_normal(3, 2, 4, width, 32), (), txt, vec)
     values = {
         share: make_loss(dataclasses.replace(recipe, completion=share), MODEL)(
             {"mmdit": params}, batch, jax.random.key(5)

@@ -18,7 +18,7 @@ TINY = PRESETS["tiny"]
 MMDIT = TINY.mmdit
 
 
-def draw(seed: int, *shape: int) -> np.ndarray:
+def draw_normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
@@ -28,8 +28,8 @@ def tiny_model() -> Model:
 
 @pytest.fixture(scope="module")
 def tokens():
-    """Tokens after one step by a conditioning, and a contrast to a plain one."""
-    model, noise = tiny_model(), draw(5, 2, 4, 4, 16)
+    """Tokens after one step with a conditioning and a contrast to a plain one."""
+    model, noise = tiny_model(), draw_normal(5, 2, 4, 4, 16)
 
     def of(conditioning, contrast=None):
         times = np.array([1.0, 0.6], np.float32)
@@ -41,9 +41,9 @@ def tokens():
 @pytest.mark.slow
 def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
     txt, vec, refs = (
-        draw(1, 2, 3, MMDIT.context_in_dim),
-        draw(2, 2, MMDIT.vec_in_dim),
-        (draw(3, 2, 2, 4, 16),),
+        draw_normal(1, 2, 3, MMDIT.context_in_dim),
+        draw_normal(2, 2, MMDIT.vec_in_dim),
+        (draw_normal(3, 2, 2, 4, 16),),
     )
     strength = np.ones(2, np.float32)
     asked, plain = Conditioning(txt, vec, refs, strength), Conditioning(0 * txt, 0 * vec, (), strength)
@@ -57,14 +57,14 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
 
 def alone() -> Conditioning:
     """One prompt without references."""
-    txt, vec = draw(1, 1, 3, MMDIT.context_in_dim), draw(2, 1, MMDIT.vec_in_dim)
+    txt, vec = draw_normal(1, 1, 3, MMDIT.context_in_dim), draw_normal(2, 1, MMDIT.vec_in_dim)
     return Conditioning(txt, vec, guidance=np.ones(1, np.float32))
 
 
 def test_the_left_half_is_kept_and_seen_by_the_right():
     times = np.array([1.0, 0.7, 0.0], np.float32)
     conditioning = alone()
-    noise, left, other = draw(5, 1, 4, 8, 16), draw(6, 1, 4, 4, 16), draw(7, 1, 4, 4, 16)
+    noise, left, other = draw_normal(5, 1, 4, 8, 16), draw_normal(6, 1, 4, 4, 16), draw_normal(7, 1, 4, 4, 16)
     make = jax.jit(partial(denoise, tiny_model(), schedule=times))
 
     def halves(noise, left):
@@ -81,9 +81,9 @@ def test_the_left_half_is_kept_and_seen_by_the_right():
 
 
 def test_plain_predictions_see_the_left_half_as_noisy_as_the_rest():
-    """At t = 1 that is noise alone, whatever is given."""
+    """At t = 1 that is only noise, whatever is given."""
     times, plain = np.array([1.0, 0.5], np.float32), alone()
-    noise, left = draw(5, 1, 4, 8, 16), draw(6, 1, 4, 4, 16)
+    noise, left = draw_normal(5, 1, 4, 8, 16), draw_normal(6, 1, 4, 4, 16)
     of = jax.jit(partial(denoise, tiny_model(), noise, plain, times, Contrast(plain, 0.0)))
     right = [np.split(np.asarray(unpack(of(left=each), (2, 4))), 2, axis=2)[1] for each in (left, -left)]
     np.testing.assert_array_equal(*right)

@@ -23,7 +23,7 @@ from uno_jax.networks.registry import abstract_params
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.settings import to_dict
 from uno_jax.weights.checkpoint import read_config, restore_network
-from uno_jax.weights.safetensors_file import read_header, write
+from uno_jax.weights.safetensors_file import read_header, write_safetensors
 
 MODELS = [flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL]
 COMMANDS = {"mmdit": "flux", "vae": "vae", "t5": "t5", "clip": "clip"}
@@ -131,7 +131,7 @@ def test_scaled_fp8_is_multiplied_out(tmp_path):
 def save(file, tensors):
     """Our own writer: the library's numpy side has no fp8. The config goes beside the file."""
     header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    write(file, header, tensors.__getitem__, {})
+    write_safetensors(file, header, tensors.__getitem__, {})
     (file.parent / "config.json").write_text((GOLDEN / "config.json").read_text())
 
 

@@ -108,7 +108,7 @@ def test_quantised_otherwise(refused, written, tensors):
 def test_truncated(refused, tmp_path, keep):
     (tmp_path / "part.safetensors").write_bytes(FLUX.read_bytes()[:keep])
     assert "part.safetensors" in (told := refused("flux", tmp_path / "part.safetensors"))
-    assert "truncated" in told or "no safetensors file" in told
+    assert "truncated" in told or "not a safetensors file" in told
 
 
 def test_surplus_bytes(refused, tmp_path):
@@ -143,7 +143,7 @@ def test_other_formats(refused, tmp_path):
     (tmp_path / "flux.gguf").write_bytes(b"GGUF and more")
     assert "GGUF" in refused("flux", tmp_path / "flux.gguf")
     (tmp_path / "text.safetensors").write_text("hello, this is not what you think it is")
-    assert "no safetensors file" in refused("flux", tmp_path / "text.safetensors")
+    assert "not a safetensors file" in refused("flux", tmp_path / "text.safetensors")
 
 
 def test_missing_source(refused, tmp_path):
@@ -185,7 +185,7 @@ def test_configs(refused, tmp_path):
 def test_destination_exists(base, tmp_path, capsys):
     before = sorted(path.stat().st_mtime_ns for path in base.rglob("*"))
     assert run("flux", "--src", FLUX, "--dst", base) == 2
-    assert "mmdit exists already: choose another destination, or --overwrite" in capsys.readouterr().err
+    assert "mmdit exists already: choose another destination, or pass --overwrite" in capsys.readouterr().err
     assert sorted(path.stat().st_mtime_ns for path in base.rglob("*")) == before
     (tmp_path / "there.safetensors").write_text("mine")
     assert run("flux", "--src", base, "--dst", tmp_path / "there.safetensors") == 2
@@ -213,7 +213,7 @@ def test_back_from_what_is_no_model(refused, tmp_path, base):
 def test_lora_of_another_model(refused, base, tmp_path):
     told = refused("lora", LORA)
     assert "expected (rank, 3072) and (9216, rank)" in told
-    assert "no LoRA in UNO's, diffusers' or kohya's naming" in refused("lora", FLUX, "--base", base)
+    assert "not a LoRA in UNO's, diffusers' or kohya's naming" in refused("lora", FLUX, "--base", base)
     assert "no model directory" in refused("lora", LORA, "--base", tmp_path / "absent")
     assert "offset_scale must be" in refused("lora", LORA, "--base", base, "--offset-scale", "-1")
 

@@ -1,7 +1,7 @@
-"""Prompts and pictures to what the MM-DiT is conditioned on: token ids -> (txt, vec), pictures -> latents.
+"""Prompts and pictures to the MM-DiT's conditioning: token ids -> (txt, vec), pictures -> latents.
 
-An encoding from a cache (`data.cached_encodings`) may stand in for what it was made from: its network is then
-neither run nor needed. Every function is compiled where it is called alone, and inlined where it is not.
+A cached encoding (`data.cached_encodings`) may replace its source; its network is then not needed.
+Every function is compiled when called on its own, and inlined when called from a jitted function.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ compiled = partial(jax.jit, inline=True)
 
 
 def tokenize(config: ModelConfig, prompts: Sequence[str]) -> dict[str, Int[np.ndarray, "b l"]]:
-    """Token ids of prompts for T5 and CLIP, padded or cut to their lengths."""
+    """Token ids of prompts for T5 and CLIP, padded or truncated to their lengths."""
     return {"t5": t5_tokens(prompts, config.t5.length), "clip": clip_tokens(prompts)}
 
 
 def is_encoded(part: AnyArray) -> bool:
-    """Whether a part of a Batch is an encoding already, and neither pictures nor token ids."""
+    """Whether a part of a Batch is an encoding rather than pictures or token ids."""
     return part.shape[-1] != 3 if part.ndim == 4 else jnp.issubdtype(part.dtype, jnp.floating)
 
 
@@ -49,7 +49,7 @@ def encode_clip(model: Model, tokens: Int[AnyArray, "b 77"]) -> Float[Array, "b 
 
 
 @compiled
-def encode_vae(model: Model, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h/f w/f 2*z"]:
+def encode_vae(model: Model, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
     """Mean and log variance of the autoencoder's posterior."""
     params, encode = {"params": model.params["vae"]}, Autoencoder.encode
     return cast(Array, apply(model.config.vae, params, image, dtype=model.compute_dtype, method=encode))
@@ -61,7 +61,7 @@ def encode_text(
     txt: Int[AnyArray, "b s"] | Float[AnyArray, "b s d"],
     vec: Int[AnyArray, "b 77"] | Float[AnyArray, "b v"],
 ) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
-    """T5's hidden states (txt) and CLIP's pooled output (vec), of token ids or as they are."""
+    """T5's hidden states (txt) and CLIP's pooled output (vec) of token ids; cached encodings are kept."""
     dtype = model.compute_dtype
     return (
         jnp.asarray(txt, dtype) if is_encoded(txt) else encode_t5(model, txt),
@@ -72,11 +72,11 @@ def encode_text(
 @compiled
 def encode_image(
     model: Model,
-    image: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h/f w/f 2*z"],
+    image: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h2 w2 m"],
     key: jax.Array | None = None,
-) -> Float[Array, "b h/f w/f z"]:
-    """The scaled latent of pictures or of their moments: drawn from the posterior with a key (training), its
-    mean without (sampling).
+) -> Float[Array, "b h2 w2 z"]:
+    """The scaled latent of pictures or of their cached moments: a sample of the posterior if there is a key
+    (training), otherwise its mean (sampling).
     """
     moments = jnp.asarray(image if is_encoded(image) else encode_vae(model, image), jnp.float32)
     if key is None:
@@ -95,7 +95,7 @@ def decode_image(model: Model, latent: Float[Array, "b h w z"]) -> Float[Array, 
 def encode(
     model: Model, batch: Batch, key: jax.Array, unope: UnoPE = UnoPE(), guidance: float = 1.0
 ) -> tuple[Float[Array, "b h w z"], Conditioning]:
-    """A training batch's target latent and conditioning, every latent drawn from its posterior: the same for
+    """A training batch's target latent and conditioning. Every latent is a sample of its posterior, equal for
     pictures and for their cached moments.
     """
     txt, vec = encode_text(model, batch.txt, batch.vec)

@@ -1,7 +1,7 @@
-"""What a FLUX/UNO model is: its networks together, UNO's position convention and LoRA, and named presets.
+"""The configs of FLUX/UNO models: their networks, UNO's position convention and LoRA, and named presets.
 
-Every preset differs from `flux_dev` in numbers only. Field names follow the reference files
-(black-forest-labs/flux `model.py`, `autoencoder.py`; transformers `T5Config`, `CLIPTextConfig`).
+Presets differ from `flux_dev` in numbers only. Field names follow the references (black-forest-labs/flux
+`model.py`, `autoencoder.py`; transformers `T5Config`, `CLIPTextConfig`).
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from uno_jax.networks.vae import VAEConfig
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class UnoPE:
-    """The position convention of a LoRA: which axes of the references are offset, and how far.
+    """The position convention of a LoRA: which axes of the references are offset, and by how much.
 
-    Variants: d rows and columns, h rows only, w columns only, o neither (UNO section 3.3 and its
-    ablation). `offset_scale` multiplies the offset: 1 is UNO's.
+    Variants: d offsets rows and columns, h only rows, w only columns, o neither (UNO section 3.3 and its
+    ablation). `offset_scale` multiplies the offset; UNO's is 1.
     """
 
     variant: Literal["d", "h", "w", "o"] = "d"
@@ -38,7 +38,7 @@ class UnoPE:
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """Which blocks carry UNO's low-rank pairs, and their rank. None means every block."""
+    """The rank of UNO's low-rank pairs and the blocks that have them; None means every block."""
 
     rank: int = 512
     double_idx: tuple[int, ...] | None = None
@@ -51,12 +51,12 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """What sampling takes where a caller says nothing. They are stored beside the MM-DiT's config."""
+    """A model's sampling settings for options that a caller leaves out, stored with the MM-DiT's config."""
 
     resolution: int = 512
-    """Side in pixels of the pictures that the model was taught."""
+    """Side in pixels of the pictures that the model was trained on."""
     refs_scale: float = 0.625
-    """Side of several references as a share of `resolution`; a single one has all of it."""
+    """Longest side of two or more references as a fraction of `resolution`; a single one has all of it."""
     guidance: float = 4.0
     true_cfg: float = 1.0
 
@@ -84,7 +84,7 @@ class ModelConfig:
             if left != right:
                 raise ValueError(f"these parts do not belong together: {names} differ ({left} and {right})")
         if self.clip.projection:
-            raise ValueError("clip has a projection: FLUX takes its output before that; convert it without")
+            raise ValueError("clip has a projection, which FLUX does not use: convert it without one")
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -103,7 +103,7 @@ PRESETS: dict[str, ModelConfig] = {
         vae=VAEConfig(width=16, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
         t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=40),
         clip=CLIPConfig(hidden_size=64, intermediate_size=256, num_layers=2, num_heads=2),
-        # Guidance 1 is the only one that it was taught.
+        # Guidance 1 is the only value that it was trained with.
         defaults=SamplingDefaults(resolution=128, refs_scale=1.0, guidance=1.0, true_cfg=3.0),
     ),
     "tiny": ModelConfig(

@@ -1,4 +1,4 @@
-"""FLUX/UNO as a family (arXiv 2504.02160): a FLUX.1 MM-DiT that sees reference pictures as extra tokens."""
+"""FLUX/UNO as a family (arXiv 2504.02160): a FLUX.1 MM-DiT with reference pictures as extra tokens."""
 
 from uno_jax.families import autoencoder
 from uno_jax.families.family import Family, LoraMethod, Objective, Sampler

@@ -1,10 +1,10 @@
-"""UNO's LoRA as a tree of its own: shapes, initialisation, block subsets. Pure functions of trees.
+"""UNO's LoRA as a separate parameter tree: shapes, initialisation and block subsets, as pure functions.
 
-The tree mirrors the MM-DiT's parameters: at each adapted kernel it holds `down` (layers, in, rank) and `up`
-(layers, rank, out). Used as `apply({"params": base, "lora": lora}, ...)`.
+The tree mirrors the MM-DiT's parameters: for each adapted kernel it holds `down` (layers, in, rank) and `up`
+(layers, rank, out). It is used as `apply({"params": base, "lora": lora}, ...)`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 from uno_jax.support.trees import Params, subtree
 
-# UNO adapts the attention's projections, and the whole input of a single block's linear2 (its `layers.py`).
+# UNO adapts the attention's projections and, in single blocks, all of linear2 (its `layers.py`).
 SITES: tuple[tuple[str, ...], ...] = (
     ("double_blocks", "img", "qkv"),
     ("double_blocks", "img", "proj"),
@@ -29,7 +29,7 @@ SITES: tuple[tuple[str, ...], ...] = (
 
 
 class LoraInfo(NamedTuple):
-    """What a LoRA's directory records beside its parameters: its base and its position convention."""
+    """What a LoRA's directory records beside its parameters: the base, the LoRA, the position convention."""
 
     mmdit: MMDiTConfig
     lora: LoraConfig
@@ -37,8 +37,9 @@ class LoraInfo(NamedTuple):
 
 
 def abstract_lora(mmdit: MMDiTConfig, lora: LoraConfig) -> tuple[Params, Params]:
-    """Shapes (float32 ShapeDtypeStruct leaves) and logical axes, derived from the base's kernels. Raises
-    ValueError for blocks that the model does not have.
+    """Shapes (float32 ShapeDtypeStruct leaves) and logical axes, derived from the base's kernels.
+
+    Raises ValueError for blocks that the model does not have.
     """
     block_indices(mmdit, lora)
     shapes, axes = abstract_params(mmdit)
@@ -56,7 +57,10 @@ def abstract_lora(mmdit: MMDiTConfig, lora: LoraConfig) -> tuple[Params, Params]
 
 
 def block_indices(mmdit: MMDiTConfig, lora: LoraConfig) -> dict[str, tuple[int, ...]]:
-    """The blocks that carry LoRA, by kind. Raises ValueError for one that the model does not have."""
+    """Indices of the adapted blocks, by kind.
+
+    Raises ValueError for blocks that the model does not have.
+    """
     chosen = {}
     for kind, depth, wanted in (
         ("double_blocks", mmdit.depth, lora.double_idx),
@@ -64,15 +68,15 @@ def block_indices(mmdit: MMDiTConfig, lora: LoraConfig) -> dict[str, tuple[int, 
     ):
         chosen[kind] = tuple(range(depth)) if wanted is None else wanted
         if outside := [index for index in chosen[kind] if not 0 <= index < depth]:
-            raise ValueError(f"LoRA wants {kind} {outside}, but the model has blocks 0 to {depth - 1}")
+            raise ValueError(f"LoRA adapts {kind} {outside}, but the model has blocks 0 to {depth - 1}")
     return chosen
 
 
 def init_lora(key: jax.Array, mmdit: MMDiTConfig, lora: LoraConfig) -> Params:
-    """down ~ N(0, (1/rank)^2), up = 0 (UNO's `LoRALinearLayer`), in float32.
+    """Random parameters in float32: down ~ N(0, (1/rank)^2), up = 0 (UNO's `LoRALinearLayer`).
 
-    A block outside the subset gets down = 0 too: then both gradients vanish and it stays the base's block,
-    with no mask in the step.
+    Blocks outside the subset get down = 0 too: both gradients are then zero and the block stays the base's,
+    without a mask in the training step.
     """
     chosen = block_indices(mmdit, lora)
     leaves = {}
@@ -83,4 +87,4 @@ def init_lora(key: jax.Array, mmdit: MMDiTConfig, lora: LoraConfig) -> Params:
         noise = jax.random.normal(jax.random.fold_in(key, number), shapes["down"].shape) / lora.rank
         leaves[*site, "down"] = jnp.where(carries, noise, 0.0)
         leaves[*site, "up"] = jnp.zeros(shapes["up"].shape)
-    return unflatten_dict(leaves)
+    return cast(Params, unflatten_dict(leaves))

@@ -1,10 +1,10 @@
 """UNO's LoRA in other programs' key names: UNO's dit_lora.safetensors, diffusers/PEFT, and kohya's (ComfyUI).
 
-Trees of `lora` to {key: array} and back, as pure functions.
+Pure functions from trees of `families.uno.lora` to {key: array} and back.
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,7 @@ from uno_jax.families.uno.lora import LoraInfo, abstract_lora, block_indices
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, subtree
+from uno_jax.support.words import counted
 
 Format = Literal["uno", "diffusers", "kohya"]
 Tensors = dict[str, np.ndarray]
@@ -26,7 +27,7 @@ SUFFIXES: dict[Format, tuple[str, str]] = {
     "diffusers": ("lora_A.weight", "lora_B.weight"),
     "kohya": ("lora_down.weight", "lora_up.weight"),
 }
-# The module of a site in each naming; {} is the block's index. diffusers keeps q, k and v apart.
+# The modules of a site in each naming; {} is the block's index. diffusers has separate q, k and v.
 TABLE: dict[Site, dict[Format, tuple[str, ...]]] = {
     ("double_blocks", "img", "qkv"): {
         "uno": ("double_blocks.{}.processor.qkv_lora1",),
@@ -62,7 +63,7 @@ TABLE: dict[Site, dict[Format, tuple[str, ...]]] = {
 
 
 def to_tensors(info: LoraInfo, params: Params, format: Format = "uno") -> Tensors:
-    """A LoRA tree in another naming, in torch's (out, in) order. Blocks outside the subset are left out."""
+    """A LoRA tree in another naming, in torch's (out, in) order, without blocks outside the subset."""
     mmdit, lora = info.mmdit, info.lora
     down_name, up_name = SUFFIXES[format]
     chosen = block_indices(mmdit, lora)
@@ -72,7 +73,7 @@ def to_tensors(info: LoraInfo, params: Params, format: Format = "uno") -> Tensor
         for block in chosen[site[0]]:
             down, up = (np.asarray(pair[name][block]).T for name in ("down", "up"))
             if format == "kohya" and site == LINEAR1:
-                # Its linear1 is qkv and mlp in one; UNO does not touch the mlp.
+                # kohya's linear1 is qkv and mlp together; UNO does not adapt the mlp.
                 up = np.concatenate([up, np.zeros((mmdit.mlp_size, up.shape[1]), up.dtype)])
             for stem, rows in zip(names[format], np.split(up, len(names[format])), strict=True):
                 name = stem.format(block)
@@ -86,12 +87,14 @@ def to_tensors(info: LoraInfo, params: Params, format: Format = "uno") -> Tensor
 def from_tensors(
     mmdit: MMDiTConfig, tensors: Tensors, alpha: float | None = None
 ) -> tuple[LoraConfig, Params]:
-    """A LoRA tree from any of the namings, with rank and block subset as found.
+    """A LoRA's config (rank and block subset as found) and tree from any of the namings.
 
-    `alpha` is that of modules without a key for it; None means their rank, so a scale of 1. Shorter ranks are
-    padded with zeros. Modules of one site without a common down matrix (q, k and v trained apart) get one of
-    their summed rank. Raises CheckpointError for keys that are not UNO's layers, half a pair, and shapes that
-    do not fit `mmdit`.
+    `alpha` is used for modules that have no key for it; None means their rank, so a scale of 1. Lower ranks
+    are padded with zeros. Modules of one site without a common down matrix (q, k and v trained separately)
+    are joined, with their ranks added up.
+
+    Raises CheckpointError for keys of layers that UNO does not adapt, for half a pair, and for shapes that do
+    not fit `mmdit`.
     """
     format, rest = detect(tensors), dict(tensors)
     shapes, _ = abstract_lora(mmdit, LoraConfig(1))
@@ -110,8 +113,8 @@ def from_tensors(
                 found[site, block] = _joined(parts, fan_out)
     if rest or not found:
         raise CheckpointError(
-            f"{len(rest)} keys are not of the layers that UNO adapts, in a model of {mmdit.depth} double and "
-            f"{mmdit.depth_single_blocks} single blocks: {', '.join(sorted(rest)[:4])}"
+            f"{counted(len(rest), 'key')} not of a layer that UNO adapts, in a model of {mmdit.depth} double "
+            f"and {mmdit.depth_single_blocks} single blocks: {', '.join(sorted(rest)[:4])}"
         )
     rank = max(pair.down.shape[0] for pair in found.values())
     double, single = (
@@ -122,19 +125,22 @@ def from_tensors(
 
 
 def detect(keys: Iterable[str]) -> Format:
-    """The naming of a set of keys. Raises CheckpointError for none of the known ones."""
+    """The naming of a set of keys.
+
+    Raises CheckpointError if it is not one of the known ones.
+    """
     keys = list(keys)
     marks: dict[Format, str] = {"kohya": "lora_unet_", "uno": ".processor.", "diffusers": ".lora_A."}
     for format, mark in marks.items():
         if any(mark in key for key in keys):
             return format
     raise CheckpointError(
-        f"no LoRA in UNO's, diffusers' or kohya's naming: its keys are like {', '.join(sorted(keys)[:3])}"
+        f"not a LoRA in UNO's, diffusers' or kohya's naming: its keys are like {', '.join(sorted(keys)[:3])}"
     )
 
 
 class Pair(NamedTuple):
-    """down (rank, in) and up (out, rank) of one module; up's rows start at `row` of its site's."""
+    """down (rank, in) and up (out, rank) of one module; up's first row is row `row` of the site's up."""
 
     down: np.ndarray
     up: np.ndarray
@@ -149,7 +155,7 @@ def _take(
     surplus: int,
     alpha: float | None,
 ) -> Pair | None:
-    """One module's pair out of `rest`, its alpha multiplied in. `surplus` rows of up may follow, all zero."""
+    """Pops one module's pair from `rest` and applies its alpha. up may have `surplus` more rows of zeros."""
     down, up = (rest.pop(f"{name}.{suffix}", None) for suffix in suffixes)
     if down is None and up is None:
         return None
@@ -169,7 +175,7 @@ def _take(
 
 
 def _joined(parts: list[Pair], fan_out: int) -> Pair:
-    """One pair that does what the parts do side by side."""
+    """One pair equivalent to the parts side by side."""
     shared = all(np.array_equal(part.down, parts[0].down) for part in parts)
     downs = [part.down for part in (parts[:1] if shared else parts)]
     up = np.zeros((fan_out, sum(len(down) for down in downs)), parts[0].up.dtype)
@@ -186,7 +192,7 @@ def _subset(found: Iterable[tuple[Site, int]], kind: str, depth: int) -> tuple[i
 
 
 def _stacked(shapes: Params, rank: int, found: dict[tuple[Site, int], Pair]) -> Params:
-    """The pairs as a LoRA tree in our (layers, in, out) order, zero where there is none."""
+    """The pairs as a LoRA tree in (layers, in, out) order, zero for blocks without a pair."""
     dtype = jnp.result_type(*{matrix.dtype for pair in found.values() for matrix in (pair.down, pair.up)})
     leaves = {}
     for site in TABLE:
@@ -197,4 +203,4 @@ def _stacked(shapes: Params, rank: int, found: dict[tuple[Site, int], Pair]) -> 
             if pair := found.get((site, block)):
                 down[block, :, : len(pair.down)] = pair.down.T
                 up[block, : len(pair.down)] = pair.up.T
-    return unflatten_dict(leaves)
+    return cast(Params, unflatten_dict(leaves))

@@ -1,4 +1,4 @@
-"""UNO's objective (section 3.1): rectified flow over the target's tokens, beside noise-free references."""
+"""UNO's objective (section 3.1): rectified flow over the target's tokens, given noise-free references."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from uno_jax.support.trees import Params
 
 
 class Noised(NamedTuple):
-    """A latent, the noise it is mixed with, and the times; tokens that are `given` stay without noise."""
+    """A latent, the noise it is mixed with, and the times. Tokens that are `given` stay without noise."""
 
     latent: Float[Array, "b h w z"]
     noise: Float[Array, "b h w z"]
@@ -28,7 +28,7 @@ class Noised(NamedTuple):
 
 
 def make_loss(config: Any, model: ModelConfig) -> Loss:
-    """The loss of a batch, by a recipe (`training.config.TrainConfig`)."""
+    """The loss of a batch for a recipe (`training.config.TrainConfig`)."""
     net = MMDiT(model.mmdit, jnp.dtype(config.dtype), config.remat, config.unroll)
 
     def loss(params: dict[str, Params], batch: Batch, key: jax.Array) -> Float[Array, ""]:
@@ -47,7 +47,7 @@ def flow_loss(
     net: MMDiT, variables: dict[str, Params], sample: Noised, conditioning: Conditioning
 ) -> Float[Array, ""]:
     """Mean squared error in float32 of the velocity at x_t = (1 - t) x1 + t x0 against x0 - x1, over the
-    target's tokens. Those `given` are seen without noise and do not count.
+    target's tokens. Tokens that are `given` are seen without noise and do not count.
     """
     x1, x0, given = pack(sample.latent), pack(sample.noise), sample.given
     x_t = interpolate(x1, x0, sample.t)
@@ -59,12 +59,12 @@ def flow_loss(
 
 
 def given_half(key: jax.Array, batch: int, size: TokenSize, share: float) -> Bool[Array, "b l"] | None:
-    """The tokens of the left or right half in this share of diptychs, pictures at least twice as wide as
-    high; None for others.
+    """Mask of the given tokens: the left or right half in a fraction `share` of diptychs, pictures at least
+    twice as wide as high. None for other pictures.
     """
     rows, columns = size
     if not share or columns < 2 * rows:
         return None
     share_key, side_key = jax.random.split(key)
-    half = left_half(size) == jax.random.bernoulli(side_key, 0.5, (batch, 1))
+    half: Array = left_half(size) == jax.random.bernoulli(side_key, 0.5, (batch, 1))
     return half & jax.random.bernoulli(share_key, share, (batch, 1))

@@ -1,4 +1,4 @@
-"""What UNO's sampling and training need, as abstract arrays and compiled programs: no weight is loaded."""
+"""Plans of UNO's sampling and training, from abstract arrays and compiled programs, without any weights."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -23,14 +23,14 @@ from uno_jax.support.trees import Params
 def plan_sampling(
     config: ModelConfig, params: dict[str, Params], mesh: Mesh, asked: PlannedSampling
 ) -> dict[str, Program]:
-    """The programs of `sampling.sample` by name; every network's weights are there all the time."""
+    """The programs of `sampling.sample` by name. Every network's weights stay in memory throughout."""
     array, settings = partial(abstract, mesh=mesh), asked.settings
     weights, dtype = chip_bytes(params), jax.tree.leaves(params)[0].dtype
 
     def latent(width: int, height: int) -> Any:
         return array((asked.batch, *latent_shape(config, width, height)), jnp.float32)
 
-    def compiled(function: Callable, kinds: tuple[str, ...], *inputs: Any) -> Program:
+    def compiled(function: Callable[..., Any], kinds: tuple[str, ...], *inputs: Any) -> Program:
         model = Model(config, {kind: params[kind] for kind in kinds}, dtype=dtype)
         named = {"weights": model, "inputs": inputs}
         program = compile_program(jax.jit(function), (model, *inputs), named, mesh)
@@ -81,8 +81,8 @@ def _conditioned(
 
 
 def abstract_batch(config: ModelConfig, sizes: BatchSizes, cached: Collection[str], dtype: str) -> Batch:
-    """Square pictures: every bucket has about as many tokens. Or cached encodings, as a recipe of `dtype`
-    makes them.
+    """An abstract batch of square pictures (every bucket has about as many tokens), with encodings in `dtype`
+    for the networks that are `cached`.
     """
 
     def part(kind: str, given: tuple[int, ...], of: str, encoding: tuple[int, ...]) -> Any:

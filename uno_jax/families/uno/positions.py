@@ -1,4 +1,4 @@
-"""Latents as tokens and their positions: packing, position ids, UnoPE. Pure functions of sizes and arrays."""
+"""Latents as tokens, and the tokens' positions: packing, position ids and UnoPE, as pure functions."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from jaxtyping import Array, Bool, Float
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support.trees import AnyArray
 
-PATCH = 2  # latent cells a token, along one side
+PATCH = 2  # latent cells per token along one side
 TokenSize = tuple[int, int]  # rows, columns
 
 
 def pack(latent: Float[AnyArray, "b h w z"]) -> Float[Array, "b (h//2)*(w//2) 4*z"]:
-    """Two by two latent cells become a token, channel outermost (flux `sampling.py`)."""
+    """Packs 2x2 latent cells into a token, channel outermost (flux `sampling.py`)."""
     return rearrange(jnp.asarray(latent), "b (h ph) (w pw) z -> b (h w) (z ph pw)", ph=PATCH, pw=PATCH)
 
 
@@ -28,8 +28,9 @@ def unpack(tokens: Float[AnyArray, "b l c"], size: TokenSize) -> Float[Array, "b
 
 
 def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
-    """Rows and columns of tokens of a picture of height x width pixels. Raises ValueError if it is not a
-    whole number.
+    """Rows and columns of tokens for a picture of height x width pixels.
+
+    Raises ValueError unless the sides are positive multiples of a token's.
     """
     side = PATCH * downsampling
     if height < side or width < side or height % side or width % side:
@@ -38,12 +39,12 @@ def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
 
 
 def token_grid(latent: Float[AnyArray, "b h w z"]) -> TokenSize:
-    """Rows and columns of tokens of a latent."""
+    """Rows and columns of a latent's tokens."""
     return latent.shape[1] // PATCH, latent.shape[2] // PATCH
 
 
 def left_half(size: TokenSize) -> Bool[np.ndarray, "l"]:
-    """Which tokens of a picture of that size lie in its left half."""
+    """Mask of the tokens in the left half of a picture of that size."""
     return np.tile(np.arange(size[1]) < size[1] // 2, size[0])
 
 
@@ -52,9 +53,9 @@ def reference_offsets(
 ) -> list[tuple[float, float]]:
     """Row and column where each reference's ids start (UNO section 3.3, `flux/modules` of its code).
 
-    The first starts at the target's size, each next one after the reference before it: a diagonal without
-    overlap. The scale multiplies the whole offset, so 0.5 overlaps and 2 leaves a gap; fractions are kept,
-    since rope takes any real number.
+    The first starts at the target's size, each next one where the reference before it ends: a diagonal
+    without overlap. The scale multiplies the whole offset, so 0.5 overlaps and 2 leaves a gap; fractions are
+    kept, since rope accepts any real number.
     """
     offsets = []
     row, col = target
@@ -69,8 +70,8 @@ def reference_offsets(
     return offsets
 
 
-def grid_ids(size: TokenSize, offset: tuple[float, float] = (0.0, 0.0)) -> Float[np.ndarray, "h*w 3"]:
-    """(0, row, column) of each token, rows outermost."""
+def grid_ids(size: TokenSize, offset: tuple[float, float] = (0.0, 0.0)) -> Float[np.ndarray, "l 3"]:
+    """The ids (0, row, column) of each token, rows outermost."""
     rows, cols = np.meshgrid(np.arange(size[0]) + offset[0], np.arange(size[1]) + offset[1], indexing="ij")
     return np.stack([np.zeros_like(rows), rows, cols], axis=-1).reshape(-1, 3).astype(np.float32)
 
@@ -78,7 +79,7 @@ def grid_ids(size: TokenSize, offset: tuple[float, float] = (0.0, 0.0)) -> Float
 def position_ids(
     txt_length: int, target: TokenSize, references: Sequence[TokenSize] = (), unope: UnoPE = UnoPE()
 ) -> Float[np.ndarray, "n 3"]:
-    """Positions of text (all zero), target and references, in the order the MM-DiT sees them."""
+    """Ids of text (all zero), target and references, in the MM-DiT's order of tokens."""
     offsets = reference_offsets(target, references, unope)
     txt = np.zeros((txt_length, 3), np.float32)
     return np.concatenate([txt, grid_ids(target), *map(grid_ids, references, offsets)])

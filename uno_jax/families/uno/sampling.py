@@ -1,7 +1,8 @@
-"""Sampling, top to bottom as in the paper: encode text and references, denoise in one loop, decode."""
+"""Sampling: encode text and references, denoise in one loop, decode."""
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,11 @@ from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import Contrast, denoise
 from uno_jax.networks.vae import decode_tiled
 from uno_jax.sharding.processes import on_host
+from uno_jax.support.trees import AnyArray
 
 
 def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "b h w 3"]:
-    """Pictures of one batch in [-1, 1]. Each starts from the noise of its own seed, in whatever batch."""
+    """Pictures of one batch in [-1, 1]. Each starts from the noise of its own seed, whatever its batch."""
     config, count = model.config, len(inputs.prompts)
     refs = tuple(encode_image(model, column) for column in inputs.refs)
     left = None if inputs.left is None else encode_image(model, inputs.left)
@@ -40,13 +42,13 @@ def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray
 
 
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
-    """T5's hidden states and CLIP's pooled output of texts."""
+    """T5's hidden states and CLIP's pooled output of prompts."""
     tokens = tokenize(model.config, prompts)
-    return encode_text(model, tokens["t5"], tokens["clip"])
+    return cast(tuple[Array, Array], encode_text(model, tokens["t5"], tokens["clip"]))
 
 
 def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int, int]:
-    """Rows, columns and channels of the latent of a picture of width x height pixels."""
+    """Rows, columns and channels of the latent for a picture of width x height pixels."""
     cells = config.vae.downsampling
     return height // cells, width // cells, config.vae.latent_channels
 
@@ -62,17 +64,17 @@ def denoise_latent(
     model: Model,
     noise: Float[Array, "b h w z"],
     conditioning: Conditioning,
-    schedule: Float[np.ndarray, "steps+1"],
+    schedule: Float[AnyArray, "points"],
     contrast: Contrast | None = None,
     left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b h w z"]:
-    """The whole denoising loop (`velocity.denoise`): noise in, the picture's scaled latent out."""
+    """The whole denoising loop (`velocity.denoise`), from noise to the picture's scaled latent."""
     return unpack(denoise(model, noise, conditioning, schedule, contrast, left), token_grid(noise))
 
 
 def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> Float[np.ndarray, "b H W 3"]:
-    """Pictures on the host, decoded in tiles of `tile` pixels a side if they have more pixels than one."""
+    """Pictures on the host, decoded in tiles of tile x tile pixels if they have more pixels than that."""
     cells = tile // model.config.vae.downsampling
     if latent.shape[1] * latent.shape[2] > cells**2:
         return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)
-    return on_host(decode_image(model, latent))
+    return cast(np.ndarray, on_host(decode_image(model, latent)))

@@ -1,4 +1,4 @@
-"""How UNO samples: steps, guidance and the position convention, and what references are made into."""
+"""UNO's sampling settings: steps, guidance and position convention, and the sizes of references."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,13 @@ from uno_jax.support.images import MULTIPLE
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are sampled, alike for all of a call. Raises ValueError for values that cannot work.
+    """How pictures are sampled; the same for all pictures of a call.
 
     `guidance` is None for a model without guidance embedding (schnell), whose schedule is not shifted either.
-    `true_cfg` is the scale of classifier-free guidance (`velocity.Contrast`); 1 leaves it out. Pictures of
+    `true_cfg` is the scale of classifier-free guidance (`velocity.Contrast`); 1 turns it off. Pictures of
     more than tile x tile pixels are decoded in tiles of that side.
+
+    Raises ValueError for values that cannot work.
     """
 
     steps: int
@@ -33,7 +35,7 @@ class Settings:
             raise ValueError(f"true_cfg must be a finite number of 0 or more, got {self.true_cfg}")
 
     def record(self, width: int, height: int) -> dict[str, Any]:
-        """JSON values of all that decides what a picture of width x height comes out as."""
+        """All settings that determine a picture of width x height pixels, as JSON values."""
         schedule = sampling_schedule(self.steps, width, height, shift=self.guidance is not None)
         return {
             "steps": self.steps,
@@ -52,8 +54,10 @@ def make_settings(
     unope: UnoPE = UnoPE(),
     true_cfg: float | None = None,
 ) -> Settings:
-    """Settings with a model's defaults for what is None: 25 steps and its guidance (4 as in UNO), for
-    schnell 4 steps and none. Raises ValueError, also for guidance given to a model that takes none.
+    """Settings with a model's defaults in place of None: 25 steps and its guidance (4 as in UNO), for
+    schnell 4 steps and no guidance.
+
+    Raises ValueError as `Settings`, and for guidance given to a model that takes none.
     """
     true_cfg = config.defaults.true_cfg if true_cfg is None else true_cfg
     if not config.mmdit.guidance_embed:
@@ -65,13 +69,15 @@ def make_settings(
 
 
 def check_size(config: ModelConfig, width: int, height: int) -> None:
-    """Raises ValueError for a picture that is not of whole tokens."""
+    """Raises ValueError if a picture's sides are not multiples of a token's."""
     token_size(height, width, config.vae.downsampling)
 
 
 def reference_side(config: ModelConfig, count: int, ref_size: int | None = None) -> int:
-    """The longest side of each of `count` references: `ref_size`, else the model's, for FLUX UNO's 512 for
-    one and 320 for several. Raises ValueError for less than a token.
+    """The longest side of each of `count` references in pixels: `ref_size`, or by default the model's; for
+    FLUX this is UNO's 512 for one and 320 for several.
+
+    Raises ValueError for a `ref_size` smaller than a token.
     """
     if ref_size is not None:
         if ref_size < MULTIPLE:

@@ -1,7 +1,7 @@
-"""The pytrees that travel: Batch -> Conditioning -> velocity.
+"""The pytrees of training and sampling: Batch -> Conditioning -> velocity.
 
-References are tuples with one array each, since every reference has its own size: shapes carry the sizes,
-and positions follow from them at trace time.
+References are tuples of arrays, since every reference has its own size; positions follow from the shapes at
+trace time.
 """
 
 from typing import NamedTuple
@@ -13,22 +13,22 @@ from uno_jax.support.trees import AnyArray
 
 
 class Batch(NamedTuple):
-    """What a training step sees. Each part is an encoder's input, or its encoding from a cache, which shapes
-    and dtypes tell apart (`conditioning.is_encoded`): pictures in [-1, 1] or the posterior's moments (f
-    pixels a cell), T5's token ids or hidden states, CLIP's token ids or pooled output.
+    """A training batch. Each part is an encoder's input or its cached encoding, which differ in shape or
+    dtype (`conditioning.is_encoded`): pictures in [-1, 1] or the posterior's moments (latent cells of mean
+    and log variance), T5's token ids or hidden states, CLIP's token ids or pooled output.
     """
 
-    target: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h/f w/f 2*z"]
-    refs: tuple[Float[AnyArray, "b h_i w_i 3"] | Float[AnyArray, "b h_i/f w_i/f 2*z"], ...]
+    target: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h2 w2 m"]
+    refs: tuple[Float[AnyArray, "b h_i w_i 3"] | Float[AnyArray, "b h2_i w2_i m"], ...]
     txt: Int[AnyArray, "b s"] | Float[AnyArray, "b s d"]
     vec: Int[AnyArray, "b 77"] | Float[AnyArray, "b v"]
 
 
 class Conditioning(NamedTuple):
-    """What the MM-DiT is given beside the noisy picture.
+    """The MM-DiT's inputs beside the noisy picture.
 
-    `refs` are scaled, noise-free latents, placed by the convention `unope`, which is static; `guidance` is
-    the strength of the guidance embedding, which models without one ignore.
+    `refs` are scaled, noise-free latents, placed by the position convention `unope`, which is static;
+    `guidance` is the strength of the guidance embedding, ignored by models without one.
     """
 
     txt: Float[Array, "b s d"]

@@ -1,12 +1,9 @@
-"""The MM-DiT seen from outside: a noisy picture and its conditioning give the velocity; a loop of Euler steps
-gives the picture.
-"""
+"""The velocity of a noisy picture given its conditioning, and the loop of Euler steps that denoises it."""
 
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.families import flow
@@ -14,12 +11,12 @@ from uno_jax.families.model import Model
 from uno_jax.families.uno.positions import TokenSize, left_half, pack, position_ids, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.networks.mmdit import MMDiT, MMDiTInputs
-from uno_jax.support.trees import Params
+from uno_jax.support.trees import AnyArray, Params
 
 
 class Contrast(NamedTuple):
-    """Classifier-free guidance (arXiv 2207.12598; diffusers' true_cfg_scale), for twice the work: away from
-    what `plain`, of the empty prompt and no references, predicts.
+    """Classifier-free guidance (arXiv 2207.12598; diffusers' true_cfg_scale) away from the prediction for
+    `plain`, the empty prompt without references. It doubles the work.
     """
 
     plain: Conditioning
@@ -27,7 +24,7 @@ class Contrast(NamedTuple):
 
 
 def variables(params: dict[str, Params]) -> dict[str, Params]:
-    """The MM-DiT's Flax variables among a model's parameters; "lora" is a side path where there is one."""
+    """The MM-DiT's Flax variables from a model's parameters, with "lora" if the model has a side path."""
     return {"params": params["mmdit"]} | ({"lora": params["lora"]} if "lora" in params else {})
 
 
@@ -39,8 +36,8 @@ def velocity(
     t: Float[Array, "b"],
     conditioning: Conditioning,
 ) -> Float[Array, "b l c"]:
-    """Velocity of the target's tokens `x` (rows, columns = `size`), with the references' tokens appended
-    after them. Positions follow from the shapes.
+    """The velocity of the target's tokens `x` (rows, columns = `size`), with the references' tokens appended
+    to them. Positions follow from the shapes.
     """
     given = conditioning
     ids = position_ids(given.txt.shape[1], size, [token_grid(ref) for ref in given.refs], given.unope)
@@ -54,15 +51,15 @@ def denoise(
     model: Model,
     noise: Float[Array, "b h w z"],
     conditioning: Conditioning,
-    schedule: Float[np.ndarray, "steps+1"],
+    schedule: Float[AnyArray, "points"],
     contrast: Contrast | None = None,
     left: Float[Array, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b l c"]:
-    """The tokens after all Euler steps from `noise` (UNO `sampling.py` denoise). One scan, so one compiled
-    function when jitted; the state stays in float32, the network computes in the model's dtype.
+    """The tokens after all Euler steps from `noise` (UNO `sampling.py` denoise), in one scan. The state stays
+    in float32; the network computes in the model's dtype.
 
-    With `left`, the latent of a diptych's left half, only the right one is made: the left is shown as it is,
-    to the plain prediction as noisy as the rest (diptych prompting, arXiv 2411.15466).
+    With `left`, the latent of a diptych's left half, only the right half is generated: the left is shown
+    without noise, but to the plain prediction as noisy as the rest (diptych prompting, arXiv 2411.15466).
     """
     net, params, size = (
         MMDiT(model.config.mmdit, model.compute_dtype),
@@ -75,7 +72,7 @@ def denoise(
     is_left = left_half(size)[:, None]
 
     def with_left(x: Array, t: Array | float) -> Array:
-        """`x` with the given half as it is at time t."""
+        """`x` with the given half noised to time t."""
         if left is None:
             return x
         return jnp.where(is_left, flow.interpolate(x1, x0, jnp.full(x.shape[0], t)), x)

@@ -1,7 +1,7 @@
-"""Attention for the CPU, one head or one sample after another, so that the scores at hand stay in cache.
+"""Attention for the CPU, one head or one sample after another, so that the scores stay in cache.
 
-Its backward pass computes the scores again, as flash kernels do (FlashAttention, algorithm 4): kept for every
-block and head they would be most of what a training step holds.
+Its backward pass recomputes the scores, as flash kernels do (FlashAttention, algorithm 4): kept for every
+block and head they would take most of a training step's memory.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
 def by_head_attention(
     q: Float[Array, "b l h d"], k: Float[Array, "b s h d"], v: Float[Array, "b s h d"], scale: float
 ) -> Float[Array, "b l h d"]:
-    """Softmax attention, in float32 between the products."""
+    """Softmax attention, with the softmax in float32."""
     return _forward(q, k, v, scale)[0]
 
 
@@ -29,7 +29,7 @@ def _forward(q: Array, k: Array, v: Array, scale: float) -> tuple[Array, tuple[A
         largest = scores.max(-1, keepdims=True)
         weights = jnp.exp(scores - largest)
         total = weights.sum(-1, keepdims=True)
-        # Divided only after the product: fewer divisions.
+        # Normalising after the product needs fewer divisions.
         mixed = _einsum("nls,nsd->nld", weights.astype(v.dtype), v) / total
         return mixed.astype(v.dtype), largest + jnp.log(total)
 
@@ -52,8 +52,8 @@ def _backward(scale: float, kept: tuple[Array, ...], cotangent: Array) -> tuple[
 
 
 def _one_by_one(one: Callable[..., Any], *arrays: Array) -> Any:
-    """What `one` makes of arrays (n, l, d), the heads of a sample or a head of all samples, whichever is
-    less at a time; from and to (b, l, h, d).
+    """Maps `one`, a function of arrays (n, l, d), over arrays (b, l, h, d): over heads (n = b) when there are
+    fewer samples than heads, or else over samples (n = h).
     """
     samples, _, heads, _ = arrays[0].shape
     if samples < heads:

@@ -1,4 +1,4 @@
-"""The one place where attention is computed: each platform's fastest kernel behind one function."""
+"""Attention for every network: each platform's fastest kernel behind one function."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,8 +24,8 @@ def attention(
     """Softmax attention; `scale` defaults to d**-0.5 and the softmax accumulates in float32.
 
     Without bias and causality: JAX's splash kernel on TPU, cuDNN's flash kernel on NVIDIA GPUs for the heads
-    it can do, one head at a time on the CPU; elsewhere XLA. Each chip of the mesh in use runs the kernel on
-    its own samples, heads and queries; keys and values are gathered over the sequence axis.
+    that it supports, one head at a time on the CPU; otherwise XLA. Each chip of the mesh in use runs the
+    kernel on its own samples, heads and queries; keys and values are gathered over the sequence axis.
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if bias is not None or causal:
@@ -34,7 +34,7 @@ def attention(
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return kernel(q, k, v)
-    # A compiler cannot partition a kernel that it does not know.
+    # The compiler cannot partition a custom kernel.
     queries = partition(mesh, ("samples", "tokens", "heads", None), q.shape)
     keys = PartitionSpec(queries[0], None, queries[2], None)
     spread_out = jax.shard_map(kernel, in_specs=(queries, keys, keys), out_specs=queries, check_vma=False)
@@ -53,8 +53,8 @@ def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]
 
 
 def platform() -> str:
-    """What is compiled for: "cpu", "gpu" or "tpu". The devices of the mesh in use (`jax.set_mesh`), which
-    need not be of this machine; without a mesh, this process's own.
+    """The platform compiled for: "cpu", "gpu" or "tpu". With a mesh in use (`jax.set_mesh`) that of its
+    devices, which need not be on this machine; without one, this process's default.
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform

@@ -1,4 +1,4 @@
-"""Flash attention on TPU: JAX's splash kernel, fitted to any length."""
+"""Flash attention on TPU: JAX's splash kernel, padded to support any length."""
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,10 @@ def splash_attention(
     scale: float,
     interpret: bool = False,
 ) -> Float[Array, "b l h d"]:
-    """Attention without mask or bias on one chip. Queries and keys are padded to whole blocks, and no query
-    sees the padding.
+    """Attention without mask or bias on one chip. Queries and keys are padded to whole blocks; the padding is
+    masked out.
 
-    `interpret` runs the kernel's own steps without a TPU.
+    `interpret` runs the kernel without a TPU, in Pallas's interpreter.
     """
     length, heads, seen = q.shape[1], q.shape[2], k.shape[1]
     block_q, block_kv = (min(BLOCK, -(-size // LANES) * LANES) for size in (length, seen))
@@ -38,7 +38,7 @@ def splash_attention(
     )
     tokens_q, tokens_kv = (jnp.zeros(size, jnp.int32) for size in (length + padding_q, seen + padding_kv))
     segments = kernels.SegmentIds(q=tokens_q, kv=tokens_kv.at[seen:].set(1)) if padding_kv else None
-    out = jax.vmap(lambda *one: kernel(*one, segments))(
+    out: Array = jax.vmap(lambda *one: kernel(*one, segments))(
         prepared(q, padding_q) * scale, prepared(k, padding_kv), prepared(v, padding_kv)
     )
     return out[:, :, :length].swapaxes(1, 2)
