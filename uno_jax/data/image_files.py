@@ -1,6 +1,6 @@
-"""Where pictures come from: a path, local or of any file system that fsspec knows (gs://…), -> a picture.
+"""Paths, local or of any file system that fsspec knows (gs://…) -> pictures.
 
-A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `python -m uno_jax.data pack` writes.
+A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `uno-data pack` writes it.
 """
 
 import io
@@ -23,7 +23,7 @@ READ_ERRORS = (OSError, ImageError)
 
 
 class UnknownFileSystemError(OSError):
-    """A URL of no file system that fsspec knows, or whose package is missing."""
+    """A URL of a file system that fsspec does not know, or whose package is missing."""
 
 
 def join_path(folder: str, path: str) -> str:
@@ -47,7 +47,10 @@ def exists(path: str) -> bool:
 
 
 def read_bytes(path: str) -> bytes:
-    """A picture's file, or its part of a shard. Raises FileNotFoundError and what the file system raises."""
+    """The bytes of a picture's file, or of its part of a shard.
+
+    Raises FileNotFoundError and what the file system raises.
+    """
     fs, name = _file_system(path)
     try:
         if not (part := IN_SHARD.fullmatch(path)):
@@ -59,21 +62,24 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_picture(path: str) -> Image.Image:
-    """The upright RGB picture. Raises READ_ERRORS, which name it, also when it is too thin."""
+    """The upright RGB picture.
+
+    Raises READ_ERRORS naming the picture, also when it is too thin.
+    """
     picture = images.read_image(io.BytesIO(read_bytes(path)), path)
     _refuse_thin(path, *picture.size)
     return picture
 
 
 def bucket_array(path: str, size: tuple[int, int]) -> Float32[np.ndarray, "h w 3"]:
-    """The picture resized to a bucket (height, width), as numbers; raises like `read_picture`."""
+    """The picture resized to a bucket (height, width), in [-1, 1]; raises like `read_picture`."""
     height, width = size
     return images.to_array(read_picture(path).resize((width, height), Image.Resampling.LANCZOS))
 
 
 @lru_cache(maxsize=100_000)
 def picture_ratio(path: str) -> float:
-    """Height/width by the header; raises like `read_picture`."""
+    """Height/width by the file's header; raises like `read_picture`."""
     with _open(path) as file:
         width, height = images.read_size(file, path)
     _refuse_thin(path, width, height)

@@ -1,8 +1,9 @@
 """A frozen base in 8 bits, through qwix: half the memory of bfloat16, for LoRA training.
 
 In: the parameter tree of a network. Out: the same tree, each stacked kernel of its blocks held as int8 or
-float8 values with a float32 scale a layer and output channel. What is not repeated by block (embedders, the
-final layer), biases and norms stay as they are. `models.layers.Dense` takes both kinds of kernel.
+float8 values with a float32 scale for each layer and output channel. What is not repeated by block
+(embedders, the final layer), biases and norms stay unchanged. `networks.layers.Dense` takes both kinds of
+kernel.
 """
 
 from typing import Any
@@ -32,8 +33,8 @@ class Kernel(qwix.QArray):
 def product(x: Float[Array, "... i"], kernel: Kernel) -> Float[Array, "... o"]:
     """x @ the kernel's values, in the dtype of its scales; XLA fuses the conversion into the product.
 
-    The kernel gets no gradient. The backward pass converts again: the values that autodiff would keep for it
-    are the whole base in x's dtype.
+    The kernel gets no gradient. The backward pass converts again, since the values that autodiff would keep
+    for it are the whole base in x's dtype.
     """
     return x @ qwix.dequantize(kernel)
 
@@ -50,7 +51,8 @@ product.defvjp(_forward, _backward)
 
 
 def quantize_base(frozen: dict[str, Params], base: str) -> None:
-    """Replaces the blocks' kernels of each network worth it, in place: no more than one exists twice.
+    """Replaces the blocks' kernels of the networks in QUANTIZED in place, so that only one at a time exists
+    twice.
 
     Leaves are arrays or ShapeDtypeStructs with a NamedSharding; `base` is "int8" or "fp8".
     """

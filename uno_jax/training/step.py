@@ -18,7 +18,7 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class StepMethod(NamedTuple):
-    """How a run's steps are made; the same for all of them."""
+    """How a run's steps are computed; the same for all of them."""
 
     loss: Loss
     optimizer: optax.GradientTransformation
@@ -29,8 +29,8 @@ class StepMethod(NamedTuple):
 def make_step(
     config: TrainConfig, model: Any, optimizer: optax.GradientTransformation, state: TrainState
 ) -> Any:
-    """The recipe's jitted step (state, frozen, batch, key) -> (state, metrics). It uses up the state and
-    returns it where `state`, of arrays or shapes, lies.
+    """The recipe's jitted step (state, frozen, batch, key) -> (state, metrics). The state that it is given is
+    donated; the one that it returns has the shardings of `state`, which is of arrays or shapes.
     """
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
     method = StepMethod(make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate)
@@ -42,8 +42,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """The state after one step, and its loss and gradient norm (before clipping).
 
-    No gradient of a frozen weight is ever formed. A step whose loss or gradient is not finite changes nothing
-    but the counts of steps and of skipped ones.
+    Gradients of frozen weights are never computed. A step whose loss or gradient is not finite changes
+    nothing but the counts of steps and of skipped ones.
     """
     step_key = jax.random.fold_in(key, state.step)
     value, grads = gradients(method.loss, state, frozen, batch, step_key, method.accumulate)
@@ -83,9 +83,10 @@ def gradients(
 
 
 def averaged(ema: Params, new: Params, decay: float, step: Array) -> Params:
-    """decay * ema + (1 - decay) * new; the decay warms up, or thousands of steps would show the start.
+    """decay * ema + (1 - decay) * new. The decay warms up, or the average would keep the initial weights for
+    thousands of steps.
 
-    Not optax.incremental_update, which takes 1 - decay: for a decay below 1/2 that rounds otherwise.
+    Not optax.incremental_update, which takes 1 - decay: for a decay below 1/2 that rounds differently.
     """
     warm = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda old, x: warm * old + (1 - warm) * x, ema, new)

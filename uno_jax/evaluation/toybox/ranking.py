@@ -24,7 +24,7 @@ def draw_candidates(rng: Generator, shown: Int[np.ndarray, "n k"], total: int) -
 
 
 def cut_crops(picture: UInt8[np.ndarray, "h w 3"]) -> list[UInt8[np.ndarray, "side side 3"]]:
-    """The picture's CROPS."""
+    """The picture's crops at CROPS."""
     size = len(picture)
     boxes = [(round(left * size), round(top * size), round(side * size)) for left, top, side in CROPS]
     return [picture[top : top + side, left : left + side] for left, top, side in boxes]
@@ -41,13 +41,13 @@ def cosines(
 def similarity(
     cosine: Float[np.ndarray, "n c s"], candidates: Int[np.ndarray, "n k 20"]
 ) -> Float[np.ndarray, "n k 20"]:
-    """Of each candidate: the cosine to the crop that is most like it."""
+    """Each candidate's cosine with the crop that is most like it."""
     best = cosine.max(axis=1)
     return best[np.arange(len(best))[:, None, None], candidates]
 
 
 def first_is_best(similar: Float[np.ndarray, "n k 20"]) -> Bool[np.ndarray, "n k"]:
-    """Whether no other candidate is as similar as the first, which is the right one."""
+    """Whether the first candidate, which is the right one, is the most similar."""
     return similar[..., 0] > similar[..., 1:].max(axis=-1)
 
 
