@@ -203,7 +203,7 @@ def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
 
 def test_a_program_that_fails_is_told(ablation, tmp_path):
     broken = dataclasses.replace(ablation, model=str(tmp_path / "nowhere"), variants=(Variant("base"),))
-    with pytest.raises(RecipeError, match="base, one failed with code 2; the same command goes on"):
+    with pytest.raises(RecipeError, match="base, one failed with code 2; the same command continues"):
         ablate.run_ablation(broken, tmp_path / "out")
 
 

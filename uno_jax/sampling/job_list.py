@@ -34,7 +34,7 @@ class Reference(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Pictures to make of one prompt; `seed` is the first one's, `ref_size` the longest side of references."""
+    """Pictures to make of one prompt; `seed` is the first's, `ref_size` the references' longest side."""
 
     prompt: str
     refs: tuple[Reference, ...]
