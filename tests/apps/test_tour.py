@@ -41,7 +41,7 @@ def test_a_run_is_stopped_and_goes_on(log):
 
 def test_a_command_that_fails_ends_the_demo(log):
     with pytest.raises(SystemExit) as stop:
-        tour.train_for(["failing"], 60, log)
+        tour.train_for(["failing"], 60.0, log)
     assert stop.value.code == 3
 
 

@@ -167,7 +167,7 @@ def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], f
 
 
 def write_table(ablation: Ablation, out: Path) -> None:
-    """Writes table.json and table.md: each value, its difference from the first variant, the paper's."""
+    """Writes table.json and table.md: values, differences from the first variant, the paper's."""
     found = read_scores(ablation, out)
     first = found[ablation.variants[0].name]
     record = {
@@ -189,7 +189,7 @@ def write_table(ablation: Ablation, out: Path) -> None:
 
 
 def interval_from(found: Found, base: Found | None) -> tuple[float, float] | None:
-    """The bootstrap interval of the difference of two variants' means; None unless they have the same rows."""
+    """The bootstrap interval of the difference of two variants' means; None where their rows differ."""
     if base is None or not base.rows or base.rows.keys() != found.rows.keys():
         return None
     return bootstrap_interval([value - base.rows[row] for row, value in found.rows.items()])

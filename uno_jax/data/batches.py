@@ -53,14 +53,16 @@ class Group:
     """Records of one source, number of references and, where sizes are known, bucket or buckets."""
 
     records: Records
-    members: np.ndarray
+    members: Int64[np.ndarray, " m"]
     """Indices in `records`."""
 
     @property
     def source(self) -> Source:
-        return self.records.sources[self.records.source[self.members[0]]]
+        """The list that the records come from."""
+        return self.records.sources[int(self.records.source[self.members[0]])]
 
     def name(self, place: int) -> str:
+        """The record at a place in `members`, for messages."""
         return self.records.name(int(self.members[place]))
 
 
@@ -217,7 +219,7 @@ class Batches(Iterator[Batch]):
     def __init__(self, records: Records, config: DataConfig, dataset: grain.MapDataset) -> None:
         self._records, self._config, self._dataset = records, config, dataset
         self._next = 0
-        self._iterator: Any = None
+        self._iterator: Iterator[Loaded] | None = None
         self.read, self.skipped = 0, 0
         self.bad: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
@@ -264,7 +266,7 @@ class Batches(Iterator[Batch]):
         self._next, self.read, self.skipped = state["next_index"], state["read"], state["skipped"]
         self.bad, self._iterator = dict(state["bad"]), None
 
-    def _start(self) -> Any:
+    def _start(self) -> Iterator[Loaded]:
         threads, workers = self._config.threads, self._config.workers
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         batches = self._dataset[self._next :].to_iter_dataset(options)

@@ -252,7 +252,7 @@ def _open(path: Path) -> ArrayRecordReader:
 def _read(path: Path, place: int) -> bytes:
     """The bytes of a shard's record `place`; -1: of its table."""
     try:
-        return _open(path).read([1 + place])[0]
+        return bytes(_open(path).read([1 + place])[0])
     except (RuntimeError, IndexError) as error:
         raise DataError(f"{path} is damaged; remove it and encode again ({error})") from None
 

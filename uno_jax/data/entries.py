@@ -8,11 +8,12 @@ There are two forms, which one list may mix:
   …}}; picture 2 is the target, its caption the prompt, picture 1 the reference.
 """
 
+import io
 import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 CHUNK = 1 << 22  # characters; no entry is longer
 MAX_REFS = 4
@@ -35,7 +36,7 @@ class Entry(NamedTuple):
     ratios: tuple[float, ...] | None = None
 
 
-def read_entries(stream: TextIO, name: str) -> Iterator[Any]:
+def read_entries(stream: io.TextIOBase, name: str) -> Iterator[Any]:
     """The elements of a JSON list, one at a time: memory does not grow with the list.
 
     Raises DataError for anything but a list with at least one element.
@@ -69,7 +70,7 @@ def _skip(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def _not_a_list(text: str, stream: TextIO, name: str) -> str:
+def _not_a_list(text: str, stream: io.TextIOBase, name: str) -> str:
     try:
         found = json.loads(text + stream.read())
     except ValueError as error:
@@ -129,7 +130,7 @@ def _score(entry: dict[str, Any], name: str) -> float:
     score = entry.get(name)
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= BEST_SCORE:
         raise DataError(f'corrupt score: "{name}" must be between 0 and {BEST_SCORE}, got {score!r}')
-    return score
+    return float(score)
 
 
 def label_threshold(min_score: float | None) -> float:

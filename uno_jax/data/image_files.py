@@ -6,7 +6,7 @@ A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `uno-data 
 import io
 import re
 from functools import lru_cache
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import fsspec
 import numpy as np
@@ -54,9 +54,9 @@ def read_bytes(path: str) -> bytes:
     fs, name = _file_system(path)
     try:
         if not (part := IN_SHARD.fullmatch(path)):
-            return fs.cat_file(name)
+            return bytes(fs.cat_file(name))
         start, length = int(part[2]), int(part[3])
-        return fs.cat_file(name, start, start + length)
+        return bytes(fs.cat_file(name, start, start + length))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture") from error
 
@@ -86,18 +86,19 @@ def picture_ratio(path: str) -> float:
     return height / width
 
 
-def _open(path: str) -> IO[bytes]:
+def _open(path: str) -> io.BytesIO | IO[bytes]:
     if IN_SHARD.fullmatch(path):
         return io.BytesIO(read_bytes(path))
     try:
-        return fsspec.open(path, "rb").open()
+        return cast(IO[bytes], fsspec.open(path, "rb").open())
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture") from error
 
 
 def _file_system(path: str) -> tuple[Any, str]:
     try:
-        return url_to_fs(_file(path))
+        fs, name = url_to_fs(_file(path))
+        return fs, name
     except (ValueError, ImportError) as error:
         raise UnknownFileSystemError(f"{path}: {error}") from None
 

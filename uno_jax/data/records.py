@@ -4,13 +4,14 @@ Reading parses the list and opens no picture: entries that cannot be used are le
 hundred of the pictures are looked up, so that a wrong folder is found at once.
 """
 
+import io
 import os
 import zlib
 from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TextIO, overload
+from typing import NamedTuple, cast, overload
 
 import fsspec
 import numpy as np
@@ -193,7 +194,7 @@ def picture_ratios(records: Records, index: int) -> list[float]:
     """
     known = records.ratios[index, : 1 + records.refs[index]]
     if not np.isnan(known).any():
-        return known.tolist()
+        return [float(ratio) for ratio in known]
     record = records[index]
     return [picture_ratio(path) for path in (record.target, *record.refs)]
 
@@ -205,9 +206,9 @@ def _padded(entry: Entry) -> tuple[float, ...]:
     return UNKNOWN if entry.ratios is None else (*entry.ratios, *UNKNOWN)[: 1 + MAX_REFS]
 
 
-def _open(path: str) -> TextIO:
+def _open(path: str) -> io.TextIOWrapper:
     try:
-        return fsspec.open(path, "rt", encoding="utf-8").open()
+        return cast(io.TextIOWrapper, fsspec.open(path, "rt", encoding="utf-8").open())
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"no list of records at {path}") from None
 
@@ -219,7 +220,7 @@ def _missing(records: Records, probed: np.ndarray) -> dict[int, str]:
         return f"no picture at {', '.join(files)}" if files else ""
 
     with ThreadPoolExecutor(16) as pool:
-        found = zip(records.entry[probed], pool.map(problem, probed), strict=True)
+        found = zip(records.entry[probed], pool.map(problem, probed.tolist()), strict=True)
         return {int(entry): why for entry, why in found if why}
 
 

@@ -99,7 +99,8 @@ def image_looks(
     """`image_features`, and features of length 1 of every patch, in the network's rows and columns."""
 
     def looks(some: Pictures) -> tuple[Array, Array]:
-        return _features()(encoder.config, encoder.params, _crops(encoder, some), True)
+        whole, cells = _features()(encoder.config, encoder.params, _crops(encoder, some), True)
+        return whole, cells
 
     side, width = encoder.config.resolution // encoder.config.patch_size, encoder.config.hidden_size
     shapes = [(encoder.config.width,), (side, side, width)]

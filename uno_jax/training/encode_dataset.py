@@ -240,7 +240,7 @@ def read_pictures(
 def picture_bucket(data: DataConfig, records: Records, row: int, name: str, ratio: float) -> tuple[int, int]:
     """(height, width) in pixels at which a picture of this height/width is encoded."""
     if name == PICTURES[0]:
-        return records.sources[records.source[row]].target_size(ratio, data.resolution)
+        return records.sources[int(records.source[row])].target_size(ratio, data.resolution)
     return images.ratio_bucket_size(ratio, data.ref_resolution)
 
 

@@ -59,7 +59,7 @@ def jsonl(path: Path, number: int) -> Iterator[Writer]:
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except ValueError:  # the incomplete line of a killed run
         return float("inf")
 

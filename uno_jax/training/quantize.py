@@ -6,7 +6,7 @@ float8 values with a float32 scale for each layer and output channel. What is no
 kernel.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import flax
 import jax
@@ -22,7 +22,7 @@ FORMATS = {"int8": jnp.dtype(jnp.int8), "fp8": jnp.dtype(jnp.float8_e4m3fn)}
 
 
 @flax.struct.dataclass
-class Kernel(qwix.QArray):
+class Kernel(qwix.QArray):  # type: ignore[misc]  # qwix has no types
     """A quantised kernel that stands where an array would: `x @ kernel.astype(dtype)`."""
 
     def __rmatmul__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
@@ -36,15 +36,20 @@ def product(x: Float[Array, "... i"], kernel: Kernel) -> Float[Array, "... o"]:
     The kernel gets no gradient. The backward pass converts again, since the values that autodiff would keep
     for it are the whole base in x's dtype.
     """
-    return x @ qwix.dequantize(kernel)
+    return x @ values(kernel)
+
+
+def values(kernel: Kernel) -> Float[Array, "*l i o"]:
+    """The kernel as an array, in the dtype of its scales."""
+    return cast(Array, qwix.dequantize(kernel))
 
 
 def _forward(x: Array, kernel: Kernel) -> tuple[Array, Kernel]:
-    return x @ qwix.dequantize(kernel), kernel
+    return x @ values(kernel), kernel
 
 
 def _backward(kernel: Kernel, cotangent: Array) -> tuple[Array, None]:
-    return cotangent @ qwix.dequantize(kernel).T, None
+    return cotangent @ values(kernel).T, None
 
 
 product.defvjp(_forward, _backward)
@@ -83,4 +88,5 @@ def _quantized(kernel: Any, base: str) -> Kernel:
         array = qwix.quantize(kernel.astype(jnp.float32), FORMATS[base], channelwise_axes=(0, 2))
         return Kernel(**vars(array))
 
-    return convert.eval_shape(kernel) if isinstance(kernel, jax.ShapeDtypeStruct) else convert(kernel)
+    abstract = isinstance(kernel, jax.ShapeDtypeStruct)
+    return cast(Kernel, convert.eval_shape(kernel) if abstract else convert(kernel))

@@ -4,7 +4,7 @@ trainable.
 
 import re
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -148,14 +148,14 @@ def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
         # Threefry gives the same numbers on every mesh, and a LoRA has few arrays to compile it for.
         key = jax.random.fold_in(jax.random.key(config.seed), len(family.networks))
         init = jax.jit(family.lora.init, static_argnums=(1, 2), out_shardings=shardings)
-        return init(key, getattr(model, family.core), config.lora)
+        return cast(Params, init(key, getattr(model, family.core), config.lora))
     start = read_fitting_lora(config.init_lora, model)
     if (start.config, start.unope) != (config.lora, config.unope):
         raise RecipeError(
             f"init_lora {config.init_lora} has {start.config} and {start.unope}, "
             f"this run {config.lora} and {config.unope}"
         )
-    return jax.device_put(start.params, shardings)
+    return cast(Params, jax.device_put(start.params, shardings))
 
 
 def make_state(

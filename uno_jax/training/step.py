@@ -1,12 +1,12 @@
 """One training step, a pure function of the state: gradients, clipped AdamW, running average."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import Loss
 from uno_jax.support.trees import Params, join
@@ -14,7 +14,9 @@ from uno_jax.training.config import TrainConfig
 from uno_jax.training.losses import make_loss
 from uno_jax.training.state import TrainState
 
-Metrics = dict[str, Float[Array, ""]]
+Metrics = dict[str, Float[Array, ""] | Int[Array, ""]]
+Gradients = tuple[Float[Array, ""], Params]
+"""The loss and its gradient."""
 
 
 class StepMethod(NamedTuple):
@@ -61,10 +63,10 @@ def train_step(
 
 def gradients(
     loss: Loss, state: TrainState, frozen: dict[str, Params], batch: Any, key: jax.Array, accumulate: int
-) -> tuple[Float[Array, ""], Params]:
+) -> Gradients:
     """Mean loss and its gradient over `accumulate` equal parts of the batch, one after another."""
 
-    def of_part(part: Any, part_key: jax.Array) -> tuple[Float[Array, ""], Params]:
+    def of_part(part: Any, part_key: jax.Array) -> Gradients:
         return jax.value_and_grad(lambda trainable: loss(join(frozen, trainable), part, part_key))(
             state.trainable
         )
@@ -74,12 +76,12 @@ def gradients(
     # Interleaved, so that a part keeps every device's share of the batch where it is.
     parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add(total: tuple, part: tuple[Any, jax.Array]) -> tuple[tuple, None]:
+    def add(total: Gradients, part: tuple[Any, jax.Array]) -> tuple[Gradients, None]:
         return jax.tree.map(jnp.add, total, of_part(*part)), None
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
     total, _ = jax.lax.scan(add, zero, (parts, jax.random.split(key, accumulate)))
-    return jax.tree.map(lambda x: x / accumulate, total)
+    return cast(Gradients, jax.tree.map(lambda x: x / accumulate, total))
 
 
 def averaged(ema: Params, new: Params, decay: float, step: Array) -> Params:
@@ -89,4 +91,4 @@ def averaged(ema: Params, new: Params, decay: float, step: Array) -> Params:
     Not optax.incremental_update, which takes 1 - decay: for a decay below 1/2 that rounds differently.
     """
     warm = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda old, x: warm * old + (1 - warm) * x, ema, new)
+    return cast(Params, jax.tree.map(lambda old, x: warm * old + (1 - warm) * x, ema, new))

@@ -122,4 +122,5 @@ def border(cells: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "1 d"]:
     rim = np.ones(cells.shape[:2], bool)
     rim[1:-1, 1:-1] = False
     mean = cells[rim].mean(0, keepdims=True)
-    return mean / np.linalg.norm(mean)
+    scaled: np.ndarray = mean / np.linalg.norm(mean)
+    return scaled

@@ -35,7 +35,8 @@ def cosines(
 ) -> Float[np.ndarray, "n c s"]:
     """The cosine between every crop's features and every subject's."""
     crops, gallery = (each / np.linalg.norm(each, axis=-1, keepdims=True) for each in (crops, gallery))
-    return crops @ gallery.T
+    products: np.ndarray = crops @ gallery.T
+    return products
 
 
 def similarity(
@@ -43,12 +44,14 @@ def similarity(
 ) -> Float[np.ndarray, "n k 20"]:
     """Each candidate's cosine with the crop that is most like it."""
     best = cosine.max(axis=1)
-    return best[np.arange(len(best))[:, None, None], candidates]
+    similar: np.ndarray = best[np.arange(len(best))[:, None, None], candidates]
+    return similar
 
 
 def first_is_best(similar: Float[np.ndarray, "n k 20"]) -> Bool[np.ndarray, "n k"]:
     """Whether the first candidate, which is the right one, is the most similar."""
-    return similar[..., 0] > similar[..., 1:].max(axis=-1)
+    best: np.ndarray = similar[..., 0] > similar[..., 1:].max(axis=-1)
+    return best
 
 
 def swapped(
@@ -58,4 +61,5 @@ def swapped(
     rows = np.arange(len(cosine))[:, None]
     left = cosine[:, on_left].max(axis=1)[rows, in_order]
     right = cosine[:, ~on_left].max(axis=1)[rows, in_order]
-    return right[:, 0] + left[:, 1] > left[:, 0] + right[:, 1]
+    better: np.ndarray = right[:, 0] + left[:, 1] > left[:, 0] + right[:, 1]
+    return better

@@ -35,7 +35,8 @@ def fit(x: Float[np.ndarray, "n f"], labels: Int[np.ndarray, "n"], classes: int)
 
 def predict(ridge: Ridge, x: Float[np.ndarray, "n f"]) -> Int[np.ndarray, "n"]:
     """The class of each row of features."""
-    return ((x - ridge.mean) / ridge.spread @ ridge.weights).argmax(axis=1)
+    classes: np.ndarray = ((x - ridge.mean) / ridge.spread @ ridge.weights).argmax(axis=1)
+    return classes
 
 
 def learn_scenes(scorer: Scorer, subjects: Sequence[Subject], size: int, seed: int) -> Ridge:
