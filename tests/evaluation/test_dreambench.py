@@ -223,8 +223,13 @@ def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, t
     assert one == two
 
 
+@pytest.fixture
+def paths(encoders, photos, small_list):
+    return {"--data": photos, "--encoders": encoders, "--lists": small_list}
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    "case",
     [
         (["--data", "{tmp}/nowhere"], "--data is DreamBooth's dataset"),
         (["--data", "{tmp}"], "no photos of backpack"),
@@ -233,7 +238,7 @@ def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, t
         (["--num-images", "0"], "--num-images must be at least 1"),
         (["--subjects", "5"], "--subjects must be 2, 3 or 4, got 5"),
         (["--lists", "{tmp}/none.json"], "none.json"),
-        (["--lists", "{tmp}/object.json"], "must hold a list of records"),
+        (["--lists", "{tmp}/object.json"], "must be a list of at least one record"),
         (["--lists", "{tmp}/empty_prompt.json"], 'entry 1: "prompt" must be a string'),
         (["--lists", "{tmp}/no_paths.json"], 'entry 0: "image_paths" must be a list of paths'),
         (["--lists", "{tmp}/own_size.json"], "entry 0: seed, width cannot be set by entry here"),
@@ -242,9 +247,8 @@ def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, t
         (["--model", "{tmp}/none"], "none"),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_is_drawn(
-    encoders, photos, small_list, tmp_path, capsys, monkeypatch, words, message
-):
+def test_what_cannot_work_is_told_before_anything_is_drawn(paths, tmp_path, capsys, monkeypatch, case):
+    words, message = case
     good = {"prompt": "a can", "image_paths": ["can/01.jpg"]}
     lists = {
         "object": {"a": 1},
@@ -256,7 +260,7 @@ def test_what_cannot_work_is_told_before_anything_is_drawn(
     for name, content in lists.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     monkeypatch.setattr("uno_jax.sampling.run.load_model", lambda *_: pytest.fail("weights were loaded"))
-    given = {"--data": photos, "--encoders": encoders, "--lists": small_list, "--out": tmp_path / "out"}
+    given = {**paths, "--out": tmp_path / "out"}
     given |= {words[0]: words[1].format(tmp=tmp_path)}
     line = [str(word) for pair in given.items() for word in pair]
     with pytest.raises(SystemExit) as stop:

@@ -199,10 +199,10 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    "case",
     [
         (["--suite", "dreambench"], "dreambench"),
-        (["--scorer", "absent"], "no scorer weights absent/efficientnet: make them with python -m tools"),
+        (["--scorer", "absent"], "no scorer weights absent/efficientnet: make them with uno-convert"),
         (["--subjects", "absent"], "manifest.json not found"),
         (["--count", "0"], "--count must be at least 1"),
         (["--model", "absent"], "no model directory absent"),
@@ -212,8 +212,9 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
     ],
 )
 def test_bad_input_is_told_before_weights_are_loaded(
-    weights, scorer_dir, tmp_path, monkeypatch, capsys, more, message
+    weights, scorer_dir, tmp_path, monkeypatch, capsys, case
 ):
+    more, message = case
     loader = "uno_jax.evaluation.toybox.suite.load_model"
     monkeypatch.setattr(loader, lambda *_: pytest.fail("weights were loaded"))
     more = [str(weights / "lora") if each == "LORA" else each for each in more]

@@ -129,7 +129,7 @@ def test_a_recipe_must_return_a_config(here, capsys):
 
 
 LISTS = [
-    ({}, "must hold a list of records"),
+    ({}, "must be a list of at least one record"),
     ([], "at least one"),
     ([3], "record 0: expected an object, got int"),
     ([{"image_tgt_path": "a.png"}], '"prompt" must be a string'),
