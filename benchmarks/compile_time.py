@@ -19,7 +19,7 @@ NARROW = {"hidden_size": 64, "num_heads": 2, "axes_dim": (8, 12, 12), "vec_in_di
 
 
 def cpu_seconds(depth: int, depth_single_blocks: int, gradient: bool) -> float:
-    """Of tracing and compiling the forward, or the gradient of its mean square in the LoRA."""
+    """CPU seconds for tracing and compiling the forward, or its mean square's gradient in the LoRA."""
     config = MMDiTConfig(**NARROW, depth=depth, depth_single_blocks=depth_single_blocks)
     base, lora = abstract_params(config)[0], abstract_lora(config, LoraConfig(rank=4))[0]
     inputs = flux_71m.make_inputs(config, 16, (4, 4), ((4, 4),))
@@ -35,7 +35,7 @@ def cpu_seconds(depth: int, depth_single_blocks: int, gradient: bool) -> float:
 
 def main() -> None:
     rows = []
-    cpu_seconds(1, 1, False)  # what a process pays once
+    cpu_seconds(1, 1, False)  # pays what a process pays once
     for name, gradient in (("forward", False), ("LoRA gradient", True)):
         few, many = cpu_seconds(2, 2, gradient), cpu_seconds(19, 38, gradient)
         rows.append((name, f"{few:.1f}", f"{many:.1f}", f"{many / few:.2f}"))

@@ -3,7 +3,7 @@
     python -m benchmarks.convert FOLDER      # needs 48 GB free there; what it writes is removed again
 
 Writes 23.8 GB of random bfloat16 in the original naming, copies and converts it in turn, then converts
-back and compares the files' digests. Every conversion is the command in a process of its own.
+back and compares the files' digests. Every conversion runs the command in a process of its own.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from uno_jax.networks.registry import abstract_params
 from uno_jax.weights.safetensors_file import DTYPES, write_safetensors
 
 CONVERT = (sys.executable, "-m", "tools.convert_weights", "flux")
-GIB = 2**20  # of ru_maxrss, which counts KiB
+GIB = 2**20  # in the KiB of ru_maxrss
 
 
 def write_random(file: Path, config: MMDiTConfig) -> None:
@@ -49,7 +49,7 @@ def write_random(file: Path, config: MMDiTConfig) -> None:
         )
 
 
-def run(*command: object) -> tuple[float, float]:
+def run_command(*command: object) -> tuple[float, float]:
     """Seconds and peak resident GiB of a command, once the disk has written what came before."""
     os.sync()
     start = time.perf_counter()
@@ -71,17 +71,17 @@ def measure(folder: Path, config: MMDiTConfig, rounds: int) -> None:
     size = source.stat().st_size / 1e9
     print(f"{size:.1f} GB, {os.cpu_count()} cores", flush=True)
     for _ in range(rounds):
-        copied, _ = run("cp", source, back)
+        copied, _ = run_command("cp", source, back)
         back.unlink()
         shutil.rmtree(model, ignore_errors=True)
-        converted, memory = run(*CONVERT, "--src", source, "--dst", model)
+        converted, memory = run_command(*CONVERT, "--src", source, "--dst", model)
         print(f"cp      {copied:4.0f} s  {size / copied:.2f} GB/s")
         print(f"convert {converted:4.0f} s  {size / converted:.2f} GB/s, peak {memory:.2f} GiB")
         print(f"  at {copied / converted:.2f} of the speed of cp", flush=True)
     expected = digest(source)
     source.unlink()
-    exported, memory = run(*CONVERT, "--src", model, "--dst", back)
-    same = "the same file" if digest(back) == expected else "ANOTHER FILE"
+    exported, memory = run_command(*CONVERT, "--src", model, "--dst", back)
+    same = "the same file" if digest(back) == expected else "A DIFFERENT FILE"
     print(f"back    {exported:4.0f} s  {size / exported:.2f} GB/s, peak {memory:.2f} GiB; {same}")
 
 

@@ -1,9 +1,9 @@
-"""DreamBench's 750 prompts over a drawn folder: a run killed three times must end as an undisturbed one.
+"""DreamBench's 750 prompts over a drawn folder: a run killed three times must end like an undisturbed one.
 
     python -m benchmarks.dreambench FOLDER --model small
 
 The photos are drawn toys under DreamBench's names, three of each subject; the encoders have the sizes of DINO
-ViT-S/16 and CLIP ViT-B/32 and random weights: the scores say nothing. Exits 1 when scores.json differs.
+ViT-S/16 and CLIP ViT-B/32 and random weights: the scores mean nothing. Exits 1 when scores.json differs.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def drawn(out: Path) -> int:
 
 
 def killed(command: list[str], out: Path, delay: float) -> int:
-    """Kills the run `delay` seconds after its first new picture; the pictures there are then."""
+    """Kills the run `delay` seconds after its first new picture; returns the number of pictures then."""
     before = drawn(out)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and drawn(out) == before:
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="empty or absent; keeps what the runs write")
+    parser.add_argument("folder", type=Path, help="folder for what the runs write; empty or absent")
     parser.add_argument("--model", default="small")
     parser.add_argument("--steps", type=int, default=25)
     args = parser.parse_args()

@@ -2,9 +2,9 @@
 
     python -m benchmarks.encodings
 
-A step of the small MM-DiT by configs/small_stage1.py in batches of four on one core, the cases taking turns;
-that all have the same loss is checked before any time is taken. And the operations of the full-size stage I
-step, from abstract shapes.
+A step of the small MM-DiT by configs/small_stage1.py in batches of four on one core, the cases taking turns,
+after a check that all have the same loss; then the operations of the full-size stage I step, from abstract
+shapes.
 """
 
 import dataclasses
@@ -38,11 +38,11 @@ class Args:
     """Time a small step from pictures and from encodings."""
 
     rounds: int = 10
-    """Timed steps of each case."""
+    """Number of timed steps of each case."""
 
 
 def encoded_batches(model: Model, batch: Batch) -> dict[str, Batch]:
-    """The batch as it is, with moments, and with texts too."""
+    """The batch unchanged, with moments for pictures, and with encoded texts too."""
     moments = batch._replace(
         target=encode_vae(model, batch.target), refs=tuple(encode_vae(model, ref) for ref in batch.refs)
     )
@@ -65,7 +65,7 @@ def random_batch(config: TrainConfig, model: ModelConfig) -> Batch:
 def stepper(
     config: TrainConfig, model: ModelConfig, params: dict[str, Params], batch: Batch
 ) -> Callable[[], float]:
-    """Takes a step more with each call; the loss."""
+    """A function that takes one more step and returns its loss."""
     copy = jax.tree.map(jnp.copy, params)
     optimizer, state, frozen = make_state(config, copy, make_mesh())
     step, key = make_step(config, model, optimizer, state), jax.random.key(0)
@@ -81,7 +81,7 @@ def stepper(
 def compare(config: TrainConfig, rounds: int) -> list[tuple[str, str, str]]:
     """Rows of the table: what is cached, milliseconds a step, how many times faster.
 
-    Raises ValueError when a case computes another loss.
+    Raises ValueError when the cases' losses differ.
     """
     model = model_config(config)
     keys = dict(

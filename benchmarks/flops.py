@@ -2,9 +2,9 @@
 
     python -m benchmarks.flops
 
-Counted from abstract shapes in a second: no weight is made. The floor is the blocks' products over tokens,
-12 hidden² multiply-adds a token and block, and attention's two products; what is above it are the embedders,
-the modulations and whatever is computed needlessly. The gradient's floor adds the way back through frozen
+Counted from abstract shapes in a second, without any weights. The floor is the blocks' products over tokens,
+12 hidden² multiply-adds a token and block, and attention's two products; above it are the embedders, the
+modulations and whatever is computed needlessly. The gradient's floor adds the backward pass through frozen
 kernels, attention 2.5 times (a flash kernel computes its scores again), and the LoRA's products three times.
 """
 

@@ -1,4 +1,4 @@
-"""The model of the speed benchmarks: FLUX in every number's proportion but the width, and its inputs."""
+"""The model of the speed benchmarks: a narrow FLUX of fewer blocks, and its inputs."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(config: MMDiTConfig, text: int, target: TokenSize, refs: tuple[TokenSize, ...]) -> Inputs:
-    """Random ones; sizes are in tokens."""
+    """Random inputs; sizes are in tokens."""
     rng = np.random.default_rng(0)
 
     def normal(*shape: int) -> jax.Array:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.forward
 
-All in one process on one core, taking turns. The weights are a random diffusers model's, converted by
-tools.convert_weights; that all sides agree is checked before any time is taken.
+All run in one process on one core, taking turns, after a check that all agree. The weights are a random
+diffusers model's, converted by tools.convert_weights.
 """
 
 import tempfile
@@ -36,13 +36,13 @@ class Args:
     """Time a forward of a 71 M-parameter FLUX, 640 tokens."""
 
     rounds: int = 30
-    """Timed calls of each side."""
+    """Number of timed calls of each side."""
     compile: bool = True
-    """Compare with torch.compile too, which takes a minute to compile."""
+    """Whether to compare with torch.compile too, which takes a minute to compile."""
 
 
 def random_transformer(config: MMDiTConfig) -> FluxTransformer2DModel:
-    """diffusers' module of these numbers."""
+    """diffusers' module of the same sizes."""
     torch.manual_seed(0)
     return FluxTransformer2DModel(
         in_channels=config.in_channels,
@@ -58,7 +58,7 @@ def random_transformer(config: MMDiTConfig) -> FluxTransformer2DModel:
 
 
 def converted(module: FluxTransformer2DModel) -> tuple[MMDiTConfig, Params]:
-    """Its config and parameters, by way of files."""
+    """A module's config and parameters, converted through files."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "transformer"
         module.save_pretrained(source)
@@ -73,8 +73,8 @@ def ours(config: MMDiTConfig, params: Params, inputs: flux_71m.Inputs) -> Callab
 def tensors(
     inputs: flux_71m.Inputs, guidance_embed: bool, sizes: Sequence[TokenSize]
 ) -> dict[str, torch.Tensor]:
-    """The arguments of diffusers' module: references are more image tokens to it. `sizes` are those of target
-    and references.
+    """The arguments of diffusers' module, to which references are further image tokens. `sizes` are those of
+    the target and the references.
     """
     latents, text = [inputs.latent, *inputs.conditioning.refs], inputs.conditioning.txt
     packed = np.concatenate([pack(latent) for latent in latents], axis=1)
@@ -108,7 +108,7 @@ def compare(
 ) -> list[tuple[str, str, str, str]]:
     """Rows of the table: side, milliseconds, our speed-up, largest difference from ours.
 
-    Raises ValueError when a side computes something else.
+    Raises ValueError when the sides' results differ.
     """
     module = random_transformer(config)
     config, params = converted(module)

@@ -1,10 +1,10 @@
-"""How well the stand-ins of the small run see: the judge of pairs, and the search for subjects by pictures.
+"""How well the small run's substitutes for large models work: the judge of pairs, the search for subjects.
 
-    python -m benchmarks.judge          # tables, of subjects of the val split; --count N drawn pictures a row
-    python -m benchmarks.judge --fit    # the judge's slope and constant, of subjects of the train split
+    python -m benchmarks.judge          # tables, on subjects of the val split; --count N drawn pictures a row
+    python -m benchmarks.judge --fit    # the judge's slope and constant, on subjects of the train split
 
 Pairs are the toybox's, 128 pixels: two pictures of a subject, in different scenes, against pictures of two
-subjects. For the search every picture shows two subjects; it looks for each, and for one that is not there.
+subjects. For the search every picture shows two subjects; it looks for each, and for one that is absent.
 Targets and searched pictures are seen sharp and blurred, as a small model's pictures are.
 """
 
@@ -136,7 +136,7 @@ def catalog_rows(count: int, seed: int = 41) -> list[tuple[object, ...]]:
 
 
 def searched(catalog: Catalog, softness: float, count: int, seed: int) -> tuple[NDArray[np.float64], ...]:
-    """Scores of subjects that are there, of others, and the overlaps of the boxes of the first."""
+    """Scores of subjects that are shown, scores of others, and the overlaps of the former's boxes."""
     subjects = load_subjects(split="val")
     overlaps, there, absent = [], [], []
     for number in tqdm(range(count), "search", leave=False):

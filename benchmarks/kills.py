@@ -37,13 +37,13 @@ def train(workdir: Path, folder: Path, *settings: object) -> list[str]:
 
 
 def lora_run(workdir: Path, folder: Path) -> list[str]:
-    """The run that is killed: twelve LoRA steps on a base that `prepare` made."""
+    """The run that is killed: twelve LoRA steps on the base that `prepare_base` made."""
     often = ("--steps", STEPS, "--checkpoint-every", 1, "--log-every", 1, "--batch-size", 2, "--lora.rank", 4)
     return train(workdir, folder, "--weights", folder / "base/model", "--optim.learning-rate", "1e-2", *often)
 
 
-def prepare(folder: Path) -> None:
-    """Pairs, and a tiny base model: an autoencoder, then the rest, one step each."""
+def prepare_base(folder: Path) -> None:
+    """Makes pairs and a tiny base model: an autoencoder, then the rest, one step each."""
     pairs = ("--out", folder / "pairs", "--count", 6, "--size", 64)
     once = ("--steps", 1, "--batch-size", 2)
     autoencoder = ("--objective", "autoencoder", "--trainable", "vae/.*", "--weights", "")
@@ -62,8 +62,8 @@ def trained(workdir: Path) -> bytes:
     return b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(lora))
 
 
-def begin(workdir: Path, folder: Path) -> subprocess.Popen:
-    """Starts a run and waits until its first save begins: before, there is nothing that a kill could harm."""
+def begin(workdir: Path, folder: Path) -> subprocess.Popen[bytes]:
+    """Starts a run and waits until its first save begins: before it a kill cannot harm anything."""
     process = subprocess.Popen(
         lora_run(workdir, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -101,10 +101,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="empty or absent; keeps what the runs write")
+    parser.add_argument("folder", type=Path, help="folder for what the runs write; empty or absent")
     parser.add_argument("--runs", type=int, default=20)
     args = parser.parse_args()
-    prepare(args.folder)
+    prepare_base(args.folder)
     subprocess.run(lora_run(args.folder / "warm", args.folder), check=True, capture_output=True)
     whole = begin(args.folder / "whole", args.folder)
     start = time.perf_counter()

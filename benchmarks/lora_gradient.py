@@ -2,8 +2,8 @@
 
     python -m benchmarks.lora_gradient
 
-All in one process on one core, taking turns, with checkpointing on both sides and without. Base and LoRA are
-the same on both; that loss and gradients agree is checked before any time is taken. diffusers' projections
+All run in one process on one core, taking turns, with checkpointing on both sides and without, after a check
+that loss and gradients agree. Base and LoRA are the same on both sides. diffusers' projections
 to q, k and v are fused, so that one LoRA serves the three as in UNO.
 """
 
@@ -54,18 +54,18 @@ class Args:
     rank: int = 64
     """Rank of the LoRA."""
     rounds: int = 12
-    """Timed steps of each side."""
+    """Number of timed steps of each side."""
 
 
 class Side(NamedTuple):
-    """One program: a call makes a step and returns the loss; `moments` are Adam's first ones, by site."""
+    """One program: `step` takes a step and returns the loss; `moments` are Adam's first moments by site."""
 
     step: Callable[[], float]
     moments: Callable[[], dict[str, np.ndarray]]
 
 
 def random_lora(config: MMDiTConfig, rank: int) -> Params:
-    """Nothing is zero, so that every gradient shows."""
+    """A LoRA without zeros, so that no gradient vanishes."""
     rng = np.random.default_rng(1)
     shapes, _ = abstract_lora(config, LoraConfig(rank))
     return jax.tree.map(lambda leaf: 0.02 * rng.standard_normal(leaf.shape, np.float32), shapes)
@@ -127,7 +127,7 @@ def theirs(
     velocity: torch.Tensor,
     checkpointed: bool,
 ) -> Side:
-    """`velocity` is what the target's tokens should have."""
+    """diffusers' side; `velocity` is the one that the target's tokens should have."""
     flat = [weight for weights in parameters.values() for weight in weights]
     optimizer = torch.optim.AdamW(
         flat, OPTIM.learning_rate, (OPTIM.b1, OPTIM.b2), OPTIM.eps, OPTIM.weight_decay
@@ -155,7 +155,7 @@ def theirs(
 def make_sides(
     config: MMDiTConfig, text: int, sizes: Sequence[TokenSize], rank: int, remats: Sequence[str]
 ) -> dict[str, Side]:
-    """One of ours for each remat policy, and theirs with and without checkpointing."""
+    """Our side for each remat policy, and theirs with and without checkpointing."""
     module = random_transformer(config)
     config, params = converted(module)
     lora = random_lora(config, rank)
@@ -186,7 +186,7 @@ def disagreement(side: Side, loss: float, moments: dict[str, np.ndarray]) -> flo
 def compare(sides: dict[str, Side], rounds: int) -> list[tuple[str, str, str, str]]:
     """Rows of the table: side, milliseconds, and how much faster it is than each of diffusers'.
 
-    Raises ValueError when one of ours has another loss or gradient in its first step.
+    Raises ValueError when one of our sides differs in the loss or gradients of its first step.
     """
     loss, moments = sides[CHECKPOINTED].step(), sides[CHECKPOINTED].moments()
     worst = max(

@@ -1,7 +1,8 @@
 """What the benchmarks share: one core, interleaved rounds, the least CPU time, a Markdown table.
 
-On a shared machine the wall clock measures the neighbours. The CPU time of a process pinned to one core does
-not, and of many rounds the least was disturbed the least; cases take turns, so that all see the same weather.
+On a shared machine wall-clock time depends on other programs. The CPU time of a process pinned to one core
+hardly does, and the least of many rounds was disturbed the least; cases take turns, so that all meet the same
+conditions.
 """
 
 import os
@@ -17,7 +18,7 @@ def on_one_core() -> None:
 
 
 def least_cpu_seconds(cases: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Least CPU seconds of a call of each case, over `rounds` rounds after one that is not counted."""
+    """The least CPU seconds of a call of each case, over `rounds` rounds after one that is not counted."""
     best = dict.fromkeys(cases, float("inf"))
     for counted in [False] + [True] * rounds:
         for name, call in cases.items():

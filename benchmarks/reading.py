@@ -1,6 +1,6 @@
 """Reading data: throughput per core against a bare PIL loop, and the start of a list of a million records.
 
-python benchmarks/reading.py    # CPU time, so that other programs disturb little
+python benchmarks/reading.py    # in CPU time, which other programs hardly disturb
 """
 
 import json
@@ -40,7 +40,7 @@ def write_pictures(folder: Path) -> Path:
 
 
 def bare_seconds(folder: Path) -> float:
-    """CPU seconds a picture of decoding and resizing, and nothing else."""
+    """CPU seconds for decoding and resizing a picture, and nothing else."""
     start = time.process_time()
     for number in range(PICTURES):
         with Image.open(folder / f"{number}.jpg") as picture:
@@ -49,7 +49,7 @@ def bare_seconds(folder: Path) -> float:
 
 
 def settled() -> float:
-    """The process's CPU seconds once its prefetching threads rest with full buffers."""
+    """The process's CPU seconds once its prefetching threads are idle with full buffers."""
     before = time.process_time()
     while True:
         time.sleep(0.5)
@@ -59,7 +59,7 @@ def settled() -> float:
 
 
 def pipeline_seconds(batches) -> float:
-    """CPU seconds a picture of `make_dataset`, all threads; buffers are full before and after."""
+    """CPU seconds for a picture of `make_dataset`, all threads; buffers are full before and after."""
     start = settled()
     for _ in range(2 * PICTURES // BATCH):
         next(batches)

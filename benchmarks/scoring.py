@@ -2,8 +2,8 @@
 
     python -m benchmarks.scoring
 
-DINO ViT-S/16 and CLIP ViT-B/32, random, float32, batches of 16, in one process on one core, taking turns.
-That both sides agree is checked before any time is taken.
+DINO ViT-S/16 and CLIP ViT-B/32, random, float32, batches of 16, in one process on one core, taking turns,
+after a check that both sides agree.
 """
 
 import sys
@@ -35,7 +35,7 @@ class Args:
     """Time the features of one batch of pictures."""
 
     rounds: int = 8
-    """Timed calls of each side."""
+    """Number of timed calls of each side."""
 
 
 def networks() -> dict[str, tuple[torch.nn.Module, Callable]]:
@@ -59,7 +59,7 @@ def networks() -> dict[str, tuple[torch.nn.Module, Callable]]:
 
 
 def converted(module: torch.nn.Module) -> Encoder:
-    """The same network here, by way of files."""
+    """The same network of ours, converted through files."""
     with tempfile.TemporaryDirectory() as folder:
         source, directory = Path(folder) / "torch", Path(folder) / "encoder"
         module.save_pretrained(source)

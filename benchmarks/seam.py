@@ -1,7 +1,7 @@
-"""Seams found in drawn diptychs, and seen in single pictures: how often right, and how fast.
+"""Seams found in drawn diptychs, and wrongly in single pictures: how often, and how fast.
 
-    python -m benchmarks.seam          # a table, of subjects of the val split
-    python -m benchmarks.seam --fit    # the coefficients in seam.py, of subjects of the train split
+    python -m benchmarks.seam          # a table, on subjects of the val split
+    python -m benchmarks.seam --fit    # the coefficients in seam.py, on subjects of the train split
 
 Diptychs are the toybox's, 200 to 1300 pixels wide; one panel is cropped, so that the seam moves, and a fifth
 get a line between the panels. Singles are whole or cropped; half are of the scenes with vertical edges. Some
@@ -43,7 +43,7 @@ CLOSE = 4  # pixels
 
 
 class Drawn(NamedTuple):
-    """`seam` is None in a single picture; with a line between the panels, its middle."""
+    """`seam` is None in a single picture; where a line divides the panels, it is the line's middle."""
 
     pixels: NDArray[np.uint8]
     seam: float | None
@@ -76,7 +76,7 @@ def draw_single(rng: Generator, subjects: Sequence[Subject]) -> Drawn:
 
 
 def worn(rng: Generator, pixels: NDArray[np.uint8], seam: float | None) -> Drawn:
-    """As it would come from a model and a disk: resampled, compressed, and perhaps turned."""
+    """A picture as it might come from a model and a disk: resampled, compressed, and perhaps turned."""
     image = Image.fromarray(pixels)
     if rng.random() < 0.3:
         scale = rng.uniform(0.8, 1.3)
@@ -95,7 +95,7 @@ def upright(drawn: Drawn) -> NDArray[np.uint8]:
     return drawn.pixels.transpose(1, 0, 2) if drawn.top_bottom else drawn.pixels
 
 
-def draw(kind: str, split: str, seed: int, count: int) -> Iterator[Drawn]:
+def draw_pictures(kind: str, split: str, seed: int, count: int) -> Iterator[Drawn]:
     subjects, make = load_subjects(split=split), {"diptych": draw_diptych, "single": draw_single}[kind]
     for index in tqdm(range(count), f"{kind} {split}", leave=False):
         yield make(np.random.default_rng([seed, index]), subjects)
@@ -103,10 +103,13 @@ def draw(kind: str, split: str, seed: int, count: int) -> Iterator[Drawn]:
 
 def measure(count: int = COUNT, seed: int = 11) -> list[tuple[str, float]]:
     """(what, share) over `count` diptychs and as many single pictures of the val split."""
-    found = [(find_seam(upright(drawn), SEARCH), drawn.seam) for drawn in draw("diptych", "val", seed, count)]
+    found = [
+        (find_seam(upright(drawn), SEARCH), drawn.seam)
+        for drawn in draw_pictures("diptych", "val", seed, count)
+    ]
     close = np.array([abs(seam.position - true) <= CLOSE for seam, true in found])
     sure = np.array([seam.probability >= 0.5 for seam, _ in found])
-    singles = [find_seam(upright(drawn), SEARCH) for drawn in draw("single", "val", seed + 1, count)]
+    singles = [find_seam(upright(drawn), SEARCH) for drawn in draw_pictures("single", "val", seed + 1, count)]
     rejected = np.array([seam.probability < 0.5 for seam in singles])
     return [
         (f"diptychs, seam within {CLOSE} pixels", close.mean()),
@@ -130,7 +133,11 @@ def fit(count: int = COUNT, seed: int = 1, ridge: float = 0.01) -> NDArray[np.fl
     """Logistic regression by Newton's method on as many diptychs as singles of the train split: even odds."""
     kinds = ("diptych", "single")
     x = np.array(
-        [[*features(d), 1] for k, kind in enumerate(kinds) for d in draw(kind, "train", seed + k, count)]
+        [
+            [*features(d), 1]
+            for k, kind in enumerate(kinds)
+            for d in draw_pictures(kind, "train", seed + k, count)
+        ]
     )
     y = np.repeat([1.0, 0.0], count)
     weights = np.zeros(3)
@@ -142,7 +149,7 @@ def fit(count: int = COUNT, seed: int = 1, ridge: float = 0.01) -> NDArray[np.fl
 
 
 def pictures_per_second(rounds: int = 5) -> float:
-    """Of CPU time, for a diptych of two panels of 768x1024."""
+    """Diptychs of two panels of 768x1024 in a second of CPU time."""
     halves = [draw_single(np.random.default_rng(n), load_subjects()).pixels for n in range(2)]
     panels = [np.asarray(Image.fromarray(half).resize((768, 1024))) for half in halves]
     pixels = np.concatenate(panels, axis=1)

@@ -1,10 +1,10 @@
-"""What the CPU settings of the small recipes gain: images a second of configs/small_base.py's step.
+"""What the CPU settings of the small recipes gain: images a second in configs/small_base.py's step.
 
     python -m benchmarks.small_step
 
 The step on all cores, from cached encodings of random pictures: each setting by itself, and both together.
-docs/benchmarks.md says with which settings of the C library's allocator: by default it returns a step's
-memory to Linux, which clears it anew for the next.
+docs/benchmarks.md names the settings of the C library's allocator: by default it returns a step's memory to
+Linux, which clears it again for the next.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Args:
     """Time the small base model's training step."""
 
     rounds: int = 5
-    """Timed steps of each setting."""
+    """Number of timed steps of each setting."""
 
 
 def random_batch(config: TrainConfig, model: ModelConfig) -> Batch:

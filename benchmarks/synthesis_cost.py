@@ -2,14 +2,14 @@
 
     python -m benchmarks.synthesis_cost
 
-Arithmetic, nothing is measured. Matrix products and attention of the models only: a floor. Candidates follow
-from the share that UNO's paper publishes (35.4 % of the scored pairs have 4 of 4); what other stages reject
-is not published and taken as nothing, which makes it a floor again.
+Nothing is measured: the figures are computed, and count the models' matrix products and attention only.
+Candidates follow from the share that UNO's paper publishes (35.4 % of the scored pairs have 4 of 4); what
+other stages reject is not published and taken as nothing. For both reasons the figures are lower bounds.
 """
 
 from typing import NamedTuple
 
-PEAK, SHARE = 989e12, 0.5  # bfloat16 operations a second of an H100 or H200, and how much of them is reached
+PEAK, SHARE = 989e12, 0.5  # bfloat16 operations a second of an H100 or H200, and the share that is reached
 KEPT_BY_VLM = 0.354
 SINGLE, TWO = 230_000, 15_000
 

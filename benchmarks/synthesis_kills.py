@@ -25,7 +25,7 @@ def command(run: Path, *words: object) -> list[str]:
     return [str(word) for word in (sys.executable, "-m", "tools.synthesize_data", *words, "--run", run)]
 
 
-def prepare(folder: Path, run: Path, pairs: int) -> None:
+def import_pairs(folder: Path, run: Path, pairs: int) -> None:
     """Draws the pairs once and imports them."""
     source = folder / "drawn" / "pairs.json"
     if not source.exists():
@@ -54,13 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="empty or absent; keeps what the runs write")
+    parser.add_argument("folder", type=Path, help="folder for what the runs write; empty or absent")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=600)
     args = parser.parse_args()
     whole, disturbed = args.folder / "whole", args.folder / "disturbed"
     for run in (whole, disturbed):
-        prepare(args.folder, run, args.pairs)
+        import_pairs(args.folder, run, args.pairs)
     start = time.perf_counter()
     subprocess.run(command(whole, STAGE), check=True, capture_output=True)
     print(f"undisturbed: {time.perf_counter() - start:.1f} s for {lines(whole)} rows", flush=True)

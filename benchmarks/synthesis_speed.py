@@ -1,9 +1,9 @@
-"""How much the stages that choose get through on a core: split, filter-dino, the preset's judge.
+"""The throughput on a core of the stages that select pairs: split, filter-dino, the preset's judge.
 
     python -m benchmarks.synthesis_speed
 
 Drawn diptychs of 1024x512, stored as PNG; decoding, cutting and writing are part of the work. DINOv2 has the
-size of facebook/dinov2-base and random weights: its speed does not depend on them.
+size of facebook/dinov2-base and random weights, on which its speed does not depend.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COUNT, SIDE = 8, 512
 Cases = dict[str, Callable[[], object]]
 
 
-def draw(folder: Path) -> list[Job]:
+def draw_diptychs(folder: Path) -> list[Job]:
     subjects = load_subjects(split="val")
     jobs = []
     for number in range(COUNT):
@@ -51,7 +51,7 @@ def work(worker: Worker, jobs: list[Job]) -> None:
 
 
 def cases(folder: Path) -> Cases:
-    diptychs = draw(folder)
+    diptychs = draw_diptychs(folder)
     cut = split.STAGE.worker(SynthConfig(), folder)
     panels = [result["panels"] for result in cut(diptychs) if not isinstance(result, Failed)]
     pairs = [

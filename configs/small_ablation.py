@@ -1,17 +1,17 @@
-"""UNO's ablations on the small model and the toybox world: positions, without stage I, another LoRA rank, and
+"""UNO's ablations on the small model and the toybox world: positions, no stage I, another LoRA rank, and
 second references that are cut out of the targets.
 
 Every stage is equally long; without stage I, stage II has the steps of both.
 
-The pairs of small_stage1.py and small_stage2.py and their encodings are made as those files tell; shorter
-lists serve (the table in docs/evaluation.md: --count 6000 and 4000 of one reference, 3500 and 3500 of two).
+The pairs of small_stage1.py and small_stage2.py and their encodings are made as those files describe; shorter
+lists suffice (the table in docs/evaluation.md: --count 6000 and 4000 of one reference, 3500 and 3500 of two).
 Cropped ones have the seeds of the others. Then
 
-python -m uno_jax.toybox --out data/toybox/two_cropped --references 2 --crop-second --count 3500 --seed 31
-python -m uno_jax.toybox --out data/toybox/two_place_cropped --references 2 --crop-second --alike place \
+uno-toybox --out data/toybox/two_cropped --references 2 --crop-second --count 3500 --seed 31
+uno-toybox --out data/toybox/two_place_cropped --references 2 --crop-second --alike place \
     --count 3500 --seed 34
 uno-convert efficientnet --dst weights/scorer
-python -m uno_jax.ablate --config configs/small_ablation.py --out runs/ablation
+uno-ablate --config configs/small_ablation.py --out runs/ablation
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def encoded(path: str, encodings: str) -> TrainConfig:
 
 
 def cropped(stage: TrainConfig) -> TrainConfig:
-    """From the pictures: the encodings are of the lists that are not cropped."""
+    """The stage on cropped lists, from pictures: the encodings are those of the uncropped lists."""
     sources = tuple(
         dataclasses.replace(source, path=source.path.replace("/pairs", "_cropped/pairs"))
         if "two" in source.path

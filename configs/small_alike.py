@@ -1,13 +1,13 @@
 """The third part of the small base's training: halves of diptychs share more than their subject.
 
-A whole picture is soon copied, then a subject from where it stands in the other half. Without such samples
-the second part brought colours over and no shapes. The run that went into the small model took 1,105 steps
-with a learning rate of 1e-3, then 1,257 of 3,000 with 2.5e-3, from which copying came much faster.
+A model soon learns to copy a whole picture, then a subject from its place in the other half. Without such
+samples the second part transferred colours and no shapes. The run that went into the small model took 1,105
+steps with a learning rate of 1e-3, then 1,257 of 3,000 with 2.5e-3, at which copying was learned much faster.
 
-python -m uno_jax.toybox --out data/toybox/place --kind diptychs --alike place --count 16000 --seed 22
-python -m uno_jax.toybox --out data/toybox/twice --kind diptychs --alike picture --count 4000 --seed 23
-python -m uno_jax.encodings --config configs/small_alike.py --networks vae --out data/toybox/alike_encodings
-python -m uno_jax.train --config configs/small_alike.py --data.encodings data/toybox/alike_encodings
+uno-toybox --out data/toybox/place --kind diptychs --alike place --count 16000 --seed 22
+uno-toybox --out data/toybox/twice --kind diptychs --alike picture --count 4000 --seed 23
+uno-encode --config configs/small_alike.py --networks vae --out data/toybox/alike_encodings
+uno-train --config configs/small_alike.py --data.encodings data/toybox/alike_encodings
 """
 
 import dataclasses

@@ -1,13 +1,13 @@
 """The small base model, from scratch on toybox pictures and diptychs of 128 pixels: its first part.
 
-configs/small_diptychs.py, small_alike.py, small_place.py and small_last.py go on from it, each from the one
-before. The run that went into the small model was begun with 16,000 steps and decay_to 0.02, and stopped at
-step 4,981: its learning rate was within 6 % of this one's.
+configs/small_diptychs.py, small_alike.py, small_place.py and small_last.py continue from it, each from the
+one before. The run that went into the small model was started with 16,000 steps and decay_to 0.02, and
+stopped at step 4,981: its learning rate was within 6 % of this one's.
 
-python -m uno_jax.toybox --out data/toybox/text_image --kind text-image --count 40000 --size 128 --seed 20
-python -m uno_jax.toybox --out data/toybox/diptychs --kind diptychs --count 20000 --size 128 --seed 21
-python -m uno_jax.encodings --config configs/small_base.py --networks vae --out data/toybox/base_encodings
-python -m uno_jax.train --config configs/small_base.py --data.encodings data/toybox/base_encodings
+uno-toybox --out data/toybox/text_image --kind text-image --count 40000 --size 128 --seed 20
+uno-toybox --out data/toybox/diptychs --kind diptychs --count 20000 --size 128 --seed 21
+uno-encode --config configs/small_base.py --networks vae --out data/toybox/base_encodings
+uno-train --config configs/small_base.py --data.encodings data/toybox/base_encodings
 """
 
 from uno_jax.data.config import DataConfig, SourceConfig

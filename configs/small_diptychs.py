@@ -1,8 +1,8 @@
 """The second part of the small base's training: a half of most diptychs is given, the other to be completed.
 
-Two noisy halves tell each other little of their subject; a half without noise does, as a reference does.
+Two noisy halves say little about each other's subject; a half without noise shows it, as a reference does.
 
-python -m uno_jax.train --config configs/small_diptychs.py --data.encodings data/toybox/base_encodings
+uno-train --config configs/small_diptychs.py --data.encodings data/toybox/base_encodings
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """The last part of the small base's training: mostly scenes again, a learning rate that falls to nothing.
 
-python -m uno_jax.train --config configs/small_last.py --data.encodings data/toybox/alike_encodings
+uno-train --config configs/small_last.py --data.encodings data/toybox/alike_encodings
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""The fourth part of the small base's training: fewer pictures twice, more whose subject stands alike.
+"""The fourth part of the small base's training: fewer pictures shown twice, more subjects in the same place.
 
-python -m uno_jax.train --config configs/small_place.py --data.encodings data/toybox/alike_encodings
+uno-train --config configs/small_place.py --data.encodings data/toybox/alike_encodings
 """
 
 import dataclasses

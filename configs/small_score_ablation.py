@@ -1,15 +1,15 @@
-"""UNO's choice of pairs on the small model: stage I on synthesised pairs, by the least score that they need.
+"""UNO's choice of pairs on the small model: stage I on synthesised pairs, by the lowest score that is taken.
 
 UNO trains on 4 of 4. The lower the threshold, the more pairs, and the more of them of different subjects.
-Whether the prompt's scene is drawn counts too: a pair that shows one picture twice is scored high, and
+Whether the prompt's scene is drawn is scored too: a pair that shows one picture twice has a high score, but
 teaches to copy. The last variant draws half of its samples from the toybox.
 
-Its lists are made as small_stage1.py tells (docs/evaluation.md's table: --count 6000 and 4000). Then
+Its lists are made as small_stage1.py describes (docs/evaluation.md's table: --count 6000 and 4000). Then
 
 uno-synthesize run --config small --run runs/small_pairs --diptychs.per-subject 4
 uno-synthesize export --run runs/small_pairs --filter-vlm.threshold 0
 uno-convert efficientnet --dst weights/scorer
-python -m uno_jax.ablate --config configs/small_score_ablation.py --out runs/scores
+uno-ablate --config configs/small_score_ablation.py --out runs/scores
 """
 
 import dataclasses
@@ -29,7 +29,9 @@ def synthesised(least: float, weight: float = 1.0) -> SourceConfig:
 def get_config() -> Ablation:
     evaluated = load_ablation("configs/small_ablation.py")
     stage1 = load_recipe("configs/small_stage1.py")
-    mixtures = {name: (synthesised(least),) for name, least in THRESHOLDS.items()}
+    mixtures: dict[str, tuple[SourceConfig, ...]] = {
+        name: (synthesised(least),) for name, least in THRESHOLDS.items()
+    }
     drawn = tuple(dataclasses.replace(source, weight=source.weight / 2) for source in stage1.data.sources)
     mixtures["score 4, half drawn"] = (synthesised(4.0, weight=0.5), *drawn)
     variants = []

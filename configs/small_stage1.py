@@ -1,16 +1,16 @@
 """UNO stage I on the small model: one reference, toybox pairs of 128 pixels, LoRA of rank 64.
 
-In some of the pairs the subject stands in the reference as in the target: what is learned soon there helps
-where the subject has moved.
+In some of the pairs the subject has the same place in the reference as in the target: what is learned quickly
+from these helps where the subject has moved.
 
-python -m uno_jax.toybox --out data/toybox/one --count 20000 --size 128 --seed 30
-python -m uno_jax.toybox --out data/toybox/one_place --alike place --count 8000 --size 128 --seed 32
-python -m uno_jax.train --config configs/small_stage1.py
+uno-toybox --out data/toybox/one --count 20000 --size 128 --seed 30
+uno-toybox --out data/toybox/one_place --alike place --count 8000 --size 128 --seed 32
+uno-train --config configs/small_stage1.py
 
-To train from cached encodings of the pictures, with less work a step (as `uno_jax.encodings` tells):
+To train from cached encodings of the pictures, with less work in each step:
 
-python -m uno_jax.encodings --config configs/small_stage1.py --networks vae --out data/toybox/one_encodings
-python -m uno_jax.train --config configs/small_stage1.py --data.encodings data/toybox/one_encodings
+uno-encode --config configs/small_stage1.py --networks vae --out data/toybox/one_encodings
+uno-train --config configs/small_stage1.py --data.encodings data/toybox/one_encodings
 """
 
 from uno_jax.data.config import DataConfig, SourceConfig

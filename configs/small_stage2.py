@@ -1,11 +1,11 @@
 """UNO stage II on the small model: pairs of two references, and some of stage I's, from stage I's LoRA.
 
-References keep stage I's 128 pixels: there a subject in the same place covers the same tokens.
+References keep stage I's 128 pixels, so that a subject in the same place covers the same tokens.
 
-python -m uno_jax.toybox --out data/toybox/two --references 2 --count 4000 --seed 31
-python -m uno_jax.toybox --out data/toybox/two_place --references 2 --alike place --count 4000 --seed 34
-python -m uno_jax.encodings --config configs/small_stage2.py --networks vae --out data/toybox/two_encodings
-python -m uno_jax.train --config configs/small_stage2.py --data.encodings data/toybox/two_encodings
+uno-toybox --out data/toybox/two --references 2 --count 4000 --seed 31
+uno-toybox --out data/toybox/two_place --references 2 --alike place --count 4000 --seed 34
+uno-encode --config configs/small_stage2.py --networks vae --out data/toybox/two_encodings
+uno-train --config configs/small_stage2.py --data.encodings data/toybox/two_encodings
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """The longer part of the small stage II: as much of one reference as of two, from its first LoRA.
 
-python -m uno_jax.train --config configs/small_stage2_long.py --data.encodings data/toybox/two_encodings
+uno-train --config configs/small_stage2_long.py --data.encodings data/toybox/two_encodings
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The small model's autoencoder, from scratch on toybox pictures.
 
-python -m uno_jax.toybox --out data/toybox/text_image --kind text-image --count 60000 --size 64 --seed 10
-python -m uno_jax.train --config configs/small_vae.py
+uno-toybox --out data/toybox/text_image --kind text-image --count 60000 --size 64 --seed 10
+uno-train --config configs/small_vae.py
 """
 
 from uno_jax.data.config import DataConfig

@@ -1,6 +1,6 @@
 """UNO at 1024 pixels: stage II's settings with buckets of 1024 and references of 512.
 
-python -m uno_jax.train --config configs/uno_1024.py --data.path DATA/pairs.json
+uno-train --config configs/uno_1024.py --data.path DATA/pairs.json
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """UNO stage I with the paper's settings: one reference, FLUX.1-dev, LoRA of rank 512, batch 16, 5000 steps.
 
-python -m uno_jax.train --config configs/uno_stage1.py --data.path DATA/pairs.json
+uno-train --config configs/uno_stage1.py --data.path DATA/pairs.json
 """
 
 from uno_jax.data.config import DataConfig

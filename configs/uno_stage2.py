@@ -1,8 +1,8 @@
 """UNO stage II: stage I's settings on several references of 320 pixels, from stage I's LoRA.
 
-python -m uno_jax.train --config configs/uno_stage2.py --data.path DATA/pairs.json
+uno-train --config configs/uno_stage2.py --data.path DATA/pairs.json
 
-The optimizer starts fresh; to carry on that of stage I: --init-lora "" --init-run runs/uno_stage1
+The optimizer starts fresh; to continue with stage I's: --init-lora "" --init-run runs/uno_stage1
 """
 
 import dataclasses

@@ -17,14 +17,17 @@ COMMANDS = {
     "data": ("uno_jax.data.__main__", "check a training list, or pack it into shards"),
     "toybox": ("uno_jax.toybox.__main__", "draw samples of the toy world"),
     "demo": ("uno_jax.demo", "a tour of the small model"),
-    "convert": ("tools.convert_weights.__main__", "weights and LoRAs of other programs, there and back"),
+    "convert": (
+        "tools.convert_weights.__main__",
+        "convert weights and LoRAs of other programs, or export to them",
+    ),
     "synthesize": ("tools.synthesize_data.__main__", "training pairs from weaker models"),
     "judge": ("tools.vlm_judge.__main__", "scores by a vision-language model"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command that the first argument names, with the others."""
+    """Runs the command that the first argument names with the remaining arguments."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print("usage: uno COMMAND …\n\nuno COMMAND --help lists a command's options.\n")

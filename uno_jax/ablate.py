@@ -14,18 +14,18 @@ from uno_jax.support.command_line import exit_on, parse_args
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Train every variant's stages and evaluate its LoRA, each by its own program; write one table beside the
-    paper's. Equal stages are trained once, and the same command again does what is missing.
+    """Train every variant's stages and evaluate its LoRA, each in a process of its own; write one table
+    beside the paper's. Equal stages are trained once, and the same command again does what is missing.
     """
 
     config: str
-    """File with get_config() -> Ablation, or the name of one that is shipped."""
+    """File with get_config() -> Ablation, or the name of a shipped one."""
     out: Path
-    """Directory of the jobs and the table."""
+    """Directory for the jobs and the table."""
     only: Annotated[tuple[str, ...], UseAppendAction] = ()
-    """Variant to do; repeatable. The default is all of them."""
+    """Name of a variant to run; repeatable. The default runs all of them."""
     table: Annotated[bool, FlagCreatePairsOff] = False
-    """Write the table of what is finished, and do nothing more."""
+    """Write the table of what is finished, and nothing else."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,9 +23,9 @@ class Args(RecipeArgs):
     out: str
     """Directory for the encodings; later --data.encodings."""
     networks: str = ",".join(PARTS)
-    """Encoders to run, separated by commas."""
+    """Names of the encoders to run, separated by commas."""
     per_shard: int = 256
-    """Records in each file."""
+    """Number of records in each file."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"left out {name}: {why}")
         wait_for_all(f"encoded {out}")
         kept, listed = len(read_encodings(str(out))), read_info(out).records
-        print(f"{out} is whole: {counted(kept, 'record')}, {listed - kept} left out")
+        print(f"{out} is complete: {counted(kept, 'record')}, {listed - kept} left out")
 
 
 if __name__ == "__main__":

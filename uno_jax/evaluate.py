@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def suite_first(words: list[str]) -> list[str]:
-    """The words with a --suite NAME, which may stand anywhere, as the subcommand that it names; toybox where
-    no suite is named.
+    """The words with --suite NAME, which may stand anywhere, turned into the subcommand NAME; toybox where no
+    suite is named.
     """
     if (suite := option_value(words, "--suite")) is not None:
         rest = [word for word in words if word not in ("--suite", f"--suite={suite}")]

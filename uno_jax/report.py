@@ -8,7 +8,7 @@ from uno_jax.reporting.write import ReportArgs, write_report
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.words import counted
 
-NAMED = 5  # missing pictures that are named
+NAMED = 5  # missing pictures that are printed by name
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = prepare_work(args)
     with exit_on(CheckpointError, ImageError, FloatingPointError, OSError):
         made = draw_missing(args, work)
-    print(f"{counted(made, 'picture')} made, {len(work.outputs) - made} were there already: {args.out}")
+    print(f"{counted(made, 'picture')} made, {len(work.outputs) - made} already there: {args.out}")
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ class Args(RecipeArgs):
     step needs, and the nearest setting that fits.
     """
     plan_refs: int = 1
-    """References of each sample, for --plan."""
+    """Number of references of each sample, for --plan."""
     print_config: Annotated[bool, FlagCreatePairsOff] = False
-    """Print the recipe with every field, and do nothing else."""
+    """Print the recipe with every field, and nothing else."""
     export: Annotated[bool, FlagCreatePairsOff] = False
-    """Write what the newest checkpoint holds, in place of going on."""
+    """Export the weights of the newest checkpoint in place of training on."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from tests.tiny_run import make_recipe
 from uno_jax.ablate import main
 from uno_jax.ablation import run as ablate
 from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
-from uno_jax.ablation.run import Found, cell, interval_from
+from uno_jax.ablation.run import Found, interval_from, table_cell
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support.errors import RecipeError
 
@@ -159,10 +159,10 @@ def test_only_what_is_missing_is_done(ablation, done):
 
 
 def test_cells():
-    assert cell(None, Found(1.0, {}), True) == ""
-    assert cell(Found(0.4667, {}), None, True) == "46.7 %"
-    assert cell(Found(0.4, {}), Found(0.5, {}), True) == "40.0 % (-10.0)"
-    assert cell(Found(0.4, {}), None) == "0.400"
+    assert table_cell(None, Found(1.0, {}), True) == ""
+    assert table_cell(Found(0.4667, {}), None, True) == "46.7 %"
+    assert table_cell(Found(0.4, {}), Found(0.5, {}), True) == "40.0 % (-10.0)"
+    assert table_cell(Found(0.4, {}), None) == "0.400"
 
 
 def test_a_difference_has_the_interval_of_its_rows():
@@ -177,7 +177,7 @@ def test_a_difference_has_the_interval_of_its_rows():
     error = change.std() / 20
     assert low == pytest.approx(change.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(change.mean() + 1.96 * error, abs=0.3 * error)
-    assert cell(second, first).endswith(f", {low:+.3f} to {high:+.3f})")
+    assert table_cell(second, first).endswith(f", {low:+.3f} to {high:+.3f})")
     others = Found(0.0, {(i, "a pan"): row for (i, _), row in first.rows.items()})
     assert interval_from(second, Found(0.0, {})) is None and interval_from(second, others) is None
 
@@ -197,7 +197,7 @@ GOOD = "from uno_jax.ablation.grid import *\nfrom uno_jax.training.config import
         ),
         (
             f"{GOOD}def get_config(): return Ablation('m', (Variant('a'),), {{}}, (Score('s', 'e', ()),))",
-            "is of no evaluation",
+            "names an unknown evaluation",
         ),
         (
             f"{GOOD}a = Variant('a', (TrainConfig(steps=0),))\n"
@@ -229,7 +229,7 @@ def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
 @pytest.mark.slow
 def test_a_program_that_fails_is_told(ablation, tmp_path):
     broken = dataclasses.replace(ablation, model=str(tmp_path / "nowhere"), variants=(Variant("base"),))
-    with pytest.raises(RecipeError, match="base, one failed with code 2; the same command goes on"):
+    with pytest.raises(RecipeError, match="base, one failed with code 2; the same command continues"):
         ablate.run_ablation(broken, tmp_path / "out")
 
 

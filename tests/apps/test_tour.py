@@ -41,7 +41,7 @@ def test_a_run_is_stopped_and_goes_on(log):
 
 def test_a_command_that_fails_ends_the_demo(log):
     with pytest.raises(SystemExit) as stop:
-        tour.train_for(["failing"], 60, log)
+        tour.train_for(["failing"], 60.0, log)
     assert stop.value.code == 3
 
 
@@ -73,7 +73,7 @@ def test_the_page_shows_every_prompt_with_its_pictures(tmp_path):
             entry = {"prompt": f"{references} < & {index}", "image_paths": names, "image_tgt_path": names[0]}
             entries.append(entry)
         (place / "pairs.json").write_text(json.dumps(entries))
-    tour.show(tmp_path, [["uno_jax.sample", "--out", "a b"]], [0, 40, 44])
+    tour.write_results(tmp_path, [["uno_jax.sample", "--out", "a b"]], [0, 40, 44])
     page = (tmp_path / "demo" / "index.html").read_text()
     sources = [part.split('"')[0] for part in page.split('<img src="')[1:]]
     sources += [part.split('"')[0] for part in page.split('<img class="result" src="')[1:]]

@@ -34,7 +34,7 @@ def test_check_counts_and_names_every_bad_record(tmp_path, capsys):
     assert run("check", write_json(path, [*entries, 3]), "--write", sized) == 1
     out = capsys.readouterr().out
     assert "8 entries: 2 good, 6 bad" in out and "references 1: 2 records" in out
-    assert "bucket 256x768 (height x width at 512): 1 records" in out
+    assert "bucket 256x768 (height x width at 512): 1 record" in out
     reasons = ["prompt is empty", "no such picture", "truncated", "thinner than 1:16", "", "megapixels"]
     for index, reason in [*enumerate(reasons), (7, "expected an object")]:
         assert not reason or any(f"record {index}: " in line and reason in line for line in out.splitlines())

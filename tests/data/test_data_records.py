@@ -54,7 +54,7 @@ def test_pairs_with_scores_are_taken_by_them_where_a_threshold_is_named(tmp_path
     assert source.entry.tolist() == [2] and source.sources[0].below_score == 2
     assert "from 0 to 4, got 'high'" in source.sources[0].bad[3]
     unscored = parse_source(SourceConfig(str(write_list(tmp_path, 2)), min_score=3.5))
-    assert '"score" must be from 0 to 4, got None' in unscored.sources[0].bad[0]
+    assert '"score" must be between 0 and 4, got None' in unscored.sources[0].bad[0]
 
 
 def test_a_threshold_that_leaves_nothing_says_so(tmp_path):
@@ -69,12 +69,12 @@ def test_a_threshold_that_leaves_nothing_says_so(tmp_path):
         ({"prompt": " "}, "prompt is empty"),
         ({"image_paths": ["t0.png"] * 5}, "5 references, at most 4"),
         ({"image_paths": [3]}, "must be a list of paths"),
-        ({"image_tgt_path": ""}, "an empty path"),
+        ({"image_tgt_path": ""}, "a path is empty"),
         ({"prompt": "a\0b"}, "NUL"),
         ({"image_sizes": [[1, 2]]}, "must be 2 pairs"),
         ({"image_sizes": [[1, 2], [0, 3]]}, "must be 2 pairs"),
         ({"image_sizes": "big"}, "must be 2 pairs"),
-        ({"prompt": "a dog \ud83d"}, "half of a character"),
+        ({"prompt": "a dog \ud83d"}, "invalid Unicode"),
         ({"image_tgt_path": "foo://bucket/a.png"}, "no picture at foo://bucket/a.png"),
         (label(4, caption=None), 'must hold the text of "img_path2"'),
         (label(4, img_path2=None), "must be paths"),
@@ -92,7 +92,7 @@ def test_bad_entries_have_reasons(tmp_path, change, reason):
 def test_few_bad_entries_and_missing_pictures_do_not_stop_a_run(tmp_path):
     path = write_list(tmp_path, 4)
     (tmp_path / "t2.png").unlink()
-    with pytest.raises(DataError, match="has 1 bad records of 4: record 2: no picture at .*t2.png"):
+    with pytest.raises(DataError, match="has 1 bad record of 4: record 2: no picture at .*t2.png"):
         read_list(path)
     assert len(read_list(path, max_bad_share=0.25)) == 4
 

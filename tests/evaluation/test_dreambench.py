@@ -14,7 +14,7 @@ from tests.evaluation.tiny_dreambench import SIDE, make_modules, write_encoders,
 from tests.tiny_model import TINY, write_lora, write_model
 from uno_jax.evaluate import main
 from uno_jax.evaluation.dreambench import prompts as dreambench
-from uno_jax.evaluation.dreambench.scores import copied, interval, summary
+from uno_jax.evaluation.dreambench.scores import bootstrap_interval, copied, summarise_rows
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.tokenizers import clip_tokens
 
@@ -173,14 +173,14 @@ def test_a_copy_is_closer_to_the_reference_than_any_other_photo():
 
 def test_the_interval_narrows_with_more_subjects():
     values = np.random.default_rng(0).uniform(size=400)
-    (a, b), (c, d) = interval(values[:10]), interval(values)
+    (a, b), (c, d) = bootstrap_interval(values[:10]), bootstrap_interval(values)
     assert d - c < (b - a) / 3
-    assert interval(values) == (c, d)
+    assert bootstrap_interval(values) == (c, d)
 
 
 def test_a_score_that_no_picture_has_is_left_out():
     rows = [{"subjects": ["a"], "category": "scene", "dino": 0.5, "copied_border": None}]
-    assert summary(rows, ("dino", "copied_border")).keys() == {"dino"}
+    assert summarise_rows(rows, ("dino", "copied_border")).keys() == {"dino"}
 
 
 @pytest.fixture(scope="module")
@@ -218,35 +218,39 @@ def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, t
     main([*words, "--process-count", "2", "--process-index", "1"])
     share = sorted(path.name for path in (tmp_path / "two").glob("*.png"))
     assert 0 < len(share) < 5 and not (tmp_path / "two/scores.json").exists()
-    assert f"{5 - len(share)} of 5 pictures are others' to draw" in capsys.readouterr().out
+    assert f"others still draw {5 - len(share)} of 5 pictures" in capsys.readouterr().out
     main([*words, "--process-count", "2", "--process-index", "0"])
     scores(*sampled(model, encoders, photos, small_list, tmp_path / "one"))
     one, two = ((tmp_path / name / "scores.json").read_bytes() for name in ("one", "two"))
     assert one == two
 
 
+@pytest.fixture
+def paths(encoders, photos, small_list):
+    return {"--data": photos, "--encoders": encoders, "--lists": small_list}
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    "case",
     [
         (["--data", "{tmp}/nowhere"], "--data is DreamBooth's dataset"),
         (["--data", "{tmp}"], "no photos of backpack"),
         (["--encoders", "{tmp}"], "no encoder {tmp}/dino/vit"),
-        (["--process-index", "1"], "--process-index must be from 0 to 0, got 1"),
+        (["--process-index", "1"], "--process-index must be between 0 and 0, got 1"),
         (["--num-images", "0"], "--num-images must be at least 1"),
         (["--subjects", "5"], "--subjects must be 2, 3 or 4, got 5"),
         (["--lists", "{tmp}/none.json"], "none.json"),
-        (["--lists", "{tmp}/object.json"], "must hold a list of records"),
-        (["--lists", "{tmp}/empty_prompt.json"], 'entry 1: "prompt" must be a text'),
+        (["--lists", "{tmp}/object.json"], "must be a list of at least one record"),
+        (["--lists", "{tmp}/empty_prompt.json"], 'entry 1: "prompt" must be a string'),
         (["--lists", "{tmp}/no_paths.json"], 'entry 0: "image_paths" must be a list of paths'),
         (["--lists", "{tmp}/own_size.json"], "entry 0: seed, width cannot be set by entry here"),
         (["--lists", "{tmp}/no_photo.json"], "no reference"),
-        (["--score-only", "{tmp}"], "5 of 5 pictures are missing: 0_0.png"),
+        (["--score-only", "{tmp}"], "lacks 5 of 5 pictures: 0_0.png"),
         (["--model", "{tmp}/none"], "none"),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_is_drawn(
-    encoders, photos, small_list, tmp_path, capsys, monkeypatch, words, message
-):
+def test_what_cannot_work_is_told_before_anything_is_drawn(paths, tmp_path, capsys, monkeypatch, case):
+    words, message = case
     good = {"prompt": "a can", "image_paths": ["can/01.jpg"]}
     lists = {
         "object": {"a": 1},
@@ -258,7 +262,7 @@ def test_what_cannot_work_is_told_before_anything_is_drawn(
     for name, content in lists.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     monkeypatch.setattr("uno_jax.sampling.run.load_model", lambda *_: pytest.fail("weights were loaded"))
-    given = {"--data": photos, "--encoders": encoders, "--lists": small_list, "--out": tmp_path / "out"}
+    given = {**paths, "--out": tmp_path / "out"}
     given |= {words[0]: words[1].format(tmp=tmp_path)}
     line = [str(word) for pair in given.items() for word in pair]
     with pytest.raises(SystemExit) as stop:

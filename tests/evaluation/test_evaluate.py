@@ -14,7 +14,7 @@ from uno_jax.evaluation.toybox.cases import left_to_right, make_cases
 from uno_jax.evaluation.toybox.draw import draw_cases
 from uno_jax.evaluation.toybox.ranking import cosines, draw_candidates, first_is_best, similarity, swapped
 from uno_jax.evaluation.toybox.scorer import features, load_scorer
-from uno_jax.evaluation.toybox.scores import judge_pictures, make_judge, on_white, summary
+from uno_jax.evaluation.toybox.scores import judge_pictures, make_judge, on_white, summarise_verdicts
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.settings import make_settings
 from uno_jax.networks.efficientnet import EfficientNetConfig
@@ -145,8 +145,9 @@ def test_a_picture_of_the_candidate_itself_is_recognised(scorer_dir, subjects):
     named = {subject.name: subject for subject in subjects}
     perfect = [on_white(named[case.subjects[0]]) for case in cases.single]
     verdicts = judge_pictures(judge, cases.single, perfect, "perfect")
-    assert summary(verdicts)["top1"] == 1 and summary(verdicts)["cosine"] == pytest.approx(1, abs=1e-5)
-    scores = summary(judge_pictures(judge, cases.two, [case.target for case in cases.two], "real"))
+    scores = summarise_verdicts(verdicts)
+    assert scores["top1"] == 1 and scores["cosine"] == pytest.approx(1, abs=1e-5)
+    scores = summarise_verdicts(judge_pictures(judge, cases.two, [case.target for case in cases.two], "real"))
     assert scores["count"] == 6 and scores["sided"] == sum(left_to_right(c) is not None for c in cases.two)
 
 
@@ -201,7 +202,7 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    "case",
     [
         (["--suite", "dreambench"], "dreambench"),
         (["--scorer", "absent"], "no scorer weights absent/efficientnet: make them with uno-convert"),
@@ -214,8 +215,9 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
     ],
 )
 def test_bad_input_is_told_before_weights_are_loaded(
-    weights, scorer_dir, tmp_path, monkeypatch, capsys, more, message
+    weights, scorer_dir, tmp_path, monkeypatch, capsys, case
 ):
+    more, message = case
     loader = "uno_jax.evaluation.toybox.suite.load_model"
     monkeypatch.setattr(loader, lambda *_: pytest.fail("weights were loaded"))
     more = [str(weights / "lora") if each == "LORA" else each for each in more]

@@ -8,7 +8,7 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from uno_jax.evaluation.preprocess import cut, normalise
+from uno_jax.evaluation.preprocess import crop_picture, normalise
 from uno_jax.networks.vit import VITS
 
 BICUBIC = Image.Resampling.BICUBIC
@@ -34,7 +34,7 @@ def test_pixels_are_those_of_the_processor(name):
     for height, width in SIZES:
         picture = rng.integers(0, 256, (height, width, 3), np.uint8)
         theirs = PROCESSORS[name](Image.fromarray(picture), return_tensors="np")["pixel_values"][0]
-        cropped = cut(VITS[name], picture)
+        cropped = crop_picture(VITS[name], picture)
         ours = np.asarray(normalise(jnp.asarray(cropped), VITS[name].mean, VITS[name].std))
         assert ours.dtype == np.float32 and ours.shape == (224, 224, 3)
         assert np.abs(ours - theirs.transpose(1, 2, 0)).max() < 1e-5

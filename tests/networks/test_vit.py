@@ -129,7 +129,7 @@ def test_towers_that_do_not_belong_together_are_refused(directory, tmp_path):
     for change, message in (
         ({"projection": 0}, "projected to 12 and the text tower to 0"),
         ({"projection": 8}, "projected to 12 and the text tower to 8"),
-        ({"vocab_size": 99}, "knows 99 tokens"),
+        ({"vocab_size": 99}, "has 99 tokens"),
     ):
         other = dataclasses.replace(TEXT, **change)
         save_network(tmp_path / "clip", other, random_params(other, 0), overwrite=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uno_jax.evaluation.dreambench.scores import summary
+from uno_jax.evaluation.dreambench.scores import summarise_rows
 from uno_jax.evaluation.toybox.page import SOURCES, picture_name
 from uno_jax.report import main
 from uno_jax.reporting.plots import smooth
@@ -44,7 +44,7 @@ def write_dreambench(run, photos, dino, pairs=False):
     record |= {
         "encoders": {"dino": "1", "clip": "2"},
         "steps": 25,
-        "scores": summary(rows, SCORES),
+        "scores": summarise_rows(rows, SCORES),
         "rows": rows,
     }
     (run / "prompts.json").write_text(json.dumps(listed))
@@ -195,7 +195,7 @@ def test_a_log_may_end_in_half_a_line(tmp_path):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 610, "lo')
     (read,) = read_runs([run])
-    assert read.training.last_step == 600 and "torn" in read.training.note
+    assert read.training.last_step == 600 and "incomplete" in read.training.note
     assert np.isnan(read.training.metrics["loss"].values[4]) and "records" not in read.training.metrics
 
 
@@ -216,7 +216,7 @@ def test_runs_that_cannot_be_read(folder, tmp_path, capsys):
     assert "named twice" in told(capsys, folder / "one/eval", folder / "one/../one/eval")
     assert "at least one RUN" in told(capsys)
     (tmp_path / "empty/metrics.jsonl").write_text("")
-    assert "no whole line" in told(capsys, tmp_path / "empty")
+    assert "no complete line" in told(capsys, tmp_path / "empty")
     (tmp_path / "empty/metrics.jsonl").write_text('{"step": 1, "loss"\n{"step": 2, "loss": 1}\n')
     assert "line 1" in told(capsys, tmp_path / "empty")
 
@@ -225,16 +225,16 @@ def test_scores_that_cannot_be_read(folder, tmp_path, capsys):
     record = json.loads((folder / "one/eval/scores.json").read_text())
     file = tmp_path / "scores.json"
     file.write_text(json.dumps(record)[:-40])
-    assert "torn" in told(capsys, tmp_path)
+    assert "incomplete" in told(capsys, tmp_path)
     file.write_text("[]")
     assert "suite must be one of" in told(capsys, tmp_path)
     for broken in ({"rows": [{}]}, {"scores": {"dino": {"mean": "high"}}}, {"rows": None}):
         file.write_text(json.dumps(record | broken))
-        assert "not as `uno_jax.evaluate --suite dreambench-single` writes it" in told(capsys, tmp_path)
+        assert "not as `uno-evaluate --suite dreambench-single` writes it" in told(capsys, tmp_path)
     toybox = json.loads((write_toybox(tmp_path / "toybox", 1) / "scores.json").read_text())
     del toybox["rows"]
     file.write_text(json.dumps(toybox))
-    assert "not as `uno_jax.evaluate --suite toybox` writes it" in told(capsys, tmp_path)
+    assert "not as `uno-evaluate --suite toybox` writes it" in told(capsys, tmp_path)
 
 
 def test_suites_are_not_mixed(folder, tmp_path, capsys):

@@ -209,7 +209,7 @@ def test_a_job_list_is_made_once_and_resumed(tmp_path, listed, capsys):
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert contents(tmp_path) == made
     assert {name for name in after if after[name] != before.get(name)} == {"2_0.png", "2_0.json"}
-    assert "1 picture made, 3 were there already" in capsys.readouterr().out
+    assert "1 picture made, 3 already there" in capsys.readouterr().out
 
 
 def test_finished_pictures_need_no_weights(tmp_path, listed, monkeypatch):

@@ -151,7 +151,7 @@ LISTS = {
     "empty": ([], "at least one entry"),
     "entry no object": (["a dog"], 'entry 0: expected an object, got "a dog"'),
     "no prompt": ([{"image_paths": ["good.png"]}], 'entry 0: "prompt" is missing'),
-    "prompt no text": ([{"prompt": 3}], 'entry 0: "prompt" must be a text'),
+    "prompt no text": ([{"prompt": 3}], 'entry 0: "prompt" must be a string'),
     "prompt half a character": ([{"prompt": "\ud83d"}], "invalid Unicode"),
     "unknown key": ([{"prompt": "a", "image": "good.png"}], "entry 0: unknown key image; known are"),
     "both forms": ([{"prompt": "a", "image_path": "good.png", "image_paths": []}], "are both given"),

@@ -166,7 +166,7 @@ def test_an_interrupted_command_goes_on_with_what_is_missing(recipe, cache, tmp_
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(encode_dataset, "write_shard", interrupted)
         encode_lists(recipe, out, per_shard=PER_SHARD)
-    with pytest.raises(DataError, match="not finished: 2 of 4 files are missing, the first is 00001.array"):
+    with pytest.raises(DataError, match="incomplete: it lacks 2 of 4 files, the first is 00001.array"):
         read_encodings(str(out))
     kept = (out / "00000.array_record").stat().st_mtime_ns
     encode_lists(recipe, out, per_shard=PER_SHARD)

@@ -28,7 +28,7 @@ from uno_jax.training.config import SamplesConfig, TrainConfig
 from uno_jax.training.disk_full import FullDiskError, report_full_disk
 from uno_jax.training.log_writers import jsonl, tensorboard
 from uno_jax.training.loop import TrainingError, check_skipped
-from uno_jax.training.previews import read_samples, sheet
+from uno_jax.training.previews import preview_sheet, read_samples
 from uno_jax.training.progress import Progress, Step
 from uno_jax.training.recipes import RecipeArgs, load_recipe, parse_recipe_args, recipe_text
 from uno_jax.weights.checkpoint import save_lora
@@ -253,7 +253,7 @@ def test_samples_are_what_the_exported_lora_draws(recipe, plain):
     model = load_model(recipe.weights, Path(recipe.workdir) / "dit_lora.safetensors")
     cat = [Image.open(jobs.with_name("chelsea.jpg"))]
     drawn = generate(model, ["a cat"], [cat], width=64, height=64, steps=2)
-    expected = np.asarray(sheet(read, drawn), np.int16)
+    expected = np.asarray(preview_sheet(read, drawn), np.int16)
     found = np.asarray(Image.open(Path(recipe.workdir) / "samples" / "step_000004.png"), np.int16)
     # Merged there, a side path here: equal but for float32's rounding, at most a grey value or two.
     assert np.abs(found - expected).max() <= 2 and found.std() > 10

@@ -19,7 +19,7 @@ from uno_jax.support.trees import join
 from uno_jax.training import run
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import count_updates
-from uno_jax.training.state import split
+from uno_jax.training.state import split_params
 from uno_jax.weights.checkpoint import read_config, read_lora, restore_lora, restore_network
 from uno_jax.weights.lora_files import load_tensors
 
@@ -160,9 +160,9 @@ def test_an_autoencoder_run_measures_its_latents(recipe, tmp_path):
 
 def test_split_and_join_are_inverse():
     params = {"mmdit": {"a": {"kernel": 1}, "b": 2}, "t5": {"c": 3}}
-    frozen, trainable = split(params, ("mmdit/a/.*",))
+    frozen, trainable = split_params(params, ("mmdit/a/.*",))
     assert trainable == {"mmdit": {"a": {"kernel": 1}}}
     assert frozen == {"mmdit": {"b": 2}, "t5": {"c": 3}}
     assert join(frozen, trainable) == params
     with pytest.raises(RecipeError, match="matches no parameter"):
-        split(params, ("mmdit/z",))
+        split_params(params, ("mmdit/z",))

@@ -63,11 +63,11 @@ ARGUMENTS = [
     (("--config", "recipe.py", "--steps", "many"), "many"),
     (("--config", "recipe.py", "--steps", "0"), "steps must be at least 1"),
     (("--config", "recipe.py", "--batch-size", "0"), "batch_size must be at least 1"),
-    (("--config", "recipe.py", "--preset", "flux_max"), "preset 'flux_max' is none of flux_dev"),
+    (("--config", "recipe.py", "--preset", "flux_max"), "preset must be one of flux_dev"),
     (("--config", "recipe.py", "--data.path", ""), "data.path is empty"),
     (("--config", "recipe.py", "--data.path", "nowhere.json"), "no list of records at nowhere.json"),
-    (("--config", "recipe.py", "--data.text-dropout", "2"), "text_dropout 2.0 is no share"),
-    (("--config", "recipe.py", "--completion", "-1"), "completion -1.0 is no share"),
+    (("--config", "recipe.py", "--data.text-dropout", "2"), "text_dropout must be between 0 and 1, got 2.0"),
+    (("--config", "recipe.py", "--completion", "-1"), "completion must be between 0 and 1, got -1.0"),
     (("--config", "recipe.py", "--data.resolution", "16"), "resolution 16: buckets need at least 32"),
     (("--config", "recipe.py", "--optim.learning-rate", "-1"), "learning_rate must be positive"),
     (("--config", "recipe.py", "--weights", "elsewhere"), "no model directory elsewhere"),
@@ -129,10 +129,10 @@ def test_a_recipe_must_return_a_config(here, capsys):
 
 
 LISTS = [
-    ({}, "must hold a list of records"),
+    ({}, "must be a list of at least one record"),
     ([], "at least one"),
     ([3], "record 0: expected an object, got int"),
-    ([{"image_tgt_path": "a.png"}], '"prompt" must be a text'),
+    ([{"image_tgt_path": "a.png"}], '"prompt" must be a string'),
     ([{"prompt": "a"}], '"image_tgt_path" must be a path'),
     ([{"prompt": "a", "image_tgt_path": "a.png", "image_paths": "a.png"}], '"image_paths" must be a list'),
     ([{"prompt": "a", "image_tgt_path": "b.png"}], "no picture at b.png"),

@@ -1,4 +1,4 @@
-"""Grids of trainings and evaluations; what a config of one is made of."""
+"""Grids of trainings and evaluations, and the classes that a config of one consists of."""
 
 from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
 

@@ -1,7 +1,4 @@
-"""What an ablation is: variants of a training, the evaluations of each, and the scores of its table.
-
-Apart from `ablate`, whose classes would be others when it is run than when a config imports them.
-"""
+"""What an ablation is: variants of a training, the evaluations of each, and the scores of its table."""
 
 from dataclasses import dataclass, field
 
@@ -17,27 +14,27 @@ class Variant:
 
     name: str
     stages: tuple[TrainConfig, ...] = ()
-    """Trainings after another, each from the LoRA of the one before; their workdir is chosen here."""
+    """Trainings one after another, each from the LoRA of the one before; their workdir is replaced."""
     evaluate: tuple[str, ...] = ()
-    """More for every evaluation, such as ("--offset-scale", "2")."""
+    """Further arguments of every evaluation, such as ("--offset-scale", "2")."""
     paper: dict[str, float] = field(default_factory=dict)
-    """The paper's figure of this variant, by the name of a score."""
+    """The paper's figures of this variant, by the names of scores."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One column: where it is in which evaluation's scores.json, such as ("single", "model", "top1")."""
+    """One column: an evaluation and the path in its scores.json, such as ("single", "model", "top1")."""
 
     name: str
     evaluation: str
     path: tuple[str, ...]
     percent: bool = False
     row: tuple[str, ...] = ()
-    """Where its part in each of the evaluation's rows is, such as ("model", "top1"): differences then get
-    their 95 % intervals.
+    """Path of its part in each of the evaluation's rows, such as ("model", "top1"); with it differences get
+    95 % intervals.
     """
     kind: str = ""
-    """Of the rows that count, where there are several kinds."""
+    """Kind of the rows that count, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +42,18 @@ class Ablation:
     """What get_config() of an ablation's file returns."""
 
     model: str
-    """Of every evaluation."""
+    """Model of every evaluation."""
     variants: tuple[Variant, ...]
-    """Differences are to the first."""
+    """Rows of the table; differences are to the first."""
     evaluations: dict[str, tuple[str, ...]]
-    """Name -> arguments of `uno_jax.evaluate`, without --model, --lora and --out."""
+    """Name -> arguments of `uno-evaluate` without --model, --lora and --out."""
     scores: tuple[Score, ...]
 
 
 def load_ablation(name: str) -> Ablation:
-    """Of a file, or of one shipped with the program. Raises RecipeError for anything but a file with such a
-    get_config(), and for recipes that cannot work.
+    """The ablation of a file, or of a shipped one.
+
+    Raises RecipeError for anything but a file with such a get_config(), and for recipes that cannot work.
     """
     path = find_recipe(name, ablation=True)
     ablation = returned_by(path, Ablation)
@@ -65,7 +63,8 @@ def load_ablation(name: str) -> Ablation:
     for score in ablation.scores:
         if score.evaluation not in ablation.evaluations:
             raise RecipeError(
-                f"{path}: score {score.name!r} is of no evaluation; it names {score.evaluation!r}"
+                f"{path}: score {score.name!r} names an unknown evaluation {score.evaluation!r}; there are "
+                f"{', '.join(ablation.evaluations)}"
             )
     for variant in ablation.variants:
         for stage in variant.stages:

@@ -1,9 +1,10 @@
 """A grid of trainings and evaluations -> one table beside the paper's.
 
-`uno-ablate --config configs/small_ablation.py --out runs/ablation` trains every variant's
-stages and evaluates its LoRA, each by its own program. Equal stages are trained once. The same command again
-does what is missing. OUT/training/ID and OUT/evaluations/ID hold the jobs, OUT/table.md and table.json what
-came of them. An ID is of the settings and the weights that a job starts from; of lists it knows the paths.
+`uno-ablate --config configs/small_ablation.py --out runs/ablation` trains every variant's stages and
+evaluates its LoRA, each in a process of its own. Equal stages are trained once. The same command again does
+what is missing. OUT/training/ID and OUT/evaluations/ID hold the jobs, OUT/table.md and table.json the
+results. An ID is a hash of a job's settings and of the weights that it starts from; of lists it covers the
+paths only.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from uno_jax.ablation.grid import Ablation, Score, Variant
-from uno_jax.evaluation.dreambench.scores import interval
+from uno_jax.evaluation.dreambench.scores import bootstrap_interval
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import to_dict
@@ -45,20 +46,21 @@ def run_ablation(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> Non
 
 
 def stage_recipes(variant: Variant, out: Path) -> list[TrainConfig]:
-    """The recipes as they are run: in a directory of their content's name, from the stage before."""
+    """The recipes as they are run: in a directory named by their content, each from the stage before."""
     recipes: list[TrainConfig] = []
     before = ""
     for stage in variant.stages:
         settings = to_dict(dataclasses.replace(stage, workdir=""))
-        before = digest([settings, held_by(stage.weights_dir), before or held_by(Path(stage.init_lora))])
+        start = before or content_id(Path(stage.init_lora))
+        before = digest([settings, content_id(stage.weights_dir), start])
         if recipes:
             stage = dataclasses.replace(stage, init_lora=str(Path(recipes[-1].workdir) / "lora"))
         recipes.append(dataclasses.replace(stage, workdir=str(out / "training" / before)))
     return recipes
 
 
-def held_by(weights: Path) -> str:
-    """Tells what is at a path now from what was there before; empty where nothing is."""
+def content_id(weights: Path) -> str:
+    """An ID of the weights that are at a path now; empty where there are none."""
     return weights_id(weights) if weights.name and weights.exists() else ""
 
 
@@ -76,6 +78,7 @@ def train_stages(variant: Variant, out: Path) -> str:
 
 
 def evaluate_variant(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
+    """Runs one evaluation of a variant where it is missing."""
     place = evaluation_dir(ablation, variant, name, lora, out)
     if not (place / "scores.json").is_file():
         where = ("--model", ablation.model, "--lora", lora, "--out", str(place))
@@ -89,26 +92,31 @@ def evaluate_variant(ablation: Ablation, variant: Variant, name: str, lora: str,
 
 
 def evaluation_dir(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> Path:
-    of = Path(lora).parent.name or lora
-    words = [held_by(model_dir(ablation.model)), of, *ablation.evaluations[name], *variant.evaluate]
+    """The directory of an evaluation, named by its content."""
+    trained = Path(lora).parent.name or lora
+    words = [content_id(model_dir(ablation.model)), trained, *ablation.evaluations[name], *variant.evaluate]
     return out / "evaluations" / digest(words)
 
 
 def digest(value: Any) -> str:
+    """The ID of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
 
 
 def run_program(what: str, module: str, *arguments: str) -> None:
-    """Runs one of the project's programs. Raises RecipeError with the command when it fails."""
+    """Runs one of the project's programs.
+
+    Raises RecipeError when it fails.
+    """
     command = [sys.executable, "-m", module, *arguments]
     print(f"{what}: {' '.join(command[1:])}", flush=True)
     if code := subprocess.run(command).returncode:
-        raise RecipeError(f"{what} failed with code {code}; the same command goes on from there")
+        raise RecipeError(f"{what} failed with code {code}; the same command continues from there")
 
 
 class Found(NamedTuple):
-    """A score, and its part in each row of the evaluation, where the ablation says where that is: by the
-    row's number and prompt.
+    """A score, and its part in each row of the evaluation by the row's number and prompt, where the ablation
+    names its path.
     """
 
     value: float
@@ -119,8 +127,9 @@ Scores = dict[str, dict[str, Found]]
 
 
 def read_scores(ablation: Ablation, out: Path) -> Scores:
-    """Variant -> score -> what was found, of the evaluations that are finished. Raises RecipeError when one
-    lacks a score.
+    """Variant -> score -> what was found, in the evaluations that are finished.
+
+    Raises RecipeError when one lacks a score.
     """
     found: Scores = {}
     for variant in ablation.variants:
@@ -140,6 +149,7 @@ def read_scores(ablation: Ablation, out: Path) -> Scores:
 
 
 def value_at(record: Any, keys: Sequence[str], path: Path) -> float:
+    """The number at a path of keys; errors name the file `path`."""
     for key in keys:
         if not isinstance(record, dict) or key not in record:
             known = ", ".join(record) if isinstance(record, dict) else repr(record)
@@ -149,6 +159,7 @@ def value_at(record: Any, keys: Sequence[str], path: Path) -> float:
 
 
 def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], float]:
+    """A score's part in each row of its kind; empty where the ablation does not name its path."""
     if not score.row:
         return {}
     rows = [row for row in record.get("rows", ()) if row.get("kind", "") == score.kind]
@@ -156,7 +167,7 @@ def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], f
 
 
 def write_table(ablation: Ablation, out: Path) -> None:
-    """table.json and table.md: each value, its difference from the first variant, and the paper's."""
+    """Writes table.json and table.md: values, differences from the first variant, the paper's."""
     found = read_scores(ablation, out)
     first = found[ablation.variants[0].name]
     record = {
@@ -171,31 +182,31 @@ def write_table(ablation: Ablation, out: Path) -> None:
         "paper": {variant.name: variant.paper for variant in ablation.variants},
     }
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out / "table.json") as aside:
-        aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    with atomic_write(out / "table.md") as aside:
-        aside.write_text("\n".join(table(ablation, found)) + "\n", encoding="utf-8")
+    with atomic_write(out / "table.json") as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(out / "table.md") as partial:
+        partial.write_text("\n".join(table_lines(ablation, found)) + "\n", encoding="utf-8")
 
 
 def interval_from(found: Found, base: Found | None) -> tuple[float, float] | None:
-    """Of the difference of two variants' means over the same rows (bootstrap, 95 %)."""
+    """The bootstrap interval of the difference of two variants' means; None where their rows differ."""
     if base is None or not base.rows or base.rows.keys() != found.rows.keys():
         return None
-    return interval([value - base.rows[row] for row, value in found.rows.items()])
+    return bootstrap_interval([value - base.rows[row] for row, value in found.rows.items()])
 
 
-def table(ablation: Ablation, found: Scores) -> list[str]:
-    """Lines of Markdown; a score has a column of the paper where the paper has any of its values."""
+def table_lines(ablation: Ablation, found: Scores) -> list[str]:
+    """Lines of Markdown; a score has a column for the paper where the paper has any of its values."""
     paper = {
         variant.name: {name: Found(value, {}) for name, value in variant.paper.items()}
         for variant in ablation.variants
     }
-    told = {name for values in paper.values() for name in values}
+    published = {name for values in paper.values() for name in values}
     heads, columns = [""], []
     for score in ablation.scores:
         heads.append(score.name)
         columns.append((score.name, found, score.percent))
-        if score.name in told:
+        if score.name in published:
             heads.append("paper")
             columns.append((score.name, paper, False))
     lines = ["|" + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -204,12 +215,12 @@ def table(ablation: Ablation, found: Scores) -> list[str]:
         cells = [variant]
         for name, values, percent in columns:
             base = None if variant == first else values[first].get(name)
-            cells.append(cell(values[variant].get(name), base, percent))
+            cells.append(table_cell(values[variant].get(name), base, percent))
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def cell(found: Found | None, base: Found | None, percent: bool = False) -> str:
+def table_cell(found: Found | None, base: Found | None, percent: bool = False) -> str:
     """A value, and its difference from the first variant's with the interval of that:
     "46.7 % (-12.0, -16.7 to -7.1)".
     """

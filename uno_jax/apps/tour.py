@@ -1,8 +1,8 @@
-"""The demo, from the command line as a user would: the shipped small UNO draws subjects it has never seen,
-then learns for a minute, is stopped and goes on.
+"""The demo, by the commands that a user would run: the shipped small UNO draws subjects it has never seen,
+then learns for a minute, is stopped and continues.
 
-Out: demo/index.html and demo.png (references, prompt, result), and in demo/ all that the commands write. A
-second run keeps the pictures and trains on.
+Out: demo/index.html and demo.png (references, prompt, result), and in demo/ everything that the commands
+write. A second run keeps the pictures and trains on.
 """
 
 import json
@@ -23,24 +23,24 @@ from uno_jax.support.images import read_image
 from uno_jax.weights.names import SMALL, find_model
 
 PAGE = Path(__file__).with_name("tour.html.j2")
-COUNTS = {1: 6, 2: 3}  # prompts with so many references each
-AGAIN = 5.0  # seconds of training after the stop, to show that it goes on
+COUNTS = {1: 6, 2: 3}  # number of references -> number of prompts with them
+AGAIN = 5.0  # seconds of training after the stop, to show that it continues
 
 
 @dataclass(frozen=True)
 class TourArgs:
-    """Sample the small model, train it for a minute and go on: OUT/demo/index.html and OUT/demo.png."""
+    """Draw with the small model, train it for a minute and continue: OUT/demo/index.html and OUT/demo.png."""
 
     out: Path = Path("out")
     """Directory for demo.png and demo/."""
     model: str = SMALL
-    """The model, of the small preset."""
+    """Model to show, of the small preset: a directory of converted networks, or small for the shipped one."""
     seconds: float = 60.0
-    """Seconds of training, from its first step on."""
+    """Seconds of training, counted from its first step."""
 
 
-def drawing(work: Path, model: str) -> list[list[str]]:
-    """The commands that make the references, of subjects kept from training, and the pictures."""
+def drawing_commands(work: Path, model: str) -> list[list[str]]:
+    """The commands that make the references, of subjects that are not trained on, and the pictures."""
     commands = []
     for references, count in COUNTS.items():
         place = work / f"{references}_references"
@@ -53,8 +53,8 @@ def drawing(work: Path, model: str) -> list[list[str]]:
     return commands
 
 
-def training(work: Path, model: str) -> list[list[str]]:
-    """The commands that make pairs and that learn from them."""
+def training_commands(work: Path, model: str) -> list[list[str]]:
+    """The commands that make pairs and train on them."""
     pairs = work / "train" / "pairs.json"
     make = ["uno_jax.toybox", "--out", str(pairs.parent), "--count", "500", "--size", "128"]
     data = ["--weights", model, "--data.path", str(pairs), "--workdir", str(work / "run")]
@@ -63,19 +63,20 @@ def training(work: Path, model: str) -> list[list[str]]:
     return [*([] if pairs.is_file() else [make]), [*learn, "--unroll", "1", "--log-every", "1"]]
 
 
-def start_command(command: list[str]) -> subprocess.Popen:
+def start_command(command: list[str]) -> subprocess.Popen[bytes]:
+    """Prints and starts `python -m COMMAND`."""
     print(f"\n$ python -m {shlex.join(command)}", flush=True)
     return subprocess.Popen([sys.executable, "-m", *command])
 
 
-def finish_command(process: subprocess.Popen) -> None:
-    """Waits for a command; exits as it does when it fails."""
+def finish_command(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a command; exits with its code when it fails."""
     if code := process.wait():
         sys.exit(code)
 
 
 def train_for(command: list[str], seconds: float, log: Path) -> int:
-    """Lets a run take steps for so many seconds, then SIGTERM, at which it saves; returns its last step."""
+    """Lets a run take steps for `seconds`, then sends SIGTERM, at which it saves; returns its last step."""
     before, process = last_step(log), start_command(command)
     while process.poll() is None and last_step(log) <= before:
         time.sleep(0.2)
@@ -89,12 +90,12 @@ def train_for(command: list[str], seconds: float, log: Path) -> int:
 
 
 def last_step(log: Path) -> int:
-    """Of a metrics.jsonl; 0 when there is none yet."""
+    """The last step in a metrics.jsonl; 0 when there is none yet."""
     lines = log.read_text().splitlines() if log.is_file() else []
-    return json.loads(lines[-1])["step"] if lines else 0
+    return int(json.loads(lines[-1])["step"]) if lines else 0
 
 
-def drawn(work: Path) -> Iterator[tuple[Record, Path]]:
+def drawn_pictures(work: Path) -> Iterator[tuple[Record, Path]]:
     """Every prompt and its picture."""
     for references in COUNTS:
         place = work / f"{references}_references"
@@ -102,10 +103,10 @@ def drawn(work: Path) -> Iterator[tuple[Record, Path]]:
             yield record, place / "samples" / f"{index}_0.png"
 
 
-def show(out: Path, commands: list[list[str]], steps: list[int]) -> None:
-    """Writes demo.png and index.html. `steps` are the last ones before, between and after the two runs."""
+def write_results(out: Path, commands: list[list[str]], steps: list[int]) -> None:
+    """Writes demo.png and index.html. `steps` are the last steps before, between and after the two runs."""
     work, rows, entries = out / "demo", [], []
-    for record, sample in drawn(work):
+    for record, sample in drawn_pictures(work):
         refs = [Path(ref) for ref in record.refs]
         pictures = [read_image(str(ref)) for ref in refs] + [None] * (max(COUNTS) - len(refs))
         rows.append(Row([*pictures, read_image(str(sample))], record.prompt))
@@ -120,14 +121,18 @@ def show(out: Path, commands: list[list[str]], steps: list[int]) -> None:
 
 
 def give_tour(args: TourArgs) -> None:
+    """Runs every command of the tour and shows what came of them.
+
+    Raises ValueError or OSError saying what to change.
+    """
     if not args.seconds > 0:
         raise ValueError(f"--seconds must be more than 0, got {args.seconds:g}")
     work = args.out / "demo"
     log = work / "run" / "metrics.jsonl"
     find_model(args.model)
-    samples, (*make, learn) = drawing(work, args.model), training(work, args.model)
+    samples, (*make, learn) = drawing_commands(work, args.model), training_commands(work, args.model)
     for command in [*samples, *make]:
         finish_command(start_command(command))
     steps = [last_step(log), *(train_for(learn, seconds, log) for seconds in (args.seconds, AGAIN))]
-    show(args.out, [*samples, *make, learn, learn], steps)
+    write_results(args.out, [*samples, *make, learn, learn], steps)
     print(f"\nwrote {args.out / 'demo.png'} and {work / 'index.html'}")

@@ -1,5 +1,5 @@
-"""Training data: lists of pairs, or cached encodings of them -> Records -> Batches (entries, pictures,
-records, encodings, batches); and the command `python -m uno_jax.data`, which checks a list and packs it.
+"""Training data: lists of pairs, or cached encodings of them -> Records -> Batches. The command `uno-data`
+checks a list and packs it.
 """
 
 from uno_jax.data.batches import Batches, make_dataset

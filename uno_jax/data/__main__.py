@@ -1,8 +1,8 @@
-"""Training lists from the command line.
+"""`uno-data`, `python -m uno_jax.data`: training lists from the command line.
 
-python -m uno_jax.data check FILE                    every bad record with its reason; exits 1 if any
-python -m uno_jax.data check FILE --write SIZED.json and the good records with their sizes, for true buckets
-python -m uno_jax.data pack FILE --out DIR           tar shards, to train from DIR/records.json
+uno-data check FILE                     every bad record with its reason; exits 1 if there is any
+uno-data check FILE --write SIZED.json  also writes the good records with their sizes, for true buckets
+uno-data pack FILE --out DIR            tar shards, to train from DIR/records.json
 """
 
 import sys
@@ -15,9 +15,10 @@ import tyro
 
 from uno_jax.data.check import Report, check_records
 from uno_jax.data.config import SourceConfig
-from uno_jax.data.pack import pack, write_json
+from uno_jax.data.pack import pack_records, write_json
 from uno_jax.data.records import Records, parse_source, read_source
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.words import counted
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,13 @@ class Check:
     """Decode every picture of a list; count by bucket and references; name every bad record."""
 
     file: Annotated[str, tyro.conf.Positional]
+    """Training list in JSON."""
     min_score: float | None = None
-    """Entries of a lower score are left out. None: all are taken, but of UNO-1M's labels those of 4."""
+    """Lowest score of entries that are taken. None takes all, but of UNO-1M's labels only those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
     write: Path | None = None
-    """Write the good records here, with absolute paths and their pictures' sizes."""
+    """File to write the good records to, with absolute paths and their pictures' sizes."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,21 @@ class Pack:
     """Write a list and its pictures as tar shards, bad records left out; train from OUT/records.json."""
 
     file: Annotated[str, tyro.conf.Positional]
+    """Training list in JSON."""
     out: Path
+    """Directory for the shards and records.json."""
     min_score: float | None = None
-    """Entries of a lower score are left out. None: all are taken, but of UNO-1M's labels those of 4."""
+    """Lowest score of entries that are taken. None takes all, but of UNO-1M's labels only those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
     per_shard: int = 1000
+    """Number of records in each shard."""
     max_bad_share: float = 0.01
-    """Of entries; with more nothing is written."""
+    """Largest share of bad entries; with more of them nothing is written."""
 
 
-def check(args: Check) -> int:
-    """The exit code: 1 when any record is bad."""
+def run_check(args: Check) -> int:
+    """Prints the report of a list; returns the exit code, 1 when any record is bad."""
     records = parse_source(SourceConfig(args.file, min_score=args.min_score, root=args.root))
     report = check_records(records)
     for line in report.lines():
@@ -78,21 +83,23 @@ def _absolute(path: str) -> str:
 
 
 def run_pack(args: Pack) -> int:
+    """Packs a list and prints the bad records; returns the exit code."""
     if args.per_shard < 1:
         raise ValueError(f"--per-shard must be at least 1, got {args.per_shard}")
     source = SourceConfig(args.file, min_score=args.min_score, root=args.root)
     records = read_source(source, args.max_bad_share)
-    bad = pack(records, args.out, args.per_shard)
+    bad = pack_records(records, args.out, args.per_shard)
     for name, why in bad.items():
         print(f"left out {name}: {why}")
-    print(f"wrote {len(records) - len(bad)} records to {args.out / 'records.json'}")
+    print(f"wrote {counted(len(records) - len(bad), 'record')} to {args.out / 'records.json'}")
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """The command `uno-data`."""
     with exit_on(ValueError, OSError):
-        args: Check | Pack = parse_args(Check | Pack, "python -m uno_jax.data", argv)  # type: ignore[arg-type]
-        sys.exit(check(args) if isinstance(args, Check) else run_pack(args))
+        args: Check | Pack = parse_args(Check | Pack, "uno-data", argv)  # type: ignore[arg-type]
+        sys.exit(run_check(args) if isinstance(args, Check) else run_pack(args))
 
 
 if __name__ == "__main__":

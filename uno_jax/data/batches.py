@@ -1,10 +1,10 @@
 """Records -> Batches of numpy arrays, through grain.
 
-The order is a pure function of the seed and the records. Records are grouped by source, number of
-references and, where the list says their sizes, bucket of the target (all buckets where encodings are
-cached, see `encodings`); each group is shuffled anew every epoch, cut into batches, and the groups' batches
-are mixed in proportion. A batch without known sizes gets the bucket of its mean height/width, as in UNO; so
-do references, slot by slot, always.
+The order is a pure function of the seed and the records. Records are grouped by source, number of references
+and, where the list says their sizes, bucket of the target (all buckets where encodings are cached, see
+`cached_encodings`); each group is shuffled anew every epoch, cut into batches, and the groups' batches are
+mixed in proportion. A batch without known sizes gets the bucket of its mean height/width, as in UNO;
+references always do, slot by slot.
 
 Every process plans the same global batches and reads its own share of each, so that the number of processes
 changes nothing. A picture that cannot be read is replaced by the next good record of its group.
@@ -27,8 +27,9 @@ from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
 from uno_jax.families.uno.types import Batch
 from uno_jax.support import images
+from uno_jax.support.words import counted
 
-EPOCHS = 1_000_000  # endless in effect; the length of a truly endless dataset overflows in grain
+EPOCHS = 1_000_000  # practically endless; the length of a truly endless dataset overflows in grain
 JUDGED_AFTER = 1000  # records read (or all there are) before the share of bad ones can stop a run
 MAX_REPLACED = 64  # records in a row that may be bad
 
@@ -38,8 +39,8 @@ Tokenize = Callable[[Sequence[str]], dict[str, np.ndarray]]
 
 
 class Loaded(NamedTuple):
-    """A process's share of a batch, the records that it had to replace: (name, reason), and the names of the
-    whole batch's records, of which those of other processes are as planned.
+    """A process's share of a batch; (name, reason) of each record that it had to replace; and the names of
+    the whole batch's records, as planned where other processes read them.
     """
 
     batch: Batch
@@ -52,14 +53,16 @@ class Group:
     """Records of one source, number of references and, where sizes are known, bucket or buckets."""
 
     records: Records
-    members: np.ndarray
-    """Their indices in `records`."""
+    members: Int64[np.ndarray, " m"]
+    """Indices in `records`."""
 
     @property
     def source(self) -> Source:
-        return self.records.sources[self.records.source[self.members[0]]]
+        """The list that the records come from."""
+        return self.records.sources[int(self.records.source[self.members[0]])]
 
     def name(self, place: int) -> str:
+        """The record at a place in `members`, for messages."""
         return self.records.name(int(self.members[place]))
 
 
@@ -74,8 +77,8 @@ class Loader:
     process_count: int
 
     def __call__(self, number: int, plan: tuple[Group, list[int]]) -> Loaded:
-        """The share of batch `number`: places in a group -> pictures in the batch's buckets and tokens, or
-        what is cached of them.
+        """The share of batch `number`, from places in a group: pictures in the batch's buckets and tokens, or
+        their cached encodings.
         """
         group, places = plan
         kept = np.random.default_rng((self.seed, number)).random(len(places)) >= self.config.text_dropout
@@ -114,7 +117,7 @@ class Loader:
 
 
 class Slot(NamedTuple):
-    """A usable record's place in its group, what was read of it, and the bad records before it."""
+    """A usable record's place in its group, what was read of it, and the bad records that it replaces."""
 
     place: int
     value: Any
@@ -131,11 +134,11 @@ def _first_good(group: Group, place: int, read: Any) -> Slot:
         except READ_ERRORS as error:
             bad.append((group.name(at), str(error)))
     shown = "; ".join(f"{name}: {why}" for name, why in bad[:SHOWN_PROBLEMS])
-    raise DataError(f"{len(bad)} bad records in a row: {shown}")
+    raise DataError(f"{counted(len(bad), 'bad record')} in a row: {shown}")
 
 
 def _arrays(sizes: Sequence[tuple[int, int]], records: Records, index: int) -> dict[str, np.ndarray]:
-    """What is cached of a record, and its pictures where their encodings are not."""
+    """A record's cached encodings, and its pictures where those are not cached."""
     cached = records.encodings(index)
     if PICTURES[0] in cached:
         return cached
@@ -148,7 +151,7 @@ def make_groups(records: Records, config: DataConfig) -> list[tuple[Group, float
     """The groups that batches are cut from, each with its share of the samples."""
     sized = np.array([source.size is not None for source in records.sources])[records.source]
     columns = [np.where(sized, 0, bucket_numbers(records.ratios[:, 0], config.resolution))]
-    if PICTURES[0] in records.encoded:  # no longer to be resized to the batch's mean
+    if PICTURES[0] in records.encoded:  # encoded at their own size, not at the batch's mean
         columns += [bucket_numbers(column, config.ref_resolution) for column in records.ratios.T[1:]]
     keys = np.stack([records.source, records.refs, *columns], axis=1)
     kinds, which, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
@@ -171,17 +174,17 @@ def bucket_numbers(ratios: Float64[np.ndarray, " r"], resolution: int) -> Int64[
 
 
 def plan_batches(records: Records, config: DataConfig, batch_size: int, seed: int) -> grain.MapDataset:
-    """(Group, places in it) of every batch, endless and in the order that `seed` fixes."""
+    """(Group, places in it) of every batch, endlessly, in the order that `seed` fixes."""
     groups = make_groups(records, config)
     batches = []
     for number, (group, _) in enumerate(groups):
         own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
         places = grain.MapDataset.range(len(group.members)).seed(own_seed).shuffle().repeat(EPOCHS)
-        batches.append(places.batch(batch_size, batch_fn=list).map(partial(_of, group)))
+        batches.append(places.batch(batch_size, batch_fn=list).map(partial(_with_group, group)))
     return grain.MapDataset.mix(batches, [share for _, share in groups]) if len(batches) > 1 else batches[0]
 
 
-def _of(group: Group, places: list[int]) -> tuple[Group, list[int]]:
+def _with_group(group: Group, places: list[int]) -> tuple[Group, list[int]]:
     return group, places
 
 
@@ -193,10 +196,10 @@ def make_dataset(
     seed: int,
     share: tuple[int, int] = (0, 1),
 ) -> "Batches":
-    """Endless batches in an order fixed by `seed`; of each global batch of `batch_size` the part that a
-    process feeds, by its `share` (index, count).
+    """Endless batches in an order fixed by `seed`: the part of each global batch of `batch_size` records that
+    process `share`, (index, count), feeds.
 
-    Raises DataError when the batch cannot be shared out evenly.
+    Raises DataError when the batch does not divide evenly over the processes.
     """
     if batch_size % share[1]:
         raise DataError(f"batch_size {batch_size} does not divide over {share[1]} processes")
@@ -206,8 +209,9 @@ def make_dataset(
 
 
 class Batches(Iterator[Batch]):
-    """Owns the reading threads or processes. Counts what it had to leave out: `read` records, `skipped` of
-    them bad, `bad` their names and reasons; each is told once. `names` are the records of the last batch.
+    """An iterator over batches, which owns the reading threads or processes. Of the `read` records `skipped`
+    were bad; `bad` maps their names to the reasons, each of which is printed once. `names` are the records of
+    the last batch.
 
     `get_state` and `set_state` resume exactly, whatever the numbers of workers and processes.
     """
@@ -215,13 +219,16 @@ class Batches(Iterator[Batch]):
     def __init__(self, records: Records, config: DataConfig, dataset: grain.MapDataset) -> None:
         self._records, self._config, self._dataset = records, config, dataset
         self._next = 0
-        self._iterator: Any = None
+        self._iterator: Iterator[Loaded] | None = None
         self.read, self.skipped = 0, 0
         self.bad: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
 
     def __next__(self) -> Batch:
-        """Raises DataError when more than `max_bad_share` of the records read were bad."""
+        """The next batch.
+
+        Raises DataError when more than `max_bad_share` of the records read were bad.
+        """
         if self._iterator is None:
             self._iterator = self._start()
         batch, bad, self.names = next(self._iterator)
@@ -236,6 +243,7 @@ class Batches(Iterator[Batch]):
         return batch
 
     def get_state(self) -> dict[str, Any]:
+        """The position as JSON values."""
         return {
             "next_index": self._next,
             "read": self.read,
@@ -245,17 +253,20 @@ class Batches(Iterator[Batch]):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Raises DataError when the lists are not those of `state`."""
+        """Moves to the position of a state.
+
+        Raises DataError when the lists are not those of the state.
+        """
         if state["records"] != self._records.fingerprint():
             paths = ", ".join(source.path for source in self._records.sources)
             raise DataError(
                 f"{paths}: the records are not those of the checkpoint (lists, sizes, scores or weights "
-                "changed), so that their order cannot go on; start a new run from its weights"
+                "changed), so their order cannot be continued; start a new run from its weights"
             )
         self._next, self.read, self.skipped = state["next_index"], state["read"], state["skipped"]
         self.bad, self._iterator = dict(state["bad"]), None
 
-    def _start(self) -> Any:
+    def _start(self) -> Iterator[Loaded]:
         threads, workers = self._config.threads, self._config.workers
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         batches = self._dataset[self._next :].to_iter_dataset(options)

@@ -1,11 +1,11 @@
-"""Cached encodings: what `python -m uno_jax.encodings` writes and `data.encodings` trains from.
+"""Cached encodings: what `uno-encode` writes and `data.encodings` trains from.
 
 DIR/encodings.json        what was encoded, and by which networks (`Info`)
 DIR/empty.safetensors     txt and vec of the empty prompt, for text dropout
 DIR/00000.array_record, … `per_shard` entries of the lists each, those that can be used: first their part of
                           the table of records, then for each the arrays target, ref1, …, txt, vec
 
-Records are safetensors' bytes. A shard appears when it is whole, and the directory is whole when all have.
+Records are safetensors' bytes. A shard appears when it is complete; with all of them the directory is.
 """
 
 import dataclasses
@@ -46,8 +46,8 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Info:
-    """encodings.json. `encoders` maps vae, t5, clip, as far as they were run, to their config and to a
-    fingerprint of their weights.
+    """encodings.json. `encoders` maps each encoder that was run (vae, t5, clip) to its config and a
+    fingerprint of its weights.
     """
 
     encoders: dict[str, dict[str, Any]]
@@ -56,9 +56,9 @@ class Info:
     ref_resolution: int
     sources: list[dict[str, Any]]
     records: int
-    """Of the lists, those that turned out bad included."""
+    """Number of the lists' records, including those that turned out bad."""
     fingerprint: str
-    """Of the lists."""
+    """Fingerprint of the lists' records."""
     per_shard: int
     format: int = FORMAT
 
@@ -76,13 +76,13 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class EncodedRecords(Records):
-    """Records of a whole directory of encodings."""
+    """Records of a complete directory of encodings."""
 
     folder: Path
     info: Info
     shard: Int32[np.ndarray, " r"]
     place: Int32[np.ndarray, " r"]
-    """In its shard."""
+    """Index of each record in its shard."""
     empty: Arrays
 
     @property
@@ -90,7 +90,10 @@ class EncodedRecords(Records):
         return tuple(name for kind, names in PARTS.items() if kind in self.info.encoders for name in names)
 
     def encodings(self, index: int | None) -> Arrays:
-        """Raises DataError for a damaged shard."""
+        """See `Records.encodings`.
+
+        Raises DataError for a damaged shard.
+        """
         if index is None:
             return self.empty
         path = shard_path(self.folder, int(self.shard[index]))
@@ -105,9 +108,12 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def read_info(folder: Path) -> Info:
-    """Raises FileNotFoundError, or DataError for anything but a directory of encodings."""
+    """The description of a directory of encodings.
+
+    Raises FileNotFoundError, or DataError for anything but such a directory.
+    """
     if not folder.is_dir():
-        raise FileNotFoundError(f"no encodings at {folder}; make them with python -m uno_jax.encodings")
+        raise FileNotFoundError(f"no encodings at {folder}; make them with uno-encode")
     try:
         found = json.loads((folder / "encodings.json").read_text())
         info = Info(**found)
@@ -122,12 +128,12 @@ def read_info(folder: Path) -> Info:
 
 def write_info(folder: Path, info: Info) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / "encodings.json", (json.dumps(dataclasses.asdict(info), indent=1) + "\n").encode())
+    _write_bytes(folder / "encodings.json", (json.dumps(dataclasses.asdict(info), indent=1) + "\n").encode())
 
 
 def write_empty(folder: Path, arrays: Arrays) -> None:
-    """The encodings of the empty prompt."""
-    _put(folder / EMPTY, safetensors.numpy.save(arrays))
+    """Writes the encodings of the empty prompt."""
+    _write_bytes(folder / EMPTY, safetensors.numpy.save(arrays))
 
 
 def has_empty(folder: Path) -> bool:
@@ -135,27 +141,29 @@ def has_empty(folder: Path) -> bool:
 
 
 def missing_files(folder: Path, info: Info) -> list[str]:
-    """Names of what is still to be written."""
+    """Names of the files that are still to be written."""
     paths = [folder / EMPTY, *(shard_path(folder, number) for number in range(info.shards))]
     return [path.name for path in paths if not path.is_file()]
 
 
 def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> EncodedRecords:
-    """The records that a run trains from, mixed as its `sources` say if it names any, else as they were when
-    encoded. Raises as `read_info`, DataError while shards are missing, RecipeError for other sources.
+    """The records that a run trains from, with the weights of its `sources` if it names any, else with those
+    of the encoded lists.
+
+    Raises as `read_info`, DataError while shards are missing, RecipeError for other sources.
     """
     folder = Path(directory)
     info = read_info(folder)
     if missing := missing_files(folder, info):
         raise DataError(
-            f"{folder} is not finished: {len(missing)} of {info.shards + 1} files are missing, the first is "
-            f"{missing[0]}; the command that began it makes what is missing"
+            f"{folder} is incomplete: it lacks {len(missing)} of {info.shards + 1} files, the first is "
+            f"{missing[0]}; run the command that began it again"
         )
     with ThreadPoolExecutor(16) as pool:
         tables = list(pool.map(lambda number: read_table(folder, number).records, range(info.shards)))
     records = concatenate(tables)
     if not len(records):
-        raise DataError(f"{folder} holds no record: all {info.records} were bad")
+        raise DataError(f"{folder} holds no records: all {info.records} were bad")
     counts = [len(table) for table in tables]
     columns = {field.name: getattr(records, field.name) for field in dataclasses.fields(Records)}
     columns["sources"] = _weighted(directory, [_source(**source) for source in info.sources], sources)
@@ -179,21 +187,24 @@ def _weighted(directory: str, encoded: list[Source], named: Sequence[SourceConfi
     there, asked = ([(each.path, each.min_score) for each in sources] for sources in (encoded, named))
     if there != asked:
         raise RecipeError(
-            f"the encodings {directory} are of (path, min_score) {there}, and data.sources names {asked}"
+            f"the encodings {directory} are of (path, min_score) {there}, but data.sources names {asked}"
         )
     pairs = zip(encoded, named, strict=True)
     return tuple(dataclasses.replace(source, weight=wanted.weight) for source, wanted in pairs)
 
 
 def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Arrays]) -> None:
-    """A shard, written aside and renamed. Raises OSError when it cannot be written."""
+    """Writes a shard atomically.
+
+    Raises OSError when it cannot be written.
+    """
     path = shard_path(folder, number)
     first: Arrays = {name: getattr(table.records, name) for name in COLUMNS}
     first["text"] = np.frombuffer(table.records.text, np.uint8)
     first["bad"] = np.frombuffer(json.dumps(table.bad).encode(), np.uint8)
     try:
-        with atomic_write(path) as aside:
-            writer = ArrayRecordWriter(str(aside), WRITING)
+        with atomic_write(path) as partial:
+            writer = ArrayRecordWriter(str(partial), WRITING)
             for arrays in (first, *samples):
                 writer.write(safetensors.numpy.save(arrays))
             writer.close()
@@ -202,14 +213,17 @@ def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Array
 
 
 def read_table(folder: Path, number: int) -> Table:
-    """A shard's part of the table; its sources are empty. Raises DataError for a damaged shard."""
+    """A shard's part of the table, with empty `sources`.
+
+    Raises DataError for a damaged shard.
+    """
     found = _from_bytes(_read(shard_path(folder, number), -1))
     columns = {name: found[name] for name in COLUMNS}
     return Table(Records((), found["text"].tobytes(), **columns), json.loads(found["bad"].tobytes()))
 
 
-def part(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]]) -> Records:
-    """The table of some rows, their pictures' ratios filled in."""
+def select_rows(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]]) -> Records:
+    """The table of some rows, with the ratios of their pictures filled in and empty `sources`."""
     texts = [records.text[records.ends[row - 1] if row else 0 : records.ends[row]] for row in rows]
     known = np.full((len(rows), records.ratios.shape[1]), np.nan)
     for row, values in zip(known, ratios, strict=True):
@@ -225,9 +239,9 @@ def part(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]
     )
 
 
-def _put(path: Path, content: bytes) -> None:
-    with atomic_write(path) as aside:
-        aside.write_bytes(content)
+def _write_bytes(path: Path, content: bytes) -> None:
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
 
 
 @lru_cache(maxsize=OPEN_SHARDS)
@@ -236,9 +250,9 @@ def _open(path: Path) -> ArrayRecordReader:
 
 
 def _read(path: Path, place: int) -> bytes:
-    """What a shard holds of its record `place`; -1: the table."""
+    """The bytes of a shard's record `place`; -1: of its table."""
     try:
-        return _open(path).read([1 + place])[0]
+        return bytes(_open(path).read([1 + place])[0])
     except (RuntimeError, IndexError) as error:
         raise DataError(f"{path} is damaged; remove it and encode again ({error})") from None
 

@@ -13,6 +13,7 @@ from uno_jax.data.image_files import READ_ERRORS, read_picture
 from uno_jax.data.records import Record, Records
 from uno_jax.support import images
 from uno_jax.support.images import BUCKETS_512
+from uno_jax.support.words import counted
 
 Sizes = list[tuple[int, int]]
 CHUNK = 16
@@ -20,7 +21,7 @@ CHUNK = 16
 
 @dataclass
 class Report:
-    """What a list holds; `sizes` are (width, height) of target and references, good records only."""
+    """What a list holds; `sizes` are (width, height) of target and references, for good records only."""
 
     entries: int
     below_score: int
@@ -30,14 +31,16 @@ class Report:
     references: Counter[int] = field(default_factory=Counter)
 
     def lines(self) -> Iterator[str]:
-        yield f"{self.entries} entries: {len(self.sizes)} good, {len(self.bad)} bad"
+        """The report as text."""
+        entries = counted(self.entries, "entry", "entries")
+        yield f"{entries}: {len(self.sizes)} good, {len(self.bad)} bad"
         if self.below_score:
             yield f"{self.below_score} left out for their score"
         for count, records in sorted(self.references.items()):
-            yield f"references {count}: {records} records"
+            yield f"references {count}: {counted(records, 'record')}"
         for height, width in BUCKETS_512:
             if records := self.buckets[height, width]:
-                yield f"bucket {height}x{width} (height x width at 512): {records} records"
+                yield f"bucket {height}x{width} (height x width at 512): {counted(records, 'record')}"
         for entry, why in sorted(self.bad.items()):
             yield f"record {entry}: {why}"
 

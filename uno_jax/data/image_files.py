@@ -1,12 +1,12 @@
-"""Where pictures come from: a path, local or of any file system that fsspec knows (gs://…), -> a picture.
+"""Paths, local or of any file system that fsspec knows (gs://…) -> pictures.
 
-A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `python -m uno_jax.data pack` writes.
+A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `uno-data pack` writes it.
 """
 
 import io
 import re
 from functools import lru_cache
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import fsspec
 import numpy as np
@@ -23,7 +23,7 @@ READ_ERRORS = (OSError, ImageError)
 
 
 class UnknownFileSystemError(OSError):
-    """A URL of no file system that fsspec knows, or whose package is missing."""
+    """A URL of a file system that fsspec does not know, or whose package is missing."""
 
 
 def join_path(folder: str, path: str) -> str:
@@ -47,51 +47,58 @@ def exists(path: str) -> bool:
 
 
 def read_bytes(path: str) -> bytes:
-    """A picture's file, or its part of a shard. Raises FileNotFoundError and what the file system raises."""
+    """The bytes of a picture's file, or of its part of a shard.
+
+    Raises FileNotFoundError and what the file system raises.
+    """
     fs, name = _file_system(path)
     try:
         if not (part := IN_SHARD.fullmatch(path)):
-            return fs.cat_file(name)
+            return bytes(fs.cat_file(name))
         start, length = int(part[2]), int(part[3])
-        return fs.cat_file(name, start, start + length)
+        return bytes(fs.cat_file(name, start, start + length))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture") from error
 
 
 def read_picture(path: str) -> Image.Image:
-    """The upright RGB picture. Raises READ_ERRORS, which name it, also when it is too thin."""
+    """The upright RGB picture.
+
+    Raises READ_ERRORS naming the picture, also when it is too thin.
+    """
     picture = images.read_image(io.BytesIO(read_bytes(path)), path)
     _refuse_thin(path, *picture.size)
     return picture
 
 
 def bucket_array(path: str, size: tuple[int, int]) -> Float32[np.ndarray, "h w 3"]:
-    """The picture resized to a bucket (height, width), as numbers; raises like `read_picture`."""
+    """The picture resized to a bucket (height, width), in [-1, 1]; raises like `read_picture`."""
     height, width = size
     return images.to_array(read_picture(path).resize((width, height), Image.Resampling.LANCZOS))
 
 
 @lru_cache(maxsize=100_000)
 def picture_ratio(path: str) -> float:
-    """Height/width by the header; raises like `read_picture`."""
+    """Height/width by the file's header; raises like `read_picture`."""
     with _open(path) as file:
         width, height = images.read_size(file, path)
     _refuse_thin(path, width, height)
     return height / width
 
 
-def _open(path: str) -> IO[bytes]:
+def _open(path: str) -> io.BytesIO | IO[bytes]:
     if IN_SHARD.fullmatch(path):
         return io.BytesIO(read_bytes(path))
     try:
-        return fsspec.open(path, "rb").open()
+        return cast(IO[bytes], fsspec.open(path, "rb").open())
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture") from error
 
 
 def _file_system(path: str) -> tuple[Any, str]:
     try:
-        return url_to_fs(_file(path))
+        fs, name = url_to_fs(_file(path))
+        return fs, name
     except (ValueError, ImportError) as error:
         raise UnknownFileSystemError(f"{path}: {error}") from None
 

@@ -1,8 +1,8 @@
 """A list -> tar shards (the WebDataset form) and a list of the same form that points into them.
 
-OUT/00000.tar, …: per record KEY.json, KEY.target.EXT, KEY.ref1.EXT, …, the pictures' files as they are.
+OUT/00000.tar, …: per record KEY.json, KEY.target.EXT, KEY.ref1.EXT, …, the pictures' files unchanged.
 OUT/records.json: the list to train from, with the pictures' sizes; paths are SHARD.tar#OFFSET+BYTES, so that
-reading is random access and one range of one file.
+each picture is read, in any order, as one range of one file.
 """
 
 import io
@@ -20,10 +20,12 @@ from uno_jax.data.records import Record, Records
 from uno_jax.support.atomic import atomic_write
 
 
-def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
+def pack_records(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
     """Writes shards of `per_shard` records; returns the bad records left out, by name, with their reasons.
 
-    records.json is written last: without it nothing is packed. Raises DataError when it is already there.
+    records.json is written last: without it the folder is incomplete.
+
+    Raises DataError when records.json exists already.
     """
     if (out / "records.json").exists():
         raise DataError(f"{out / 'records.json'} exists; choose another folder")
@@ -33,10 +35,10 @@ def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
     with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
         for shard, first in enumerate(range(0, len(records), per_shard)):
             path = out / f"{shard:05d}.tar"
-            with atomic_write(path) as aside, tarfile.open(aside, "w") as tar:
+            with atomic_write(path) as partial, tarfile.open(partial, "w") as tar:
                 for index in range(first, min(first + per_shard, len(records))):
                     try:
-                        entries.append(_add(tar, path.name, f"{index:09d}", records[index]))
+                        entries.append(_add_record(tar, path.name, f"{index:09d}", records[index]))
                     except READ_ERRORS as error:
                         bad[records.name(index)] = str(error)
                     bar.update()
@@ -44,15 +46,15 @@ def pack(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
     return bad
 
 
-def _add(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> dict[str, Any]:
+def _add_record(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> dict[str, Any]:
     paths = (record.target, *record.refs)
     # All are read before any is written: a bad record leaves nothing in the shard.
     files = [read_bytes(path) for path in paths]
     sizes = [read_picture(path).size for path in paths]
     names = ["target", *(f"ref{number}" for number in range(1, len(paths)))]
-    _write(tar, f"{key}.json", json.dumps({"prompt": record.prompt}).encode())
+    _add_file(tar, f"{key}.json", json.dumps({"prompt": record.prompt}).encode())
     places = [
-        f"{shard}#{_write(tar, f'{key}.{name}{_suffix(path)}', file)}+{len(file)}"
+        f"{shard}#{_add_file(tar, f'{key}.{name}{_suffix(path)}', file)}+{len(file)}"
         for name, path, file in zip(names, paths, files, strict=True)
     ]
     return {
@@ -63,8 +65,8 @@ def _add(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> dict[str
     }
 
 
-def _write(tar: tarfile.TarFile, name: str, content: bytes) -> int:
-    """Appends a file; the offset of its content in the shard."""
+def _add_file(tar: tarfile.TarFile, name: str, content: bytes) -> int:
+    """Appends a file; returns the offset of its content in the shard."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
@@ -76,6 +78,6 @@ def _suffix(path: str) -> str:
 
 
 def write_json(path: Path, entries: Sequence[Any]) -> None:
-    """One entry a line; written aside, then put in place."""
-    with atomic_write(path) as aside, aside.open("w", encoding="utf-8") as file:
+    """Writes a JSON list atomically, one entry a line."""
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write("[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n")

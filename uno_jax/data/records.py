@@ -1,16 +1,17 @@
 """Lists of training pairs -> Records: a table that holds millions of them in little memory.
 
-Reading looks at the text only, not at a million pictures: entries that cannot be used are left out and
-counted, and of the pictures a hundred are looked up, so that a wrong folder is found at once.
+Reading parses the list and opens no picture: entries that cannot be used are left out and counted, and a
+hundred of the pictures are looked up, so that a wrong folder is found at once.
 """
 
+import io
 import os
 import zlib
 from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TextIO, overload
+from typing import NamedTuple, cast, overload
 
 import fsspec
 import numpy as np
@@ -20,6 +21,7 @@ from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, read_entries
 from uno_jax.data.image_files import exists, join_path, parent, picture_ratio
 from uno_jax.support import images
+from uno_jax.support.words import counted
 
 SHOWN_PROBLEMS = 5
 PROBED = 100
@@ -28,7 +30,7 @@ MAX_BAD_SHARE = DataConfig().max_bad_share
 
 
 class Record(NamedTuple):
-    """One training sample, its paths resolved: local, URLs, or parts of a shard (see `pictures`)."""
+    """One training sample, its paths resolved: local, URLs, or parts of a shard (see `image_files`)."""
 
     prompt: str
     refs: tuple[str, ...]
@@ -37,10 +39,10 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A list that records come from. `folder` is where its pictures are; weights count relative to each
-    other; `bad` maps entries to why they were left out; `below_score` were left out for their score;
-    `size` is (height, width) of every target, where that is not left to buckets; `min_score` as in the
-    recipe.
+    """A list that records come from. `folder` is where its pictures are; `weight` counts relative to that of
+    the other sources; `bad` maps entries to why they were left out; `below_score` counts those left out for
+    their score; `size` is (height, width) of every target, None where buckets decide; `min_score` is the
+    recipe's.
     """
 
     path: str
@@ -53,24 +55,24 @@ class Source:
     min_score: float | None = None
 
     def target_size(self, ratio: float, resolution: int) -> tuple[int, int]:
-        """(height, width) in pixels for targets whose height/width is `ratio`, or is so in the mean."""
+        """(height, width) in pixels of targets whose height/width, or the mean of it, is `ratio`."""
         return self.size or images.ratio_bucket_size(ratio, resolution)
 
 
 @dataclass(frozen=True)
 class Records(Sequence[Record]):
-    """Records of one or several sources; r of them."""
+    """A table of r records, of one or several sources."""
 
     sources: tuple[Source, ...]
     text: bytes
-    """Prompt, target and references of each, NUL between them."""
+    """Prompt, target and references of each record, separated by NUL."""
     ends: Int64[np.ndarray, " r"]
-    """Where each ends in `text`."""
+    """Where each record ends in `text`."""
     source: UInt8[np.ndarray, " r"]
     entry: Int32[np.ndarray, " r"]
-    """Its place in its list."""
+    """Index of each record in its list."""
     refs: UInt8[np.ndarray, " r"]
-    """Number of references."""
+    """Number of references of each record."""
     ratios: Float64[np.ndarray, "r pictures"]
     """Height/width of the target and of each reference; NaN where the list does not say."""
 
@@ -95,16 +97,16 @@ class Records(Sequence[Record]):
         return Record(prompt, tuple(join_path(folder, ref) for ref in refs), join_path(folder, target))
 
     def name(self, index: int) -> str:
-        """What messages call a record: its list and its place in it."""
+        """A record's name in messages: its list and its index there."""
         return f"{self.sources[self.source[index]].path} record {self.entry[index]}"
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """Which parts of a record are cached: of the names in PICTURES, txt and vec; here none."""
+        """Names of a record's cached parts, out of PICTURES, txt and vec; here none."""
         return ()
 
     def encodings(self, index: int | None) -> dict[str, np.ndarray]:
-        """What is cached of a record (None: of the empty prompt), by those names."""
+        """The cached parts of a record (None: of the empty prompt) by these names."""
         return {}
 
     def fingerprint(self) -> str:
@@ -126,7 +128,7 @@ def read_records(config: DataConfig) -> Records:
 def read_list(path: str | os.PathLike[str], max_bad_share: float = MAX_BAD_SHARE) -> Records:
     """All records of one JSON list (see `entries`).
 
-    Raises FileNotFoundError, or DataError with the first problems and their number when more than
+    Raises FileNotFoundError, or DataError with the number of problems and the first of them when more than
     `max_bad_share` of the entries, or of the pictures looked up, cannot be used.
     """
     return read_source(SourceConfig(os.fspath(path)), max_bad_share)
@@ -136,21 +138,22 @@ def read_source(config: SourceConfig, max_bad_share: float = MAX_BAD_SHARE) -> R
     """`read_list` with a source's folder, weight and score threshold."""
     records = parse_source(config)
     (source,) = records.sources
-    _refuse(source.path, source.bad, source.entries, source.entries, max_bad_share)
+    _refuse_bad(source.path, source.bad, source.entries, source.entries, max_bad_share)
     if not len(records):
         least = label_threshold(config.min_score)
         why = f": the scores of all {source.below_score} are below {least}"
-        raise DataError(
-            f"{source.path} must hold a list of records and at least one{why * bool(source.entries)}"
-        )
+        raise DataError(f"{source.path} must be a list of at least one record{why * bool(source.entries)}")
     probed = np.unique(np.linspace(0, len(records) - 1, PROBED).astype(int))
     missing = _missing(records, probed)
-    _refuse(source.path, missing, len(probed), len(records), max_bad_share)
+    _refuse_bad(source.path, missing, len(probed), len(records), max_bad_share)
     return records
 
 
 def parse_source(config: SourceConfig) -> Records:
-    """What a list says, however much of it is bad. Raises FileNotFoundError or DataError for no list."""
+    """The usable records of a list, however many of its entries are bad.
+
+    Raises FileNotFoundError, or DataError for a file that is not a list.
+    """
     text, ends, entries, refs, ratios = bytearray(), array("q"), array("i"), array("B"), array("d")
     bad: dict[int, str] = {}
     index, below = -1, 0
@@ -185,10 +188,13 @@ def parse_source(config: SourceConfig) -> Records:
 
 
 def picture_ratios(records: Records, index: int) -> list[float]:
-    """Height/width of a record's target and references; raises READ_ERRORS where they must be looked up."""
+    """Height/width of a record's target and references, from the list or the pictures' headers.
+
+    Raises READ_ERRORS where a header cannot be read.
+    """
     known = records.ratios[index, : 1 + records.refs[index]]
     if not np.isnan(known).any():
-        return known.tolist()
+        return [float(ratio) for ratio in known]
     record = records[index]
     return [picture_ratio(path) for path in (record.target, *record.refs)]
 
@@ -200,9 +206,9 @@ def _padded(entry: Entry) -> tuple[float, ...]:
     return UNKNOWN if entry.ratios is None else (*entry.ratios, *UNKNOWN)[: 1 + MAX_REFS]
 
 
-def _open(path: str) -> TextIO:
+def _open(path: str) -> io.TextIOWrapper:
     try:
-        return fsspec.open(path, "rt", encoding="utf-8").open()
+        return cast(io.TextIOWrapper, fsspec.open(path, "rt", encoding="utf-8").open())
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"no list of records at {path}") from None
 
@@ -214,15 +220,15 @@ def _missing(records: Records, probed: np.ndarray) -> dict[int, str]:
         return f"no picture at {', '.join(files)}" if files else ""
 
     with ThreadPoolExecutor(16) as pool:
-        found = zip(records.entry[probed], pool.map(problem, probed), strict=True)
+        found = zip(records.entry[probed], pool.map(problem, probed.tolist()), strict=True)
         return {int(entry): why for entry, why in found if why}
 
 
-def _refuse(path: str, bad: dict[int, str], looked_at: int, total: int, max_bad_share: float) -> None:
+def _refuse_bad(path: str, bad: dict[int, str], looked_at: int, total: int, max_bad_share: float) -> None:
     if len(bad) > max_bad_share * looked_at:
         shown = "; ".join(f"record {index}: {why}" for index, why in list(bad.items())[:SHOWN_PROBLEMS])
-        of = str(total) if looked_at == total else f"the {looked_at} looked at"
-        raise DataError(f"{path} has {len(bad)} bad records of {of}: {shown}")
+        of = str(total) if looked_at == total else f"the {looked_at} looked up"
+        raise DataError(f"{path} has {counted(len(bad), 'bad record')} of {of}: {shown}")
 
 
 def concatenate(parts: Sequence[Records]) -> Records:

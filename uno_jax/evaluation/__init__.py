@@ -1,5 +1,3 @@
-"""Scoring of pictures of the toybox world, defined in docs/evaluation.md.
-
-What is asked for (`cases`) and drawn (`drawing`); pictures' features (`scorer`), subjects (`ranking`) and
-scenes (`scenes`), all together (`scores`); the page that shows it (`page`).
+"""Evaluation suites, whose scores docs/evaluation.md defines: the toybox world (`toybox`) and DreamBench
+(`dreambench`), with the encoders that its features come from (`encoders`).
 """

@@ -1,4 +1,4 @@
-"""Pictures and prompts -> features whose products are cosines, by a network that scores are made with.
+"""Pictures and prompts -> features of length 1, whose products are cosines, by DINO or CLIP.
 
 A directory holds the vision transformer (vit/) and, for CLIP, its text tower with projection (clip/). Both
 are written by uno-convert.
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Int, UInt8
 from tqdm import tqdm
 
-from uno_jax.evaluation.preprocess import cut, normalise
+from uno_jax.evaluation.preprocess import crop_picture, normalise
 from uno_jax.evaluation.toybox.scorer import Pictures
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.registry import apply
@@ -26,19 +26,23 @@ from uno_jax.weights.checkpoint import read_config, restore_network
 
 BATCH = 16
 VIT, TEXT = "vit", "clip"  # kinds, and their folders
-# Of XLA's two libraries for CPUs, Eigen does these products in float32 sooner (benchmarks/scoring.py).
+# Eigen, one of XLA's two libraries for CPUs, is faster for these float32 products (benchmarks/scoring.py).
 COMPILER_OPTIONS = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}}
 
 
 class TextTower(NamedTuple):
+    """CLIP's text tower with its projection."""
+
     config: CLIPConfig
     params: Params
 
 
 class Encoder(NamedTuple):
+    """A vision transformer; `text` is None for all but CLIP."""
+
     config: ViTConfig
     params: Params
-    text: TextTower | None  # of CLIP
+    text: TextTower | None
 
 
 def check_encoder(directory: Path) -> None:
@@ -61,7 +65,7 @@ def check_encoder(directory: Path) -> None:
         )
     if text.vocab_size <= CLIP_EOS:
         raise CheckpointError(
-            f"{directory / TEXT} knows {text.vocab_size} tokens, and CLIP's prompts have ids up to {CLIP_EOS}"
+            f"{directory / TEXT} has {text.vocab_size} tokens, but CLIP's prompts have ids up to {CLIP_EOS}"
         )
 
 
@@ -83,7 +87,7 @@ def image_features(
     """Features of length 1 of pictures of any sizes; `what` names them on the progress bar."""
 
     def features(some: Pictures) -> tuple[Array]:
-        return (_features()(encoder.config, encoder.params, _cut(encoder, some)),)
+        return (_features()(encoder.config, encoder.params, _crops(encoder, some)),)
 
     (found,) = _in_batches(features, [(encoder.config.width,)], pictures, what)
     return found
@@ -92,12 +96,11 @@ def image_features(
 def image_looks(
     encoder: Encoder, pictures: Pictures, what: str = "pictures"
 ) -> tuple[Float32[np.ndarray, "n width"], Float32[np.ndarray, "n h w d"]]:
-    """`image_features`, and those of length 1 of every patch, in rows and columns as the network sees
-    them.
-    """
+    """`image_features`, and features of length 1 of every patch, in the network's rows and columns."""
 
     def looks(some: Pictures) -> tuple[Array, Array]:
-        return _features()(encoder.config, encoder.params, _cut(encoder, some), True)
+        whole, cells = _features()(encoder.config, encoder.params, _crops(encoder, some), True)
+        return whole, cells
 
     side, width = encoder.config.resolution // encoder.config.patch_size, encoder.config.hidden_size
     shapes = [(encoder.config.width,), (side, side, width)]
@@ -108,10 +111,13 @@ def image_looks(
 def text_features(
     encoder: Encoder, prompts: Sequence[str], what: str = "prompts"
 ) -> Float32[np.ndarray, "n width"]:
-    """Features of length 1 of prompts, cut at CLIP's 77 tokens. Raises ValueError without a text tower."""
+    """Features of length 1 of prompts, cut at CLIP's 77 tokens.
+
+    Raises ValueError without a text tower.
+    """
     if encoder.text is None:
         raise ValueError(
-            "this encoder has no text tower: text is compared by CLIP, whose directory gets one from "
+            "this encoder has no text tower: prompts are compared by CLIP, whose directory gets one from "
             "uno-convert clip --projection"
         )
     config, params = encoder.text
@@ -124,27 +130,29 @@ def text_features(
 
 
 def _in_batches(
-    run: Callable[[Sequence], tuple[Array, ...]],
+    encode: Callable[[Sequence[Any]], tuple[Array, ...]],
     shapes: Sequence[tuple[int, ...]],
-    inputs: Sequence,
+    inputs: Sequence[Any],
     what: str,
-) -> list[Float32[np.ndarray, "n *shape"]]:
-    """What `run` gives of these shapes for each input, scaled to length 1 along the last axis."""
+) -> list[Float32[np.ndarray, "..."]]:
+    """The arrays, one of each shape, that `encode` makes of each input, scaled to length 1 along the last
+    axis.
+    """
     found = [np.empty((len(inputs), *shape), np.float32) for shape in shapes]
     batches, one = range(0, len(inputs), BATCH), len(inputs) <= BATCH
     for start in tqdm(batches, f"encoding {what}", leave=False, dynamic_ncols=True, disable=one):
         some = inputs[start : start + BATCH]
-        for array, part in zip(found, run(some), strict=True):
+        for array, part in zip(found, encode(some), strict=True):
             array[start : start + len(some)] = np.asarray(part)[: len(some)]
     return [array / np.linalg.norm(array, axis=-1, keepdims=True) for array in found]
 
 
-def _cut(encoder: Encoder, pictures: Pictures) -> np.ndarray:
-    return _padded(np.stack([cut(encoder.config, picture) for picture in pictures]))
+def _crops(encoder: Encoder, pictures: Pictures) -> np.ndarray:
+    return _padded(np.stack([crop_picture(encoder.config, picture) for picture in pictures]))
 
 
 def _padded(batch: np.ndarray) -> np.ndarray:
-    """With zeros to BATCH samples, so that one shape is compiled."""
+    """The batch with zeros up to BATCH samples, so that one shape is compiled."""
     return np.pad(batch, ((0, BATCH - len(batch)), *[(0, 0)] * (batch.ndim - 1)))
 
 
@@ -162,6 +170,6 @@ def _forward(
 ) -> Any:
     if isinstance(config, ViTConfig):
         inputs = normalise(inputs, config.mean, config.std)
-    # Not the accelerators' fast products of rounded numbers: a score does not depend on where it is computed.
+    # Without the accelerators' faster, rounded products: a score must not depend on where it is computed.
     with jax.default_matmul_precision("float32"):
         return apply(config, {"params": params}, inputs, *([cells] if cells else []))

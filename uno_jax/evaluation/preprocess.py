@@ -1,7 +1,7 @@
 """Pictures -> the pixels that a vision transformer was trained with, as transformers' processors make them.
 
-Resized by Pillow's bicubic filter, which is antialiased and rounds to 8 bits; then cut, from 0 to 1, and
-normalised channel by channel. The numbers are the network's (`ViTConfig`).
+They are resized by Pillow's bicubic filter, which is antialiased and rounds to 8 bits, cropped, scaled to
+[0, 1] and normalised channel by channel. The numbers are the network's (`ViTConfig`).
 """
 
 from typing import TypeVar
@@ -15,9 +15,9 @@ from uno_jax.networks.vit import ViTConfig
 Pixels = TypeVar("Pixels", np.ndarray, Array)
 
 
-def cut(config: ViTConfig, picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "side side 3"]:
-    """What the network sees of a picture, of `config.resolution` pixels a side, but for `normalise`, which is
-    cheaper where the network runs.
+def crop_picture(config: ViTConfig, picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "side side 3"]:
+    """The part of a picture that the network sees, `config.resolution` pixels a side. `normalise` is left for
+    where the network runs, which is cheaper.
     """
     side = config.resolution
     height, width = picture.shape[:2]
@@ -33,15 +33,16 @@ def resized_size(height: int, width: int, shortest: int) -> tuple[int, int]:
 
 
 def resize(picture: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The picture at another size, by Pillow's bicubic filter."""
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def centre_crop(picture: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "side side 3"]:
-    """Of an odd margin the smaller half is cut off at the top and the left."""
+    """The central square; of an odd margin the smaller half is cut off at the top and the left."""
     top, left = ((length - side) // 2 for length in picture.shape[:2])
     return picture[top : top + side, left : left + side]
 
 
 def normalise(pixels: Pixels, mean: tuple[float, ...], std: tuple[float, ...]) -> Pixels:
-    """Bytes (..., 3), of numpy or jax, to float32."""
+    """Bytes (..., 3), of numpy or jax, to normalised float32."""
     return (pixels.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)

@@ -1,1 +1,1 @@
-"""Runs on disk -> one page with their tables, plots and pictures (`python -m uno_jax.report`)."""
+"""Runs on disk -> one page with their tables, plots and pictures (`uno-report`)."""

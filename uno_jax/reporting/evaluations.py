@@ -1,6 +1,6 @@
 """A directory with scores.json, of DreamBench or the toybox -> its scores, and its pictures with theirs.
 
-Raises ReportError for files that `uno_jax.evaluate` cannot have written.
+Files that `uno-evaluate` cannot have written raise ReportError.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 from uno_jax.evaluation.toybox.page import SOURCES, TITLES, picture_name
 from uno_jax.evaluation.toybox.scorer import NAME
 
-SUBJECTS = {"single": 1, "two": 2}  # of the toybox's kinds of cases
+SUBJECTS = {"single": 1, "two": 2}  # number of subjects in the toybox's kinds of cases
 VERDICTS = ("cosine", "top1", "scene_right", "exchanged")
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
@@ -26,7 +26,7 @@ class ReportError(ValueError):
 
 
 class Picture(NamedTuple):
-    """One picture, what made it, and its scores by name (None: not known)."""
+    """One picture, its source, and its scores by name (None: unknown)."""
 
     source: str
     path: Path
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One prompt with its references and the run's pictures, the one that is judged first."""
+    """One prompt with its references and the run's pictures; the first picture is the one that is judged."""
 
     prompt: str
     subjects: tuple[str, ...]
@@ -53,8 +53,8 @@ class Score(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """`scores`: by column ("" where a run has one) and name; `subjects`: in each prompt, None where that
-    differs. The same key is the same prompt in another run.
+    """`scores` are by column ("" where a run has one only) and name; `subjects` is their number in each
+    prompt, None where that differs. The same key is the same prompt in another run.
     """
 
     suite: str
@@ -65,8 +65,8 @@ class Evaluation(NamedTuple):
 
 
 def read_evaluation(run: Path, data: Path | None) -> Evaluation:
-    """What run/scores.json holds. `data`: DreamBooth's photos, where the run does not tell its references or
-    has them elsewhere.
+    """The evaluation in RUN/scores.json. `data` is the folder of DreamBooth's photos, for references that the
+    run does not record or that lie elsewhere now.
     """
     path = run / "scores.json"
     record = read_json(path)
@@ -78,8 +78,8 @@ def read_evaluation(run: Path, data: Path | None) -> Evaluation:
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, ReportError):
             raise
-        told = f"{type(error).__name__}: {error}"
-        raise ReportError(f"{path}: not as `uno_jax.evaluate --suite {suite}` writes it ({told})") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ReportError(f"{path}: not as `uno-evaluate --suite {suite}` writes it ({reason})") from error
 
 
 def read_json(path: Path) -> Any:
@@ -87,12 +87,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ReportError(
-            f"{path}: torn or no JSON ({error}); run again what should have written it"
+            f"{path}: incomplete or not JSON ({error}); run again what should have written it"
         ) from None
 
 
-def number(value: Any) -> float | None:
-    """A number or verdict as float, None for none and what is not finite."""
+def finite(value: Any) -> float | None:
+    """A number or verdict as a float; None for None, NaN and infinite values."""
     if value is None:
         return None
     found = float(value)
@@ -107,7 +107,7 @@ def read_dreambench(run: Path, record: dict[str, Any], data: Path | None) -> Eva
     seen: Counter[Key] = Counter()
     for row in record["rows"]:
         subjects, prompt = tuple(map(str, row["subjects"])), str(row["prompt"])
-        own = {name: number(row.get(name)) for name in scores}
+        own = {name: finite(row.get(name)) for name in scores}
         picture = Picture("", folder / row["picture"], own)
         seen[prompt, subjects] += 1
         key = (prompt, subjects, seen[prompt, subjects])
@@ -125,12 +125,13 @@ def dreambench_score(score: Mapping[str, Any]) -> Score:
 
 
 def count_subjects(entries: Mapping[Key, Entry]) -> int | None:
+    """The number of subjects in each prompt; None where it differs."""
     counts = {len(entry.subjects) for entry in entries.values()}
     return counts.pop() if len(counts) == 1 else None
 
 
 def find_references(run: Path, data: Path | None) -> Callable[[Row], list[Path]]:
-    """Where a row's references are, by the list that was drawn; in `data` when it is given."""
+    """A function from a row to its references, by the list that was drawn; in `data` when that is given."""
     path = run / "prompts.json"
     listed = read_json(path) if path.is_file() else []
 
@@ -166,7 +167,7 @@ def toybox_entries(run: Path, rows: list[Row]) -> dict[Key, Entry]:
         pictures = []
         for source in SOURCES:
             verdict = row.get(source, {})
-            own = {name: number(verdict[name]) for name in VERDICTS if name in verdict}
+            own = {name: finite(verdict[name]) for name in VERDICTS if name in verdict}
             path = run / picture_name(kind, index, source)
             pictures.append(Picture(TITLES[source], path, own, str(verdict.get("scene", ""))))
         seen[kind, prompt] += 1

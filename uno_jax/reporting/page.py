@@ -17,7 +17,7 @@ YES_OR_NO = ("copied_border", "copied_layout", "top1", "scene_right", "exchanged
 
 
 class Shown(NamedTuple):
-    """A picture on a card: its index among the page's, None when it is missing; lines below it."""
+    """A picture on a card: its index among the page's (None: it is missing) and the lines below it."""
 
     title: str
     picture: int | None
@@ -25,7 +25,7 @@ class Shown(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A prompt: references, and each run's pictures. `scores`: by name, of each run's judged picture."""
+    """A prompt with its references and each run's pictures; `scores` are each run's by name."""
 
     entry: Entry
     references: list[Shown]
@@ -33,8 +33,8 @@ class Card(NamedTuple):
     scores: dict[str, list[float | None]]
 
 
-def render(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
-    """The page. Pictures are added to `thumbnails`, which then tells those that are missing."""
+def render_page(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
+    """The page's HTML. Pictures are added to `thumbnails`, which then lists those that are missing."""
     cards = make_cards(runs, thumbnails)
     loader = jinja2.PackageLoader("uno_jax.reporting", "")
     environment = jinja2.Environment(
@@ -56,7 +56,7 @@ def render(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
 
 
 def sections(runs: Sequence[Run]) -> list[tuple[str, list[Any], list[Any]]]:
-    """(title, tables, plots) of what there is."""
+    """(title, tables, plots) of each section that has any tables."""
     every = [
         ("Evaluation", evaluation_tables(runs), subject_plots(runs)),
         ("Training", training_tables(runs), training_plots(runs)),
@@ -70,7 +70,7 @@ def make_cards(runs: Sequence[Run], thumbnails: Thumbnails) -> list[Card]:
     keys: dict[Key, Entry] = {}
     for evaluation in evaluated:
         for key, entry in evaluation.entries.items():
-            # A run that does not tell its references borrows those of another.
+            # A run that does not record its references borrows another's.
             if key not in keys or not keys[key].references:
                 keys[key] = entry
     return [
@@ -80,6 +80,7 @@ def make_cards(runs: Sequence[Run], thumbnails: Thumbnails) -> list[Card]:
 
 
 def make_card(entry: Entry, found: Sequence[Entry | None], thumbnails: Thumbnails) -> Card:
+    """The card of a prompt, from its entry in each run (None: not in this run)."""
     titles = entry.subjects if len(entry.subjects) > 1 else ("",) * len(entry.references)
     references = [
         Shown(title, thumbnails.add(path), []) for title, path in zip(titles, entry.references, strict=False)
@@ -106,7 +107,7 @@ def score_names(cards: Sequence[Card]) -> list[str]:
 
 
 def score_lines(scores: dict[str, float | None], verdict: str) -> list[str]:
-    """Numbers; verdicts only where they are worth a word."""
+    """The lines below a picture: its numbers, and the verdicts that are noteworthy."""
     known = {name: value for name, value in scores.items() if value is not None}
     lines = [f"{LABELS[name]} {shown(name, value)}" for name, value in known.items() if name not in YES_OR_NO]
     if verdict:

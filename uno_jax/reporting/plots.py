@@ -1,6 +1,6 @@
 """Runs -> plots as data URIs of SVG, by matplotlib: scores by subject, and training curves.
 
-Drawn at a phone's width, so that their letters can be read there; wider screens set them side by side.
+They have a phone's width, so that their letters can be read there; wider screens show them side by side.
 """
 
 import base64
@@ -29,12 +29,12 @@ STYLE: Any = {
     "grid.alpha": 0.3,
     "legend.frameon": False,
 }
-# Matplotlib's own, less two hard to tell from others; a ninth run begins anew.
+# Matplotlib's own but two that are hard to distinguish from others; the ninth run has the first's.
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 BY_SUBJECT = ("dino", "clip_i", "clip_t", "cosine")
-LOGARITHMIC = ("loss", "grad_norm")  # where the largest is over SPAN times the smallest
+LOGARITHMIC = ("loss", "grad_norm")  # where the largest value is over SPAN times the smallest
 SPAN = 5
-SMOOTH = 40  # windows of the running mean that a curve has
+SMOOTH = 40  # number of windows of the running mean in a curve
 UNITS = {
     "images_per_second": "images/s",
     "mfu": "MFU",
@@ -46,24 +46,27 @@ UNITS = {
 
 
 class Plot(NamedTuple):
+    """A plot as a data URI."""
+
     title: str
     uri: str
 
 
 def colours(runs: Sequence[Run]) -> dict[str, str]:
-    """A run's colour is the same all over the page."""
+    """Each run's colour, the same all over the page."""
     return {run.name: COLOURS[index % len(COLOURS)] for index, run in enumerate(runs)}
 
 
 def check_matplotlib() -> None:
+    """Raises ReportError when matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ReportError(f"plots are matplotlib's: pip install 'uno_jax[report]' ({error})") from None
+        raise ReportError(f"plots need matplotlib: pip install 'uno_jax[report]' ({error})") from None
 
 
-def draw(title: str, height: float, paint: Callable[["Axes"], None]) -> Plot:
-    """`paint` gets the axes of a figure of `height` inches."""
+def draw_plot(title: str, height: float, paint: Callable[["Axes"], None]) -> Plot:
+    """The plot that `paint` draws on the axes of a figure of `height` inches."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -76,7 +79,7 @@ def draw(title: str, height: float, paint: Callable[["Axes"], None]) -> Plot:
 
 
 def subject_plots(runs: Sequence[Run]) -> list[Plot]:
-    """For each score the subjects (or groups), sorted by the first run; the paper's mean dashed."""
+    """A plot for each score: subjects (or groups) sorted by the first run, the paper's mean dashed."""
     evaluations = {run.name: run.evaluation for run in runs if run.evaluation}
     plots = []
     for score in BY_SUBJECT:
@@ -106,11 +109,11 @@ def by_subject(
         axes.set_ylim(-0.7, len(order) - 0.3)
         name_lines(axes)
 
-    return draw(f"{title} by subject", 0.9 + 0.17 * len(order), paint)
+    return draw_plot(f"{title} by subject", 0.9 + 0.17 * len(order), paint)
 
 
 def training_plots(runs: Sequence[Run]) -> list[Plot]:
-    """A plot for each metric that is anywhere not zero, a curve for each run."""
+    """A plot for each metric that is not zero throughout, with a curve for each run."""
     series: dict[str, dict[str, Series]] = {}
     for name, training in ((run.name, run.training) for run in runs if run.training):
         for metric, found in training.metrics.items():
@@ -125,7 +128,7 @@ def training_plots(runs: Sequence[Run]) -> list[Plot]:
 
 
 def curves(metric: str, series: dict[str, Series], colour: dict[str, str]) -> Plot:
-    """Faint as logged, and strong the running mean."""
+    """Each run's values as logged (faint) and their running mean (strong)."""
     from matplotlib.ticker import LogLocator
 
     def paint(axes: "Axes") -> None:
@@ -146,11 +149,11 @@ def curves(metric: str, series: dict[str, Series], colour: dict[str, str]) -> Pl
         axes.set_xlabel("step")
         name_lines(axes)
 
-    return draw(UNITS.get(metric, metric), 2.6, paint)
+    return draw_plot(UNITS.get(metric, metric), 2.6, paint)
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of the `window` values around each, of those that are there; NaN stays NaN."""
+    """The mean of the finite ones among the `window` values around each; NaN stays NaN."""
     known = np.isfinite(values)
     ones = np.ones(window)
     sums = np.convolve(np.where(known, values, 0), ones, "same")

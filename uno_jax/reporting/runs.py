@@ -21,13 +21,15 @@ class Series(NamedTuple):
 
 
 class Training(NamedTuple):
+    """The metrics of a training run by name."""
+
     metrics: dict[str, Series]
     last_step: int
     note: str = ""
 
 
 class Run(NamedTuple):
-    """`name` is as much of the path as tells it from the other runs."""
+    """`name` is as much of the path's end as distinguishes it from the other runs."""
 
     name: str
     evaluation: Evaluation | None
@@ -35,7 +37,10 @@ class Run(NamedTuple):
 
 
 def read_runs(paths: Sequence[Path], data: Path | None = None) -> list[Run]:
-    """Every run; all evaluations are of one suite. Raises ReportError or OSError naming the run."""
+    """Every run; all evaluations are of one suite.
+
+    Raises ReportError or OSError naming the run.
+    """
     for path in paths:
         if not any((path / name).is_file() for name in FILES):
             what = "no scores.json of an evaluation and no metrics.jsonl of a training run in it"
@@ -50,7 +55,10 @@ def read_runs(paths: Sequence[Path], data: Path | None = None) -> list[Run]:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """The ends of the paths, of as many parts as tell them apart."""
+    """The ends of the paths, with as many parts as distinguish them.
+
+    Raises ReportError for a path that is named twice.
+    """
     parts = [path.resolve().parts for path in paths]
     for index, each in enumerate(parts):
         if each in parts[:index]:
@@ -62,12 +70,13 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
+    """Raises ReportError for evaluations of different suites or numbers of subjects."""
     found = {
         run.name: f"{run.evaluation.suite}{_per_prompt(run.evaluation)}" for run in runs if run.evaluation
     }
     if len(set(found.values())) > 1:
-        told = ", ".join(f"{name} is {suite}" for name, suite in found.items())
-        raise ReportError(f"a page compares evaluations of one suite ({told}): make a page of each")
+        suites = ", ".join(f"{name} is {suite}" for name, suite in found.items())
+        raise ReportError(f"a page compares evaluations of one suite ({suites}): make a page of each")
 
 
 def _per_prompt(evaluation: Evaluation) -> str:
@@ -75,7 +84,10 @@ def _per_prompt(evaluation: Evaluation) -> str:
 
 
 def read_training(path: Path) -> Training:
-    """A metrics.jsonl. Its last line may be torn: a run that goes on, or was killed, leaves it so."""
+    """The metrics of a metrics.jsonl, whose last line may be incomplete during a run or after a kill.
+
+    Raises ReportError for any other damage.
+    """
     lines = path.read_text(encoding="utf-8").splitlines()
     found: dict[str, list[tuple[int, float]]] = {}
     step, note = 0, ""
@@ -86,14 +98,14 @@ def read_training(path: Path) -> Training:
         except (ValueError, KeyError, TypeError, AttributeError):
             if index + 1 < len(lines):
                 raise ReportError(
-                    f"{path}, line {index + 1}: no JSON object with a step; remove the line: {line[:60]!r}"
+                    f"{path}, line {index + 1}: not a JSON object with a step; remove the line: {line[:60]!r}"
                 ) from None
-            note = f"The last line of {path} is torn and left out."
+            note = f"The last line of {path} is incomplete and left out."
             break
         for name, value in values.items():
             if value is None or isinstance(value, int | float):
                 found.setdefault(name, []).append((step, math.nan if value is None else float(value)))
     if not found:
-        raise ReportError(f"{path}: no whole line yet; wait until the run has logged a step")
+        raise ReportError(f"{path}: no complete line yet; wait until the run has logged a step")
     series = {name: Series(*np.array(pairs, np.float64).T) for name, pairs in found.items()}
     return Training(series, step, note)

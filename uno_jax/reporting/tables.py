@@ -17,7 +17,7 @@ PAPER = {
     },
     2: {"paper, final": {"dino": 0.542, "clip_i": 0.733, "clip_t": 0.322}},
 }
-PROMPTS = 750  # of DreamBench, one subject or two
+PROMPTS = 750  # in DreamBench, of one subject or of two
 LABELS = {
     "dino": "DINO",
     "clip_i": "CLIP-I",
@@ -37,12 +37,12 @@ LABELS = {
 }
 SHARES = ("copied_border", "copied_layout", "top1", "scene_accuracy", "swaps")
 COUNTS = ("count", "sided")
-LAST = 0.1  # share of the log that a run's last values are means of
+LAST = 0.1  # share of the log over which a run's last values are averaged
 
 
 class Table(NamedTuple):
-    """`rows`: a label and a cell for each column; lines of a cell are divided by newlines. `folded`: shown
-    when asked for.
+    """`rows` have a label and a cell for each column; lines of a cell are separated by newlines. A `folded`
+    table is shown on a click.
     """
 
     title: str
@@ -53,6 +53,7 @@ class Table(NamedTuple):
 
 
 def shown(name: str, value: float | None) -> str:
+    """A score as text, in the form that its name asks for; empty for None."""
     if value is None:
         return ""
     if name in COUNTS:
@@ -61,7 +62,7 @@ def shown(name: str, value: float | None) -> str:
 
 
 def paper_figures(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """The paper's scores for as many subjects, by what it calls them."""
+    """The paper's scores for as many subjects, by the model that the paper names."""
     return PAPER.get(evaluation.subjects or 0, {})
 
 
@@ -121,7 +122,7 @@ def dreambench_notes(evaluations: dict[str, Evaluation]) -> list[str]:
 
 
 def part_table(scores: dict[str, dict[str, Score]], part: str, title: str, folded: bool = False) -> Table:
-    """Means of parts: a row for each, a column for each of the paper's scores in each run."""
+    """Means of parts: a row for each part, a column for each of the paper's scores in each run."""
     columns = [(run, name) for name in PAPER[1]["paper, final"] for run in scores if name in scores[run]]
     found = {column: scores[column[0]][column[1]].parts.get(part, {}) for column in columns}
     rows = [
@@ -133,7 +134,7 @@ def part_table(scores: dict[str, dict[str, Score]], part: str, title: str, folde
 
 
 def toybox_tables(evaluations: dict[str, Evaluation]) -> list[Table]:
-    """One for prompts with one subject, one for two; a column for each source of each run."""
+    """One table for prompts with one subject, one for two; a column for each source of each run."""
     tables = []
     for kind, title in (("single", "One subject"), ("two", "Two subjects")):
         columns = {

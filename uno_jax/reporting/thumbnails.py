@@ -12,10 +12,10 @@ QUALITY = 80  # of WebP
 
 
 class Thumbnails:
-    """Owns a page's pictures: `uris`, and under `missing` why a file could not be shown."""
+    """Owns a page's pictures: `uris`, and in `missing` why a file could not be shown."""
 
-    def __init__(self, side: int):
-        """`side`: longest, in pixels; smaller pictures stay as they are."""
+    def __init__(self, side: int) -> None:
+        """`side` is the longest in pixels; smaller pictures are not enlarged."""
         self.side = side
         self.missing: dict[Path, str] = {}
         self._by_path: dict[Path, int | None] = {}
@@ -23,6 +23,7 @@ class Thumbnails:
 
     @property
     def uris(self) -> list[str]:
+        """The pictures as data URIs."""
         return list(self._by_uri)
 
     def add(self, path: Path) -> int | None:

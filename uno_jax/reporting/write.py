@@ -10,7 +10,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from uno_jax.reporting.evaluations import ReportError
-from uno_jax.reporting.page import render
+from uno_jax.reporting.page import render_page
 from uno_jax.reporting.plots import check_matplotlib
 from uno_jax.reporting.runs import read_runs
 from uno_jax.reporting.thumbnails import Thumbnails
@@ -24,15 +24,18 @@ class ReportArgs:
     runs: Positional[tuple[Path, ...]]
     """Directories with scores.json or metrics.jsonl."""
     out: Path = Path("out/report.html")
-    """The page."""
+    """File of the page."""
     data: Path | None = None
     """DreamBooth's `dataset` folder, for references that a run does not name or that lie elsewhere now."""
     thumbnail: int = 192
-    """Longest side of the pictures in pixels. A picture of 192 takes about 10 KB."""
+    """Longest side of the pictures in pixels. A picture of 192 pixels takes about 10 KB."""
 
 
 def write_report(args: ReportArgs) -> Thumbnails:
-    """Writes the page; returns its pictures. Raises ReportError or OSError saying what to change."""
+    """Writes the page; returns its pictures.
+
+    Raises ReportError or OSError saying what to change.
+    """
     if not args.runs:
         raise ReportError("name at least one RUN: a directory with scores.json or metrics.jsonl")
     if args.thumbnail < 16:
@@ -40,11 +43,13 @@ def write_report(args: ReportArgs) -> Thumbnails:
     if args.out.is_dir():
         raise ReportError(f"--out {args.out} is a directory: name the page's file")
     if args.data and not args.data.is_dir():
-        raise ReportError(f"no folder {args.data}: --data is DreamBooth's dataset, a folder a subject")
+        raise ReportError(
+            f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"
+        )
     check_matplotlib()
     runs = read_runs(args.runs, args.data)
     thumbnails = Thumbnails(args.thumbnail)
-    page = render(runs, thumbnails)
+    page = render_page(runs, thumbnails)
     with atomic_write(args.out) as partial:
         partial.write_text(page, encoding="utf-8")
     return thumbnails

@@ -26,26 +26,28 @@ SEED = 3407
 
 
 class Options(TypedDict, total=False):
-    """What `generate` can be asked for; what is left out is the model's default."""
+    """Options of `generate`; those that are left out take the model's defaults."""
 
     width: int | None
-    """Pixels; the model's own resolution."""
+    """Width in pixels; default the model's resolution."""
     height: int | None
-    """Pixels; the model's own resolution."""
+    """Height in pixels; default the model's resolution."""
     seed: int
-    """Picture j of a prompt starts from the noise of seed + j, whatever batch it is in; 3407."""
+    """Seed of the noise, default 3407: picture j of a prompt has seed + j, whatever batch it is in."""
     num_images: int
-    """Pictures of each prompt; 1."""
+    """Pictures of each prompt; default 1."""
     ref_size: int | None
-    """Longest side of references in pixels; for FLUX 512 for one and 320 for several."""
+    """Longest side of references in pixels; default for FLUX 512 for one and 320 for several."""
     steps: int | None
-    """Euler steps; 25, for schnell 4."""
+    """Euler steps; default 25, for schnell 4."""
     guidance: float | None
-    """Guidance embedding; for FLUX.1-dev 4, for schnell none."""
+    """Strength of the guidance embedding; default for FLUX.1-dev 4, for schnell none."""
     true_cfg: float | None
-    """Classifier-free guidance away from the empty prompt, for twice the work; for FLUX 1, which is none."""
+    """Scale of classifier-free guidance away from the empty prompt, for twice the work; default for FLUX 1,
+    which leaves it out.
+    """
     unope: UnoPE | None
-    """How `lora` was trained; it must not contradict the convention of a LoRA that is merged in."""
+    """Position convention that `lora` was trained with; it must not contradict that of a merged LoRA."""
 
 
 def generate(
@@ -59,8 +61,8 @@ def generate(
     """Pictures of the prompts, each with its own references: `num_images` of the first, then of the next.
 
     `model` comes from `uno_jax.load_model`. `refs[i]` are the pictures of prompt i, none to many, of any
-    size. `lora` is one that is not merged: it runs as a side path, about 10 % more work but no copy of the
-    weights. At most `batch_size` pictures of equal shapes are made at once.
+    size. `lora` is not merged into the weights: it runs as a side path, for about 10 % more work
+    but no copy of the weights. At most `batch_size` pictures of equal shapes are made at once.
 
     Raises:
       ValueError: for arguments that cannot work.
@@ -86,9 +88,9 @@ def generate(
 def make_requests(
     config: Any, prompts: Sequence[str], refs: References | None, asked: dict[str, Any]
 ) -> list[Request]:
-    """A request for each picture. Takes out of `asked` what is not a setting of the model's family."""
+    """A request for each picture. Removes from `asked` what is not a setting of the model's family."""
     if isinstance(prompts, str):
-        raise ValueError("prompts must be a list of texts, got one text")
+        raise ValueError("prompts must be a list of strings, got one string")
     refs = [()] * len(prompts) if refs is None else refs
     if len(refs) != len(prompts):
         raise ValueError(
@@ -109,7 +111,10 @@ def make_requests(
 
 
 def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int) -> list[list[Item]]:
-    """Items of equal shape together, at most `size` at a time. Raises ValueError for a size below 1."""
+    """Groups of items of equal shape, of at most `size` each.
+
+    Raises ValueError for a size below 1.
+    """
     if size < 1:
         raise ValueError(f"the batch size must be at least 1, got {size}")
     groups: dict[Hashable, list[Item]] = defaultdict(list)
@@ -119,9 +124,10 @@ def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int)
 
 
 def sample_batch(model: Model, requests: Sequence[Request], settings: Any) -> list[Image.Image]:
-    """One batch: every request has the same size, references of the same sizes, and a left half if one has
-    it. Attention is spread over the mesh in use (`jax.set_mesh`). Raises FloatingPointError for NaN or
-    infinite values.
+    """The pictures of one batch: all requests have the same size, references of the same sizes, and a left
+    half if any has one. Attention is spread over the mesh in use (`jax.set_mesh`).
+
+    Raises FloatingPointError for NaN or infinite values.
     """
     columns = zip(*(request.refs for request in requests), strict=True)
     lefts = [images.to_array(request.left) for request in requests if request.left is not None]

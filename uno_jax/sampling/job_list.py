@@ -2,11 +2,11 @@
 
 A list is UNO's and DreamBench's JSON form: [{"prompt", "image_paths": [...] or "image_path"}], paths relative
 to the list. An entry may have its own "width", "height" and "seed", and a "left_path": the left half of a
-diptych of which the right half is to be made. "image_tgt_path" is ignored.
+diptych whose right half is to be made. "image_tgt_path" is ignored.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.request import Request, check_request, prepare_left, prepare_refs
 from uno_jax.support import images
+from uno_jax.support.words import counted
 from uno_jax.weights.identity import file_hash
 
 KEYS = {"prompt", "image_paths", "image_path", "image_tgt_path", "left_path", "width", "height", "seed"}
@@ -25,7 +26,7 @@ class JobError(ValueError):
 
 
 class Reference(NamedTuple):
-    """A reference picture's file, and the (width, height) it has for the model."""
+    """A reference picture: its file, its (width, height) as the model sees it, and its file's SHA-256."""
 
     path: Path
     size: tuple[int, int]
@@ -33,7 +34,7 @@ class Reference(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Pictures to make of one prompt; `seed` is the first one's, `ref_size` the references' longest side."""
+    """Pictures to make of one prompt; `seed` is the first's, `ref_size` the references' longest side."""
 
     prompt: str
     refs: tuple[Reference, ...]
@@ -55,7 +56,7 @@ class Entry(NamedTuple):
 
 class JobDefaults(NamedTuple):
     """What jobs are checked against. `width`, `height` and `seed` are for entries without their own; None
-    stands for the model's resolution, twice that for the width of two halves. `ref_size` None is the model's.
+    stands for the model's resolution, twice that for the width of a diptych. `ref_size` None is the model's.
     """
 
     config: Any
@@ -71,8 +72,9 @@ PictureReader = Callable[[Path, int | tuple[int, int]], Reference]
 
 def picture_reader(config: Any) -> PictureReader:
     """A function that reads a picture and prepares it as sampling will: as a reference of a longest side, or
-    as the left half of a picture of (width, height). It reads each once, since lists name the same files
-    again and again. It raises FileNotFoundError, ValueError or images.ImageError naming the picture.
+    as the left half of a picture of (width, height). It reads each file once, since lists repeat them.
+
+    The function raises FileNotFoundError, ValueError or images.ImageError naming the picture.
     """
     prepare_reference = family_of(config).sampler.prepare_reference
 
@@ -89,7 +91,10 @@ def picture_reader(config: Any) -> PictureReader:
 
 
 def make_job(defaults: JobDefaults, read: PictureReader, entry: Entry) -> Job:
-    """A job whose pictures can be read. Raises ValueError or FileNotFoundError."""
+    """The job of an entry, its pictures read and checked.
+
+    Raises ValueError or FileNotFoundError for what cannot be drawn.
+    """
     config = defaults.config
     try:
         entry.prompt.encode()
@@ -107,7 +112,7 @@ def make_job(defaults: JobDefaults, read: PictureReader, entry: Entry) -> Job:
 
 
 def read_jobs(path: Path, defaults: JobDefaults) -> list[Job]:
-    """All jobs of a list, every entry and reference checked.
+    """All jobs of a list, with every entry and reference checked.
 
     Raises FileNotFoundError, ValueError for defaults that cannot work, or JobError that names up to
     SHOWN_PROBLEMS entries.
@@ -131,19 +136,23 @@ def read_jobs(path: Path, defaults: JobDefaults) -> list[Job]:
     if problems:
         more = len(problems) - SHOWN_PROBLEMS
         shown = problems[:SHOWN_PROBLEMS] + ([f"  and {more} more"] if more > 0 else [])
-        count = f"{len(problems)} bad {'entry' if len(problems) == 1 else 'entries'}"
+        count = counted(len(problems), "bad entry", "bad entries")
         raise JobError("\n".join([f"{path} has {count} of {len(entries)}:", *shown]))
     return jobs
 
 
 def parse_entry(entry: Any, folder: Path) -> Entry:
-    """An entry of a list in `folder`. Raises JobError."""
+    """An entry of a list in `folder`.
+
+    Raises JobError naming the first wrong key.
+    """
     if not isinstance(entry, dict):
         raise JobError(f"expected an object, got {json.dumps(entry)[:80]}")
     if unknown := sorted(entry.keys() - KEYS):
-        raise JobError(f"unknown key {', '.join(unknown)}; known are {', '.join(sorted(KEYS))}")
+        keys = "key" if len(unknown) == 1 else "keys"
+        raise JobError(f"unknown {keys} {', '.join(unknown)}; known are {', '.join(sorted(KEYS))}")
     if not isinstance(entry.get("prompt"), str):
-        raise JobError('"prompt" must be a text' if "prompt" in entry else '"prompt" is missing')
+        raise JobError('"prompt" must be a string' if "prompt" in entry else '"prompt" is missing')
     if "image_path" in entry and "image_paths" in entry:
         raise JobError('"image_path" and "image_paths" are both given')
     paths = [entry["image_path"]] if "image_path" in entry else entry.get("image_paths", [])
@@ -159,13 +168,13 @@ def parse_entry(entry: Any, folder: Path) -> Entry:
     return Entry(entry["prompt"], refs, None if left is None else folder / left, own)
 
 
-def batch_shape(job: Job) -> tuple:
-    """Pictures of equal shape make a batch: size, whether half is given, and the references' sizes."""
+def batch_shape(job: Job) -> Hashable:
+    """What the pictures of a batch share: size, whether a left half is given, and the references' sizes."""
     return job.width, job.height, job.left is not None, tuple(ref.size for ref in job.refs)
 
 
 def make_request(job: Job, config: Any) -> Request:
-    """What `generate.sample_batch` needs. References are read again: not all fit in memory."""
+    """What `generate.sample_batch` needs. References are read again, since a list's may not fit in memory."""
     names = [str(ref.path) for ref in job.refs]
     pictures = [images.read_image(name) for name in names]
     refs = prepare_refs(config, pictures, job.ref_size, names)

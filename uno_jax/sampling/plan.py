@@ -14,12 +14,14 @@ from uno_jax.sampling.request import check_request, make_settings
 from uno_jax.sampling.settings import SampleArgs
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.trees import Params, count
+from uno_jax.support.words import counted
 from uno_jax.weights.load import read_model_config
 
 
 def plan_sampling(args: SampleArgs) -> None:
     """Prints every stage's plan on the hardware `args.plan`, with fewer pictures at once until they fit.
-    Raises PlanError or ValueError first.
+
+    Raises PlanError or ValueError before anything is compiled.
     """
     devices = find_devices(args.plan)
     config = PRESETS[args.model] if args.model in PRESETS else read_model_config(args.model)
@@ -29,14 +31,15 @@ def plan_sampling(args: SampleArgs) -> None:
         )
     asked, dtype = planned(args, config), args.dtype or "bfloat16"
     check_request(config, asked.width, asked.height, 0)
-    # As weights.load.load_model spreads the weights.
+    # The mesh over which weights.load.load_model spreads the weights.
     mesh = make_mesh(fsdp=1, tensor=-1, devices=devices)
     params, chip, chips = abstract_weights(config, mesh, dtype), chip_of(devices[0]), len(devices)
     print(f"{args.plan}: {chips} {chip.name}, weights spread over all of them (tensor {chips})")
-    print(f"  {count(params):,} parameters, {dtype}; {asked.width}x{asked.height}, {args.refs} references")
+    size, refs = f"{asked.width}x{asked.height}", counted(args.refs, "reference")
+    print(f"  {count(params):,} parameters, {dtype}; {size}, {refs}")
     while True:
         programs = family_of(config).sampler.plan(config, params, mesh, asked)
-        print(f"\n{asked.batch} pictures at once")
+        print(f"\n{counted(asked.batch, 'picture')} at once")
         print_programs(programs, chip, chips)
         if all(fits(program, chip) for program in programs.values()):
             return
@@ -56,7 +59,7 @@ def planned(args: SampleArgs, config: Any) -> PlannedSampling:
 
 
 def print_programs(programs: dict[str, Program], chip: Chip, chips: int) -> None:
-    """A paragraph for each program, and the work of all together."""
+    """Prints a paragraph for each program, and the work of all of them."""
     for name, program in programs.items():
         print(f"  {name}\n    {memory_line(program, chip)}")
         print(f"    {work_line(program.flops, chip, chips)}; compiled in {program.seconds:.0f} s")
@@ -65,7 +68,7 @@ def print_programs(programs: dict[str, Program], chip: Chip, chips: int) -> None
 
 
 def abstract_weights(config: Any, mesh: Mesh, dtype: str) -> dict[str, Params]:
-    """Every network as `weights.load.load_model` places it."""
+    """Shapes of every network's parameters, placed as `weights.load.load_model` places them."""
     trees = {
         kind: abstract_params(getattr(config, kind), jnp.dtype(dtype)) for kind in family_of(config).networks
     }

@@ -1,4 +1,4 @@
-"""One picture to make, and what can be asked for at all. Checked here, before any weight is loaded."""
+"""A request for one picture, and the checks of what a model can draw, made before any weight is loaded."""
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
@@ -9,13 +9,14 @@ from PIL import Image, ImageOps
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support import images
+from uno_jax.support.words import counted
 
 MAX_SEED = 2**32 - 1
 
 
 class Request(NamedTuple):
     """One picture to make; `refs` are prepared (`prepare_refs`), `seed` is this picture's own. `left` is the
-    left half of a diptych of which the right is to be made, (width / 2, height).
+    left half of a diptych whose right half is to be made, (width / 2, height).
     """
 
     prompt: str
@@ -28,6 +29,7 @@ class Request(NamedTuple):
 
 def make_settings(config: Any, unope: UnoPE | None, options: Mapping[str, Any]) -> Any:
     """The settings of a model's family, from its options by name; None stands for the model's default.
+
     Raises ValueError for options that the family does not have, and for values that cannot work.
     """
     given = {name: value for name, value in {**options, "unope": unope}.items() if value is not None}
@@ -39,7 +41,10 @@ def make_settings(config: Any, unope: UnoPE | None, options: Mapping[str, Any]) 
 
 
 def agreed_unope(wanted: UnoPE | None, trained: UnoPE | None) -> UnoPE | None:
-    """The convention to sample with: the LoRA's, else what is wanted. Raises ValueError if they differ."""
+    """The position convention to sample with: the LoRA's, else the wanted one.
+
+    Raises ValueError if both are given and differ.
+    """
     if wanted and trained and wanted != trained:
         raise ValueError(
             f"UnoPE {wanted.variant} with offset scale {wanted.offset_scale:g} was asked for, but the LoRA "
@@ -51,15 +56,19 @@ def agreed_unope(wanted: UnoPE | None, trained: UnoPE | None) -> UnoPE | None:
 def prepare_refs(
     config: Any, refs: Sequence[Image.Image], ref_size: int | None, names: Sequence[str]
 ) -> tuple[Image.Image, ...]:
-    """References as the model sees them. Raises images.ImageError naming the one that cannot be used."""
+    """References as the model sees them.
+
+    Raises images.ImageError naming the one that cannot be used.
+    """
     sampler = family_of(config).sampler
     longest = sampler.reference_side(config, len(refs), ref_size)
     return tuple(sampler.prepare_reference(ref, longest, name) for ref, name in zip(refs, names, strict=True))
 
 
 def prepare_left(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """A picture as the left half of one of width x height, what is too much cut off on both sides. Raises
-    ValueError for a width that has no halves of whole tokens.
+    """A picture resized and cropped around its centre to the left half of a picture of width x height.
+
+    Raises ValueError for a width whose halves are not whole numbers of tokens.
     """
     if width % (2 * images.MULTIPLE):
         raise ValueError(
@@ -76,4 +85,6 @@ def check_request(config: Any, width: int, height: int, seed: int, num_images: i
     if num_images < 1:
         raise ValueError(f"the number of images must be at least 1, got {num_images}")
     if not 0 <= seed <= MAX_SEED - (num_images - 1):
-        raise ValueError(f"seeds must lie between 0 and {MAX_SEED}, got {seed} for {num_images} images")
+        raise ValueError(
+            f"seeds must lie between 0 and {MAX_SEED}, got {seed} for {counted(num_images, 'image')}"
+        )

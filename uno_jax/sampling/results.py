@@ -15,7 +15,7 @@ from uno_jax.support.atomic import atomic_write
 from uno_jax.weights.identity import weights_id
 from uno_jax.weights.names import find_lora, find_model
 
-# Recorded and not compared: a release of this program does not make other pictures.
+# Recorded but not compared: another release of this program draws the same pictures.
 PROVENANCE = ("version",)
 
 
@@ -36,7 +36,7 @@ def plan_outputs(
     jobs: list[Job], settings: Any, num_images: int, out: Path, common: dict[str, Any]
 ) -> list[Output]:
     """Every picture of every job, in `out`: a directory, or a .png file for the only picture. `common` is
-    what the records have in common.
+    the part that all records share.
     """
     outputs = []
     for index, job in enumerate(jobs):
@@ -67,7 +67,7 @@ def reference_record(ref: Reference) -> dict[str, Any]:
 
 
 def is_finished(output: Output) -> bool:
-    """Whether the picture is there with these very settings."""
+    """Whether the picture exists and was made with the same settings."""
     try:
         recorded = json.loads(output.path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -92,7 +92,7 @@ def write_output(output: Output, picture: Image.Image) -> None:
 
 
 def common_record(model: str, lora: str, dtype: str) -> dict[str, str | None]:
-    """What the settings of all pictures have in common; `model` and `lora` as they were named."""
+    """The part of the record that all pictures share; `model` and `lora` as on the command line."""
     record: dict[str, str | None] = {"version": __version__, "dtype": dtype}
     directory = find_model(model)
     for name, path in (("model", directory), ("lora", find_lora(lora, directory))):

@@ -1,7 +1,7 @@
 """Sampling from the command line: one prompt, or a list of jobs -> pictures with their settings in JSON
 beside them.
 
-Everything is checked before weights are loaded; pictures that are there already with equal settings are kept.
+Everything is checked before weights are loaded; pictures that exist already with the same settings are kept.
 The Python API is `uno_jax.generate` with `uno_jax.load_model`.
 """
 
@@ -27,7 +27,7 @@ from uno_jax.weights.load import Lora, default_dtype, load_model, local_mesh, re
 
 
 class Work(NamedTuple):
-    """What a command line asks for, checked."""
+    """What a command line asks for, after all checks."""
 
     config: Any
     settings: Any
@@ -36,7 +36,10 @@ class Work(NamedTuple):
 
 
 def prepare_work(args: SampleArgs) -> Work:
-    """Checks everything, cheapest first. Raises ValueError or OSError saying what to change."""
+    """Checks everything, cheapest first.
+
+    Raises ValueError or OSError saying what to change.
+    """
     check_args(args)
     config = read_model_config(args.model)
     defaults = JobDefaults(config, args.width, args.height, args.seed, args.num_images, args.ref_size)
@@ -52,8 +55,8 @@ def prepare_work(args: SampleArgs) -> Work:
 
 
 def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -> int:
-    """Makes the pictures that are not there yet, batch by batch, and returns their number; as process `index`
-    of `count` only its share of the batches.
+    """Makes the pictures that do not exist yet, batch by batch, and returns how many were missing. Process
+    `index` of `count` makes its share of the batches only.
     """
     finished = [is_finished(output) for output in work.outputs]
     if all(finished):
@@ -62,7 +65,7 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
     indices = range(len(work.outputs))
     bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
     with jax.set_mesh(local_mesh()), bar:
-        # Batches follow from the whole list and are made whole: what is resumed is then no different.
+        # Batches are cut from the whole list and drawn whole, so that a resumed run draws the same pictures.
         grouped = batches(indices, lambda index: batch_shape(work.outputs[index].job), args.batch_size)
         for number, batch in enumerate(grouped):
             missing = [not finished[index] for index in batch]

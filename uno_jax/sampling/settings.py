@@ -1,4 +1,4 @@
-"""The command line of sampling: what every command that draws takes, and what `uno-sample` takes more."""
+"""The command line of sampling: options of every command that draws, and those of `uno-sample`."""
 
 import os
 from dataclasses import dataclass
@@ -17,48 +17,51 @@ from uno_jax.weights.names import SMALL, find_model
 
 @dataclass(frozen=True, kw_only=True)
 class ModelArgs:
-    """What every command that draws takes."""
+    """Options of every command that draws pictures."""
 
     model: str = SMALL
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/); small: the shipped one."""
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/), or small for the shipped model."""
     lora: str = "auto"
-    """LoRA: a native directory, a .safetensors file, or none; auto: the model's own lora/, if it has one."""
+    """LoRA to draw with: a native directory, a .safetensors file, or none; auto takes the model's own lora/,
+    if it has one.
+    """
     unope: Literal["d", "h", "w", "o"] | None = None
-    """Axes along which references' positions are offset; default the LoRA's, which must not be contradicted.
+    """Axes along which references' positions are offset: d for both, h, w, or o for none. It must not
+    contradict the LoRA's, which is the default.
     """
     offset_scale: float | None = None
-    """Factor on those offsets; default the LoRA's."""
+    """Factor on these offsets; default the LoRA's."""
     steps: int | None = None
     """Euler steps; default 25, for schnell 4."""
     guidance: float | None = None
-    """Guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
+    """Strength of the guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
     true_cfg: float | None = None
-    """Classifier-free guidance away from the empty prompt without references, for twice the work; default the
-    model's: 1, which leaves it out, for FLUX.
+    """Scale of classifier-free guidance away from the empty prompt without references, for twice the work;
+    default the model's: for FLUX 1, which leaves it out.
     """
     batch_size: int = 4
-    """Most pictures of equal shapes to make at once."""
+    """Largest number of pictures of equal shapes to make at once."""
     dtype: Literal["bfloat16", "float32"] | None = None
     """Number format of the model; default bfloat16 on accelerators, float32 on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleArgs(ModelArgs):
-    """Sample pictures of the references' subjects, of one --prompt or of a list of --jobs."""
+    """Draw pictures of the references' subjects, from one --prompt or from a list of --jobs."""
 
     prompt: str | None = None
-    """What the picture shows."""
+    """Description of the picture."""
     ref: Annotated[tuple[tuple[Path, ...], ...], UseAppendAction] = ()
     """Reference pictures, none to many: --ref a.jpg b.jpg."""
     left: Path | None = None
-    """Left half of a diptych of which the right half is made (diptych prompting). --width is that of both, by
-    default twice the model's resolution.
+    """Left half of a diptych whose right half is drawn (diptych prompting). --width is then the width of both
+    halves, by default twice the model's resolution.
     """
     jobs: Path | None = None
     """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref."""
     out: Path = Path("out")
-    """Directory for {entry}_{image}.png, or a .png file for a single picture; replaces what other settings
-    made.
+    """Directory for {entry}_{image}.png, or a .png file for a single picture. Pictures of other settings are
+    replaced.
     """
     width: int | None = None
     """Width in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
@@ -77,7 +80,7 @@ class SampleArgs(ModelArgs):
     work and time of every stage, compiled without loading weights; --model may then name a preset.
     """
     refs: int = 1
-    """References of each picture, for --plan."""
+    """Number of references of each picture, for --plan."""
 
 
 class Drawing(NamedTuple):
@@ -89,7 +92,10 @@ class Drawing(NamedTuple):
 
 
 def choose_model(args: ModelArgs) -> Drawing:
-    """Raises ValueError or OSError saying what to change, before any weight is loaded."""
+    """The model, settings and LoRA that a command line names.
+
+    Raises ValueError or OSError saying what to change, before any weight is loaded.
+    """
     config = read_model_config(args.model)
     options = {"steps": args.steps, "guidance": args.guidance, "true_cfg": args.true_cfg}
     make_settings(config, None, options)  # cheaper than reading a LoRA
@@ -101,8 +107,8 @@ def choose_model(args: ModelArgs) -> Drawing:
 def choose_unope(
     variant: Literal["d", "h", "w", "o"] | None, offset_scale: float | None, trained: UnoPE | None
 ) -> UnoPE | None:
-    """The convention of a command line: the LoRA's, which it may name in part or whole but not contradict;
-    None where neither says anything.
+    """The position convention of a command line: the LoRA's, which it may repeat in part or whole but not
+    contradict; None where neither names one.
     """
     if variant is None and offset_scale is None:
         return trained

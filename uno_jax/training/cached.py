@@ -13,8 +13,9 @@ from uno_jax.weights.identity import fingerprint
 
 
 def describe_network(network: Path, kind: str) -> dict[str, Any]:
-    """What `cached_encodings.Info.encoders` records of a network's directory. Raises as
-    `checkpoint.read_config`.
+    """What `cached_encodings.Info.encoders` records of a network's directory.
+
+    Raises as `checkpoint.read_config`.
     """
     return {"config": to_dict(read_config(network, kind)), "weights": fingerprint(network)}
 
@@ -22,7 +23,7 @@ def describe_network(network: Path, kind: str) -> dict[str, Any]:
 def encoders_of(config: TrainConfig) -> dict[str, Any]:
     """Configs of the networks that a run's encodings stand in for; none without encodings.
 
-    Raises as `read_info`, and RecipeError where the run itself would encode otherwise.
+    Raises as `read_info`, and RecipeError where the run itself would encode differently.
     """
     if not config.data.encodings:
         return {}
@@ -35,11 +36,11 @@ def encoders_of(config: TrainConfig) -> dict[str, Any]:
     for kind, recorded in info.encoders.items():
         stored = config.weights_dir / kind
         if config.trains(kind):
-            problems.append(f"{kind} is trained, so that they would not follow it; make them without {kind}")
+            problems.append(f"{kind} is trained, and they would not follow it; make them without {kind}")
             continue
         there = config.weights and stored.is_dir()
         if there and (other := differences(recorded, describe_network(stored, kind))):
-            problems.append(f"they are of another {kind} than {stored} ({'; '.join(other)})")
+            problems.append(f"they were made by another {kind} than {stored} ({'; '.join(other)})")
     if problems:
         raise RecipeError(f"the encodings {config.data.encodings} do not fit: {'; '.join(problems)}")
     return {kind: from_dict(NETWORKS[kind].config, made["config"]) for kind, made in info.encoders.items()}

@@ -1,7 +1,7 @@
 """A run's checkpoints: what is saved to continue bit for bit, and the check that it is the same run.
 
 A checkpoint holds the state (trainable, optimizer, running average, step), the data iterator's position and
-the recipe. They are written asynchronously and appear under their step's name when they are whole.
+the recipe. It is written asynchronously and appears under its step's name when it is complete.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import with_schedule_from_start
 from uno_jax.training.state import TrainState
 
-# Fields that change nothing of what is computed; `steps` only where the learning rate does not depend on it.
+# Fields that do not change what is computed; `steps` is one where the learning rate does not depend on it.
 HARMLESS = {
     "workdir",
     "steps",
@@ -36,21 +36,22 @@ HARMLESS = {
 
 
 def has_checkpoint(config: TrainConfig) -> bool:
-    """Whether a run's working directory holds a whole one; looks at names only."""
+    """Whether a run's working directory holds a complete checkpoint, by the names of its folders."""
     return any(path.name.isdigit() for path in (Path(config.workdir) / "checkpoints").glob("*"))
 
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
+    """The checkpoints of a run's working directory, which is made if needed."""
     options = ocp.CheckpointManagerOptions(
         max_to_keep=config.keep_checkpoints, keep_period=config.keep_every, cleanup_tmp_directories=True
     )
     return ocp.CheckpointManager(Path(config.workdir).absolute() / "checkpoints", options=options)
 
 
-def save(
+def save_checkpoint(
     checkpoints: ocp.CheckpointManager, config: TrainConfig, number: int, state: TrainState, batches: Any
 ) -> None:
-    """Starts writing the checkpoint of step `number`; a step already saved is left as it is."""
+    """Starts writing the checkpoint of step `number`, unless that is saved already."""
     if number in checkpoints.all_steps():
         return
     parts = ocp.args.Composite(
@@ -61,29 +62,29 @@ def save(
     checkpoints.save(number, args=parts)
 
 
-def restore(
+def restore_checkpoint(
     checkpoints: ocp.CheckpointManager, config: TrainConfig, state: TrainState, batches: Any
 ) -> TrainState:
-    """The newest checkpoint's state, the data iterator put where it was; `state` as it is when there is none.
+    """The newest checkpoint's state, with `batches` moved to its position; `state` itself when there is none.
 
-    Raises RecipeError, naming every field that differs, when the recipe is not the one that was saved; and
-    for a checkpoint that was damaged since.
+    Raises RecipeError, naming every field that differs, when the recipe is not the saved one; and for a
+    damaged checkpoint.
     """
     number = checkpoints.latest_step()
     if number is None:
         return state
-    recipe = _read(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
+    recipe = _read_parts(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
     if changes := changed_fields(recipe, to_dict(config)):
         raise RecipeError(
             f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
             "Continue with the old settings, or choose another workdir"
         )
-    restored = _read(checkpoints, number, state=_standard(state), data=ocp.args.JsonRestore())
+    restored = _read_parts(checkpoints, number, state=_standard(state), data=ocp.args.JsonRestore())
     batches.set_state(restored["data"])
     return TrainState(**restored["state"])
 
 
-def _read(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
+def _read_parts(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
     try:
         return checkpoints.restore(number, args=ocp.args.Composite(**parts))
     except Exception as error:  # orbax raises bare ones
@@ -97,16 +98,16 @@ def _read(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
 
 
 def carry_on(workdir: str, state: TrainState) -> TrainState:
-    """The state of another run's newest checkpoint, its steps and its learning rate from the start again.
+    """The state of another run's newest checkpoint, with steps and learning-rate schedule from the start.
 
-    Raises RecipeError when there is no checkpoint, or one of other arrays.
+    Raises RecipeError when there is no checkpoint, or when its arrays are not this run's.
     """
     path = Path(workdir).absolute() / "checkpoints"
     if not path.is_dir():
         raise RecipeError(f"init_run: no checkpoints in {workdir}; give the working directory of a run")
     with ocp.CheckpointManager(path) as checkpoints:
         if (number := checkpoints.latest_step()) is None:
-            raise RecipeError(f"init_run: {path} holds no whole checkpoint")
+            raise RecipeError(f"init_run: {path} holds no complete checkpoint")
         try:
             restored = checkpoints.restore(number, args=ocp.args.Composite(state=_standard(state)))["state"]
         except (ValueError, KeyError) as error:

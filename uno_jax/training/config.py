@@ -29,26 +29,33 @@ class OptimConfig:
     """AdamW after clipping of the global gradient norm (UNO's `train.py`)."""
 
     learning_rate: float = 1e-5
+    """Peak learning rate."""
     warmup_steps: int = 0
+    """Steps of linear warm-up."""
     decay_to: float = 1.0
     """Learning rate at the last step as a share of `learning_rate`, reached along a cosine."""
     b1: float = 0.9
+    """Decay of AdamW's first moment."""
     b2: float = 0.999
+    """Decay of AdamW's second moment."""
     eps: float = 1e-8
+    """Epsilon of AdamW."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW."""
     clip_norm: float = 1.0
+    """Global norm that gradients are clipped to."""
     ema_decay: float = 0.0
-    """Of the running average that is exported, warming up as (1 + step) / (10 + step). 0: none."""
+    """Decay of the running average that is exported, warming up as (1 + step) / (10 + step); 0 for none."""
 
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the mesh axes; -1 takes what is left of the devices."""
+    """Sizes of the mesh axes; -1 takes the remaining devices."""
 
     data: int = 1
     """Copies of the weights, each with a share of the samples."""
     fsdp: int = -1
-    """Shares of the weights, each with a share of the samples too."""
+    """Shares of the weights, each also with a share of the samples."""
     tensor: int = 1
     """Shares of heads and MLPs."""
     sequence: int = 1
@@ -60,35 +67,37 @@ class ProcessesConfig:
     """One run over several processes, each started with the same recipe (`jax.distributed`)."""
 
     coordinator: str = ""
-    """HOST:PORT of process 0; or "auto" where jax finds its cluster: TPU slices, SLURM, Open MPI, Kubernetes.
+    """Address HOST:PORT of process 0, or "auto" where jax detects the cluster: TPU slices, SLURM, Open MPI,
+    Kubernetes.
     """
     count: int = 1
-    """Of processes; not needed with "auto"."""
+    """Number of processes; not needed with "auto"."""
     index: int = 0
-    """Of this process; not needed with "auto"."""
+    """Index of this process, from 0; not needed with "auto"."""
 
 
 @dataclass(frozen=True)
 class SamplesConfig:
-    """Pictures of fixed prompts, drawn while the run goes on."""
+    """Pictures of fixed prompts, drawn during the run."""
 
     every: int = 0
-    """Steps from one drawing to the next, with a last one at the end. 0: never."""
+    """Steps from one drawing to the next; the last step is always drawn. 0 draws nothing."""
     jobs: str = ""
-    """The prompts and their references: a list as `uno_jax.sample --jobs` takes."""
+    """List of the prompts and their references, as `uno-sample --jobs` takes it."""
     steps: int | None = None
     """Euler steps; default 25, for schnell 4."""
     guidance: float | None = None
-    """Guidance embedding; default 4, none for schnell."""
+    """Strength of the guidance embedding; default 4, none for schnell."""
     true_cfg: float | None = None
-    """Classifier-free guidance; default the model's, 1 (none) for FLUX."""
+    """Scale of classifier-free guidance; default the model's, 1 (none) for FLUX."""
     width: int | None = None
-    """Pixels, for entries without their own; default the model's resolution."""
+    """Width in pixels of entries without their own; default the model's resolution."""
     height: int | None = None
-    """As width."""
+    """Height in pixels of entries without their own; default the model's resolution."""
     ref_size: int | None = None
-    """Longest side of references; default as `uno_jax.sample`."""
+    """Longest side of references in pixels; default as in `uno-sample`."""
     seed: int = 3407
+    """Seed of entries without their own."""
 
 
 @dataclass(frozen=True)
@@ -96,68 +105,79 @@ class TrainConfig:
     """One training run; every field can be overridden. The defaults are the paper's stage I."""
 
     workdir: str = "runs/uno"
+    """Directory for checkpoints, logs and results."""
     objective: Literal["flow", "autoencoder"] = "flow"
+    """Loss to minimise: UNO's flow matching, or an autoencoder's reconstruction."""
     trainable: tuple[str, ...] = ("lora/.*",)
     """Regular expressions over whole parameter paths such as mmdit/img_in/kernel, t5/…, clip/…, vae/…,
     lora/…
     """
     preset: str = "flux_dev"
-    """Numbers of the networks that `weights` does not hold; those start at random."""
+    """Preset of the networks that `weights` does not hold; those start at random."""
     weights: str = ""
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/); "small": the shipped one."""
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/), or "small" for the shipped model."""
     lora: LoraConfig = LoraConfig()
-    """Made when `trainable` names lora/…"""
+    """LoRA that is made when `trainable` names lora/…"""
     init_lora: str = ""
-    """A LoRA to start from with a fresh optimizer: stage II starts from stage I."""
+    """LoRA to start from with a fresh optimizer, as stage II starts from stage I."""
     init_run: str = ""
-    """Working directory of a run to start from, its optimizer carried on, its schedule begun anew."""
+    """Working directory of a run to start from, with its optimizer but the schedule from the start."""
     unope: UnoPE = UnoPE()
+    """Position convention of the references."""
     guidance: float = 1.0
+    """Strength that the guidance embedding is given."""
     completion: float = 0.0
     """Share of the diptychs (pictures at least twice as wide as high) of which one half is given without
-    noise, so that the other is learned from it; only the other half counts in the loss.
+    noise, for the other to be learned from it; only that other half counts in the loss.
     """
     kl_weight: float = 1e-6
-    """Of the autoencoder objective."""
+    """Weight of the KL divergence in the autoencoder objective."""
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     processes: ProcessesConfig = field(default_factory=ProcessesConfig)
     batch_size: int = 16
-    """Samples a step, over all devices."""
+    """Samples in a step, over all devices."""
     accumulate: int = 1
-    """Parts that a step's batch is worked off in, for less memory."""
+    """Equal parts of a batch that are computed one after another, for less memory."""
     steps: int = 5000
+    """Number of the last step."""
     seed: int = 0
+    """Seed of the initial weights, the order of the data and the noise."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of frozen weights and of the computation; what is trained is kept in float32."""
+    """Number format of frozen weights and of the computation; trained weights are kept in float32."""
     precision: Literal["", "bfloat16"] = ""
-    """Of matrix products in float32. "bfloat16" rounds their inputs, which is faster, also on CPUs with
-    matrix units; empty: as jax does by default.
+    """Precision of matrix products in float32. "bfloat16" rounds their inputs, which is faster, also on CPUs
+    with matrix units; empty is jax's default.
     """
     unroll: int = 1
-    """Blocks compiled in one piece. More of them make steps faster on CPUs, and compiling slower."""
+    """Blocks that are compiled in one piece. More of them make steps faster on CPUs and compilation slower.
+    """
     base: Literal["", "int8", "fp8"] = ""
-    """8 bits for the frozen kernels of the MM-DiT's and T5's blocks, in LoRA training; empty: `dtype`."""
+    """Number format, in LoRA training, of the frozen kernels in the MM-DiT's and T5's blocks; empty: `dtype`.
+    """
     remat: Literal["none", "selective", "full"] = "full"
-    """What the backward pass computes again: nothing, all but the matrix products, or whole blocks."""
+    """Rematerialisation: the backward pass recomputes nothing, all but the matrix products, or whole blocks.
+    """
     max_skipped: int = 10
-    """Steps with a non-finite loss or gradient, which change nothing, before the run stops."""
+    """Steps with a non-finite loss or gradient, which change nothing, that a run may have before it stops."""
     log_every: int = 10
+    """Steps from one line of the logs to the next."""
     wandb_project: str = ""
-    """Log to this W&B project too, which takes the package wandb."""
+    """W&B project to log to as well; needs the package wandb."""
     samples: SamplesConfig = field(default_factory=SamplesConfig)
     profile_steps: int = 0
-    """Steps to profile, from the third on, when what they take is compiled."""
+    """Number of steps to profile, from the third on, when everything is compiled."""
     checkpoint_every: int = 500
+    """Steps from one checkpoint to the next."""
     keep_checkpoints: int = 2
-    """The newest ones."""
+    """Number of newest checkpoints to keep."""
     keep_every: int | None = None
-    """And for good each whose step is a multiple of this."""
+    """Also keep every checkpoint whose step is a multiple of this, permanently."""
 
     @property
     def weights_dir(self) -> Path:
-        """Where `weights` lie."""
+        """The directory that `weights` names."""
         return model_dir(self.weights)
 
     def trains(self, kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a recipe's settings must satisfy together; no file is looked at."""
+"""What a recipe's settings must satisfy together, checked without reading any file."""
 
 import importlib.util
 
@@ -12,11 +12,11 @@ Problems = list[tuple[bool, str]]
 
 
 def check_recipe(config: TrainConfig) -> None:
-    """Raises RecipeError for settings that cannot work together; looks at no file."""
+    """Raises RecipeError, naming every problem, for settings that cannot work together."""
     kinds = (*dict.fromkeys(kind for family in FAMILIES for kind in family.networks), "lora")
     begins = tuple(f"{kind}/" for kind in kinds)
     problems = [
-        (config.preset not in PRESETS, f"preset {config.preset!r} is none of {', '.join(PRESETS)}"),
+        (config.preset not in PRESETS, f"preset must be one of {', '.join(PRESETS)}, got {config.preset!r}"),
         *_data_problems(config.data),
         (config.batch_size < 1, f"batch_size must be at least 1, got {config.batch_size}"),
         (config.steps < 1, f"steps must be at least 1, got {config.steps}"),
@@ -35,7 +35,8 @@ def check_recipe(config: TrainConfig) -> None:
         *_place_problems(config),
         (
             not 0 <= config.processes.index < config.processes.count,
-            f"processes.index {config.processes.index} is none of {config.processes.count} processes",
+            f"processes.index must be between 0 and {config.processes.count - 1}, "
+            f"got {config.processes.index}",
         ),
         (
             config.processes.count > 1 and not config.processes.coordinator,
@@ -45,7 +46,7 @@ def check_recipe(config: TrainConfig) -> None:
         (config.profile_steps < 0, f"profile_steps must not be negative, got {config.profile_steps}"),
         (
             bool(config.wandb_project) and importlib.util.find_spec("wandb") is None,
-            "wandb_project takes the package wandb: pip install wandb",
+            "wandb_project needs the package wandb: pip install wandb",
         ),
         *_sample_problems(config),
         (
@@ -63,7 +64,7 @@ def check_recipe(config: TrainConfig) -> None:
         (config.unroll < 1, f"unroll must be at least 1, got {config.unroll}"),
         (
             config.precision not in ("", "bfloat16"),
-            f"precision {config.precision!r} is neither bfloat16 nor empty",
+            f"precision must be bfloat16 or empty, got {config.precision!r}",
         ),
         *_base_problems(config),
         (
@@ -74,10 +75,10 @@ def check_recipe(config: TrainConfig) -> None:
             config.objective == "autoencoder" and bool(config.data.encodings),
             "the autoencoder objective learns from pictures, not from data.encodings",
         ),
-        (not 0 <= config.completion <= 1, f"completion {config.completion} is no share of 1"),
+        (not 0 <= config.completion <= 1, f"completion must be between 0 and 1, got {config.completion}"),
         (
             config.objective == "autoencoder" and config.completion > 0,
-            "the autoencoder objective has no noise, and so no completion",
+            "the autoencoder objective has no noise: completion must be 0",
         ),
         (
             config.objective == "flow" and config.trains("vae"),
@@ -91,7 +92,7 @@ def check_recipe(config: TrainConfig) -> None:
 
 
 def _place_problems(config: TrainConfig) -> Problems:
-    """Of what is written, or read as folders; lists and pictures may lie on any file system."""
+    """Paths that must be local, unlike those of lists and pictures."""
     places = {
         "workdir": config.workdir,
         "weights": config.weights,
@@ -112,8 +113,11 @@ def _data_problems(data: DataConfig) -> Problems:
             "data.path is empty: give a JSON list of pairs (--data.path FILE)",
         ),
         (bool(data.path and data.sources), "give data.path or data.sources, not both"),
-        (not 0 <= data.text_dropout <= 1, f"text_dropout {data.text_dropout} is no share of 1"),
-        (not 0 <= data.max_bad_share <= 1, f"max_bad_share {data.max_bad_share} is no share of 1"),
+        (not 0 <= data.text_dropout <= 1, f"text_dropout must be between 0 and 1, got {data.text_dropout}"),
+        (
+            not 0 <= data.max_bad_share <= 1,
+            f"max_bad_share must be between 0 and 1, got {data.max_bad_share}",
+        ),
         (data.threads < 1, f"data.threads must be at least 1, got {data.threads}"),
         (data.workers < 0, f"data.workers must not be negative, got {data.workers}"),
         *(
@@ -134,7 +138,7 @@ def _base_problems(config: TrainConfig) -> Problems:
     return [
         (
             config.base not in ("", "int8", "fp8"),
-            f"base {config.base!r} is none of int8, fp8 and empty (dtype)",
+            f"base must be int8, fp8 or empty (dtype), got {config.base!r}",
         ),
         (
             bool(config.base) and any(not pattern.startswith("lora/") for pattern in config.trainable),
@@ -156,5 +160,8 @@ def _sample_problems(config: TrainConfig) -> Problems:
             samples.every > 0 and not samples.jobs,
             "samples.every needs a list of prompts (--samples.jobs FILE)",
         ),
-        (samples.every > 0 and config.objective != "flow", "an autoencoder draws no samples (samples.every)"),
+        (
+            samples.every > 0 and config.objective != "flow",
+            "an autoencoder cannot draw samples (samples.every)",
+        ),
     ]

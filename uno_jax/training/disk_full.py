@@ -1,4 +1,4 @@
-"""A full disk reported as such, wherever it was met: in a log, an export, or a checkpoint's own thread."""
+"""A full disk reported as such, wherever it occurs: in a log, an export, or a checkpoint's own thread."""
 
 import contextlib
 import errno
@@ -12,15 +12,15 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class FullDiskError(OSError):
-    """The run cannot write on; its last good checkpoint is whole."""
+    """The disk is full; the run's last good checkpoint is complete."""
 
 
 @contextlib.contextmanager
 def report_full_disk(workdir: Path) -> Iterator[None]:
-    """Raises FullDiskError, which names the last good checkpoint of `workdir`, for any error that a full disk
-    is behind.
+    """Turns any error that a full disk caused into a FullDiskError naming the last good checkpoint of
+    `workdir`.
     """
-    log = logging.getLogger("absl")  # orbax prints the trace of what it then raises
+    log = logging.getLogger("absl")  # orbax prints the traceback of what it raises too
     log.addFilter(_is_not_disk_full)
     try:
         yield
@@ -30,7 +30,7 @@ def report_full_disk(workdir: Path) -> Iterator[None]:
         steps = ocp.utils.checkpoint_steps(workdir / "checkpoints")
         last = f"the last good checkpoint is step {max(steps)}" if steps else "there is no checkpoint yet"
         raise FullDiskError(
-            f"no space left in {workdir}; {last}, from where the same command continues"
+            f"no space left in {workdir}; {last}, from which the same command continues"
         ) from error
     finally:
         log.removeFilter(_is_not_disk_full)
@@ -41,7 +41,7 @@ def _is_not_disk_full(record: logging.LogRecord) -> bool:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk or quota is behind an error. Tensorstore says so in words only."""
+    """Whether a full disk or quota caused an error. Tensorstore reports it in the message only."""
     while error is not None:
         named = any(words in str(error) for words in ("No space left on device", "Disk quota exceeded"))
         if named or (isinstance(error, OSError) and error.errno in FULL):

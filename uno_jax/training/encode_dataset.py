@@ -1,8 +1,8 @@
 """`uno-encode --config RECIPE --out DIR`: a recipe's lists -> their encodings on disk, once.
 
-Runs of the recipe with `--data.encodings DIR` then read those and run no encoder. Every picture is encoded
+Runs of the recipe with `--data.encodings DIR` then read these and run no encoder. Every picture is encoded
 at the bucket of its own aspect ratio, as moments of its posterior, in the recipe's dtype. After an
-interruption the same command makes what is missing (`uno_jax.data.cached_encodings` has the form on disk).
+interruption the same command makes what is missing (`uno_jax.data.cached_encodings` defines the files).
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ from uno_jax.data.cached_encodings import (
     Info,
     Table,
     has_empty,
-    part,
     read_info,
     read_table,
+    select_rows,
     shard_path,
     write_empty,
     write_info,
@@ -67,9 +67,8 @@ def encode_lists(
     process_index: int | None = None,
     process_count: int | None = None,
 ) -> dict[str, str]:
-    """Encodes what is missing in `out` of the recipe's lists by the networks `kinds`; the names of the
-    records left out, with the reasons. Shards are shared out over the processes, which know nothing of each
-    other.
+    """Encodes what `out` lacks of the recipe's lists with the networks `kinds`; returns the names of the
+    records left out, with the reasons. Each process makes its own share of the shards, independently.
 
     Raises RecipeError, DataError or FileNotFoundError before any weight is loaded where `out` holds
     encodings of other settings or the recipe cannot be encoded, DataError when more than `max_bad_share` of
@@ -82,7 +81,7 @@ def encode_lists(
     records = read_records(config.data)
     mesh, model = make_run_mesh(config, jax.local_devices()), model_config(config)
     info = make_info(config, kinds, records, per_shard)
-    claim(out, info, first=index == 0)
+    claim_directory(out, info, first=index == 0)
     wait_for_all(f"claimed {out}")
     own = range(index, info.shards, count)
     done = [number for number in own if shard_path(out, number).is_file()]
@@ -106,7 +105,7 @@ def encode_lists(
 
 
 def check_encoders(config: TrainConfig, kinds: Sequence[str]) -> None:
-    """Raises RecipeError."""
+    """Raises RecipeError for a recipe whose lists these networks cannot encode."""
     check_recipe(config)
     if config.objective != "flow":
         raise RecipeError("the autoencoder objective learns from pictures, not from encodings")
@@ -114,12 +113,13 @@ def check_encoders(config: TrainConfig, kinds: Sequence[str]) -> None:
         raise RecipeError(f"--networks must be some of {','.join(PARTS)}, got {','.join(kinds) or 'none'}")
     for kind in kinds:
         if config.trains(kind):
-            raise RecipeError(f"the recipe trains {kind}: its encodings would not follow; leave it out")
+            raise RecipeError(f"the recipe trains {kind}, and its encodings would not follow; leave it out")
         if not (place := config.weights_dir / kind).is_dir() or not config.weights:
             raise RecipeError(f"{kind} has no weights to encode with: expected {place} to hold it")
 
 
 def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_shard: int) -> Info:
+    """The description of the encodings that are to be made."""
     if per_shard < 1:
         raise RecipeError(f"--per-shard must be at least 1, got {per_shard}")
     sources = [to_dict(source) for source in records.sources]
@@ -135,9 +135,10 @@ def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_s
     )
 
 
-def claim(out: Path, info: Info, first: bool) -> None:
-    """Makes `out` the place of these encodings, as the `first` of several processes does. Raises DataError
-    when it is that of others.
+def claim_directory(out: Path, info: Info, first: bool) -> None:
+    """Makes `out` the directory of these encodings, which the `first` of several processes does.
+
+    Raises DataError when it holds encodings of other settings.
     """
     if (out / "encodings.json").exists():
         old, new = (dataclasses.asdict(each) for each in (read_info(out), info))
@@ -150,7 +151,7 @@ def claim(out: Path, info: Info, first: bool) -> None:
 
 
 def load_encoder(config: TrainConfig, model: Any, kind: str, mesh: Mesh) -> Encoder:
-    """A network, sharded and compiled as in training: arrays of inputs -> their encodings on the devices."""
+    """A network as in training, sharded and compiled: a function from inputs to encodings on devices."""
     _, params = restore_network(config.weights_dir / kind, kind, mesh, config.dtype)
     here = Model(model, {kind: params}, dtype=config.dtype)
     encode = family_of(model).encoders[kind]
@@ -158,6 +159,7 @@ def load_encoder(config: TrainConfig, model: Any, kind: str, mesh: Mesh) -> Enco
 
 
 def encode_empty(model: Any, encoders: dict[str, Encoder], size: int) -> Arrays:
+    """The encodings of the empty prompt, by the names of a record's parts."""
     inputs = {
         kind: [Input(0, kind, tokens[0])] for kind, tokens in family_of(model).tokenize(model, [""]).items()
     }
@@ -176,7 +178,7 @@ def encode_shard(
     encoders: dict[str, Encoder],
     bar: tqdm,
 ) -> tuple[Table, list[Arrays]]:
-    """The table of the good ones among `rows`, and what is encoded of each."""
+    """The table of the good records among `rows`, and the encodings of each."""
     end = bar.n + sum(inputs_of(records, row, encoders) for row in rows)
     ratios: dict[int, list[float]] = {}
     bad: dict[int, str] = {}
@@ -202,13 +204,16 @@ def encode_shard(
                 bar.update()
     bar.update(end - bar.n)
     named = {records.name(row): why for row, why in bad.items()}
-    return Table(part(records, good, [ratios[row] for row in good]), named), [samples[row] for row in good]
+    table = select_rows(records, good, [ratios[row] for row in good])
+    return Table(table, named), [samples[row] for row in good]
 
 
 def read_pictures(
     config: TrainConfig, records: Records, ratios: dict[int, list[float]], bad: dict[int, str]
 ) -> Iterator[list[Input]]:
-    """Pictures of equal buckets, at most batch_size at a time; what cannot be read goes to `bad`."""
+    """Pictures of equal buckets, at most batch_size at a time; records that cannot be read are added to
+    `bad`.
+    """
     places: dict[tuple[int, int], list[tuple[int, str, str]]] = defaultdict(list)
     for row, values in ratios.items():
         record = records[row]
@@ -232,13 +237,14 @@ def read_pictures(
 
 
 def picture_bucket(data: DataConfig, records: Records, row: int, name: str, ratio: float) -> tuple[int, int]:
+    """(height, width) in pixels at which a picture of this height/width is encoded."""
     if name == PICTURES[0]:
-        return records.sources[records.source[row]].target_size(ratio, data.resolution)
+        return records.sources[int(records.source[row])].target_size(ratio, data.resolution)
     return images.ratio_bucket_size(ratio, data.ref_resolution)
 
 
 def encoded(encoder: Encoder, chunks: Iterable[list[Input]], size: int) -> Iterator[Input]:
-    """Inputs -> encodings, by chunks of equal shapes; filled up to `size`: one program a shape."""
+    """The encodings of inputs, by chunks of equal shapes, filled up to `size` for one program a shape."""
     for chunk in filter(None, chunks):
         inputs = np.stack([item.array for item in chunk])
         outputs = np.asarray(encoder(np.resize(inputs, (size, *inputs.shape[1:]))))
@@ -250,15 +256,17 @@ def cut_chunks(items: Sequence[Any], size: int) -> list[Any]:
 
 
 def shard_rows(info: Info, number: int) -> range:
+    """Indices of the records of shard `number`."""
     return range(number * info.per_shard, min((number + 1) * info.per_shard, info.records))
 
 
 def inputs_of(records: Records, row: int, encoders: Iterable[str]) -> int:
-    """How many encodings a record has."""
+    """Number of encodings of a record."""
     return sum(1 + int(records.refs[row]) if kind == "vae" else 1 for kind in encoders)
 
 
 def count_inputs(records: Records, info: Info, shards: Iterable[int]) -> int:
+    """Number of encodings of several shards."""
     return sum(
         inputs_of(records, row, info.encoders) for number in shards for row in shard_rows(info, number)
     )

@@ -1,7 +1,7 @@
 """Where a run's numbers and pictures go: metrics.jsonl, TensorBoard, and W&B when the recipe asks for it.
 
 In: a step's number and values by name: numbers (None: unknown or not finite), names of records, pictures. A
-writer takes what it can show. What a killed run wrote of steps that are taken again is dropped or hidden.
+writer takes what it can show. What a killed run logged of steps that are taken again is dropped or hidden.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ Writer = Callable[[int, Mapping[str, Value]], None]
 
 @contextlib.contextmanager
 def open_writers(config: TrainConfig, number: int) -> Iterator[list[Writer]]:
-    """The recipe's writers, for a run that has taken `number` steps; none but in the first process."""
+    """The recipe's writers, for a run that has taken `number` steps; empty except in the first process."""
     workdir = Path(config.workdir)
     with contextlib.ExitStack() as opened:
         if not is_first_process():
@@ -45,8 +45,8 @@ def jsonl(path: Path, number: int) -> Iterator[Writer]:
         written = path.read_text()
         kept = "".join(f"{line}\n" for line in written.splitlines() if _step_of(line) <= number)
         if kept != written:
-            with atomic_write(path) as aside:
-                aside.write_text(kept)
+            with atomic_write(path) as partial:
+                partial.write_text(kept)
     with path.open("a", buffering=1) as file:
 
         def write(number: int, values: Mapping[str, Value]) -> None:
@@ -59,17 +59,17 @@ def jsonl(path: Path, number: int) -> Iterator[Writer]:
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
-    except ValueError:  # half a line, of a killed run
+        return float(json.loads(line)["step"])
+    except ValueError:  # the incomplete line of a killed run
         return float("inf")
 
 
 @contextlib.contextmanager
 def tensorboard(folder: Path, number: int) -> Iterator[Writer]:
-    """Event files. Written here and not by tensorboardX's thread: a full disk ends that unseen, and the run
-    would wait for it forever.
+    """Event files. They are not written by tensorboardX's own thread, which a full disk ends silently, so
+    that the run would wait for it forever.
     """
-    # It imports PyTorch where there is one, which takes seconds.
+    # Imported late: it imports PyTorch where that is installed, which takes seconds.
     from tensorboardX import summary
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -99,8 +99,9 @@ def tensorboard(folder: Path, number: int) -> Iterator[Writer]:
 
 @contextlib.contextmanager
 def wandb(config: TrainConfig) -> Iterator[Writer]:
-    """A W&B run, the same one whenever this working directory's run goes on. Raises RecipeError where W&B
-    lets nobody in.
+    """A W&B run, the same one whenever this working directory's run continues.
+
+    Raises RecipeError where W&B refuses the login.
     """
     package = importlib.import_module("wandb")
     known = Path(config.workdir) / "wandb_run"

@@ -1,4 +1,4 @@
-"""The steps of a run, from wherever its state is to the last: feed, step, save, draw, show.
+"""The steps of a run, from its state's to the last: feed, step, save, draw, show.
 
 In: the jitted step, the state, the data. Out: the last state; on disk checkpoints, logs, samples and, where
 asked for, a profile.
@@ -8,7 +8,7 @@ import contextlib
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ from uno_jax.data import Batches
 from uno_jax.families.uno.types import Batch
 from uno_jax.sharding.processes import is_first_process, place_batch
 from uno_jax.support.trees import Params
-from uno_jax.training.checkpoints import save
+from uno_jax.support.words import counted
+from uno_jax.training.checkpoints import save_checkpoint
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.previews import Samples, draw_samples, sheet_path, write_sheet
 from uno_jax.training.progress import Progress, Step, is_finite, open_progress, step_flops
@@ -35,13 +36,14 @@ SETTLING = 2  # steps in which a run compiles and fills its queues, not worth a 
 
 
 class TrainingError(ValueError):
-    """The run cannot go on; its last good checkpoint is whole."""
+    """The run cannot continue; its last good checkpoint is complete."""
 
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[Callable[[int], bool]]:
-    """Whether to stop after a step, once SIGTERM came, which is what a preempted machine gets: save, and
-    leave with code 0. Several processes, of which one may have got it, agree on the step.
+    """A function that says whether to stop after a step: once SIGTERM has arrived, as on a preempted machine,
+    the run saves and exits with code 0. Several processes, of which one may have received it, agree on the
+    step.
     """
     if jax.distributed.is_initialized():
         yield multihost_utils.reached_preemption_sync_point
@@ -70,17 +72,17 @@ class Run(NamedTuple):
 def take_steps(
     run: Run, step: Callable[..., tuple[TrainState, Metrics]], state: TrainState, frozen: dict[str, Params]
 ) -> TrainState:
-    """All steps from the state's on. The host runs one step ahead of what it has read of the metrics."""
+    """Takes the remaining steps. The host runs one step ahead of the metrics that it has read."""
     config, batches = run.config, run.batches
     key = jax.random.key(config.seed + 1)
     number = first = int(state.step)
     profiled = range(first + SETTLING, first + SETTLING + config.profile_steps)
     pending: Step | None = None
     stopped = False
-    flops: dict[tuple, int | None] = {}  # of a step, for each shape of batch that was met
+    flops: dict[Hashable, int | None] = {}  # of a step, for each shape of batch that occurred
     paint = run.samples and partial(draw_samples, run.samples, config, frozen, run.mesh)
     with open_progress(config, run.mesh, state) as progress, contextlib.ExitStack() as profile:
-        # A run that was killed while it drew has the step's checkpoint, but not its picture.
+        # A run that was killed while it drew has the step's checkpoint but not its picture.
         show_samples(config, paint, number, state, progress)
         while number < config.steps and not stopped:
             batch = place_batch(run.mesh, next(batches))
@@ -99,24 +101,28 @@ def take_steps(
                 check_skipped(config, pending, progress.report(pending))
             pending = Step(number, metrics, batches.names, batches.skipped, flops[shape])
             if number % config.checkpoint_every == 0:
-                save(run.checkpoints, config, number, state, batches)
+                save_checkpoint(run.checkpoints, config, number, state, batches)
             if not (stopped := run.stopping(number)):
                 show_samples(config, paint, number, state, progress)
         if pending is not None:
             check_skipped(config, pending, progress.report(pending))
-        save(run.checkpoints, config, number, state, batches)
+        save_checkpoint(run.checkpoints, config, number, state, batches)
         run.checkpoints.wait_until_finished()
     if stopped:
         tqdm.write(f"stopped by SIGTERM after step {number}, which is saved; the same command continues")
     return state
 
 
-def shape_of(batch: Batch) -> tuple:
+def shape_of(batch: Batch) -> Hashable:
+    """The shapes and dtypes that a compiled step depends on."""
     return tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch))
 
 
 def check_skipped(config: TrainConfig, step: Step, measured: dict[str, float]) -> None:
-    """Names the records of a skipped step. Raises TrainingError when there were too many."""
+    """Prints the records of a step that was skipped.
+
+    Raises TrainingError after more than `max_skipped` such steps.
+    """
     if is_finite(measured):
         return
     records = ", ".join(step.records)
@@ -124,8 +130,8 @@ def check_skipped(config: TrainConfig, step: Step, measured: dict[str, float]) -
     tqdm.write(f"step {step.number}: non-finite {what}, skipped; records {records}")
     if measured["skipped"] > config.max_skipped:
         raise TrainingError(
-            f"step {step.number}: {measured['skipped']:.0f} steps had a non-finite loss or gradient, the "
-            f"last one {measured['loss']} and {measured['grad_norm']}; max_skipped allows "
+            f"step {step.number}: {counted(int(measured['skipped']), 'step')} had a non-finite loss or "
+            f"gradient, the last one {measured['loss']} and {measured['grad_norm']}; max_skipped allows "
             f"{config.max_skipped}; its records are {records}"
         )
 
@@ -137,7 +143,7 @@ def show_samples(
     state: TrainState,
     progress: Progress,
 ) -> None:
-    """Draws the samples of step `number` where they are due and not there yet."""
+    """Draws the samples of step `number` where they are due and do not exist yet."""
     path = sheet_path(config, number)
     due = number and (number == config.steps or config.samples.every and number % config.samples.every == 0)
     if paint is None or not due or path.is_file():
@@ -150,12 +156,12 @@ def show_samples(
         return
     if is_first_process():
         write_sheet(path, picture)
-    progress.picture(number, "samples", picture)
+    progress.log_picture(number, "samples", picture)
 
 
 def start_profile(config: TrainConfig, profile: contextlib.ExitStack) -> None:
-    """Records what host and devices do until `profile` is closed, which tells how to look at it."""
+    """Records what host and devices do until `profile` is closed, which prints how to view it."""
     folder = Path(config.workdir) / "profile"
-    hint = f"profile in {folder}: look at it with xprof --logdir {folder} (pip install xprof), or open the "
+    hint = f"profile in {folder}: view it with xprof --logdir {folder} (pip install xprof), or open the "
     profile.callback(tqdm.write, f"{hint}trace.json.gz at https://ui.perfetto.dev")
     profile.enter_context(jax.profiler.trace(str(folder)))

@@ -36,15 +36,15 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
 
 
 def count_updates(opt_state: Any) -> int:
-    """Updates that the schedule has counted."""
+    """Number of updates that the schedule has counted."""
     states = jax.tree.leaves(opt_state, is_leaf=_is_schedule)
     return max((int(state.count) for state in states if _is_schedule(state)), default=0)
 
 
 def with_schedule_from_start(opt_state: Any) -> Any:
-    """Adam's moments go on, the learning rate begins anew."""
+    """The state with Adam's moments kept and the learning-rate schedule reset to its start."""
 
-    def begin(state: Any) -> Any:  # times 0, so that the count stays where it lies
+    def begin(state: Any) -> Any:  # times 0, so that the count keeps its sharding
         return state._replace(count=state.count * 0) if _is_schedule(state) else state
 
     return jax.tree.map(begin, opt_state, is_leaf=_is_schedule)

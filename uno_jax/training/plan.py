@@ -28,7 +28,7 @@ from uno_jax.training.state import (
     make_run_mesh,
     model_config,
     networks_of,
-    split,
+    split_params,
     state_shardings,
 )
 from uno_jax.training.step import make_step
@@ -38,7 +38,7 @@ REMAT: tuple[Literal["none", "selective", "full"], ...] = ("none", "selective", 
 
 
 class Planned(NamedTuple):
-    """What is planned for: a model on devices, with so many references a sample."""
+    """What is planned for: a model on devices, with `refs` references in each sample."""
 
     model: Any
     devices: list[jax.Device]
@@ -46,16 +46,16 @@ class Planned(NamedTuple):
 
 
 def plan_training(config: TrainConfig, where: str, refs: int) -> None:
-    """Prints the plan of a recipe on `where`, then of others until one fits.
+    """Prints the plan of a recipe on the hardware `where`, then of smaller settings until one fits.
 
     Raises PlanError or RecipeError before anything is compiled.
     """
     devices = find_devices(where)
-    check_recipe(config)  # which does not read the list of records
+    check_recipe(config)  # does not read the list of records
     if refs < 0:
         raise PlanError(f"--plan-refs must be 0 or more, got {refs}")
     if config.weights and not config.weights_dir.is_dir():
-        print(f"no weights at {config.weights}: planned with the numbers of preset {config.preset}")
+        print(f"no weights at {config.weights}: planned with the sizes of preset {config.preset}")
         config = dataclasses.replace(config, weights="")
     chip, planned = chip_of(devices[0]), Planned(model_config(config), devices, refs)
     make_run_mesh(config, devices)
@@ -101,7 +101,7 @@ def abstract_state(
     params = {
         kind: placed(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
     }
-    frozen, trainable = split(params, config.trainable)
+    frozen, trainable = split_params(params, config.trainable)
     frozen = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.dtype(config.dtype)), frozen)
     if config.base:
         from uno_jax.training.quantize import quantize_base  # needs qwix, an extra
@@ -115,14 +115,14 @@ def abstract_state(
 
 
 def abstract_batch(config: TrainConfig, model: Any, mesh: Mesh, refs: int) -> Any:
-    """A batch as the recipe's lists, or its cached encodings, give it."""
+    """The shapes of a batch of the recipe's lists, or of their cached encodings."""
     sizes = BatchSizes(config.batch_size, config.data.resolution, refs, config.data.ref_resolution)
     batch = family_of(model).abstract_batch(model, sizes, encoders_of(config), config.dtype)
     return jax.tree.map(lambda leaf: abstract(leaf.shape, leaf.dtype, mesh, *BATCH), batch)
 
 
 def compile_step(step: Any, mesh: Mesh, state: TrainState, frozen: dict[str, Params], batch: Any) -> Program:
-    """The trainer's own step."""
+    """Compiles the trainer's own step from shapes."""
     seed = jax.eval_shape(lambda: jax.random.key(0))
     key = abstract(seed.shape, seed.dtype, mesh)
     kinds: dict[str, Any] = {"frozen": frozen, "trained": state.trainable}
@@ -131,8 +131,8 @@ def compile_step(step: Any, mesh: Mesh, state: TrainState, frozen: dict[str, Par
 
 
 def smaller_settings(config: TrainConfig, chips: int) -> Iterator[TrainConfig]:
-    """Settings that need less memory, nearest first: more remat, all chips on fsdp, then half the batch again
-    and again while it divides.
+    """Settings that need less memory, nearest first: more remat, all chips on fsdp, then the batch
+    halved as long as it divides.
     """
     for remat in REMAT[REMAT.index(config.remat) + 1 :]:
         config = dataclasses.replace(config, remat=remat)

@@ -1,5 +1,5 @@
-"""Pictures of fixed prompts while a run goes on: a list of jobs, checked before the run, and the weights of
-the moment -> a contact sheet of references and results.
+"""Pictures of fixed prompts during a run: a list of jobs, checked before the run, and the current weights ->
+a contact sheet of references and results.
 """
 
 from pathlib import Path
@@ -31,8 +31,9 @@ class Samples(NamedTuple):
 
 
 def read_samples(config: TrainConfig, model: Any) -> Samples | None:
-    """The recipe's samples, every reference looked at; None where it asks for none. Raises RecipeError or
-    FileNotFoundError for what cannot be drawn.
+    """The recipe's samples, with every reference checked; None where it asks for none.
+
+    Raises RecipeError or FileNotFoundError for what cannot be drawn.
     """
     wanted = config.samples
     if not wanted.every:
@@ -41,7 +42,7 @@ def read_samples(config: TrainConfig, model: Any) -> Samples | None:
     lacking = [kind for kind in networks if not (config.trains(kind) or (config.weights_dir / kind).is_dir())]
     if lacking:
         raise RecipeError(
-            f"samples.every: drawing takes every network, and weights {config.weights!r} lack "
+            f"samples.every: drawing needs every network, and weights {config.weights!r} lack "
             f"{', '.join(lacking)}; convert them too, or leave samples out"
         )
     options = {"steps": wanted.steps, "guidance": wanted.guidance, "true_cfg": wanted.true_cfg}
@@ -57,9 +58,9 @@ def draw_samples(
     samples: Samples, config: TrainConfig, frozen: dict[str, Params], mesh: Mesh, state: TrainState
 ) -> Image.Image:
     """The sheet of what the averaged (or else the trained) weights draw, a picture on each device at a time.
+    The LoRA runs as a side path, and all weights keep their sharding.
 
-    The LoRA runs as a side path and all weights stay where they lie. Raises FloatingPointError for pictures
-    with NaN or infinite values.
+    Raises FloatingPointError for pictures with NaN or infinite values.
     """
     trained = state.ema or state.trainable
     cast = {kind: jax.tree.map(lambda leaf: leaf.astype(config.dtype), trained[kind]) for kind in trained}
@@ -70,10 +71,10 @@ def draw_samples(
         requests = [make_request(samples.jobs[i], samples.model) for i in batch]
         filled = requests + requests[-1:] * (abreast - len(batch))
         made |= zip(batch, sample_batch(model, filled, samples.settings), strict=False)
-    return sheet(samples, [made[i] for i in range(len(samples.jobs))])
+    return preview_sheet(samples, [made[i] for i in range(len(samples.jobs))])
 
 
-def sheet(samples: Samples, pictures: list[Image.Image]) -> Image.Image:
+def preview_sheet(samples: Samples, pictures: list[Image.Image]) -> Image.Image:
     """A row for each job: its references, as the model sees them, and what was drawn."""
     most = max(len(job.refs) for job in samples.jobs)
     rows = []
@@ -84,10 +85,11 @@ def sheet(samples: Samples, pictures: list[Image.Image]) -> Image.Image:
 
 
 def sheet_path(config: TrainConfig, number: int) -> Path:
+    """The file of step `number`'s sheet."""
     return Path(config.workdir) / "samples" / f"step_{number:06}.png"
 
 
 def write_sheet(path: Path, picture: Image.Image) -> None:
-    """A sheet that is there is whole."""
+    """Writes a sheet atomically, since one that exists is not drawn again."""
     with atomic_write(path) as partial:
         picture.save(partial, format="png")

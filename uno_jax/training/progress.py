@@ -1,8 +1,8 @@
-"""What people look at while a run goes on: a bar with loss, speed and time left, and the same in the logs.
+"""The progress of a run: a bar with loss, speed and time left, and the same numbers in the logs.
 
 In: steps as they were started, and pictures. Out: the bar, and a line for every `log_every`-th step and every
-skipped one to each of `writers`. Rates are over wall-clock time, without what a compilation or the drawing of
-samples took.
+skipped one to each of `writers`. Rates are over wall-clock time, without compilations and the drawing of
+samples.
 """
 
 import contextlib
@@ -35,19 +35,19 @@ BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}{postfix}]"
 
 
 class Step(NamedTuple):
-    """A step that was started: its number, what it will have measured, and what it was fed."""
+    """A step that was started: its number, its metrics once they are computed, and what it was fed."""
 
     number: int
     metrics: Metrics
     records: tuple[str, ...]
     bad_records: int
-    """Left out of the data so far."""
+    """Number of records left out of the data so far."""
     flops: int | None = None
 
 
 class Progress:
-    """Owns the bar, and the clock of the steps since the last line of the logs. `peak`: FLOP/s of all devices
-    together, None where it is not known.
+    """Owns the bar, and the clock of the steps since the last line of the logs. `peak` is the FLOP/s of all
+    devices together, None where it is not known.
     """
 
     def __init__(
@@ -59,20 +59,21 @@ class Progress:
         peak: float | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`learning_rates`: by the number of updates made in this run."""
+        """`learning_rates` are indexed by the number of updates made in this run."""
         self._config, self._bar, self._writers, self._clock = config, bar, writers, clock
         self._learning_rates, self.peak = learning_rates, peak
-        # When the last step ended; None where the next one's time says nothing.
+        # When the last step ended; None where the next one's time must not be counted.
         self._since: float | None = None
         self._steps, self._seconds, self._flops = 0, 0.0, 0
         self._speed: list[str] = []
 
     def pause(self, doing: str) -> None:
-        """Shows what holds up the steps, and keeps its time out of their rates."""
+        """Shows what delays the steps, and keeps its time out of their rates."""
         self._since = None
         self._bar.set_postfix_str(doing)
 
-    def picture(self, number: int, name: str, image: Image.Image) -> None:
+    def log_picture(self, number: int, name: str, image: Image.Image) -> None:
+        """Hands a picture to the writers."""
         self._write(number, {name: image})
 
     def report(self, step: Step) -> dict[str, float]:
@@ -100,7 +101,7 @@ class Progress:
         return measured
 
     def _rates(self) -> dict[str, float]:
-        """Over the steps since the last call, as far as they can be told."""
+        """Rates over the steps since the last call, as far as they are known."""
         steps, seconds, flops = self._steps, self._seconds, self._flops
         self._steps, self._seconds, self._flops = 0, 0.0, 0
         if not seconds:
@@ -123,10 +124,10 @@ class Progress:
 
 @contextlib.contextmanager
 def open_progress(config: TrainConfig, mesh: Mesh, state: TrainState) -> Iterator[Progress]:
-    """The progress of a run that goes on from `state`, over the devices of `mesh`."""
+    """The progress of a run that continues from `state` on the devices of `mesh`."""
     done, peak = int(state.step), chip_of(mesh.devices.flat[0]).peak
     updates = count_updates(state.opt_state) - (done - int(state.skipped)) + np.arange(config.steps)
-    # All at once: a number computed on a device waits for the steps that were started before.
+    # All at once: reading a number from a device waits for the steps that were started before.
     rates = np.asarray(jax.vmap(learning_rate(config.optim, config.steps))(updates))
     bar = tqdm(
         total=config.steps,

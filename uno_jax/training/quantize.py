@@ -1,11 +1,12 @@
 """A frozen base in 8 bits, through qwix: half the memory of bfloat16, for LoRA training.
 
 In: the parameter tree of a network. Out: the same tree, each stacked kernel of its blocks held as int8 or
-float8 values with a float32 scale a layer and output channel. What is not repeated by block (embedders, the
-final layer), biases and norms stay as they are. `models.layers.Dense` takes both kinds of kernel.
+float8 values with a float32 scale for each layer and output channel. What is not repeated by block
+(embedders, the final layer), biases and norms stay unchanged. `networks.layers.Dense` takes both kinds of
+kernel.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import flax
 import jax
@@ -21,7 +22,7 @@ FORMATS = {"int8": jnp.dtype(jnp.int8), "fp8": jnp.dtype(jnp.float8_e4m3fn)}
 
 
 @flax.struct.dataclass
-class Kernel(qwix.QArray):
+class Kernel(qwix.QArray):  # type: ignore[misc]  # qwix has no types
     """A quantised kernel that stands where an array would: `x @ kernel.astype(dtype)`."""
 
     def __rmatmul__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
@@ -32,25 +33,31 @@ class Kernel(qwix.QArray):
 def product(x: Float[Array, "... i"], kernel: Kernel) -> Float[Array, "... o"]:
     """x @ the kernel's values, in the dtype of its scales; XLA fuses the conversion into the product.
 
-    The kernel gets no gradient. The backward pass converts again: the values that autodiff would keep for it
-    are the whole base in x's dtype.
+    The kernel gets no gradient. The backward pass converts again, since the values that autodiff would keep
+    for it are the whole base in x's dtype.
     """
-    return x @ qwix.dequantize(kernel)
+    return x @ values(kernel)
+
+
+def values(kernel: Kernel) -> Float[Array, "*l i o"]:
+    """The kernel as an array, in the dtype of its scales."""
+    return cast(Array, qwix.dequantize(kernel))
 
 
 def _forward(x: Array, kernel: Kernel) -> tuple[Array, Kernel]:
-    return x @ qwix.dequantize(kernel), kernel
+    return x @ values(kernel), kernel
 
 
 def _backward(kernel: Kernel, cotangent: Array) -> tuple[Array, None]:
-    return cotangent @ qwix.dequantize(kernel).T, None
+    return cotangent @ values(kernel).T, None
 
 
 product.defvjp(_forward, _backward)
 
 
 def quantize_base(frozen: dict[str, Params], base: str) -> None:
-    """Replaces the blocks' kernels of each network worth it, in place: no more than one exists twice.
+    """Replaces the blocks' kernels of the networks in QUANTIZED in place, so that only one at a time exists
+    twice.
 
     Leaves are arrays or ShapeDtypeStructs with a NamedSharding; `base` is "int8" or "fp8".
     """
@@ -81,4 +88,5 @@ def _quantized(kernel: Any, base: str) -> Kernel:
         array = qwix.quantize(kernel.astype(jnp.float32), FORMATS[base], channelwise_axes=(0, 2))
         return Kernel(**vars(array))
 
-    return convert.eval_shape(kernel) if isinstance(kernel, jax.ShapeDtypeStruct) else convert(kernel)
+    abstract = isinstance(kernel, jax.ShapeDtypeStruct)
+    return cast(Kernel, convert.eval_shape(kernel) if abstract else convert(kernel))

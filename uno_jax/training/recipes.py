@@ -35,19 +35,19 @@ MOVED = {
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeArgs:
-    """What every command that takes a recipe takes; the recipe's fields stand beside its own options."""
+    """Options of every command that takes a recipe; the recipe's fields stand beside its own options."""
 
     config: str = ""
-    """Recipe: a Python file, or the name of one that is shipped, such as configs/small_stage1.py."""
+    """Recipe: a Python file, or the name of a shipped one, such as configs/small_stage1.py."""
     recipe: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     """Overrides of the recipe."""
 
 
 def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | None) -> Args:
-    """A command's arguments, with the fields of its --config as defaults. A --data.path is trained from in
-    place of the recipe's sources.
+    """A command's arguments, with the fields of its --config as defaults. A --data.path replaces the recipe's
+    sources. Exits 2 for unknown arguments.
 
-    Exits 2 for unknown arguments; raises RecipeError when there is no recipe.
+    Raises RecipeError when there is no recipe.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     # Read first, since the other options' defaults come from this file.
@@ -64,8 +64,10 @@ def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | No
 
 
 def find_recipe(name: str, ablation: bool = False) -> Path:
-    """A recipe's file, or an ablation's, whose name ends in "_ablation": the path itself, else the one of
-    that file name that is shipped. Raises RecipeError.
+    """The file of a recipe, or of an ablation, whose name ends in "_ablation": the path itself, else the
+    shipped file of that name.
+
+    Raises RecipeError when there is neither.
     """
     shipped = [Path(__file__).parents[2] / folder for folder in ("configs", "uno_jax_configs")]
     candidates = [Path(name), *(folder / Path(name).with_suffix(".py").name for folder in shipped)]
@@ -80,12 +82,18 @@ def find_recipe(name: str, ablation: bool = False) -> Path:
 
 
 def load_recipe(name: str) -> TrainConfig:
-    """The TrainConfig that a recipe's get_config() returns. Raises RecipeError."""
+    """The TrainConfig that a recipe's get_config() returns.
+
+    Raises RecipeError for anything but such a recipe.
+    """
     return returned_by(find_recipe(name), TrainConfig)
 
 
 def returned_by(path: Path, kind: type[Config]) -> Config:
-    """What a file's get_config() returns. Raises RecipeError when that is not a `kind`."""
+    """What a file's get_config() returns.
+
+    Raises RecipeError when that is not a `kind`.
+    """
     provide_modules_of_0_1()
     get_config = runpy.run_path(str(path)).get("get_config")
     config = get_config() if callable(get_config) else None
@@ -105,7 +113,7 @@ def provide_modules_of_0_1() -> None:
 
 
 def recipe_text(config: TrainConfig) -> str:
-    """A recipe file that says every field of `config`."""
+    """The text of a recipe file that names every field of `config`."""
     start = "    return "
     body = textwrap.indent(pprint.pformat(config, width=100), " " * len(start)).strip()
     return f"from uno_jax.training.config import *\n\n\ndef get_config():\n{start}{body}"

@@ -1,5 +1,4 @@
-"""Training, top to bottom: recipe -> mesh -> networks -> state -> restore -> steps -> what the run leaves
-behind.
+"""Training, top to bottom: recipe -> mesh -> networks -> state -> restore -> steps -> export.
 
 A working directory holds checkpoints/, metrics.jsonl, tensorboard/, samples/ and, at the end, lora/ with
 dit_lora.safetensors (the same in UNO's naming), or model/ (every network, when more than a LoRA was trained).
@@ -30,7 +29,7 @@ from uno_jax.sharding.processes import (
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.trees import Params, count, join
 from uno_jax.support.words import counted
-from uno_jax.training.checkpoints import carry_on, has_checkpoint, open_checkpoints, restore
+from uno_jax.training.checkpoints import carry_on, has_checkpoint, open_checkpoints, restore_checkpoint
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.disk_full import report_full_disk
@@ -45,8 +44,10 @@ STATISTICS_BATCHES = 8
 
 
 def train(config: TrainConfig, only_export: bool = False) -> TrainState:
-    """Trains to the last step, continuing from the newest checkpoint of the working directory; or exports
-    what that checkpoint holds. Raises RecipeError when there is none to export.
+    """Trains to the last step, continuing from the newest checkpoint of the working directory; or only
+    exports what that checkpoint holds.
+
+    Raises RecipeError for settings that cannot work, and when there is no checkpoint to export.
     """
     check_recipe(config)
     if only_export and not has_checkpoint(config):
@@ -65,12 +66,12 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     tqdm.write(f"{sizes}, {counted(len(records), 'record')}")
     with report_full_disk(Path(config.workdir)):
         with jax.set_mesh(mesh), open_checkpoints(config) as checkpoints, stop_signal() as stopping:
-            state = restore(checkpoints, config, state, batches)
+            state = restore_checkpoint(checkpoints, config, state, batches)
             if not only_export:
                 run = Run(config, model, mesh, batches, checkpoints, samples, stopping)
                 state = take_steps(run, step, state, frozen)
         if only_export or int(state.step) == config.steps:
-            export(config, model, join(frozen, state.ema or state.trainable), batches, mesh)
+            export_weights(config, model, join(frozen, state.ema or state.trainable), batches, mesh)
     return state
 
 
@@ -81,8 +82,10 @@ def read_data(config: TrainConfig) -> Records:
     return each_picture(records) if config.objective == "autoencoder" else records
 
 
-def export(config: TrainConfig, model: Any, params: dict[str, Params], batches: Batches, mesh: Mesh) -> None:
-    """Writes lora/ and dit_lora.safetensors (UNO's naming) when one was trained, and model/ with every
+def export_weights(
+    config: TrainConfig, model: Any, params: dict[str, Params], batches: Batches, mesh: Mesh
+) -> None:
+    """Writes lora/ and dit_lora.safetensors (UNO's naming) when a LoRA was trained, and model/ with every
     network when anything else was.
     """
     workdir, family = Path(config.workdir), family_of(model)
@@ -95,12 +98,12 @@ def export(config: TrainConfig, model: Any, params: dict[str, Params], batches: 
         if is_first_process():
             save_tensors(workdir / "dit_lora.safetensors", info, lora, overwrite=True)
     if any(config.trains(kind) for kind in family.networks):
-        for kind in family.networks:  # in one order, since all processes wait for each other at each
+        for kind in family.networks:  # in this order, since all processes wait for each other at each network
             place = workdir / "model" / kind
             if kind in params:
                 part, defaults = getattr(model, kind), model.defaults
                 save_network(place, part, params[kind], overwrite=True, defaults=defaults)
-            elif config.data.encodings:  # an encoder that was not loaded, since its encodings were
+            elif config.data.encodings:  # an encoder that was not loaded, its encodings being cached
                 copy_network(config.weights_dir / kind, place)
 
 

@@ -4,7 +4,7 @@ trainable.
 
 import re
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from uno_jax.weights.names import find_model
 
 
 class TrainState(NamedTuple):
-    """Everything a step changes. `trainable` is the LoRA, or the whole parameters of what is trained; `ema`
+    """Everything that a step changes. `trainable` holds the LoRA, or all parameters that are trained; `ema`
     is its running average, empty when none is kept; `skipped` counts the steps that were not finite.
     """
 
@@ -39,9 +39,10 @@ class TrainState(NamedTuple):
     skipped: Int[Array, ""]
 
 
-def split(params: dict[str, Params], patterns: tuple[str, ...]) -> tuple[dict[str, Params], Params]:
-    """(frozen, trainable) by regular expressions over whole paths; `trees.join` is the inverse. Raises
-    RecipeError for a pattern that matches none.
+def split_params(params: dict[str, Params], patterns: tuple[str, ...]) -> tuple[dict[str, Params], Params]:
+    """(frozen, trainable) by regular expressions over whole paths; `trees.join` is the inverse.
+
+    Raises RecipeError for a pattern that matches no parameter.
     """
     leaves = flatten_dict(params)
     for pattern in patterns:
@@ -59,8 +60,10 @@ def run_family(config: TrainConfig) -> Family:
 
 
 def model_config(config: TrainConfig) -> Any:
-    """Numbers of every network: those stored in `weights` or with cached encodings, the preset's for the
+    """The config of every network: those stored in `weights` or with cached encodings, the preset's for the
     rest.
+
+    Raises RecipeError where `weights` and the preset are of different families.
     """
     family, cached = run_family(config), encoders_of(config)
     preset: Any = PRESETS[config.preset]
@@ -77,7 +80,7 @@ def model_config(config: TrainConfig) -> Any:
 
 
 def networks_of(config: TrainConfig) -> tuple[str, ...]:
-    """The networks that a run holds: those of its objective, without encoders whose encodings are cached,
+    """The networks that a run loads: those of its objective, without encoders whose encodings are cached
     unless its samples need them.
     """
     objective = run_family(config).objectives[config.objective]
@@ -86,8 +89,9 @@ def networks_of(config: TrainConfig) -> tuple[str, ...]:
 
 
 def make_run_mesh(config: TrainConfig, devices: list[jax.Device] | None = None) -> Mesh:
-    """The recipe's mesh over `devices` (default all). Raises RecipeError where it, or the batch over it, does
-    not divide.
+    """The recipe's mesh over `devices` (default all).
+
+    Raises RecipeError where the devices do not divide into it, or the batch does not divide over it.
     """
     sizes = config.mesh
     try:
@@ -104,8 +108,8 @@ def make_run_mesh(config: TrainConfig, devices: list[jax.Device] | None = None) 
 
 
 def load_params(config: TrainConfig, model: Any, mesh: Mesh) -> dict[str, Params]:
-    """The trees of `networks_of` and the LoRA, sharded from the start: restored, or random where trained from
-    scratch.
+    """The parameters of `networks_of` and the LoRA, sharded from the start: restored, or random where they
+    are trained from scratch.
 
     Raises RecipeError for a network that is frozen and has no weights.
     """
@@ -133,7 +137,10 @@ def load_params(config: TrainConfig, model: Any, mesh: Mesh) -> dict[str, Params
 
 
 def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
-    """A fresh LoRA, or the one to start from; RecipeError if that has other blocks, rank or positions."""
+    """A fresh LoRA, or the one to start from.
+
+    Raises RecipeError if that one has other blocks, rank or positions.
+    """
     family = family_of(model)
     shapes, axes = abstract_lora_of(model, config.lora)
     shardings = tree_shardings(mesh, axes, shapes)
@@ -141,24 +148,24 @@ def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
         # Threefry gives the same numbers on every mesh, and a LoRA has few arrays to compile it for.
         key = jax.random.fold_in(jax.random.key(config.seed), len(family.networks))
         init = jax.jit(family.lora.init, static_argnums=(1, 2), out_shardings=shardings)
-        return init(key, getattr(model, family.core), config.lora)
+        return cast(Params, init(key, getattr(model, family.core), config.lora))
     start = read_fitting_lora(config.init_lora, model)
     if (start.config, start.unope) != (config.lora, config.unope):
         raise RecipeError(
             f"init_lora {config.init_lora} has {start.config} and {start.unope}, "
             f"this run {config.lora} and {config.unope}"
         )
-    return jax.device_put(start.params, shardings)
+    return cast(Params, jax.device_put(start.params, shardings))
 
 
 def make_state(
     config: TrainConfig, params: dict[str, Params], mesh: Mesh
 ) -> tuple[optax.GradientTransformation, TrainState, dict[str, Params]]:
-    """The optimizer, the state (float32), and the frozen rest in the recipe's dtype or 8 bits.
+    """The optimizer, the state (float32), and the frozen parameters in the recipe's dtype or 8 bits.
 
-    Empties `params`, so that what is replaced is freed.
+    Empties `params`, so that arrays are freed as they are replaced.
     """
-    frozen, trainable = split(params, config.trainable)
+    frozen, trainable = split_params(params, config.trainable)
     params.clear()
     frozen = jax.tree.map(lambda leaf: leaf.astype(config.dtype), frozen)
     if config.base:
@@ -173,7 +180,7 @@ def make_state(
         ema = jax.tree.map(jnp.copy, trainable) if config.optim.ema_decay else {}
         return TrainState(zero, trainable, optimizer.init(trainable), ema, zero)
 
-    # Placed as the step will return it, or the step would be compiled twice.
+    # Placed as the step will return it, since the step would otherwise be compiled twice.
     shardings = state_shardings(optimizer, jax.eval_shape(start, trainable), trainable, mesh)
     return optimizer, jax.jit(start, out_shardings=shardings)(trainable), frozen
 
@@ -181,7 +188,7 @@ def make_state(
 def state_shardings(
     optimizer: optax.GradientTransformation, state: TrainState, trainable: Params, mesh: Mesh
 ) -> Any:
-    """A TrainState of shardings: moments and average lie where their parameters do, counts everywhere."""
+    """A TrainState of shardings: moments and average as their parameters, counts replicated."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     places = jax.tree.map(lambda leaf: leaf.sharding, trainable)
     opt_state = optax.tree.map_params(

@@ -1,12 +1,12 @@
 """One training step, a pure function of the state: gradients, clipped AdamW, running average."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import Loss
 from uno_jax.support.trees import Params, join
@@ -14,11 +14,13 @@ from uno_jax.training.config import TrainConfig
 from uno_jax.training.losses import make_loss
 from uno_jax.training.state import TrainState
 
-Metrics = dict[str, Float[Array, ""]]
+Metrics = dict[str, Float[Array, ""] | Int[Array, ""]]
+Gradients = tuple[Float[Array, ""], Params]
+"""The loss and its gradient."""
 
 
 class StepMethod(NamedTuple):
-    """How a run's steps are made; the same for all of them."""
+    """How a run's steps are computed; the same for all of them."""
 
     loss: Loss
     optimizer: optax.GradientTransformation
@@ -29,8 +31,8 @@ class StepMethod(NamedTuple):
 def make_step(
     config: TrainConfig, model: Any, optimizer: optax.GradientTransformation, state: TrainState
 ) -> Any:
-    """The recipe's jitted step (state, frozen, batch, key) -> (state, metrics). It uses up the state and
-    returns it where `state`, of arrays or shapes, lies.
+    """The recipe's jitted step (state, frozen, batch, key) -> (state, metrics). The state that it is given is
+    donated; the one that it returns has the shardings of `state`, which is of arrays or shapes.
     """
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
     method = StepMethod(make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate)
@@ -42,8 +44,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """The state after one step, and its loss and gradient norm (before clipping).
 
-    No gradient of a frozen weight is ever formed. A step whose loss or gradient is not finite changes nothing
-    but the counts of steps and of skipped ones.
+    Gradients of frozen weights are never computed. A step whose loss or gradient is not finite changes
+    nothing but the counts of steps and of skipped ones.
     """
     step_key = jax.random.fold_in(key, state.step)
     value, grads = gradients(method.loss, state, frozen, batch, step_key, method.accumulate)
@@ -61,10 +63,10 @@ def train_step(
 
 def gradients(
     loss: Loss, state: TrainState, frozen: dict[str, Params], batch: Any, key: jax.Array, accumulate: int
-) -> tuple[Float[Array, ""], Params]:
+) -> Gradients:
     """Mean loss and its gradient over `accumulate` equal parts of the batch, one after another."""
 
-    def of_part(part: Any, part_key: jax.Array) -> tuple[Float[Array, ""], Params]:
+    def of_part(part: Any, part_key: jax.Array) -> Gradients:
         return jax.value_and_grad(lambda trainable: loss(join(frozen, trainable), part, part_key))(
             state.trainable
         )
@@ -74,18 +76,19 @@ def gradients(
     # Interleaved, so that a part keeps every device's share of the batch where it is.
     parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add(total: tuple, part: tuple[Any, jax.Array]) -> tuple[tuple, None]:
+    def add(total: Gradients, part: tuple[Any, jax.Array]) -> tuple[Gradients, None]:
         return jax.tree.map(jnp.add, total, of_part(*part)), None
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
     total, _ = jax.lax.scan(add, zero, (parts, jax.random.split(key, accumulate)))
-    return jax.tree.map(lambda x: x / accumulate, total)
+    return cast(Gradients, jax.tree.map(lambda x: x / accumulate, total))
 
 
 def averaged(ema: Params, new: Params, decay: float, step: Array) -> Params:
-    """decay * ema + (1 - decay) * new; the decay warms up, or thousands of steps would show the start.
+    """decay * ema + (1 - decay) * new. The decay warms up, or the average would keep the initial weights for
+    thousands of steps.
 
-    Not optax.incremental_update, which takes 1 - decay: for a decay below 1/2 that rounds otherwise.
+    Not optax.incremental_update, which takes 1 - decay: for a decay below 1/2 that rounds differently.
     """
     warm = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda old, x: warm * old + (1 - warm) * x, ema, new)
+    return cast(Params, jax.tree.map(lambda old, x: warm * old + (1 - warm) * x, ema, new))

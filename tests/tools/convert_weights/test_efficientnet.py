@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tests.tools.convert_weights.command import run
 from tools.convert_weights.tables.efficientnet import PACKAGE, packaged_file
-from uno_jax.evaluation.toybox.scorer import load_scorer, prepare
+from uno_jax.evaluation.toybox.scorer import load_scorer, preprocess
 from uno_jax.networks.registry import apply
 from uno_jax.support.images import read_image
 
@@ -63,7 +63,7 @@ def torch_features(state, x):
 def test_features_are_those_of_the_torch_network(folder, state):
     scorer = load_scorer(folder)
     names = ("chelsea.jpg", "coffee.jpg")
-    x = np.stack([prepare(np.asarray(read_image(PHOTOS / name)), 96) for name in names])
+    x = np.stack([preprocess(np.asarray(read_image(PHOTOS / name)), 96) for name in names])
     ours = jax.jit(lambda params: apply(scorer.config, {"params": params}, x))(scorer.params)
     with torch.no_grad():
         theirs = torch_features(state, torch.tensor(x).permute(0, 3, 1, 2))

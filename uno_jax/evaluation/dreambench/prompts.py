@@ -1,7 +1,8 @@
 """DreamBench: 30 subjects in 25 prompts each, alone and in 30 pairs -> entries to draw and score.
 
-`dreambench.json` holds what DreamBooth (Ruiz et al. 2022, arXiv:2208.12242, the data set's description) says:
-folders, class words and prompts; which photo is the reference and which subjects pair up are UNO's choices.
+`dreambench.json` holds the folders, class words and prompts of DreamBooth (Ruiz et al. 2022,
+arXiv:2208.12242, the data set's description); which photo is the reference and which subjects form pairs are
+UNO's choices.
 """
 
 import json
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from uno_jax.data.entries import DataError, read_entries
 
@@ -18,18 +19,19 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class Prompt(NamedTuple):
-    """One prompt of the suite; references and subjects in the same order."""
+    """One prompt of the suite; references and subjects are in the same order."""
 
     prompt: str
     references: tuple[Path, ...]
     subjects: tuple[str, ...]
-    """Folders of their photos."""
+    """Folders of the subjects' photos."""
     category: str
 
 
 @cache
 def description() -> dict[str, Any]:
-    return json.loads(DATA.read_text(encoding="utf-8"))
+    """The contents of dreambench.json."""
+    return cast(dict[str, Any], json.loads(DATA.read_text(encoding="utf-8")))
 
 
 def single_prompts(data: Path) -> list[Prompt]:
@@ -54,8 +56,8 @@ def multi_prompts(data: Path, count: int = 2) -> list[Prompt]:
 def prompts_of(folders: tuple[str, ...], data: Path) -> Iterator[Prompt]:
     """The 25 prompts of one subject, or of several together.
 
-    Animals come in clothes where objects come in more scenes. What changes a subject changes every object,
-    but of a group with an animal only the first subject, as in UNO's lists.
+    Animals wear clothes where objects are placed in more scenes. A property applies to every object, but in a
+    group with an animal to the first subject only, as in UNO's lists.
     """
     subjects, templates = description()["subjects"], description()["templates"]
     names = [f"a {subjects[folder][0]}" for folder in folders]
@@ -84,7 +86,7 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
     """
     known = {
         prompt.prompt: prompt.category
-        for prompt in (*single_prompts(data), *multi_prompts(data))  # the same words are the same category
+        for prompt in (*single_prompts(data), *multi_prompts(data))  # equal prompts have equal categories
     }
     prompts = []
     with path.open(encoding="utf-8") as stream:
@@ -93,7 +95,7 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
             if own := sorted({"width", "height", "seed", "left_path"} & entry.keys()):
                 raise DataError(
                     f"{path}, entry {index}: {', '.join(own)} cannot be set by entry here: all prompts are "
-                    "drawn alike, as --width, --height and --seed say"
+                    "drawn with the same --width, --height and --seed"
                 )
             paths = entry.get("image_paths") or [entry.get("image_path")]
             if not isinstance(paths, list) or not paths or not all(isinstance(item, str) for item in paths):
@@ -101,7 +103,7 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
                     f'{path}, entry {index}: "image_paths" must be a list of paths, got {paths!r}'
                 )
             if not isinstance(text := entry.get("prompt"), str) or not text.strip():
-                raise DataError(f'{path}, entry {index}: "prompt" must be a text, got {text!r}')
+                raise DataError(f'{path}, entry {index}: "prompt" must be a string, got {text!r}')
             subjects = tuple(Path(item).parent.name for item in paths)
             references = tuple(data / Path(item).parent.name / Path(item).name for item in paths)
             prompts.append(Prompt(text, references, subjects, known.get(text, "other")))
@@ -109,7 +111,10 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
 
 
 def photos(data: Path, subject: str) -> list[Path]:
-    """All photos of a subject's folder, by name. Raises FileNotFoundError when there is none."""
+    """All photos of a subject's folder, by name.
+
+    Raises FileNotFoundError when there is none.
+    """
     found = sorted(path for path in (data / subject).glob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise FileNotFoundError(f"no photos of {subject}: expected {data / subject} to hold pictures")

@@ -31,7 +31,7 @@ class Encoders(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What the encoders see in one picture: unit vectors, `cells` DINO's of every patch."""
+    """The features of one picture, of length 1: DINO's, CLIP's, and in `cells` DINO's of every patch."""
 
     dino: Float[np.ndarray, "d"]
     clip_i: Float[np.ndarray, "e"]
@@ -39,13 +39,17 @@ class Look(NamedTuple):
 
 
 def load_encoders(directory: Path) -> Encoders:
+    """The encoders in DIRECTORY/dino and DIRECTORY/clip."""
     return Encoders(load_encoder(directory / "dino"), load_encoder(directory / "clip"))
 
 
 def score_rows(
     encoders: Encoders, prompts: Sequence[Prompt], paths: Sequence[Path], photos: Mapping[str, Sequence[Path]]
 ) -> list[dict[str, Any]]:
-    """A row for each picture, whose prompt has the same index. Raises images.ImageError naming a picture."""
+    """A row for each picture, whose prompt has the same index.
+
+    Raises images.ImageError naming a picture that cannot be read.
+    """
     needed = dict.fromkeys(path for each in photos.values() for path in each)
     needed |= dict.fromkeys(path for prompt in prompts for path in prompt.references)
     known = dict(zip(needed, looks(encoders, list(needed), "photos"), strict=True))
@@ -53,16 +57,16 @@ def score_rows(
     text = dict(zip(texts, text_features(encoders.clip, texts), strict=True))
     rows = []
     for path, prompt, look in zip(paths, prompts, looks(encoders, paths, "pictures"), strict=True):
-        told = {"prompt": prompt.prompt, "subjects": list(prompt.subjects), "category": prompt.category}
+        asked = {"prompt": prompt.prompt, "subjects": list(prompt.subjects), "category": prompt.category}
         clip_t = round(float(look.clip_i @ text[prompt.prompt]), DECIMALS)
         cosines = subject_scores(prompt, look, known, photos)
         copies = copy_row(prompt, look.cells, known, photos)
-        rows.append({"picture": path.name, **told, **cosines, "clip_t": clip_t, **copies})
+        rows.append({"picture": path.name, **asked, **cosines, "clip_t": clip_t, **copies})
     return rows
 
 
 def looks(encoders: Encoders, paths: Sequence[Path], what: str) -> Iterator[Look]:
-    """Each picture is read once, when its batch's turn comes."""
+    """The features of pictures, which are read batch by batch."""
     with tqdm(total=len(paths), desc=f"encoding {what}", leave=False, dynamic_ncols=True) as bar:
         for start in range(0, len(paths), BATCH):
             some = paths[start : start + BATCH]
@@ -75,7 +79,9 @@ def looks(encoders: Encoders, paths: Sequence[Path], what: str) -> Iterator[Look
 def subject_scores(
     prompt: Prompt, look: Look, known: Mapping[Path, Look], photos: Mapping[str, Sequence[Path]]
 ) -> dict[str, Any]:
-    """By each network the mean cosine with a subject's photos; of several subjects also the worst."""
+    """For each network the mean cosine with the subjects' photos; for several subjects each one's and the
+    worst too.
+    """
     row: dict[str, Any] = {}
     for name in ("dino", "clip_i"):
         own = getattr(look, name)
@@ -96,8 +102,8 @@ def copy_row(
     known: Mapping[Path, Look],
     photos: Mapping[str, Sequence[Path]],
 ) -> dict[str, Any]:
-    """Whether a picture copies the border or the layout of any of its references; None where every subject
-    has no photo but the reference.
+    """Whether a picture copies the border or the layout of any of its references; None where no subject has a
+    photo besides its reference.
     """
     found: dict[str, list[bool]] = {"copied_border": [], "copied_layout": []}
     for reference, subject in zip(prompt.references, prompt.subjects, strict=True):
@@ -112,8 +118,9 @@ def copy_row(
 
 
 def border(cells: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "1 d"]:
-    """The mean of the outermost cells, of length 1: the background, wherever things are in it."""
+    """The mean of the outermost cells, scaled to length 1: the background, wherever things are in it."""
     rim = np.ones(cells.shape[:2], bool)
     rim[1:-1, 1:-1] = False
     mean = cells[rim].mean(0, keepdims=True)
-    return mean / np.linalg.norm(mean)
+    scaled: np.ndarray = mean / np.linalg.norm(mean)
+    return scaled

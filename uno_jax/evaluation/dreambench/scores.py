@@ -1,6 +1,6 @@
-"""Features of pictures, photos and prompts -> DreamBench's scores, as the UNO paper (section 4) has them.
+"""Features of pictures, photos and prompts -> DreamBench's scores, as the UNO paper (section 4) defines them.
 
-DINO and CLIP-I are the mean cosine of a picture with all photos of a subject; of several subjects their mean.
+DINO and CLIP-I are the mean cosine of a picture with all photos of a subject, averaged over several subjects.
 CLIP-T is the cosine with the prompt. They are averaged over a subject's (or group's) pictures, then over
 subjects. Beyond the paper: the worst subject of a picture in place of their mean, and how often a picture is
 closer to its reference than any other photo of the subject is, by its border and by its layout.
@@ -21,13 +21,14 @@ def copied(
     reference: Float[np.ndarray, "*l d"],
     others: Sequence[Float[np.ndarray, "*l d"]],
 ) -> bool:
-    """Whether a picture is closer to the reference than every other photo of the subject is. Unit vectors
-    are compared place by place, so that of a whole map of cells pose and framing count.
+    """Whether a picture is closer to the reference than every other photo of the subject is. Unit vectors are
+    compared place by place, so that in whole maps of cells pose and framing count.
     """
     return alike(picture, reference) > max(alike(other, reference) for other in others)
 
 
 def alike(a: Float[np.ndarray, "*l d"], b: Float[np.ndarray, "*l d"]) -> float:
+    """The mean cosine of unit vectors place by place."""
     return float((a * b).sum(-1).mean())
 
 
@@ -40,15 +41,15 @@ def group_means(rows: Sequence[dict[str, Any]], score: str) -> dict[str, float]:
     return {group: float(np.mean(values)) for group, values in found.items()}
 
 
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval of a mean over subjects or groups (percentiles, LEVEL)."""
+def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """Percentiles that hold LEVEL of the means of DRAWS resamplings of the values."""
     array = np.asarray(values, np.float64)
     picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))
     low, high = np.quantile(array[picks].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def summary(rows: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, Any]:
+def summarise_rows(rows: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, Any]:
     """Each score's final mean with its interval, the means of subjects or groups, and those by category."""
     result: dict[str, Any] = {}
     for score in scores:
@@ -62,7 +63,7 @@ def summary(rows: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, 
                 categories[row["category"]].append(float(row[score]))
         result[score] = {
             "mean": float(np.mean(values)),
-            "interval": interval(values),
+            "interval": bootstrap_interval(values),
             "groups": groups,
             "categories": {name: float(np.mean(found)) for name, found in categories.items() if found},
         }

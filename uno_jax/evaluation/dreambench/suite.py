@@ -1,7 +1,7 @@
 """The suites "dreambench-single" and "dreambench-multi": prompts -> pictures -> the paper's scores.
 
-OUT/prompts.json is what is drawn, OUT/{prompt}_{image}.png the pictures as `uno-sample` makes and finds
-them again, OUT/scores.json every setting, a row a picture, means and intervals.
+OUT/prompts.json is the list that is drawn; OUT/{prompt}_{image}.png are the pictures, which `uno-sample`'s
+code draws and finds again; OUT/scores.json holds every setting, a row for each picture, means and intervals.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from uno_jax.evaluation.dreambench import prompts as dreambench
 from uno_jax.evaluation.dreambench.prompts import Prompt
 from uno_jax.evaluation.dreambench.rows import load_encoders, score_rows
-from uno_jax.evaluation.dreambench.scores import summary
+from uno_jax.evaluation.dreambench.scores import summarise_rows
 from uno_jax.evaluation.encoders import check_encoder
 from uno_jax.sampling.results import is_finished
 from uno_jax.sampling.run import Work as SampleWork
@@ -35,7 +35,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class DreamBenchArgs(ModelArgs):
-    """What both suites take."""
+    """Options of both suites."""
 
     data: Path
     """DreamBooth's `dataset` folder: a folder of photos for each subject."""
@@ -43,14 +43,14 @@ class DreamBenchArgs(ModelArgs):
     out: Path = Path("out/dreambench")
     """Directory for prompts.json, the pictures and scores.json. The same command again continues."""
     lists: Path | None = None
-    """A list in UNO's form in place of the suite's own prompts; references are looked up in --data."""
+    """List in UNO's form in place of the suite's own prompts; references are looked up in --data."""
     encoders: Path = Path("weights/encoders")
-    """Directory with dino/ and clip/, as `uno-convert vit --dst DIR/dino` and others wrote.
+    """Directory with dino/ and clip/, which `uno-convert vit` and, for CLIP's text, `uno-convert clip` wrote.
     """
     score_only: Path | None = None
-    """Score the pictures of this directory, by any program, named {prompt}_{image}.png; nothing is drawn."""
+    """Directory of pictures named {prompt}_{image}.png, by any program, to score in place of drawing."""
     num_images: int = 1
-    """Pictures a prompt: 1, or 6 as in the paper's tables of two subjects."""
+    """Pictures of each prompt: 1, or 6 as in the paper's tables of two subjects."""
     width: int | None = None
     """Width in pixels; default the model's resolution (512 for FLUX)."""
     height: int | None = None
@@ -62,8 +62,8 @@ class DreamBenchArgs(ModelArgs):
     seed: int = 3407
     """Seed of a prompt's first picture; the next has the next seed."""
     process_count: int = 1
-    """Number of commands that draw at the same time, each its share, into one --out that all see; the one
-    that finds all pictures there scores them.
+    """Number of commands that draw at the same time, each its share, into one --out that all can reach; the
+    last to finish finds all pictures and scores them.
     """
     process_index: int = 0
     """Index of this process, from 0."""
@@ -72,7 +72,7 @@ class DreamBenchArgs(ModelArgs):
 @dataclass(frozen=True, kw_only=True)
 class SingleArgs(DreamBenchArgs):
     """Draw DreamBench's prompts of one subject and score them by DINO, CLIP-I and CLIP-T. The settings are
-    the paper's, and where it does not say, those of UNO's program.
+    the paper's, and where it gives none, those of UNO's program.
     """
 
     suite: ClassVar[str] = "dreambench-single"
@@ -81,7 +81,7 @@ class SingleArgs(DreamBenchArgs):
 @dataclass(frozen=True, kw_only=True)
 class MultiArgs(DreamBenchArgs):
     """Draw DreamBench's prompts of several subjects and score them by DINO, CLIP-I and CLIP-T. The settings
-    are the paper's, and where it does not say, those of UNO's program.
+    are the paper's, and where it gives none, those of UNO's program.
     """
 
     suite: ClassVar[str] = "dreambench-multi"
@@ -90,7 +90,7 @@ class MultiArgs(DreamBenchArgs):
 
 
 class Work(NamedTuple):
-    """What a command line asks for, checked; `sampling` is None when nothing is to be drawn."""
+    """What a command line asks for, after all checks; `sampling` is None when nothing is to be drawn."""
 
     prompts: list[Prompt]
     photos: dict[str, list[Path]]
@@ -112,14 +112,19 @@ def evaluate_dreambench(args: DreamBenchArgs) -> None:
 
 
 def prepare_work(args: DreamBenchArgs) -> Work:
-    """Checks everything before weights are loaded. Raises ValueError or OSError saying what to change."""
+    """Checks everything before weights are loaded.
+
+    Raises ValueError or OSError saying what to change.
+    """
     if not args.data.is_dir():
-        raise FileNotFoundError(f"no folder {args.data}: --data is DreamBooth's dataset, a folder a subject")
+        raise FileNotFoundError(
+            f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"
+        )
     if isinstance(args, MultiArgs) and not 2 <= args.subjects <= 4:
         raise ValueError(f"--subjects must be 2, 3 or 4, got {args.subjects}")
     if not 0 <= args.process_index < args.process_count:
         raise ValueError(
-            f"--process-index must be from 0 to {args.process_count - 1}, got {args.process_index}"
+            f"--process-index must be between 0 and {args.process_count - 1}, got {args.process_index}"
         )
     if args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1, got {args.num_images}")
@@ -146,8 +151,9 @@ def choose_prompts(args: DreamBenchArgs) -> list[Prompt]:
 
 
 def check_photos(data: Path, prompts: Sequence[Prompt]) -> dict[str, list[Path]]:
-    """All photos of all subjects, each of which can be read. Raises OSError or ImageError naming some that
-    cannot, and references that are not there.
+    """All photos of all subjects, after reading each of them.
+
+    Raises FileNotFoundError naming the first that cannot be read, and references that do not exist.
     """
     problems, found = [], {}
     for subject in dict.fromkeys(subject for prompt in prompts for subject in prompt.subjects):
@@ -172,7 +178,7 @@ def check_pictures(args: DreamBenchArgs, count: int) -> None:
     if missing:
         shown = ", ".join(path.name for path in missing[:SHOWN])
         raise FileNotFoundError(
-            f"{args.score_only}: {len(missing)} of {count * args.num_images} pictures are missing: {shown}"
+            f"{args.score_only} lacks {len(missing)} of {count * args.num_images} pictures: {shown}"
         )
 
 
@@ -186,12 +192,12 @@ def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
         {"prompt": prompt.prompt, "image_paths": [str(each.absolute()) for each in prompt.references]}
         for prompt in prompts
     ]
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
 def sample_args(args: DreamBenchArgs) -> SampleArgs:
-    """The same settings for `uno_jax.sample`."""
+    """The same settings for `uno-sample`."""
     own = ("width", "height", "ref_size", "seed", "num_images", "out")
     names = (*(field.name for field in fields(ModelArgs)), *own)
     return SampleArgs(jobs=args.out / "prompts.json", **{name: getattr(args, name) for name in names})
@@ -205,15 +211,17 @@ def score_pictures(args: DreamBenchArgs, work: Work) -> dict[str, Any] | None:
         arguments, drawn = work.sampling
         draw_missing(arguments, drawn, args.process_index, args.process_count)
         if missing := sum(not is_finished(output) for output in drawn.outputs):
-            print(f"drew its share; {missing} of {len(drawn.outputs)} pictures are others' to draw")
+            print(
+                f"this process drew its share; others still draw {missing} of {len(drawn.outputs)} pictures"
+            )
             return None
     encoders = load_encoders(args.encoders)
     paths = picture_paths(args, len(work.prompts))
     prompts = [prompt for prompt in work.prompts for _ in range(args.num_images)]
     rows = score_rows(encoders, prompts, paths, work.photos)
-    record = {**settings_record(args, work), "scores": summary(rows, SCORES), "rows": rows}
-    with atomic_write(args.out / "scores.json") as aside:
-        aside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = {**settings_record(args, work), "scores": summarise_rows(rows, SCORES), "rows": rows}
+    with atomic_write(args.out / "scores.json") as partial:
+        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return record
 
 

@@ -18,9 +18,8 @@ class Cases(NamedTuple):
 
 
 def make_cases(subjects: Sequence[Subject], count: int, size: int, seed: int) -> Cases:
-    """`count` cases of each kind, in pictures of `size` pixels a side.
-
-    Those with one subject show every subject before one is repeated.
+    """`count` cases of each kind, in pictures of `size` pixels a side. Those with one subject show every
+    subject before one is repeated.
     """
     order = np.random.default_rng([seed, 0]).permutation(len(subjects))
     turns = (subjects[order[i % len(order)]] for i in range(count))
@@ -30,7 +29,7 @@ def make_cases(subjects: Sequence[Subject], count: int, size: int, seed: int) ->
 
 
 def left_to_right(case: Sample) -> tuple[str, str] | None:
-    """The two subjects in the order that the prompt asks for, None where it does not say."""
+    """The two subjects in the order that the prompt asks for; None where it names no order."""
     first, second = case.subjects
     for names, (here, there) in (((first, second), SIDES), ((second, first), SIDES[::-1])):
         if case.prompt.startswith(

@@ -11,7 +11,7 @@ from typing import Any
 
 from uno_jax.evaluation.toybox.cases import make_cases
 from uno_jax.evaluation.toybox.scorer import NAME, check_scorer, load_scorer
-from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summary
+from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summarise_verdicts
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox import Subject, load_subjects
 
@@ -25,13 +25,15 @@ class Args:
     size: int = 128
     """Side of a picture in pixels: the model's resolution."""
     count: int = 240
-    """Pictures with one subject, and as many with two."""
+    """Number of pictures with one subject, and of those with two."""
     seed: int = 0
+    """Seed of the pictures and the candidates."""
     subjects: Path | None = None
-    """Folder with a manifest.json, in place of the shipped subjects."""
+    """Folder with a manifest.json, whose split val takes the place of the shipped subjects."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """The command `uno ceilings`."""
     args = parse_args(Args, "python -m uno_jax.evaluation", argv)
     with exit_on(ValueError, OSError):
         if args.count < 1:
@@ -47,6 +49,6 @@ def ceilings(args: Args, subjects: Sequence[Subject]) -> dict[str, Any]:
     cases = make_cases(subjects, args.count, args.size, args.seed)
     judge = make_judge(load_scorer(args.scorer), subjects, args.size, args.seed)
     return {
-        kind: summary(judge_pictures(judge, each, [case.target for case in each], kind))
+        kind: summarise_verdicts(judge_pictures(judge, each, [case.target for case in each], kind))
         for kind, each in cases._asdict().items()
     }

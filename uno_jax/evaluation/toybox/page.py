@@ -33,7 +33,7 @@ class Drawn(NamedTuple):
 
 
 def write_pictures(folder: Path, kind: str, drawn: Drawn) -> None:
-    """Everything that the page shows."""
+    """Writes every picture that the page shows."""
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     for index, case in enumerate(drawn.cases):
         shown = {source: pictures[index] for source, pictures in drawn.pictures.items()}
@@ -43,11 +43,12 @@ def write_pictures(folder: Path, kind: str, drawn: Drawn) -> None:
 
 
 def picture_name(kind: str, index: int, name: str) -> str:
+    """A picture's path in the folder of an evaluation."""
     return f"pictures/{kind}_{index:03d}_{name}.png"
 
 
 def write_page(folder: Path, record: dict[str, Any], drawn: dict[str, Drawn]) -> None:
-    """index.html with the scores and every case, from page.html.j2."""
+    """Writes index.html with the scores and every case, from page.html.j2."""
     loader = jinja2.PackageLoader("uno_jax.evaluation.toybox", "")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -61,12 +62,12 @@ def write_page(folder: Path, record: dict[str, Any], drawn: dict[str, Drawn]) ->
         drawn=drawn,
         picture_name=picture_name,
     )
-    with atomic_write(folder / "index.html") as aside:
-        aside.write_text(page, encoding="utf-8")
+    with atomic_write(folder / "index.html") as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def write_sheet(folder: Path, drawn: dict[str, Drawn]) -> None:
-    """sheet.png: the first cases of each kind."""
+    """Writes sheet.png with the first cases of each kind."""
     columns = ("reference", "second reference", *TITLES.values())
     rows = []
     for each in drawn.values():
@@ -74,8 +75,8 @@ def write_sheet(folder: Path, drawn: dict[str, Drawn]) -> None:
             references = [Image.fromarray(picture) for picture in case.references]
             made = [Image.fromarray(np.asarray(each.pictures[source][index])) for source in SOURCES]
             rows.append(Row([*references, *[None] * (2 - len(references)), *made], case.prompt))
-    with atomic_write(folder / "sheet.png") as aside:
-        contact_sheet(columns, rows, abreast=2).save(aside, format="png")
+    with atomic_write(folder / "sheet.png") as partial:
+        contact_sheet(columns, rows, abreast=2).save(partial, format="png")
 
 
 def case_rows(drawn: dict[str, Drawn]) -> list[dict[str, Any]]:
@@ -89,7 +90,7 @@ def case_rows(drawn: dict[str, Drawn]) -> list[dict[str, Any]]:
 
 
 def _plain(verdicts: Verdicts, index: int) -> dict[str, Any]:
-    """One picture's verdicts as JSON has them."""
+    """One picture's verdicts as JSON values."""
     return {
         name: values[index].item() if isinstance(values, np.ndarray) else values[index]
         for name, values in verdicts._asdict().items()
@@ -97,6 +98,6 @@ def _plain(verdicts: Verdicts, index: int) -> dict[str, Any]:
 
 
 def write_scores(folder: Path, record: dict[str, Any]) -> None:
-    """scores.json, the last of the files."""
-    with atomic_write(folder / "scores.json") as aside:
-        aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    """Writes scores.json, the last of an evaluation's files."""
+    with atomic_write(folder / "scores.json") as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

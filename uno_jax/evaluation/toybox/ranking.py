@@ -24,7 +24,7 @@ def draw_candidates(rng: Generator, shown: Int[np.ndarray, "n k"], total: int) -
 
 
 def cut_crops(picture: UInt8[np.ndarray, "h w 3"]) -> list[UInt8[np.ndarray, "side side 3"]]:
-    """The picture's CROPS."""
+    """The picture's crops at CROPS."""
     size = len(picture)
     boxes = [(round(left * size), round(top * size), round(side * size)) for left, top, side in CROPS]
     return [picture[top : top + side, left : left + side] for left, top, side in boxes]
@@ -35,20 +35,23 @@ def cosines(
 ) -> Float[np.ndarray, "n c s"]:
     """The cosine between every crop's features and every subject's."""
     crops, gallery = (each / np.linalg.norm(each, axis=-1, keepdims=True) for each in (crops, gallery))
-    return crops @ gallery.T
+    products: np.ndarray = crops @ gallery.T
+    return products
 
 
 def similarity(
     cosine: Float[np.ndarray, "n c s"], candidates: Int[np.ndarray, "n k 20"]
 ) -> Float[np.ndarray, "n k 20"]:
-    """Of each candidate: the cosine to the crop that is most like it."""
+    """Each candidate's cosine with the crop that is most like it."""
     best = cosine.max(axis=1)
-    return best[np.arange(len(best))[:, None, None], candidates]
+    similar: np.ndarray = best[np.arange(len(best))[:, None, None], candidates]
+    return similar
 
 
 def first_is_best(similar: Float[np.ndarray, "n k 20"]) -> Bool[np.ndarray, "n k"]:
-    """Whether no other candidate is as similar as the first, which is the right one."""
-    return similar[..., 0] > similar[..., 1:].max(axis=-1)
+    """Whether the first candidate, which is the right one, is the most similar."""
+    best: np.ndarray = similar[..., 0] > similar[..., 1:].max(axis=-1)
+    return best
 
 
 def swapped(
@@ -58,4 +61,5 @@ def swapped(
     rows = np.arange(len(cosine))[:, None]
     left = cosine[:, on_left].max(axis=1)[rows, in_order]
     right = cosine[:, ~on_left].max(axis=1)[rows, in_order]
-    return right[:, 0] + left[:, 1] > left[:, 0] + right[:, 1]
+    better: np.ndarray = right[:, 0] + left[:, 1] > left[:, 0] + right[:, 1]
+    return better

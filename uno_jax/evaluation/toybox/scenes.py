@@ -12,12 +12,12 @@ from uno_jax.toybox import SCENES, Subject, compose
 
 NAMES = tuple(SCENES)
 PER_SCENE = 10  # composites to learn from, half of them with two subjects
-SOFTNESS = (0, 1, 2)  # Gaussian radii in 128ths of the width at which each is seen
-STRENGTH = 0.1  # of the regularisation, a feature
+SOFTNESS = (0, 1, 2)  # radii of the Gaussian blurs in which each is seen, in 1/128 of the width
+STRENGTH = 0.1  # of the regularisation, for each feature
 
 
 class Ridge(NamedTuple):
-    """Classes by the largest of (features - mean) / spread @ weights."""
+    """A linear classifier: the class is the largest of (features - mean) / spread @ weights."""
 
     mean: Float[np.ndarray, "f"]
     spread: Float[np.ndarray, "f"]
@@ -34,12 +34,15 @@ def fit(x: Float[np.ndarray, "n f"], labels: Int[np.ndarray, "n"], classes: int)
 
 
 def predict(ridge: Ridge, x: Float[np.ndarray, "n f"]) -> Int[np.ndarray, "n"]:
-    return ((x - ridge.mean) / ridge.spread @ ridge.weights).argmax(axis=1)
+    """The class of each row of features."""
+    classes: np.ndarray = ((x - ridge.mean) / ridge.spread @ ridge.weights).argmax(axis=1)
+    return classes
 
 
 def learn_scenes(scorer: Scorer, subjects: Sequence[Subject], size: int, seed: int) -> Ridge:
-    """The classifier of the borders of composites of `subjects`, which no scored picture may show. It sees
-    them soft too: from sharp ones alone it takes any blurred forest, beach or carpet for snow or desert.
+    """The classifier of scenes, learned from the borders of composites of `subjects`, which no scored picture
+    may show. It sees them blurred too: learned from sharp ones alone, it takes any blurred forest, beach or
+    carpet for snow or desert.
     """
     pictures, labels = [], []
     for label, scene in enumerate(NAMES):
@@ -53,6 +56,6 @@ def learn_scenes(scorer: Scorer, subjects: Sequence[Subject], size: int, seed: i
 
 
 def soften(picture: UInt8[np.ndarray, "h w 3"], softness: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Blurred by a Gaussian of so many 128ths of the width."""
+    """The picture blurred by a Gaussian whose radius is `softness` / 128 of the width."""
     blur = ImageFilter.GaussianBlur(softness * picture.shape[1] / 128)
     return np.asarray(Image.fromarray(picture).filter(blur))

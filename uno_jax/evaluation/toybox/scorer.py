@@ -17,19 +17,21 @@ from uno_jax.networks.registry import apply
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import read_config, restore_network
 
-NAME = "efficientnet_lite0"  # what every score is named after
+NAME = "efficientnet_lite0"  # begins the name of every score
 KIND = "efficientnet"
 BATCH = 16
 Pictures = Sequence[UInt8[np.ndarray, "h w 3"]]
 
 
 class Scorer(NamedTuple):
+    """EfficientNet-Lite0 in memory."""
+
     config: EfficientNetConfig
     params: Params
 
 
 class Features(NamedTuple):
-    """`content` is what the network's classifier gets; `border` the mean of an earlier map along its rim."""
+    """`content` is the input of the network's classifier, `border` an earlier map's mean along its rim."""
 
     content: Float[np.ndarray, "n 1280"]
     border: Float[np.ndarray, "n 192"]
@@ -56,15 +58,15 @@ def features(scorer: Scorer, pictures: Pictures, what: str = "pictures") -> Feat
     side = scorer.config.resolution
     parts = []
     for start in tqdm(range(0, len(pictures), BATCH), f"scoring {what}", leave=False, dynamic_ncols=True):
-        batch = np.stack([prepare(picture, side) for picture in pictures[start : start + BATCH]])
-        # One shape is compiled.
+        batch = np.stack([preprocess(picture, side) for picture in pictures[start : start + BATCH]])
+        # Filled up, so that one shape is compiled.
         whole = np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
         found = _features(scorer.config, scorer.params, whole)
         parts.append([np.asarray(part)[: len(batch)] for part in found])
     return Features(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def prepare(picture: UInt8[np.ndarray, "h w 3"], side: int) -> Float[np.ndarray, "side side 3"]:
+def preprocess(picture: UInt8[np.ndarray, "h w 3"], side: int) -> Float[np.ndarray, "side side 3"]:
     """The published preprocessing of the Lite networks: bicubic, from -127/128 to 1."""
     resized = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
     return (np.asarray(resized, np.float32) - 127) / 128

@@ -25,7 +25,7 @@ from uno_jax.toybox import Sample, Subject, SubjectError, load_subjects
 
 
 class Judge(NamedTuple):
-    """All that verdicts are made with; `gallery` are the features of each subject alone on white."""
+    """Everything that verdicts need; `gallery` holds the features of each subject alone on white."""
 
     scorer: Scorer
     names: list[str]
@@ -35,7 +35,9 @@ class Judge(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """One entry a picture. Of two subjects the worse counts; `exchanged` is None without left and right."""
+    """One entry for each picture. The worse of two subjects counts; `exchanged` is None where the prompt
+    names no left and right.
+    """
 
     top1: Bool[np.ndarray, "n"]
     cosine: Float[np.ndarray, "n"]
@@ -45,7 +47,7 @@ class Verdicts(NamedTuple):
 
 
 def check_subjects(subjects: Sequence[Subject]) -> None:
-    """Raises SubjectError for too few: a prompt with two needs 19 others to tell each of them from."""
+    """Raises SubjectError for too few: each of two subjects in a prompt is ranked among 19 others."""
     if len(subjects) < CANDIDATES + 1:
         raise SubjectError(
             f"evaluation needs at least {CANDIDATES + 1} subjects of split 'val', got {len(subjects)}"
@@ -53,14 +55,14 @@ def check_subjects(subjects: Sequence[Subject]) -> None:
 
 
 def make_judge(scorer: Scorer, subjects: Sequence[Subject], size: int, seed: int) -> Judge:
-    """Scenes are learned from the shipped training subjects, whatever `subjects` are."""
+    """The judge of pictures of `subjects`. Scenes are learned from the shipped training subjects always."""
     gallery = features(scorer, [on_white(subject) for subject in subjects], "candidates").content
     ridge = scenes.learn_scenes(scorer, load_subjects(split="train"), size, seed)
     return Judge(scorer, [subject.name for subject in subjects], gallery, ridge, seed)
 
 
 def on_white(subject: Subject) -> np.ndarray:
-    """The subject in the middle of a white square, two thirds of it wide."""
+    """The subject in the middle of a white square, two thirds as wide as that."""
     cutout = subject.levels[0].convert("RGBA")
     side = 3 * max(cutout.size) // 2
     page = Image.new("RGBA", (side, side), "white")
@@ -69,7 +71,7 @@ def on_white(subject: Subject) -> np.ndarray:
 
 
 def judge_pictures(judge: Judge, cases: Sequence[Sample], pictures: Pictures, what: str) -> Verdicts:
-    """Verdicts on one picture a case; all cases show equally many subjects, one or two."""
+    """Verdicts on one picture for each case; all cases show equally many subjects, one or two."""
     whole = features(judge.scorer, pictures, what)
     shown = np.array([[judge.names.index(name) for name in case.subjects] for case in cases])
     exchanged: list[bool | None] = [None] * len(cases)
@@ -91,7 +93,7 @@ def _exchanged(
     judge: Judge, cases: Sequence[Sample], cosine: Float[np.ndarray, "n c s"]
 ) -> list[bool | None]:
     orders = [left_to_right(case) for case in cases]
-    # Where the prompt does not say, any order does: the verdict is dropped.
+    # Where the prompt names no order, any will do: the verdict is dropped.
     indices = [
         [judge.names.index(name) for name in order or case.subjects]
         for order, case in zip(orders, cases, strict=True)
@@ -100,7 +102,7 @@ def _exchanged(
     return [None if order is None else bool(each) for order, each in zip(orders, verdicts, strict=True)]
 
 
-def summary(verdicts: Verdicts) -> dict[str, Any]:
+def summarise_verdicts(verdicts: Verdicts) -> dict[str, Any]:
     """The scores by the names of docs/evaluation.md; `swaps` only where prompts say left and right."""
     scores: dict[str, Any] = {
         "count": len(verdicts.top1),

@@ -20,7 +20,7 @@ from uno_jax.evaluation.toybox.page import (
     write_sheet,
 )
 from uno_jax.evaluation.toybox.scorer import NAME, Pictures, check_scorer, load_scorer
-from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summary
+from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summarise_verdicts
 from uno_jax.sampling.request import check_request
 from uno_jax.sampling.results import common_record
 from uno_jax.sampling.settings import Drawing, ModelArgs, choose_model
@@ -38,21 +38,21 @@ class ToyboxArgs(ModelArgs):
     """Score a model on prompts with one and two subjects that it has never seen."""
 
     out: Path = Path("out/evaluation")
-    """Directory for scores.json, index.html, sheet.png and pictures/; must be empty, not there, or what an
-    interrupted evaluation left.
+    """Directory for scores.json, index.html, sheet.png and pictures/; it must not exist, or be empty, or hold
+    only what an interrupted evaluation left.
     """
     scorer: Path = Path("weights/scorer")
     """Directory that `uno-convert efficientnet --dst DIR` wrote."""
     subjects: Path | None = None
-    """Folder with a manifest.json, whose split val is drawn, in place of the shipped subjects."""
+    """Folder with a manifest.json, whose split val is drawn in place of the shipped subjects."""
     count: int = 60
-    """Prompts with one subject, and as many with two."""
+    """Number of prompts with one subject, and of those with two."""
     seed: int = 0
     """Seed of the prompts, the candidates and the pictures' noise."""
 
 
 class Work(NamedTuple):
-    """What a command line asks for, checked."""
+    """What a command line asks for, after all checks."""
 
     drawing: Drawing
     subjects: list[Subject]
@@ -73,7 +73,10 @@ def evaluate_toybox(args: ToyboxArgs) -> None:
 
 
 def prepare_work(args: ToyboxArgs) -> Work:
-    """Checks everything before weights are loaded. Raises ValueError or OSError saying what to change."""
+    """Checks everything before weights are loaded.
+
+    Raises ValueError or OSError saying what to change.
+    """
     for name, value in (("--count", args.count), ("--batch-size", args.batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -91,7 +94,7 @@ def prepare_work(args: ToyboxArgs) -> Work:
 
 
 def only_left_over(folder: Path) -> bool:
-    """Whether nothing is in it but what an evaluation writes before scores.json, its last file."""
+    """Whether a folder holds only what an evaluation writes before scores.json, its last file."""
     return all(path.name in UNFINISHED or path.suffix == ".partial" for path in folder.iterdir())
 
 
@@ -109,7 +112,7 @@ def score_model(args: ToyboxArgs, work: Work) -> dict[str, Any]:
         write_pictures(args.out, kind, drawn[kind])
     record: dict[str, Any] = settings_record(args, work)
     record[NAME] = {
-        kind: {source: summary(verdicts) for source, verdicts in each.verdicts.items()}
+        kind: {source: summarise_verdicts(verdicts) for source, verdicts in each.verdicts.items()}
         for kind, each in drawn.items()
     }
     write_page(args.out, record, drawn)
@@ -119,7 +122,7 @@ def score_model(args: ToyboxArgs, work: Work) -> dict[str, Any]:
 
 
 def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, Pictures]]:
-    """By kind of case and source: one model is held at a time."""
+    """Pictures by kind of case and source; one model at a time is in memory."""
     pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases._fields}
     for source, lora, references in (("model", work.drawing.lora, True), ("without_reference", None, False)):
         model = load_model(args.model, lora, args.dtype)

@@ -18,7 +18,7 @@ from tools.synthesize_data.judges.features import EfficientNetLite0
 from tools.synthesize_data.pipeline.image_files import save_image
 from tools.synthesize_data.stages import filter_dino
 from uno_jax.evaluation.toybox.scorer import load_scorer
-from uno_jax.evaluation.toybox.scorer import prepare as prepare_as_scored
+from uno_jax.evaluation.toybox.scorer import preprocess as prepare_as_scored
 from uno_jax.networks.registry import apply
 
 PHOTOS = Path(__file__).resolve().parents[3] / "assets" / "photos"
