@@ -71,7 +71,7 @@ def read_entries(stream: io.TextIOBase, name: str) -> Iterator[Any]:
     _check_end(text[at + 1 :], stream, name)
 
 
-def _check_end(rest: str, stream: TextIO, name: str) -> None:
+def _check_end(rest: str, stream: io.TextIOBase, name: str) -> None:
     while rest:
         if _skip(rest, 0) < len(rest):
             raise DataError(f"{name} is not readable JSON: more text after the end of the list")
