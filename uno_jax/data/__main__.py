@@ -91,7 +91,7 @@ def run_pack(args: Pack) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     with exit_on(ValueError, OSError):
-        args: Check | Pack = parse_args(Check | Pack, "python -m uno_jax.data", argv)  # type: ignore[arg-type]
+        args: Check | Pack = parse_args(Check | Pack, "python -m uno_jax.data", argv)
         sys.exit(check(args) if isinstance(args, Check) else run_pack(args))
 
 
