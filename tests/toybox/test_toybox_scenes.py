@@ -19,7 +19,7 @@ def test_a_scene_fills_the_frame_and_depends_on_the_seed_alone(name):
     assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, draw_pixels(name, 1))
     assert np.abs(first.astype(int) - draw_pixels(name, 2)).mean() > 1
-    assert np.isfinite(SCENES[name].draw_pixels(np.random.default_rng(0), 64)).all()
+    assert np.isfinite(SCENES[name].draw(np.random.default_rng(0), 64)).all()
 
 
 def test_a_scene_looks_the_same_at_any_size():

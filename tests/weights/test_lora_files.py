@@ -124,9 +124,10 @@ def test_refusals(tensors, message):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"uno_jax.unope": '{"variant": "x"}'}, "variant must be one of"),
+        # The second message is beartype's, when it checks types before the config checks its values.
+        ({"uno_jax.unope": '{"variant": "x"}'}, "variant must be one of|parameter 'variant'"),
         ({"uno_jax.unope": "3"}, "peft.safetensors: "),
-        ({"lora_adapter_metadata": '{"transformer.use_dora": true}'}, "ask for use_dora"),
+        ({"lora_adapter_metadata": '{"transformer.use_dora": true}'}, "asks for use_dora"),
     ],
 )
 def test_metadata_that_cannot_be_honoured(tmp_path, metadata, message):

@@ -98,7 +98,7 @@ def fits(program: Program, chip: Chip) -> bool:
     return program.temporaries is not None and (chip.memory is None or program.used <= chip.memory * GIB)
 
 
-def work_line(flops: float, chip: Chip, chips: int) -> str:
+def work_line(flops: int | float, chip: Chip, chips: int) -> str:
     """One line: TFLOP, and the seconds they take at the chips' bfloat16 peak and at half of it."""
     line = f"{flops / 1e12:,.2f} TFLOP"
     if chip.peak is None:

@@ -98,7 +98,7 @@ def run_pack(args: Pack) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-data`."""
     with exit_on(ValueError, OSError):
-        args: Check | Pack = parse_args(Check | Pack, "uno-data", argv)  # type: ignore[arg-type]
+        args: Check | Pack = parse_args(Check | Pack, "uno-data", argv)
         sys.exit(run_check(args) if isinstance(args, Check) else run_pack(args))
 
 

@@ -69,7 +69,7 @@ class Depthwise(nn.Module):
         padding = jax.lax.padtype_to_pads(x.shape[1:3], (side, side), (step, step), "SAME")
         rows, columns = (-(-length // step) for length in x.shape[1:3])
         x = jnp.pad(x.astype(self.dtype), ((0, 0), *padding, (0, 0)))
-        y = bias.astype(self.dtype)
+        y: Array = bias.astype(self.dtype)
         for i in range(side):
             for j in range(side):
                 shifted = x[:, i : i + step * rows : step, j : j + step * columns : step]

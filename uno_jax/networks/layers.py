@@ -6,7 +6,7 @@ Every parameter carries logical axis names, which `uno_jax.sharding.rules` maps 
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,9 +23,11 @@ Initializer = nn.initializers.Initializer
 
 def parameter(
     module: nn.Module, name: str, init: Initializer, axes: tuple[str, ...], shape: tuple[int, ...]
-) -> Array:
-    """A parameter of `module` with one logical axis name per dimension."""
-    return cast(Array, module.param(name, nn.with_logical_partitioning(init, axes), shape))
+) -> Any:
+    """A parameter of `module` with one logical axis name per dimension: an array, or what replaces one, such
+    as a quantized kernel.
+    """
+    return module.param(name, nn.with_logical_partitioning(init, axes), shape)
 
 
 class Dense(nn.Module):
@@ -67,8 +69,8 @@ class RMSNorm(nn.Module):
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         scale = parameter(self, "scale", nn.initializers.ones, (self.axis,), (x.shape[-1],))
         x32 = x.astype(jnp.float32)
-        normed = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + self.epsilon)
-        return (normed * scale).astype(x.dtype)
+        normed: Array = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + self.epsilon) * scale
+        return normed.astype(x.dtype)
 
 
 def layer_norm(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, "... d"]:
@@ -101,7 +103,7 @@ def timestep_embedding(
 
 
 def rope_table(
-    ids: Float[np.ndarray, "l axes"], axes_dim: Sequence[int], theta: float
+    ids: Float[np.ndarray, "l axes"], axes_dim: Sequence[int], theta: int | float
 ) -> tuple[Float[np.ndarray, "l half"], Float[np.ndarray, "l half"]]:
     """Cosines and sines of every position's angles, computed in float64 and returned in float32.
 

@@ -1,5 +1,7 @@
 """The matrix product of the dense layers."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,8 +9,9 @@ from jaxtyping import Array, Float
 from uno_jax.networks.attention.dispatch import platform
 
 
-def product(x: Float[Array, "... i"], kernel: Float[Array, "i o"]) -> Float[Array, "... o"]:
-    """x @ kernel, in the precision that `jax.default_matmul_precision` asks for.
+def product(x: Float[Array, "... i"], kernel: Any) -> Float[Array, "... o"]:
+    """x @ kernel (i, o), in the precision that `jax.default_matmul_precision` asks for. The kernel may be a
+    quantized one (`training.quantize`).
 
     Under "bfloat16", float32 inputs are rounded and their products summed in float32, which TPUs do by
     themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) are four times
@@ -17,7 +20,8 @@ def product(x: Float[Array, "... i"], kernel: Float[Array, "i o"]) -> Float[Arra
     asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     if asked == "bfloat16" and x.dtype == kernel.dtype == jnp.float32 and platform() == "cpu":
         return rounded_product(x, kernel)
-    return x @ kernel
+    y: Array = x @ kernel
+    return y
 
 
 @jax.custom_vjp

@@ -168,7 +168,8 @@ class ViTBlock(nn.Module):
         def scaled(name: str, y: Array) -> Array:
             if not c.layer_scale:
                 return y
-            return y * parameter(self, name, nn.initializers.ones, ("embed",), y.shape[-1:]).astype(y.dtype)
+            scale: Array = parameter(self, name, nn.initializers.ones, ("embed",), y.shape[-1:])
+            return y * scale.astype(y.dtype)
 
         normed = LayerNorm(c.layer_norm_eps, name="layer_norm1")(x)
         x = x + scaled("layer_scale1", _attend(c, self.dtype, normed, normed))
@@ -236,7 +237,7 @@ class ViT(nn.Module):
         c = self.config
         first = int(c.pooling == "class")
         shape = (first + c.grid**2, c.hidden_size)
-        stored = parameter(self, "position_embedding", nn.initializers.normal(0.02), TOKEN_AXES, shape)
+        stored: Array = parameter(self, "position_embedding", nn.initializers.normal(0.02), TOKEN_AXES, shape)
         if shown == (c.grid, c.grid):
             return stored
         rows, columns = (bicubic_weights(c.grid, size, c.antialias) for size in shown)

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import jax
 import tyro
@@ -12,10 +12,15 @@ import tyro
 Args = TypeVar("Args")
 
 
+@overload
 def parse_args(
     args_type: type[Args], prog: str, argv: Sequence[str] | None, default: Args | None = None
-) -> Args:
-    """Parses `argv` (None: the process's arguments) into `args_type`; absent options come from `default`.
+) -> Args: ...
+@overload
+def parse_args(args_type: Any, prog: str, argv: Sequence[str] | None) -> Any: ...
+def parse_args(args_type: Any, prog: str, argv: Sequence[str] | None, default: Any = None) -> Any:
+    """Parses `argv` (None: the process's arguments) into `args_type`, a dataclass or a union of them as
+    subcommands; absent options come from `default`.
 
     Exits with code 2 when they cannot be parsed.
     """

@@ -53,7 +53,7 @@ def _family_drawn_by(base: Any) -> Family:
     return next(family for family in FAMILIES if family.core == kind)
 
 
-def _peft_alpha(metadata: dict[str, str]) -> float | None:
+def _peft_alpha(metadata: dict[str, str]) -> int | float | None:
     """The alpha that diffusers' training scripts record in a file's metadata, or None."""
     record = json.loads(metadata.get("lora_adapter_metadata", "{}"))
     about = {name.removeprefix("transformer."): value for name, value in record.items()}

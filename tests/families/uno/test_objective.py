@@ -20,8 +20,8 @@ MODEL = PRESETS["tiny"]
 MMDIT = MODEL.mmdit
 
 
-def draw_normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+def draw_normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
 @pytest.fixture(scope="module")

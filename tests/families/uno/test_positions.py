@@ -22,7 +22,7 @@ def test_ids_equal_the_reference(golden):
         np.testing.assert_array_equal(ids, golden[key], err_msg=key)
 
 
-@pytest.mark.parametrize("scale", [0.5, 1, 2, 3])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 3.0])
 def test_the_scale_multiplies_every_offset(scale):
     plain = np.array(reference_offsets(TARGET, REFERENCES, UnoPE("d")))
     scaled = np.array(reference_offsets(TARGET, REFERENCES, UnoPE("d", scale)))

@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,8 +19,8 @@ TINY = PRESETS["tiny"]
 MMDIT = TINY.mmdit
 
 
-def draw_normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+def draw_normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
 def tiny_model() -> Model:
@@ -45,7 +46,7 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
         draw_normal(2, 2, MMDIT.vec_in_dim),
         (draw_normal(3, 2, 2, 4, 16),),
     )
-    strength = np.ones(2, np.float32)
+    strength = jnp.ones(2)
     asked, plain = Conditioning(txt, vec, refs, strength), Conditioning(0 * txt, 0 * vec, (), strength)
     one, zero, three = (tokens(asked, Contrast(plain, factor)) for factor in (1.0, 0.0, 3.0))
     # Rounding of float32, on values of about 1; the two predictions differ by far more.
@@ -58,7 +59,7 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
 def alone() -> Conditioning:
     """One prompt without references."""
     txt, vec = draw_normal(1, 1, 3, MMDIT.context_in_dim), draw_normal(2, 1, MMDIT.vec_in_dim)
-    return Conditioning(txt, vec, guidance=np.ones(1, np.float32))
+    return Conditioning(txt, vec, guidance=jnp.ones(1))
 
 
 def test_the_left_half_is_kept_and_seen_by_the_right():

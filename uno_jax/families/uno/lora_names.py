@@ -85,7 +85,7 @@ def to_tensors(info: LoraInfo, params: Params, format: Format = "uno") -> Tensor
 
 
 def from_tensors(
-    mmdit: MMDiTConfig, tensors: Tensors, alpha: float | None = None
+    mmdit: MMDiTConfig, tensors: Tensors, alpha: int | float | None = None
 ) -> tuple[LoraConfig, Params]:
     """A LoRA's config (rank and block subset as found) and tree from any of the namings.
 
@@ -153,7 +153,7 @@ def _take(
     suffixes: tuple[str, str],
     size: tuple[int, int],
     surplus: int,
-    alpha: float | None,
+    alpha: int | float | None,
 ) -> Pair | None:
     """Pops one module's pair from `rest` and applies its alpha. up may have `surplus` more rows of zeros."""
     down, up = (rest.pop(f"{name}.{suffix}", None) for suffix in suffixes)

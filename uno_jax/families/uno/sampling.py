@@ -54,7 +54,7 @@ def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int
 
 
 @partial(jax.jit, static_argnames="shape")
-def initial_noise(seeds: UInt32[np.ndarray, "b"], shape: tuple[int, int, int]) -> Float[Array, "b h w z"]:
+def initial_noise(seeds: UInt32[AnyArray, "b"], shape: tuple[int, int, int]) -> Float[Array, "b h w z"]:
     """Normal noise in float32, each picture's from its own seed."""
     return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape, jnp.float32))(seeds)
 
@@ -62,11 +62,11 @@ def initial_noise(seeds: UInt32[np.ndarray, "b"], shape: tuple[int, int, int]) -
 @jax.jit
 def denoise_latent(
     model: Model,
-    noise: Float[Array, "b h w z"],
+    noise: Float[AnyArray, "b h w z"],
     conditioning: Conditioning,
     schedule: Float[AnyArray, "points"],
     contrast: Contrast | None = None,
-    left: Float[Array, "b h w/2 z"] | None = None,
+    left: Float[AnyArray, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b h w z"]:
     """The whole denoising loop (`velocity.denoise`), from noise to the picture's scaled latent."""
     return unpack(denoise(model, noise, conditioning, schedule, contrast, left), token_grid(noise))

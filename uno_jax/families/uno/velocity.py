@@ -49,11 +49,11 @@ def velocity(
 
 def denoise(
     model: Model,
-    noise: Float[Array, "b h w z"],
+    noise: Float[AnyArray, "b h w z"],
     conditioning: Conditioning,
     schedule: Float[AnyArray, "points"],
     contrast: Contrast | None = None,
-    left: Float[Array, "b h w/2 z"] | None = None,
+    left: Float[AnyArray, "b h w/2 z"] | None = None,
 ) -> Float[Array, "b l c"]:
     """The tokens after all Euler steps from `noise` (UNO `sampling.py` denoise), in one scan. The state stays
     in float32; the network computes in the model's dtype.
