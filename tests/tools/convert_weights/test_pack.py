@@ -10,7 +10,7 @@ from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, w
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import FLUX, GOLDEN
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.networks.registry import NETWORKS
+from uno_jax.families.uno.family import FAMILY
 from uno_jax.support.errors import CheckpointError
 from uno_jax.weights.checkpoint import read_config, read_model, restore_lora, restore_network
 from uno_jax.weights.identity import fingerprint, weights_id
@@ -42,12 +42,12 @@ def equal(left, right):
 def test_a_packed_model_is_two_files_a_network(folder):
     files = sorted(str(path.relative_to(folder / "packed")) for path in (folder / "packed").glob("*/*"))
     names = ("config.json", "params.safetensors")
-    assert files == sorted(f"{kind}/{name}" for kind in (*NETWORKS, "lora") for name in names)
+    assert files == sorted(f"{kind}/{name}" for kind in (*FAMILY.networks, "lora") for name in names)
 
 
 def test_networks_and_lora_are_restored(folder):
     assert read_model(folder / "packed") == TINY
-    for seed, kind in enumerate(NETWORKS):
+    for seed, kind in enumerate(FAMILY.networks):
         config, params = restore_network(folder / "packed" / kind, kind)
         assert config == getattr(TINY, kind)
         equal(params, random_params(config, seed))
