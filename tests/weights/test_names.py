@@ -9,8 +9,8 @@ from tests.test_packaging import setup_cfg
 from tests.tiny_model import TINY, write_lora, write_model
 from tests.tools.convert_weights.command import run as convert
 from uno_jax.families.uno.config import PRESETS, UnoPE
+from uno_jax.families.uno.family import FAMILY
 from uno_jax.families.uno.settings import make_settings
-from uno_jax.networks.registry import NETWORKS
 from uno_jax.sample import main
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.state import model_config
@@ -92,7 +92,7 @@ def test_a_copy_without_it_says_so(tmp_path, monkeypatch, capsys):
 
 def test_its_files_are_installed_and_small():
     patterns = setup_cfg()["options.package_data"]["uno_jax"].split()
-    names = [f"small/{kind}/{name}" for kind in NETWORKS for name in ("config.json", "params.safetensors")]
+    names = [f"small/{kind}/{name}" for kind in FAMILY.networks for name in ("config.json", "params.safetensors")]
     for name in ["small/README.md", "small/lora/params.safetensors", *names]:
         assert any(PurePosixPath(name).match(pattern) for pattern in patterns), name
     sizes = [path.stat().st_size for path in shipped.FOLDER.rglob("*") if path.is_file()]
