@@ -92,7 +92,8 @@ def test_a_copy_without_it_says_so(tmp_path, monkeypatch, capsys):
 
 def test_its_files_are_installed_and_small():
     patterns = setup_cfg()["options.package_data"]["uno_jax"].split()
-    names = [f"small/{kind}/{name}" for kind in FAMILY.networks for name in ("config.json", "params.safetensors")]
+    files = ("config.json", "params.safetensors")
+    names = [f"small/{kind}/{name}" for kind in FAMILY.networks for name in files]
     for name in ["small/README.md", "small/lora/params.safetensors", *names]:
         assert any(PurePosixPath(name).match(pattern) for pattern in patterns), name
     sizes = [path.stat().st_size for path in shipped.FOLDER.rglob("*") if path.is_file()]
