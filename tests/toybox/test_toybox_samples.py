@@ -161,7 +161,7 @@ def test_a_cropped_reference_is_the_subject_as_in_the_target(seed):
     assert max(right - left, bottom - top) > 110
 
 
-@pytest.mark.parametrize("two", [0, 1])
+@pytest.mark.parametrize("two", [0.0, 1.0])
 def test_both_halves_of_a_still_diptych_show_the_subject_alike(val, composites, two):
     diptych(rng(1), val, 48, two, alike="place")
     left, right = composites

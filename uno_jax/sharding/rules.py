@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from uno_jax.support.words import counted
@@ -68,7 +68,7 @@ def by_process(devices: np.ndarray) -> np.ndarray:
     return np.array(together, object).reshape(devices.shape)
 
 
-def partition(mesh: Any, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:
+def partition(mesh: Mesh | AbstractMesh, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:
     """The PartitionSpec of an array with these logical axes.
 
     A dimension that its mesh axes do not divide, or whose axes an earlier dimension uses, is replicated, so
@@ -84,7 +84,7 @@ def partition(mesh: Any, axes: Any, shape: tuple[int, ...]) -> PartitionSpec:
     return PartitionSpec(*places)
 
 
-def tree_shardings(mesh: Mesh, axes: Any, shapes: Any) -> Any:
+def tree_shardings(mesh: Mesh | AbstractMesh, axes: Any, shapes: Any) -> Any:
     """A tree of NamedShardings from a tree of logical axes (PartitionSpec leaves) and one of shapes."""
     return jax.tree.map(
         lambda names, leaf: NamedSharding(mesh, partition(mesh, names, leaf.shape)),

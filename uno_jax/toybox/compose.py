@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from uno_jax.toybox.raster import Mask, Picture, blend, columns, homography, rgb, rows, to_bytes
+from uno_jax.toybox.raster import Mask, Picture, Real, blend, columns, homography, rgb, rows, to_bytes
 from uno_jax.toybox.scenes import SCENES, Scene
 from uno_jax.toybox.subjects import Subject
 
@@ -220,7 +220,7 @@ def _shade(picture: Picture, cutout: Cutout, scene: Scene, light: Light, size: i
     return blend(picture, 0.2 * picture, np.maximum(0.4 * cast, 0.6 * _contact(cutout, size)))
 
 
-def _warp(alpha: Image.Image, size: int, coefficients: tuple[float, ...], blur: float) -> Mask:
+def _warp(alpha: Image.Image, size: int, coefficients: tuple[Real, ...], blur: float) -> Mask:
     """The silhouette's shadow over the frame, blurred by the fraction `blur` of the frame."""
     shadow = alpha.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(shadow.filter(ImageFilter.BoxBlur(blur * size)), np.float32) / 255

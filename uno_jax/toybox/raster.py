@@ -8,29 +8,30 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 # In fact float32; numpy's stubs type the results of many float32 operations as float64.
 Picture = NDArray[np.floating]
 Mask = NDArray[np.floating]
-Colour = ArrayLike
-Points = ArrayLike  # (n, 2) as x, y
+Real = int | float  # spelled out, since run-time checks do not take an int for a float
+Colour = NDArray[np.floating] | Sequence[Real]
+Points = NDArray[np.floating] | Sequence[Sequence[Real]]  # (n, 2) as x, y
 
 CANVAS = 256  # smallest side of a supersampled canvas in pixels; it is also at least twice the picture's
 
 
-def rgb(red: float, green: float, blue: float) -> NDArray[np.floating]:
+def rgb(red: Real, green: Real, blue: Real) -> NDArray[np.floating]:
     return np.array((red, green, blue), np.float32)
 
 
-def pick(rng: Generator, colours: Sequence[Colour], vary: float = 0.04) -> NDArray[np.floating]:
+def pick(rng: Generator, colours: Sequence[Colour], vary: Real = 0.04) -> NDArray[np.floating]:
     """One of the colours, varied in lightness and a little in hue."""
     colour = np.asarray(colours[int(rng.integers(len(colours)))], np.float32)
     return np.clip(colour + rng.normal(0, vary) + rng.normal(0, vary / 2, 3), 0, 1).astype(np.float32)
 
 
-def picks(rng: Generator, colours: Sequence[Colour], count: int, vary: float = 0.05) -> NDArray[np.floating]:
+def picks(rng: Generator, colours: Sequence[Colour], count: int, vary: Real = 0.05) -> NDArray[np.floating]:
     """`count` colours as (count, 3), each one of `colours`, varied in lightness."""
     chosen = np.asarray(colours, np.float32)[rng.integers(len(colours), size=count)]
     return np.clip(chosen + rng.normal(0, vary, (count, 1)), 0, 1).astype(np.float32)
@@ -40,7 +41,7 @@ def flat(size: int, colour: Colour) -> Picture:
     return np.broadcast_to(np.asarray(colour, np.float32), (size, size, 3)).copy()
 
 
-def gradient(size: int, top: Colour, bottom: Colour, start: float = 0.0, end: float = 1.0) -> Picture:
+def gradient(size: int, top: Colour, bottom: Colour, start: Real = 0.0, end: Real = 1.0) -> Picture:
     """A vertical gradient from `top` at height `start` to `bottom` at height `end`."""
     t = np.clip((rows(size) - start) / (end - start), 0, 1)[:, :, None]
     first, last = np.asarray(top, np.float32), np.asarray(bottom, np.float32)
@@ -56,7 +57,7 @@ def columns(size: int) -> NDArray[np.floating]:
     return rows(size).T
 
 
-def noise(rng: Generator, size: int, across: float, down: float | None = None, octaves: int = 1) -> Mask:
+def noise(rng: Generator, size: int, across: Real, down: Real | None = None, octaves: int = 1) -> Mask:
     """Smooth noise in about -1..1 with `across` bumps horizontally and `down` vertically (None: as many)."""
     total = np.zeros((size, size), np.float32)
     for octave in range(octaves):
@@ -68,14 +69,12 @@ def noise(rng: Generator, size: int, across: float, down: float | None = None, o
     return total
 
 
-def grain(rng: Generator, size: int, strength: float) -> NDArray[np.floating]:
+def grain(rng: Generator, size: int, strength: Real) -> NDArray[np.floating]:
     """Fine noise to add to a picture, (size, size, 1)."""
     return (rng.random((size, size, 1), dtype=np.float32) - 0.5) * (2 * strength)
 
 
-def ridge(
-    rng: Generator, size: int, height: float, roughness: float, bumps: int = 4, octaves: int = 2
-) -> Mask:
+def ridge(rng: Generator, size: int, height: Real, roughness: Real, bumps: int = 4, octaves: int = 2) -> Mask:
     """A skyline: the edge's height in each column, (size,), within about `roughness` of `height`."""
     at = np.linspace(0, 1, size, dtype=np.float32)
     edge = np.full(size, height, np.float32)
@@ -85,26 +84,26 @@ def ridge(
     return edge
 
 
-def below(size: int, edge: NDArray[np.floating] | float) -> Mask:
+def below(size: int, edge: NDArray[np.floating] | Real) -> Mask:
     """A mask, 1 under the edge (one number, or one per column), with an antialiased border."""
     covered: Mask = np.clip((rows(size) - edge) * size + 0.5, 0, 1)
     return np.broadcast_to(covered, (size, size)).astype(np.float32)
 
 
-def disc(size: int, x: float, y: float, radius: float, softness: float = 0.0) -> Mask:
+def disc(size: int, x: Real, y: Real, radius: Real, softness: Real = 0.0) -> Mask:
     """A mask, 1 inside a circle; `softness` widens the border, which is otherwise one pixel."""
     distance = np.hypot(columns(size) - x, rows(size) - y)
     inside: Mask = np.clip((radius - distance) / max(softness, 1 / size) + 0.5, 0, 1)
     return inside.astype(np.float32)
 
 
-def glow(size: int, x: float, y: float, radius: float) -> Mask:
+def glow(size: int, x: Real, y: Real, radius: Real) -> Mask:
     squared = (columns(size) - x) ** 2 + (rows(size) - y) ** 2
     faded: Mask = np.exp(-squared / radius**2)
     return faded.astype(np.float32)
 
 
-def blend(picture: Picture, over: Colour, mask: Mask | float) -> Picture:
+def blend(picture: Picture, over: Colour, mask: Mask | Real) -> Picture:
     """The picture with `over` (a colour or a picture) where the mask is 1."""
     weight = np.asarray(mask, np.float32)
     weight = weight[..., None] if weight.ndim == 2 else weight
@@ -112,7 +111,7 @@ def blend(picture: Picture, over: Colour, mask: Mask | float) -> Picture:
     return blended
 
 
-def smoothstep(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
+def smoothstep(values: NDArray[np.floating], low: Real, high: Real) -> NDArray[np.floating]:
     t = np.clip((values - low) / (high - low), 0, 1)
     smooth: NDArray[np.floating] = t * t * (3 - 2 * t)
     return smooth.astype(np.float32)
@@ -128,7 +127,7 @@ def homography(target: Points, source: Points) -> list[float]:
     return solved
 
 
-def recede(texture: Image.Image, size: int, horizon: float, near: float = 0.4) -> Picture:
+def recede(texture: Image.Image, size: int, horizon: Real, near: Real = 0.4) -> Picture:
     """A square texture on the floor, with its far edge at the horizon.
 
     `near` is the fraction of the texture's width visible at the frame's lower edge. Rows above the horizon
@@ -168,16 +167,16 @@ class Canvas:
     def polygon(self, points: Points, colour: Colour) -> None:
         self.pen.polygon((np.asarray(points, np.float32) * self.side).ravel().tolist(), self._ink(colour))
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+    def ellipse(self, x: Real, y: Real, rx: Real, ry: Real, colour: Colour) -> None:
         side = self.side
         box = ((x - rx) * side, (y - ry) * side, (x + rx) * side, (y + ry) * side)
         self.pen.ellipse(box, self._ink(colour))
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
+    def box(self, x0: Real, y0: Real, x1: Real, y1: Real, colour: Colour) -> None:
         side = self.side
         self.pen.rectangle((x0 * side, y0 * side, x1 * side - 1, y1 * side - 1), self._ink(colour))
 
-    def line(self, points: Points, colour: Colour, width: float) -> None:
+    def line(self, points: Points, colour: Colour, width: Real) -> None:
         ends = (np.asarray(points, np.float32) * self.side).ravel().tolist()
         self.pen.line(ends, self._ink(colour), max(1, round(width * self.side)))
 
@@ -194,7 +193,7 @@ class Canvas:
         for box, ink in zip(boxes, self._inks(colours), strict=True):
             self.pen.ellipse(box, ink)
 
-    def on(self, picture: Picture, opacity: float = 1.0) -> Picture:
+    def on(self, picture: Picture, opacity: Real = 1.0) -> Picture:
         """The picture with the canvas drawn over it."""
         drawn = np.asarray(self.image.convert("RGBa").reduce(self.side // self.size), np.float32) / 255
         if opacity != 1:

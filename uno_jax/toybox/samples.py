@@ -50,7 +50,7 @@ def diptych(
     the right with probability `two`; if `alike` is "picture", the same picture twice.
     """
     if alike == "picture":
-        one = text_image(rng, subjects, size, two=0)
+        one = text_image(rng, subjects, size, two=0.0)
         scenes = one.scenes[0], one.scenes[0]
         prompt = diptych_caption(rng, one.subjects, scenes)
         return Sample(prompt, np.tile(one.target, (1, 2, 1)), (), one.subjects, scenes)
@@ -85,7 +85,7 @@ def pair(
     if alike == "picture":
         if references != 1:
             raise ValueError(f"alike 'picture' needs 1 reference (the target itself), got {references}")
-        one = text_image(rng, subjects, size, two=0)
+        one = text_image(rng, subjects, size, two=0.0)
         return replace(one, references=(one.target,), reference_scenes=one.scenes)
     shown = _draw_subjects(rng, subjects, references)
     scene, *reference_scenes = _draw_scenes(rng, 1 + references)

@@ -38,7 +38,7 @@ class Subject:
         return self.levels[0].size
 
 
-def load_subjects(folder: str | Path | None = None, split: Split = "train") -> list[Subject]:
+def load_subjects(folder: str | Path | None = None, split: str = "train") -> list[Subject]:
     """Decodes all subjects of one split, in the manifest's order; `folder` None means the shipped one.
 
     Raises FileNotFoundError for a missing manifest or picture, SubjectError for an invalid one.
