@@ -52,7 +52,7 @@ def test_pairs_with_scores_are_taken_by_them_where_a_threshold_is_named(tmp_path
     assert len(read_list(path)) == 4
     source = parse_source(SourceConfig(str(path), min_score=3.5))
     assert source.entry.tolist() == [2] and source.sources[0].below_score == 2
-    assert "from 0 to 4, got 'high'" in source.sources[0].bad[3]
+    assert "must be between 0 and 4, got 'high'" in source.sources[0].bad[3]
     unscored = parse_source(SourceConfig(str(write_list(tmp_path, 2)), min_score=3.5))
     assert '"score" must be between 0 and 4, got None' in unscored.sources[0].bad[0]
 

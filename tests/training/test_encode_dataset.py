@@ -226,7 +226,7 @@ def test_a_run_mixes_encodings_by_its_own_weights(recipe, tmp_path):
         seen = [batches.names[0] for _ in range(6) if next(batches)]
         assert sum(f"/{name}/" in record for record in seen) >= 5
     with pytest.raises(
-        RecipeError, match="encodings .* are of .*rare.*None.*, and data.sources names .*often"
+        RecipeError, match="encodings .* are of .*rare.*None.*, but data.sources names .*often"
     ):
         read_encodings(str(out), turned[1:])
     with pytest.raises(RecipeError, match=r"names .*rare.*, 3\.5\)"):

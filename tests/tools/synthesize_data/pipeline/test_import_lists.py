@@ -171,7 +171,7 @@ def test_only_padding_is_trimmed_and_not_a_plain_background():
     [
         ("list.json", "{", "not a readable JSON list"),
         ("list.json", "[]", "at least one entry"),
-        ("list.json", '{"prompt": "x"}', "not a readable JSON list: it must hold a list .* got dict"),
+        ("list.json", '{"prompt": "x"}', "not a readable JSON list: it must be a list .* got dict"),
         ("list.json", "[1] 2", "not a readable JSON list: it .* more text after the end of the list"),
         ("list.json", '["\udcff"]', "not a readable JSON list: .* can't decode byte 0xff"),
         ("missing.json", None, "nothing to import"),
