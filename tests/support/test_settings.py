@@ -19,7 +19,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(path for path in CONFIGS.glob("*.py") if "ablation" not in path.name and path.stem[0] != "_")
 SETTINGS = {
     **{name: lambda name=name: PRESETS[name] for name in PRESETS},
-    **{path.stem: lambda path=path: load_recipe(path) for path in RECIPES},
+    **{path.stem: lambda path=path: load_recipe(str(path)) for path in RECIPES},
     **{path.stem: lambda path=path: load_config(path.stem) for path in SYNTH_PRESETS.glob("[!_]*.py")},
 }
 

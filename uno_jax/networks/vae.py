@@ -219,7 +219,7 @@ def posterior_sample(
 
 
 def decode_tiled(
-    decode: Callable[[Array], Array], latent: Float[Array, "b h w z"], tile: int, overlap: int
+    decode: Callable[[AnyArray], AnyArray], latent: Float[AnyArray, "b h w z"], tile: int, overlap: int
 ) -> Float[np.ndarray, "b H W 3"]:
     """Decodes square tiles of `tile` latent cells one after another and blends `overlap` cells linearly.
 

@@ -20,7 +20,7 @@ from uno_jax.weights.checkpoint import read_config, restore_network
 NAME = "efficientnet_lite0"  # begins the name of every score
 KIND = "efficientnet"
 BATCH = 16
-Pictures = Sequence[UInt8[np.ndarray, "h w 3"]]
+Pictures = Sequence[UInt8[np.ndarray, "_ _ 3"]]  # each of its own size
 
 
 class Scorer(NamedTuple):
