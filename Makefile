@@ -2,6 +2,7 @@
 # make check      lint and the fast tests: before every commit, 3 minutes on two cores
 # make test       the whole test suite (needs PyTorch and diffusers, which are installed on first use)
 # make coverage   the same, with a table of the lines that no test runs
+# make shapes     the fast tests of the core, with every annotation of shape and type checked as it runs
 # make lint       format, lint, types and the order of imports
 # make docs       README, docs/ and the API from docstrings, in site/
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --editable
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo check test coverage lint docs
+.PHONY: demo check test coverage shapes lint docs
 .NOTPARALLEL:
 
 demo: .venv/installed
@@ -23,6 +24,11 @@ test: .venv/installed-test
 
 coverage: .venv/installed-test
 	$(PYTEST) --cov --cov-report term:skip-covered
+
+# An int may stand for a float, as mypy has it.
+shapes: .venv/installed-test
+	$(PYTEST) -m "not slow" $(addprefix tests/,costs families networks sharding support tokenizers toybox weights) \
+		'--jaxtyping-packages=uno_jax,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
 lint: .venv/installed-lint
 	$(PY) -m ruff format --check .
