@@ -139,7 +139,7 @@ def test_light_and_shadow_fall_as_in_the_drawn_world(subjects, grey_world, monke
         its = dataclasses.replace(drawn.placements[0], x=(left + right) / 2 / size, feet=bottom / size)
         (picture,) = np.asarray(RENDER(grey_world, shot(scene, 7 * seed, its, light)))
         apart = picture.astype(float) - drawn.image
-        assert np.abs(apart).mean() < 2 and np.percentile(np.abs(apart), 90) < 5
+        assert np.abs(apart).mean() < 2 and np.percentile(np.abs(apart), 90) < 6
         assert abs(apart.mean()) < 0.5
         assert np.abs(drawn.image - 128.0).mean() > 3
 
