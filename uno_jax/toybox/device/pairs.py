@@ -129,7 +129,7 @@ def make_diptychs(
     which, where, how_many, stand, draw = jax.random.split(key, 5)
     subjects = _draw_different(which, len(world.atlas.names), (batch, 2))
     scenes = _draw_different(where, len(SCENES), (batch, 2))
-    both = jax.random.bernoulli(how_many, 0 if alike == "picture" else two, (batch,))
+    both = jax.random.bernoulli(how_many, 0.0 if alike == "picture" else two, (batch,))
     right, placements = make_pictures(draw, world, scenes[:, 1], subjects, both)
     if alike == "picture":
         scenes = jnp.repeat(scenes[:, 1:], 2, axis=1)
