@@ -3,7 +3,6 @@
 Subjects, a scene's name and a Generator, the only source of randomness, give a picture and placements.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,15 +11,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from uno_jax.toybox import appearance as look
 from uno_jax.toybox.raster import Mask, Picture, Real, blend, columns, homography, rgb, rows, to_bytes
 from uno_jax.toybox.scenes import SCENES, Scene
 from uno_jax.toybox.subjects import Subject
 
 SMALLEST, LARGEST = 32, 1024  # sides in pixels of the pictures that can be made
 SUPERSAMPLING = 2
-MARGIN = 0.02
-# Never mirrored: a "magnifying glass tilted left" would tilt right, a "1st place medal" show a mirrored 1.
-SIDED = re.compile(r"\b(left|right)\b|\d")
 
 
 @dataclass(frozen=True)
@@ -110,9 +107,10 @@ def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Pl
     Raises ValueError for another number of subjects.
     """
     if len(subjects) == 1:
-        extents, slots = [rng.uniform(0.42, 0.75)], [None]
+        extents, slots = [rng.uniform(*look.EXTENT_ALONE)], [None]
     elif len(subjects) == 2:
-        extents, slots = rng.uniform(0.36, 0.5, 2).tolist(), rng.permutation([0.27, 0.73]).tolist()
+        extents = rng.uniform(*look.EXTENT_OF_TWO, 2).tolist()
+        slots = rng.permutation(look.SLOTS).tolist()
     else:
         raise ValueError(f"a scene holds one or two subjects, got {len(subjects)}")
     return tuple(_place_one(rng, *each, scene) for each in zip(subjects, extents, slots, strict=True))
@@ -121,23 +119,25 @@ def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Pl
 def _place_one(
     rng: Generator, subject: Subject, extent: float, slot: float | None, scene: Scene
 ) -> Placement:
-    spread = 5 if scene.shadow == "ground" else 12
-    degrees = float(np.clip(rng.normal(0, spread), -30, 30))
-    flip = bool(rng.random() < 0.5) and not SIDED.search(subject.name)
-    tilt = (float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.08, 0.08)))
-    box = np.ptp(_corners(subject.size, degrees, flip, tilt), axis=0)
-    extent = min(extent, (1 - 2 * MARGIN) / box.max())
+    spread = look.UPRIGHT_SPREAD if scene.shadow == "ground" else look.LOOSE_SPREAD
+    degrees = float(np.clip(rng.normal(0, spread), -look.MOST_DEGREES, look.MOST_DEGREES))
+    flip = bool(rng.random() < 0.5) and not look.SIDED.search(subject.name)
+    left = float(rng.uniform(-look.LEFT_LONGER, look.LEFT_LONGER))
+    top = float(rng.uniform(-look.TOP_LONGER, look.TOP_LONGER))
+    box = np.ptp(_corners(subject.size, degrees, flip, (left, top)), axis=0)
+    extent = min(extent, (1 - 2 * look.MARGIN) / box.max())
     width, height = box * extent
-    low, high = 0.5 * width + MARGIN, 1 - 0.5 * width - MARGIN
-    x = rng.uniform(low, high) if slot is None else np.clip(slot + rng.normal(0, 0.03), low, high)
-    feet = max(rng.uniform(*scene.feet), height + MARGIN)
-    return Placement(float(x), float(feet), float(extent), degrees, flip, tilt)
+    low, high = 0.5 * width + look.MARGIN, 1 - 0.5 * width - look.MARGIN
+    x = rng.uniform(low, high) if slot is None else np.clip(slot + rng.normal(0, look.SLOT_SPREAD), low, high)
+    feet = max(rng.uniform(*scene.feet), height + look.MARGIN)
+    return Placement(float(x), float(feet), float(extent), degrees, flip, (left, top))
 
 
 def _light(rng: Generator, scene: Scene) -> Light:
-    tint = rgb(*scene.tint) * rng.uniform(0.97, 1.03, 3)
-    side = (-1 if rng.random() < 0.5 else 1) * rng.uniform(0.3, 1)
-    return Light(side, rng.uniform(0.05, 0.3), rng.uniform(0.92, 1.08), tint.astype(np.float32))
+    tint = rgb(*scene.tint) * rng.uniform(*look.LIGHT_TINT, 3)
+    side = (-1 if rng.random() < 0.5 else 1) * rng.uniform(*look.LIGHT_SIDE)
+    contrast, brightness = rng.uniform(*look.LIGHT_CONTRAST), rng.uniform(*look.LIGHT_BRIGHTNESS)
+    return Light(side, contrast, brightness, tint.astype(np.float32))
 
 
 def _cut_out(subject: Subject, placement: Placement, size: int) -> Cutout:
@@ -181,7 +181,9 @@ def _lit(rgba: NDArray[np.floating], light: Light) -> NDArray[np.floating]:
     height, width = rgba.shape[:2]
     across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :, None] * light.side
     down = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None, None]
-    colour = rgba[..., :3] * (light.tint * light.brightness * (1 + light.contrast * (across - 0.6 * down)))
+    colour = rgba[..., :3] * (
+        light.tint * light.brightness * (1 + light.contrast * (across - look.DOWN * down))
+    )
     return np.concatenate([np.minimum(colour, rgba[..., 3:]), rgba[..., 3:]], 2)
 
 
@@ -203,11 +205,13 @@ def _shade(picture: Picture, cutout: Cutout, scene: Scene, light: Light, size: i
     alpha = Image.fromarray(to_bytes(cutout.rgba[..., 3]))
     foot_x, foot_y = cutout.left, cutout.top + alpha.height
     if scene.shadow == "wall":
-        shift_x, shift_y = -0.03 * light.side * size, 0.025 * size
-        cast = _warp(alpha, size, (1, 0, -cutout.left - shift_x, 0, 1, -cutout.top - shift_y), blur=0.02)
-        return blend(picture, 0.15 * picture, 0.75 * cast)
+        shift_x, shift_y = -look.WALL_SHIFT * light.side * size, look.WALL_DROP * size
+        cast = _warp(
+            alpha, size, (1, 0, -cutout.left - shift_x, 0, 1, -cutout.top - shift_y), blur=look.WALL_BLUR
+        )
+        return blend(picture, (1 - look.WALL_DARKENS) * picture, look.WALL_OPACITY * cast)
     # The shadow lies on the ground behind the subject: squashed, and sheared away from the light.
-    squash, shear = 0.3, 0.9 * light.side
+    squash, shear = look.GROUND_SQUASH, look.GROUND_SHEAR * light.side
     coefficients = (
         1,
         -shear / squash,
@@ -216,8 +220,9 @@ def _shade(picture: Picture, cutout: Cutout, scene: Scene, light: Light, size: i
         1 / squash,
         alpha.height - foot_y / squash,
     )
-    cast = _warp(alpha, size, coefficients, blur=0.012)
-    return blend(picture, 0.2 * picture, np.maximum(0.4 * cast, 0.6 * _contact(cutout, size)))
+    cast = _warp(alpha, size, coefficients, blur=look.GROUND_BLUR)
+    mask = np.maximum(look.CAST_OPACITY * cast, look.CONTACT_OPACITY * _contact(cutout, size))
+    return blend(picture, (1 - look.GROUND_DARKENS) * picture, mask)
 
 
 def _warp(alpha: Image.Image, size: int, coefficients: tuple[Real, ...], blur: float) -> Mask:
@@ -229,11 +234,12 @@ def _warp(alpha: Image.Image, size: int, coefficients: tuple[Real, ...], blur: f
 def _contact(cutout: Cutout, size: int) -> Mask:
     """A soft dark ellipse where the subject meets the ground, as wide as its lowest part."""
     height = len(cutout.rgba)
-    lowest = cutout.rgba[-max(2, height // 8) :, :, 3].max(0)
-    touching = np.flatnonzero(lowest >= 0.3 * lowest.max())
+    lowest = cutout.rgba[-max(2, height // look.LOWEST_PART) :, :, 3].max(0)
+    touching = np.flatnonzero(lowest >= look.TOUCHING * lowest.max())
     middle = (cutout.left + (touching[0] + touching[-1]) / 2) / size
-    half, flat = 0.7 * (touching[-1] - touching[0] + 2) / size, 0.025
-    foot = (cutout.top + height) / size - 0.4 * flat
+    half = look.CONTACT_WIDTH * (touching[-1] - touching[0] + 2) / size
+    flat = look.CONTACT_HEIGHT
+    foot = (cutout.top + height) / size - look.CONTACT_SINKS * flat
     squared = ((columns(size) - middle) / half) ** 2 + ((rows(size) - foot) / flat) ** 2
     dark: Mask = np.exp(-(squared**2)).astype(np.float32)
     return dark
