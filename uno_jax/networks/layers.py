@@ -4,7 +4,7 @@ Every parameter carries logical axis names, which `uno_jax.sharding.rules` maps 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -73,6 +73,38 @@ class RMSNorm(nn.Module):
         return normed.astype(x.dtype)
 
 
+class LayerNorm(nn.Module):
+    """Layer norm with scale and bias, in float32."""
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        normed: Array = nn.LayerNorm(
+            self.epsilon,
+            dtype=jnp.float32,
+            use_fast_variance=False,
+            scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("embed",)),
+            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("embed",)),
+            name="norm",
+        )(x)
+        return normed.astype(x.dtype)
+
+
+def scan_blocks(block: Any, length: int) -> Any:
+    """`length` blocks as one module that scans over their stacked parameters; a block is called with what
+    passes from one to the next and with what all of them share.
+    """
+    return nn.scan(
+        block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=nn.broadcast,
+        length=length,
+        metadata_params={nn.PARTITION_NAME: "layers"},
+    )
+
+
 def layer_norm(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, "... d"]:
     """Layer norm without learned parameters, in float32."""
     x32 = x.astype(jnp.float32)
@@ -85,6 +117,20 @@ def layer_norm(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, 
 def gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """GELU by tanh, recomputed from x in the backward pass; autodiff would keep five arrays of x's size."""
     return nn.gelu(x, approximate=True)
+
+
+def exact_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """GELU by the error function, as torch computes it. JAX's own uses erfc, which is slower on CPUs: 10 of
+    the 74 ms for a picture in DINO ViT-S/16.
+    """
+    return x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5)))
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
+    "gelu": exact_gelu,
+    "gelu_tanh": partial(nn.gelu, approximate=True),
+}
 
 
 def timestep_embedding(

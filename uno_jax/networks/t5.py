@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter
+from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter, scan_blocks
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,7 @@ class T5Encoder(nn.Module):
             tokens.shape[1], c.relative_attention_num_buckets, c.relative_attention_max_distance
         )
         bias = table[buckets].transpose(2, 0, 1)[None].astype(self.dtype)
-        blocks = nn.scan(
-            T5Block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=c.num_layers,
-            metadata_params={nn.PARTITION_NAME: "layers"},
-        )(c, self.dtype, name="blocks")
+        blocks = scan_blocks(T5Block, c.num_layers)(c, self.dtype, name="blocks")
         x, _ = blocks(embedding[tokens].astype(self.dtype), bias)
         return RMSNorm(c.layer_norm_epsilon, "embed", name="final_norm")(x)
 

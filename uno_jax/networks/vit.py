@@ -15,8 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.clip import ACTIVATIONS, LayerNorm
-from uno_jax.networks.layers import Dense, parameter
+from uno_jax.networks.layers import ACTIVATIONS, Dense, LayerNorm, parameter, scan_blocks
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -217,7 +216,7 @@ class ViT(nn.Module):
             x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
         if c.pre_norm:
             x = LayerNorm(c.layer_norm_eps, name="pre_norm")(x)
-        x = self._blocks(x)
+        x, _ = scan_blocks(ViTBlock, c.num_layers)(c, self.dtype, name="blocks")(x, None)
         x = LayerNorm(c.layer_norm_eps, name="post_norm")(x)
         pooled = AttentionPool(c, self.dtype, name="head")(x) if c.pooling == "attention" else x[:, 0]
         if c.projection:
@@ -244,17 +243,6 @@ class ViT(nn.Module):
         square = stored[first:].reshape(c.grid, c.grid, -1).astype(jnp.float32)
         resampled = jnp.einsum("hy,wx,yxd->hwd", rows, columns, square).reshape(-1, c.hidden_size)
         return jnp.concatenate([stored[:first], resampled.astype(stored.dtype)])
-
-    def _blocks(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
-        blocks = nn.scan(
-            ViTBlock,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=self.config.num_layers,
-            metadata_params={nn.PARTITION_NAME: "layers"},
-        )(self.config, self.dtype, name="blocks")
-        return blocks(x, None)[0]
 
 
 def bicubic_weights(stored: int, shown: int, antialias: bool) -> Float[np.ndarray, "shown stored"]:
