@@ -17,10 +17,10 @@ from PIL import Image
 
 from uno_jax.data import make_dataset, read_list
 from uno_jax.data.config import DataConfig
-from uno_jax.families.uno.conditioning import tokenize
+from uno_jax.families.uno.conditioning import make_batch
 from uno_jax.families.uno.config import PRESETS
 
-TOKENIZE = partial(tokenize, PRESETS["flux_dev"])
+MAKE_BATCH = partial(make_batch, PRESETS["flux_dev"])
 PHOTOS = Path(__file__).parents[1] / "tests" / "assets" / "photos"
 PICTURES, BATCH, ROUNDS, MILLION = 32, 8, 3, 1_000_000
 
@@ -72,7 +72,7 @@ def throughput() -> None:
         # Before any pipeline: its threads' time would be counted as the loop's.
         bare = min(bare_seconds(Path(folder)) for _ in range(ROUNDS))
         config = DataConfig(path=str(path), threads=1)
-        batches = make_dataset(read_list(path), config, BATCH, TOKENIZE, 0)
+        batches = make_dataset(read_list(path), config, BATCH, MAKE_BATCH, 0)
         next(batches)  # loads the tokenizers
         grain = min(pipeline_seconds(batches) for _ in range(ROUNDS))
     print(f"bare loop {1 / bare:.0f} pictures/s a core; pipeline {1 / grain:.0f}, {bare / grain:.0%}")
@@ -80,7 +80,7 @@ def throughput() -> None:
 
 def million(path: str) -> None:
     start, cpu = time.perf_counter(), time.process_time()
-    batches = make_dataset(read_list(path, max_bad_share=1.0), DataConfig(path=path), 16, TOKENIZE, 0)
+    batches = make_dataset(read_list(path, max_bad_share=1.0), DataConfig(path=path), 16, MAKE_BATCH, 0)
     batches.get_state()
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

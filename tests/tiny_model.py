@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from uno_jax.families.registry import family_of
-from uno_jax.families.uno.conditioning import tokenize
+from uno_jax.families.uno.conditioning import make_batch
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, UnoPE
 from uno_jax.families.uno.lora import LoraInfo, abstract_lora
 from uno_jax.networks.mmdit import MMDiTConfig
@@ -17,7 +17,7 @@ from uno_jax.weights.checkpoint import save_lora, save_network
 
 TINY = PRESETS["tiny"]
 RANK = LoraConfig(rank=4)
-TOKENIZE = partial(tokenize, TINY)
+MAKE_BATCH = partial(make_batch, TINY)
 
 
 def random_params(config: NetworkConfig, seed: int) -> Params:

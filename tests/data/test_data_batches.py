@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.lists import write_json, write_list, write_picture
-from tests.tiny_model import TOKENIZE
+from tests.tiny_model import MAKE_BATCH
 from uno_jax.data import DataError, make_dataset, read_records
 from uno_jax.data.config import DataConfig, SourceConfig
 
@@ -19,7 +19,7 @@ def config_of(path, **changes) -> DataConfig:
 
 
 def batches_of(config, batch_size=2, seed=0, **process):
-    return make_dataset(read_records(config), config, batch_size, TOKENIZE, seed, **process)
+    return make_dataset(read_records(config), config, batch_size, MAKE_BATCH, seed, **process)
 
 
 def numbers(array) -> list[int]:
@@ -139,7 +139,7 @@ def test_a_bad_record_is_replaced_counted_and_named_once(listed, capsys, damage)
         path.write_bytes(path.read_bytes()[:-40])
     else:
         write_picture(path, 2, (400, 10))
-    batches = make_dataset(records, config, 2, TOKENIZE, 0)
+    batches = make_dataset(records, config, 2, MAKE_BATCH, 0)
     epoch = sum(taken(batches, 6), [])
     assert batches.names == tuple(records.name(i) for i in epoch[-2:])
     assert sorted(epoch) == sorted([0, 1, 3, 3, 4, 5] * 2)
@@ -152,8 +152,8 @@ def test_too_many_bad_records_stop_the_run_with_reasons(listed):
     records = read_records(config)
     (listed.parent / "t2.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"1 of 6 records read were bad.*t2.png: not a picture"):
-        taken(make_dataset(records, config, 2, TOKENIZE, 0), 3)
+        taken(make_dataset(records, config, 2, MAKE_BATCH, 0), 3)
     for i in range(6):
         (listed.parent / f"r{i}.png").unlink(missing_ok=True)
     with pytest.raises(DataError, match="6 bad records in a row"):
-        taken(make_dataset(records, config, 2, TOKENIZE, 0), 1)
+        taken(make_dataset(records, config, 2, MAKE_BATCH, 0), 1)

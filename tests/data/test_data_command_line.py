@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.lists import write_json, write_list, write_picture
-from tests.tiny_model import TOKENIZE
+from tests.tiny_model import MAKE_BATCH
 from uno_jax.data import make_dataset, read_list
 from uno_jax.data.__main__ import main
 from uno_jax.data.config import DataConfig
@@ -62,7 +62,7 @@ def test_shards_hold_the_same_records(tmp_path):
             read_list(source),
             DataConfig(path=str(source), resolution=32, ref_resolution=32, threads=1),
             5,
-            TOKENIZE,
+            MAKE_BATCH,
             0,
         )
         for source in (path, packed / "records.json")

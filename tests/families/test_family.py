@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.lists import write_list
 from tests.tiny_model import random_params
 from uno_jax import generate, load_model
 from uno_jax.data.config import DataConfig
@@ -24,8 +25,9 @@ from uno_jax.sample import main as sample
 from uno_jax.support.images import prepare_reference
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.plan import plan_training
-from uno_jax.training.state import load_params, make_run_mesh, model_config, networks_of
-from uno_jax.weights.checkpoint import read_model, save_network
+from uno_jax.training.run import train
+from uno_jax.training.state import networks_of
+from uno_jax.weights.checkpoint import read_model, restore_network, save_network
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ PAINTER = Family(
     ),
     encoders={},
     tokenize=lambda config, prompts: {},
+    make_batch=lambda config, parts: Batch(parts.target),
     abstract_batch=lambda model, sizes, *_: Batch(jax.ShapeDtypeStruct((sizes.batch, 16, 16, 3), np.float32)),
 )
 
@@ -138,10 +141,23 @@ def test_it_samples_by_the_same_api_and_command(painter, tmp_path, capsys):
 
 
 def test_it_trains_by_the_same_recipes(painter, tmp_path, capsys):
-    data = DataConfig(path="unread.json", resolution=32)
-    config = TrainConfig(preset="painter", weights=str(painter), trainable=("painter/.*",), data=data)
+    path = write_list(tmp_path, 4)
+    data = DataConfig(path=str(path), resolution=32, ref_resolution=32, threads=1)
+    config = TrainConfig(
+        preset="painter",
+        weights=str(painter),
+        trainable=("painter/.*",),
+        data=data,
+        workdir=str(tmp_path / "run"),
+        steps=2,
+        batch_size=2,
+    )
     assert networks_of(config) == ("painter",)
-    params = load_params(config, model_config(config), make_run_mesh(config))
-    assert params.keys() == {"painter"}
     plan_training(config, "local", 0)
     assert "768 trained and 0 frozen parameters" in capsys.readouterr().out
+    state = train(config)
+    trained = state.trainable["painter"]["picture"]
+    before = restore_network(painter / "painter")[1]["picture"]
+    assert jnp.sum(jnp.square(jnp.tanh(trained))) < jnp.sum(jnp.square(jnp.tanh(before)))
+    stored = restore_network(tmp_path / "run" / "model" / "painter")[1]["picture"]
+    np.testing.assert_array_equal(stored, trained)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.lists import write_json
-from tests.tiny_model import TINY, TOKENIZE, random_params, write_model
+from tests.tiny_model import MAKE_BATCH, TINY, random_params, write_model
 from uno_jax import encodings, train
 from uno_jax.data import DataError, make_dataset, read_encodings, read_records
 from uno_jax.data.config import DataConfig, SourceConfig
@@ -88,7 +88,7 @@ def cache(recipe, tmp_path_factory) -> Path:
 def batches_of(config: TrainConfig, **process):
     source = config.data.encodings
     records = read_encodings(source, config.data.sources) if source else read_records(config.data)
-    return make_dataset(records, config.data, config.batch_size, TOKENIZE, config.seed, **process)
+    return make_dataset(records, config.data, config.batch_size, MAKE_BATCH, config.seed, **process)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -21,11 +21,12 @@ from absl import flags
 from jaxtyping import Float64, Int64
 from tqdm import tqdm
 
+from uno_jax.data.cached_encodings import PARTS
 from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
-from uno_jax.families.uno.types import Batch
+from uno_jax.families.family import BatchParts
 from uno_jax.support import images
 from uno_jax.support.words import counted
 
@@ -34,8 +35,8 @@ JUDGED_AFTER = 1000  # records read (or all there are) before the share of bad o
 MAX_REPLACED = 64  # records in a row that may be bad
 
 
-Tokenize = Callable[[Sequence[str]], dict[str, np.ndarray]]
-"""Prompts -> token ids by the name of their encoder (`Family.tokenize`)."""
+MakeBatch = Callable[[BatchParts], Any]
+"""What was read -> a training batch (`Family.make_batch`)."""
 
 
 class Loaded(NamedTuple):
@@ -43,7 +44,7 @@ class Loaded(NamedTuple):
     the whole batch's records, as planned where other processes read them.
     """
 
-    batch: Batch
+    batch: Any
     bad: tuple[tuple[str, str], ...]
     names: tuple[str, ...]
 
@@ -71,7 +72,7 @@ class Loader:
     """Reads one process's share of planned batches."""
 
     config: DataConfig
-    tokenize: Tokenize
+    make_batch: MakeBatch
     seed: int
     process_index: int
     process_count: int
@@ -91,29 +92,10 @@ class Loader:
         share = len(places) // self.process_count
         own = slice(self.process_index * share, (self.process_index + 1) * share)
         read = [_first_good(group, slot.place, partial(_arrays, sizes)) for slot in slots[own]]
-        batch = self.stacked(group, read, kept[own].tolist())
+        batch = self.make_batch(stacked(group, read, kept[own].tolist()))
         bad = tuple(bad for slot in (*slots[own], *read) for bad in slot.bad)
         slots[own] = read
         return Loaded(batch, bad, tuple(group.name(slot.place) for slot in slots))
-
-    def stacked(self, group: Group, read: "list[Slot]", kept: list[bool]) -> Batch:
-        """The batch of what was read; texts that are not `kept` become those of the empty prompt."""
-        records, empty = group.records, group.records.encodings(None)
-        samples = [slot.value for slot in read]
-        texts = [sample if keep else empty for sample, keep in zip(samples, kept, strict=True)]
-        rows = [int(group.members[slot.place]) for slot in read]
-        prompts = [records[row].prompt if keep else "" for row, keep in zip(rows, kept, strict=True)]
-        tokens = {} if {"txt", "vec"} <= empty.keys() else self.tokenize(prompts)
-
-        def stack(arrays: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
-            return np.stack([part[name] for part in arrays])
-
-        return Batch(
-            stack(samples, PICTURES[0]),
-            tuple(stack(samples, name) for name in PICTURES[1:] if name in samples[0]),
-            stack(texts, "txt") if "txt" in empty else tokens["t5"],
-            stack(texts, "vec") if "vec" in empty else tokens["clip"],
-        )
 
 
 class Slot(NamedTuple):
@@ -122,6 +104,24 @@ class Slot(NamedTuple):
     place: int
     value: Any
     bad: list[tuple[str, str]]
+
+
+def stacked(group: Group, read: Sequence[Slot], kept: Sequence[bool]) -> BatchParts:
+    """What was read, as arrays; texts that are not `kept` become those of the empty prompt."""
+    records, empty = group.records, group.records.encodings(None)
+    samples = [slot.value for slot in read]
+    texts = [sample if keep else empty for sample, keep in zip(samples, kept, strict=True)]
+    rows = [int(group.members[slot.place]) for slot in read]
+
+    def stack(arrays: Sequence[dict[str, np.ndarray]], name: str) -> np.ndarray:
+        return np.stack([part[name] for part in arrays])
+
+    return BatchParts(
+        target=stack(samples, PICTURES[0]),
+        refs=tuple(stack(samples, name) for name in PICTURES[1:] if name in samples[0]),
+        prompts=[records[row].prompt if keep else "" for row, keep in zip(rows, kept, strict=True)],
+        texts={kind: stack(texts, names[0]) for kind, names in PARTS.items() if names[0] in empty},
+    )
 
 
 def _first_good(group: Group, place: int, read: Any) -> Slot:
@@ -192,7 +192,7 @@ def make_dataset(
     records: Records,
     config: DataConfig,
     batch_size: int,
-    tokenize: Tokenize,
+    make_batch: MakeBatch,
     seed: int,
     share: tuple[int, int] = (0, 1),
 ) -> "Batches":
@@ -204,11 +204,11 @@ def make_dataset(
     if batch_size % share[1]:
         raise DataError(f"batch_size {batch_size} does not divide over {share[1]} processes")
     plan = plan_batches(records, config, batch_size, seed)
-    loader = Loader(config, tokenize, seed, *share)
+    loader = Loader(config, make_batch, seed, *share)
     return Batches(records, config, plan.map_with_index(loader))
 
 
-class Batches(Iterator[Batch]):
+class Batches(Iterator[Any]):
     """An iterator over batches, which owns the reading threads or processes. Of the `read` records `skipped`
     were bad; `bad` maps their names to the reasons, each of which is printed once. `names` are the records of
     the last batch.
@@ -224,7 +224,7 @@ class Batches(Iterator[Batch]):
         self.bad: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Any:
         """The next batch.
 
         Raises DataError when more than `max_bad_share` of the records read were bad.

@@ -31,6 +31,17 @@ class Objective(NamedTuple):
     """Makes the loss from a recipe (`training.config.TrainConfig`) and a model config."""
 
 
+class BatchParts(NamedTuple):
+    """What is read for a training batch of b records. Pictures are in [-1, 1], or their cached encodings."""
+
+    target: np.ndarray
+    refs: tuple[np.ndarray, ...]
+    prompts: Sequence[str]
+    """The empty prompt where the text is dropped."""
+    texts: Mapping[str, np.ndarray]
+    """Cached encodings of the prompts, by text encoder."""
+
+
 class LoraMethod(NamedTuple):
     """How LoRA adapts the family's core network. `info` is the NamedTuple class of what a LoRA's directory
     records beside its parameters; its first field is the config of the adapted network.
@@ -128,6 +139,8 @@ class Family:
     """By network, what encodes a batch's pictures or token ids; encodings can be cached on disk."""
     tokenize: Callable[[Any, Sequence[str]], dict[str, np.ndarray]]
     """Token ids of prompts by text encoder, from a model config."""
+    make_batch: Callable[[Any, BatchParts], Any]
+    """A training batch from a model config and what was read: a pytree with a field `target`."""
     abstract_batch: Callable[[Any, BatchSizes, Collection[str], str], Any]
     """A training batch of ShapeDtypeStructs, from a model config, sizes, the networks whose encodings are
     cached, and the dtype of those encodings.

@@ -21,7 +21,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from uno_jax.data import Batches
-from uno_jax.families.uno.types import Batch
 from uno_jax.sharding.processes import is_first_process, place_batch
 from uno_jax.support.trees import Params
 from uno_jax.support.words import counted
@@ -113,7 +112,7 @@ def take_steps(
     return state
 
 
-def shape_of(batch: Batch) -> Hashable:
+def shape_of(batch: Any) -> Hashable:
     """The shapes and dtypes that a compiled step depends on."""
     return tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch))
 

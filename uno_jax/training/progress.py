@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from uno_jax.costs.chips import chip_of
 from uno_jax.costs.flops import count_flops
-from uno_jax.families.uno.types import Batch
 from uno_jax.sharding.processes import is_first_process
 from uno_jax.support.trees import Params
 from uno_jax.training.config import TrainConfig
@@ -146,7 +145,7 @@ def is_finite(metrics: dict[str, float]) -> bool:
 
 
 def step_flops(
-    config: TrainConfig, model: Any, state: TrainState, frozen: dict[str, Params], batch: Batch
+    config: TrainConfig, model: Any, state: TrainState, frozen: dict[str, Params], batch: Any
 ) -> int:
     """Model FLOPs of a step on a batch of this shape: nothing that remat computes a second time."""
     loss = make_loss(dataclasses.replace(config, remat="none"), model)

@@ -56,8 +56,10 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     records = read_data(config)
     mesh, model = make_run_mesh(config), model_config(config)
     samples = read_samples(config, model)
-    tokenize = partial(family_of(model).tokenize, model)
-    batches = make_dataset(records, config.data, config.batch_size, tokenize, config.seed, batch_share(mesh))
+    make_batch = partial(family_of(model).make_batch, model)
+    batches = make_dataset(
+        records, config.data, config.batch_size, make_batch, config.seed, batch_share(mesh)
+    )
     optimizer, state, frozen = make_state(config, load_params(config, model, mesh), mesh)
     if config.init_run:
         state = carry_on(config.init_run, state)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from uno_jax.families.family import BatchParts
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.families.uno.types import Batch, Conditioning
@@ -27,6 +28,13 @@ compiled = partial(jax.jit, inline=True)
 def tokenize(config: ModelConfig, prompts: Sequence[str]) -> dict[str, Int[np.ndarray, "b l"]]:
     """Token ids of prompts for T5 and CLIP, padded or truncated to their lengths."""
     return {"t5": t5_tokens(prompts, config.t5.length), "clip": clip_tokens(prompts)}
+
+
+def make_batch(config: ModelConfig, parts: BatchParts) -> Batch:
+    """The training batch of what was read; prompts become token ids unless their encodings are cached."""
+    tokens = {} if {"t5", "clip"} <= parts.texts.keys() else tokenize(config, parts.prompts)
+    texts = tokens | dict(parts.texts)
+    return Batch(parts.target, parts.refs, texts["t5"], texts["clip"])
 
 
 def is_encoded(part: AnyArray) -> bool:

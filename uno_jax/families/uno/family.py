@@ -38,5 +38,6 @@ FAMILY = Family(
         "clip": conditioning.encode_clip,
     },
     tokenize=conditioning.tokenize,
+    make_batch=conditioning.make_batch,
     abstract_batch=plan.abstract_batch,
 )
