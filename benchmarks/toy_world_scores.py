@@ -94,7 +94,7 @@ def on_device(world: World, cases: Sequence[Sample], seed: int) -> list[Sample]:
 
 
 def difference(drawn: Verdicts, device: Verdicts) -> dict[str, dict[str, float]]:
-    """Of the same cases: device less drawn, and the standard error of that mean."""
+    """The device's scores less the drawn ones for the same cases, and the standard error of that mean."""
     rows: dict[str, dict[str, float]] = {"difference": {}, "its standard error": {}}
     for name, one, other in (
         ("top1", drawn.top1, device.top1),

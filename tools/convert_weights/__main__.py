@@ -145,7 +145,7 @@ def _write(planned: Plan, dst: Path, overwrite: bool) -> int:
 
 @dataclass(frozen=True)
 class Efficientnet:
-    """EfficientNet-Lite0, with which `python -m uno_jax.evaluate` scores, to DST/efficientnet."""
+    """EfficientNet-Lite0, with which `uno-evaluate` scores, to DST/efficientnet."""
 
     dst: Path
     """Directory to write to, later the --scorer of evaluation."""

@@ -90,7 +90,7 @@ class DiptychsConfig:
 @dataclass(frozen=True)
 class GenerateConfig:
     backend: Literal["diffusers", "uno_jax"] = "diffusers"
-    """Any text-to-image pipeline of diffusers, or `python -m uno_jax.sample --jobs`."""
+    """Any text-to-image pipeline of diffusers, or `uno-sample --jobs`."""
     model: str = "black-forest-labs/FLUX.1-dev"
     """Name on the hub or directory of the model."""
     steps: int = 28
@@ -209,7 +209,7 @@ class ExportConfig:
     -1: keep duplicates.
     """
     shards: bool = True
-    """Also write WebDataset shards, with `python -m uno_jax.data pack`."""
+    """Also write WebDataset shards, with `uno-data pack`."""
     licences: tuple[str, ...] = ()
     """Licences of the models used, for the datasheet: "MODEL: LICENCE"."""
 

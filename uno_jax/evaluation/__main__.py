@@ -1,4 +1,4 @@
-"""`python -m uno_jax.evaluation`: the scores that real composites get, without any model."""
+"""`uno-ceilings`, `python -m uno_jax.evaluation`: the scores that real composites get, without any model."""
 
 from uno_jax.evaluation.toybox.ceilings import main
 

@@ -55,7 +55,7 @@ class Args:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(Args, "python -m uno_jax.toybox", argv)
+    args = parse_args(Args, "uno-toybox", argv)
     with exit_on(ToyboxError, SubjectError, OSError):
         check_args(args)
         subjects = load_subjects(args.subjects, args.split)

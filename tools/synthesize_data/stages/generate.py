@@ -146,7 +146,7 @@ def accepted_parameters(pipeline: Any, model: str) -> set[str]:
 
 
 class OwnSampler:
-    """`python -m uno_jax.sample`."""
+    """`uno-sample`."""
 
     def __init__(self, config: SynthConfig, folder: Path):
         own = config.generate

@@ -1,6 +1,6 @@
 """The ceilings: the scores that real composites get, without any model.
 
-`python -m uno_jax.evaluation --scorer weights/scorer --size 128 --count 240` prints them as JSON.
+`uno-ceilings --scorer weights/scorer --size 128 --count 240` prints them as JSON.
 """
 
 import json
@@ -34,7 +34,7 @@ class Args:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno ceilings`."""
-    args = parse_args(Args, "python -m uno_jax.evaluation", argv)
+    args = parse_args(Args, "uno-ceilings", argv)
     with exit_on(ValueError, OSError):
         if args.count < 1:
             raise ValueError(f"--count must be at least 1, got {args.count}")

@@ -40,8 +40,9 @@ class Atlas:
 
 
 def make_atlas(subjects: Sequence[Subject], size: int) -> Atlas:
-    """The atlas for pictures of `size` pixels a side. SubjectError for subjects of several splits: what is
-    held out never enters an atlas for training.
+    """The atlas for pictures of `size` pixels a side.
+
+    Raises SubjectError for subjects of several splits: what is held out never enters an atlas for training.
     """
     if len(splits := {subject.split for subject in subjects}) != 1:
         raise SubjectError(f"an atlas holds subjects of one split, got {sorted(splits)}")

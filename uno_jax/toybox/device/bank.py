@@ -72,13 +72,16 @@ def _draw(record: Record, job: tuple[int, int]) -> UInt8[np.ndarray, "side side 
 
 
 def save_bank(bank: Bank, path: Path) -> None:
-    """Write the pictures and their record as one .npz."""
+    """Writes the pictures and their record as one .npz."""
     with atomic_write(path) as partial_path, partial_path.open("wb") as file:
         np.savez(file, record=json.dumps(asdict(bank.record)), pictures=bank.pictures)
 
 
 def load_bank(path: Path) -> Bank:
-    """Raises OSError, or BankError for another file and for scenes that are not the present ones."""
+    """A bank that `save_bank` wrote.
+
+    Raises OSError, or BankError for another file and for scenes that are not the present ones.
+    """
     try:
         with np.load(path) as file:
             fields, pictures = json.loads(str(file["record"])), file["pictures"]
