@@ -1,0 +1,141 @@
+"""The parts in their order of value, the time that each may take, and one part in a process of its own."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.gpu.results import DONE, RUNNING, Results
+
+LEAST = 3.0  # seconds below which a part is not started
+
+
+class Part(NamedTuple):
+    """A module of `benchmarks.gpu.parts`, and its share of the time: seconds of 280 on an H100."""
+
+    name: str
+    seconds: float
+    module: str = ""
+    """Where it differs from the name."""
+
+
+PARTS = (
+    Part("device", 15),
+    Part("forward", 50),
+    Part("sampling", 40),
+    Part("lora", 90),
+    Part("diffusers", 30),
+    Part("kernels", 18),
+    Part("golden", 20),
+    Part("warm", 14),
+    Part("eight_bits", 25),
+    Part("encoders", 20),
+    Part("toy_world", 18),
+)
+
+
+class Run(NamedTuple):
+    """Where a run writes, what it measures, and when it has to end (`time.monotonic`)."""
+
+    out: Path
+    cache: Path
+    model: str
+    end: float
+
+
+def chosen(names: Sequence[str]) -> list[Part]:
+    """The parts of these names in the order of PARTS; all without names.
+
+    Raises ValueError for an unknown name.
+    """
+    known = [part.name for part in PARTS]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no part {', '.join(unknown)}; there are {', '.join(known)}")
+    return [part for part in PARTS if not names or part.name in names]
+
+
+def limits(parts: Sequence[Part], left: float) -> list[float]:
+    """Seconds that the first of `parts` and each next may take when all use up their time: shares of what is
+    `left`, at most what the part asks for; the first also gets what nobody asks for.
+    """
+    asked = sum(part.seconds for part in parts)
+    scale = min(1.0, left / asked) if asked else 0.0
+    shares = [scale * part.seconds for part in parts]
+    if shares:
+        shares[0] += left - sum(shares)
+    return shares
+
+
+def run_parts(run: Run, parts: Sequence[Part]) -> None:
+    """Runs the parts one after another; each has its share and what those before it left over."""
+    results = Results(run.out)
+    for number, part in enumerate(parts):
+        limit = limits(parts[number:], run.end - time.monotonic())[0]
+        if limit < LEAST:
+            results.update_part(part.name, status="skipped: no time was left", seconds=0.0)
+            continue
+        run_part(run, part, limit)
+        yield_part = results.part(part.name)
+        print(f"{part.name}: {yield_part['status']}, {yield_part['seconds']:.1f} of {limit:.0f} s", flush=True)
+
+
+def run_part(run: Run, part: Part, limit: float) -> None:
+    """Runs a part in a process of its own, and records how it ended: done, failed with its error, or killed
+    at the limit. What it had recorded until then stays.
+    """
+    results, log = Results(run.out), run.out / "log.txt"
+    results.update_part(part.name, status=RUNNING, seconds=0.0)
+    start = time.monotonic()
+    arguments = [part.module or part.name, str(run.out), run.model, f"{limit:.1f}"]
+    command = [sys.executable, "-m", "benchmarks.gpu.child", *arguments]
+    with log.open("a") as output:
+        output.write(f"\n=== {part.name}, at most {limit:.0f} s\n")
+        output.flush()
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(run.cache),
+            start_new_session=True,
+        )
+        try:
+            code: int | None = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            end(process)
+    status = results.part(part.name)["status"]
+    if code is None:
+        status = f"killed at its limit of {limit:.0f} s"
+    elif status == RUNNING:  # it said nothing itself
+        status = f"failed with code {code}"
+    results.update_part(part.name, status=status, seconds=time.monotonic() - start)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process and those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """A part's environment: nearly all of the GPU's memory, the shared compilation cache, no network."""
+    settings = {
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "HF_HUB_OFFLINE": "1",
+        "UNO_BENCHMARK_START": repr(time.time()),
+    }
+    return dict(os.environ) | settings
+
+
+def succeeded(results: Results, parts: Sequence[Part]) -> bool:
+    """Whether every part was done."""
+    return all(results.part(part.name).get("status") == DONE for part in parts)
