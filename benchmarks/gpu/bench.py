@@ -46,25 +46,30 @@ class Bench:
         print(what, figures, flush=True)
 
     def compiled(self, what: str, function: Any, *args: Any) -> Any:
-        """The jitted function compiled for these arguments; records seconds and its temporary memory."""
+        """The jitted function compiled for these arguments; records seconds, and by the compiler's account the
+        memory that the program needs in all and for temporaries.
+        """
         start = time.perf_counter()
         lowered = function.lower(*args)
         traced = time.perf_counter() - start
         program = lowered.compile()
         memory: Any = program.memory_analysis()
+        kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         self.record(
             what,
             trace_s=traced,
             compile_s=time.perf_counter() - start - traced,
+            needs_GiB=(kept + memory.temp_size_in_bytes) / GIB,
             temporaries_GiB=memory.temp_size_in_bytes / GIB,
         )
         return program
 
-    def ms(self, call: Callable[[], Any], rounds: int = 12, calls: int = 1) -> float:
-        """Median milliseconds of a call, of `rounds` after one that warms up; each enqueues `calls` of them
+    def ms(self, call: Callable[[], Any], rounds: int = 12, calls: int = 1, warm_up: int = 2) -> float:
+        """Median milliseconds of a call, of `rounds` after `warm_up` calls; each enqueues `calls` of them
         before it waits. Fewer rounds when time runs out, at least two.
         """
-        jax.block_until_ready(call())
+        for _ in range(warm_up):
+            jax.block_until_ready(call())
         taken: list[float] = []
         while len(taken) < rounds and (len(taken) < 2 or self.left() > 2):
             start = time.perf_counter()

@@ -20,22 +20,20 @@ class Part(NamedTuple):
 
     name: str
     seconds: float
-    module: str = ""
-    """Where it differs from the name."""
 
 
 PARTS = (
-    Part("device", 15),
-    Part("forward", 50),
-    Part("sampling", 40),
-    Part("lora", 90),
-    Part("diffusers", 30),
-    Part("kernels", 18),
+    Part("device", 12),
+    Part("forward", 45),
+    Part("sampling", 50),
+    Part("lora", 95),
+    Part("diffusers", 26),
+    Part("kernels", 16),
     Part("golden", 20),
-    Part("warm", 14),
+    Part("warm", 12),
     Part("eight_bits", 25),
-    Part("encoders", 20),
-    Part("toy_world", 18),
+    Part("encoders", 18),
+    Part("toy_world", 16),
 )
 
 
@@ -80,8 +78,8 @@ def run_parts(run: Run, parts: Sequence[Part]) -> None:
             results.update_part(part.name, status="skipped: no time was left", seconds=0.0)
             continue
         run_part(run, part, limit)
-        yield_part = results.part(part.name)
-        print(f"{part.name}: {yield_part['status']}, {yield_part['seconds']:.1f} of {limit:.0f} s", flush=True)
+        found = results.part(part.name)
+        print(f"{part.name}: {found['status']}, {found['seconds']:.1f} of {limit:.0f} s", flush=True)
 
 
 def run_part(run: Run, part: Part, limit: float) -> None:
@@ -91,7 +89,7 @@ def run_part(run: Run, part: Part, limit: float) -> None:
     results, log = Results(run.out), run.out / "log.txt"
     results.update_part(part.name, status=RUNNING, seconds=0.0)
     start = time.monotonic()
-    arguments = [part.module or part.name, str(run.out), run.model, f"{limit:.1f}"]
+    arguments = [part.name, str(run.out), run.model, f"{limit:.1f}"]
     command = [sys.executable, "-m", "benchmarks.gpu.child", *arguments]
     with log.open("a") as output:
         output.write(f"\n=== {part.name}, at most {limit:.0f} s\n")
