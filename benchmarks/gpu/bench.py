@@ -46,8 +46,8 @@ class Bench:
         print(what, figures, flush=True)
 
     def compiled(self, what: str, function: Any, *args: Any) -> Any:
-        """The jitted function compiled for these arguments; records seconds, and by the compiler's account the
-        memory that the program needs in all and for temporaries.
+        """The jitted function compiled for these arguments; records seconds, and by the compiler's account
+        the memory that the program needs in all and for temporaries.
         """
         start = time.perf_counter()
         lowered = function.lower(*args)

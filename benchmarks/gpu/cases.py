@@ -1,4 +1,4 @@
-"""The pictures that the parts are about, in pixels: FLUX's own sizes, or a sixteenth of them for small models."""
+"""The pictures that the parts are about: FLUX's sizes in pixels, or a sixteenth of them for small models."""
 
 from typing import NamedTuple
 

@@ -5,11 +5,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.gpu.results import DONE, Results
-
-
-class Skipped(Exception):
-    """The part cannot run here; the message says why."""
+from benchmarks.gpu.results import DONE, Results, Skipped
 
 
 def main(part: str, out: str, model: str, seconds: str) -> None:

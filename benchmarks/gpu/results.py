@@ -15,6 +15,10 @@ Figure = float | int | str | bool | None
 DONE, RUNNING = "done", "running"
 
 
+class Skipped(Exception):
+    """A part cannot run here; the message says why."""
+
+
 class Results:
     """The file results.json of a folder."""
 

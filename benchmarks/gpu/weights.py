@@ -19,7 +19,9 @@ from uno_jax.support.trees import Params
 def random_networks(config: ModelConfig, kinds: Sequence[str], mesh: Mesh) -> dict[str, Params]:
     """Weights of these networks in bfloat16, placed as the program places loaded ones."""
     trees = {kind: abstract_params(getattr(config, kind), jnp.bfloat16) for kind in kinds}
-    return {kind: filled(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()}
+    return {
+        kind: filled(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
+    }
 
 
 def random_lora(config: ModelConfig, lora: LoraConfig, mesh: Mesh) -> Params:
@@ -52,8 +54,8 @@ def _leaf(number: int, name: str, leaf: jax.ShapeDtypeStruct) -> Array:
 
 
 def _noise(seed: int, shape: tuple[int, ...]) -> Array:
-    """Uniform numbers of variance one, each from a hash of its index (the finalizer of MurmurHash3): XLA makes
-    one loop of it without temporary memory, where a random generator's bits take twice that of the weights.
+    """Uniform numbers of variance one, each from a hash of its index (the finalizer of MurmurHash3): XLA
+    makes one loop of it without temporary memory, where a random generator's bits take twice the weights'.
     """
     bits = jax.lax.iota(jnp.uint32, math.prod(shape)) + jnp.uint32(0x9E3779B9 * (seed + 1) % 2**32)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):

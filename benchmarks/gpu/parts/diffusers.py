@@ -8,23 +8,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from benchmarks.flops import floor
 from benchmarks.gpu.bench import H100_PEAK, Bench
 from benchmarks.gpu.cases import ONE, PLAIN, Case, case
-from benchmarks.gpu.child import Skipped
+from benchmarks.gpu.results import Skipped
 from uno_jax.families.uno.positions import position_ids
 from uno_jax.networks.mmdit import MMDiTConfig
+
+try:
+    import torch
+    from diffusers import FluxTransformer2DModel
+except ImportError as error:
+    raise Skipped(f"it needs PyTorch and diffusers ({error})") from None
 
 COMPILED_SECONDS = 25  # what compiling the two kinds of blocks may take
 
 
 def run(bench: Bench) -> None:
-    try:
-        import diffusers  # noqa: F401
-    except ImportError as error:
-        raise Skipped(f"diffusers cannot be imported ({error})") from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module = random_module(bench.model.mmdit, device)
     cases = [case(bench, sizes) for sizes in (PLAIN, ONE)]
@@ -41,8 +41,6 @@ def run(bench: Bench) -> None:
 
 def random_module(config: MMDiTConfig, device: str) -> Any:
     """diffusers' module of the same sizes, filled on the device."""
-    from diffusers import FluxTransformer2DModel
-
     torch.manual_seed(0)
     with torch.device("meta"):
         module = FluxTransformer2DModel(

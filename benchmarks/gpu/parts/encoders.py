@@ -19,18 +19,17 @@ from uno_jax.sharding.rules import make_mesh
 
 def run(bench: Bench) -> None:
     config = bench.model
-    with jax.set_mesh(make_mesh()):
-        model = Model(config, random_networks(config, ("vae", "t5", "clip"), make_mesh()))
-        for side in (scaled(bench, 1024), scaled(bench, 512)):
-            latent = random((1, *latent_shape(config, side, side)))
-            measure(bench, f"autoencoder, decode {side}²", decode_image, model, latent)
-            measure(bench, f"autoencoder, encode {side}²", encode_vae, model, random((1, side, side, 3)))
-        for name, encode, length in (
-            ("T5", encode_t5, config.t5.length),
-            ("CLIP", encode_clip, config.clip.max_positions),
-        ):
-            tokens = jax.random.randint(jax.random.key(0), (1, length), 2, 1000)
-            measure(bench, f"{name}, {length} tokens", encode, model, tokens)
+    model = Model(config, random_networks(config, ("vae", "t5", "clip"), make_mesh()))
+    for side in (scaled(bench, 1024), scaled(bench, 512)):
+        latent = random((1, *latent_shape(config, side, side)))
+        measure(bench, f"autoencoder, decode {side}²", decode_image, model, latent)
+        measure(bench, f"autoencoder, encode {side}²", encode_vae, model, random((1, side, side, 3)))
+    for name, encode, length in (
+        ("T5", encode_t5, config.t5.length),
+        ("CLIP", encode_clip, config.clip.max_positions),
+    ):
+        tokens = jax.random.randint(jax.random.key(0), (1, length), 2, 1000)
+        measure(bench, f"{name}, {length} tokens", encode, model, tokens)
 
 
 def random(shape: tuple[int, ...]) -> jax.Array:
@@ -42,5 +41,6 @@ def measure(bench: Bench, what: str, function: Any, *args: Any) -> None:
     program = bench.compiled(what, function, *args)
     call: Callable[[], Any] = partial(program, *args)
     ms = bench.ms(call)
-    tflop = count_flops(function, *args) / 1e12
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), args)
+    tflop = count_flops(function, *shapes) / 1e12
     bench.record(what, ms=ms, TFLOP=tflop, peak_GiB=peak_gib(), **{"TFLOP/s": 1e3 * tflop / ms})

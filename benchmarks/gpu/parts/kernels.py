@@ -83,7 +83,9 @@ def kind(name: str) -> str:
 def record(bench: Bench, what: str, events: Events) -> None:
     """Rows by kind, and of the kernels that take longest."""
     total = sum(map(sum, events.values()))
-    bench.record(f"{what}: all kernels", ms=total, share=1.0, launches=sum(map(len, events.values())) // CALLS)
+    bench.record(
+        f"{what}: all kernels", ms=total, share=1.0, launches=sum(map(len, events.values())) // CALLS
+    )
     kinds: Events = defaultdict(list)
     for name, taken in events.items():
         kinds[kind(name)] += taken

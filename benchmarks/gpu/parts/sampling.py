@@ -38,13 +38,20 @@ def picture(bench: Bench, model: Model, of: Case, goal: float | None) -> None:
     refs = [Image.fromarray(noise[:side, :side]) for side in of.refs]
 
     def draw() -> None:
-        generate(model, [PROMPT], [refs], width=of.side, height=of.side, steps=STEPS, guidance=4.0, true_cfg=1.0)
+        generate(
+            model, [PROMPT], [refs], width=of.side, height=of.side, steps=STEPS, guidance=4.0, true_cfg=1.0
+        )
 
     start = time.perf_counter()
     draw()
     what = f"{of}: a picture of {STEPS} steps"
     bench.record(what, first_s=time.perf_counter() - start)
-    bench.record(what, s=bench.ms(draw, rounds=3, warm_up=0) / 1e3, goal_s=goal if bench.full else None, peak_GiB=peak_gib())
+    bench.record(
+        what,
+        s=bench.ms(draw, rounds=3, warm_up=0) / 1e3,
+        goal_s=goal if bench.full else None,
+        peak_GiB=peak_gib(),
+    )
 
 
 def denoising(bench: Bench, model: Model, of: Case) -> None:

@@ -26,5 +26,9 @@ def run(bench: Bench) -> None:
         keys = iter(range(1, 1000))
         ms = bench.ms(lambda batch=batch, keys=keys: make_pairs(jax.random.key(next(keys)), world, batch))
         bench.record(
-            f"{SIZE} pixels, batch {batch}", first_s=first, ms=ms, pairs_s=1e3 * batch / ms, peak_GiB=peak_gib()
+            f"{SIZE} pixels, batch {batch}",
+            first_s=first,
+            ms=ms,
+            pairs_s=1e3 * batch / ms,
+            peak_GiB=peak_gib(),
         )
