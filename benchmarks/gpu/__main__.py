@@ -7,6 +7,7 @@ runs out of memory loses its own figures only. Without a GPU the tiny model rehe
 """
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -15,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.gpu.results import Results, report
+from benchmarks.gpu.results import Results, summary, write_report
 from benchmarks.gpu.schedule import Run, chosen, run_parts, succeeded
-from uno_jax.support.atomic import atomic_write
 from uno_jax.support.command_line import exit_on, parse_args
 
 
@@ -48,15 +48,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in ("results.json", "results.md", "log.txt"):
             (args.out / name).unlink(missing_ok=True)
         cache = Path(tempfile.mkdtemp(prefix="uno-gpu-cache-")) if args.cache is None else args.cache
-        results = Results(args.out)
+        out = args.out.resolve()
+        results = Results(out)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a part is not left running
         results.update(asked=args.model, minutes=args.minutes)
         try:
-            run_parts(Run(args.out, cache, args.model, end), parts)
+            run_parts(Run(out, cache.resolve(), args.model, end), parts)
         finally:
-            text = report(results)
-            with atomic_write(args.out / "results.md") as partial:
-                partial.write_text(text)
-            print(text, flush=True)
+            write_report(results)
+            print(summary(results), flush=True)
             if args.cache is None:
                 shutil.rmtree(cache, ignore_errors=True)
     sys.exit(0 if succeeded(results, parts) else 1)

@@ -6,7 +6,10 @@ from benchmarks.flux_71m import Inputs, make_inputs
 from benchmarks.gpu.bench import Bench
 from uno_jax.families.uno.positions import TokenSize, token_size
 
-PLAIN, ONE, TWO = (1024, ()), (512, (512,)), (704, (320, 320))  # target, references: 4608, 2560, 3248 tokens
+Sizes = tuple[int, tuple[int, ...]]  # of the target, and of its references
+PLAIN: Sizes = (1024, ())  # 4608 tokens
+ONE: Sizes = (512, (512,))  # 2560
+TWO: Sizes = (704, (320, 320))  # 3248
 
 
 class Case(NamedTuple):
@@ -27,7 +30,7 @@ class Case(NamedTuple):
         return f"{self.side}²{shown}, {self.tokens} tokens"
 
 
-def case(bench: Bench, sizes: tuple[int, tuple[int, ...]]) -> Case:
+def case(bench: Bench, sizes: Sizes) -> Case:
     """The case of the bench's model for FLUX's sizes."""
     side, refs = scaled(bench, sizes[0]), tuple(scaled(bench, ref) for ref in sizes[1])
     cells = bench.model.vae.downsampling

@@ -27,12 +27,13 @@ class Results:
 
     def read(self) -> dict[str, Any]:
         """Everything recorded; an empty record before the first."""
-        empty: dict[str, Any] = {"parts": {}}
-        return json.loads(self.path.read_text()) if self.path.is_file() else empty
+        found: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {"parts": {}}
+        return found
 
     def part(self, name: str) -> dict[str, Any]:
         """What a part recorded, with its list of rows."""
-        return {"rows": []} | self.read()["parts"].get(name, {})
+        found: dict[str, Any] = self.read()["parts"].get(name, {})
+        return {"rows": []} | found
 
     def update(self, **values: Any) -> None:
         """Records values about the whole run."""
@@ -50,7 +51,7 @@ class Results:
         row = next((row for row in rows if row["what"] == what), None)
         if row is None:
             rows.append(row := {"what": what})
-        row |= figures
+        row.update(figures)
         self.update_part(part, rows=rows)
 
     def figure(self, part: str, what: str, name: str) -> Any:
@@ -93,8 +94,28 @@ def cell(figure: Figure) -> str:
     return f"{figure:.{digits}f}"
 
 
-def report(results: Results) -> str:
-    """The tables of all parts."""
+def summary(results: Results) -> str:
+    """The goals that were measured, and how each part ended."""
     everything = results.read()
-    parts = [part_text(name, part) for name, part in everything["parts"].items()]
-    return "\n".join([f"# {title(everything)}", "", *parts])
+    lines = [f"# {title(everything)}", ""]
+    goals = [
+        (f"{name}: {row['what']}", f"{cell(row.get(unit))} {unit}", cell(row[f"goal_{unit}"]))
+        for name, part in everything["parts"].items()
+        for row in part["rows"]
+        for unit in ("ms", "s")
+        if row.get(f"goal_{unit}") is not None
+    ]
+    if goals:
+        lines += [table(("goals", "measured", "goal"), goals), ""]
+    ends = [
+        (name, part.get("status", ""), cell(part.get("seconds")))
+        for name, part in everything["parts"].items()
+    ]
+    return "\n".join([*lines, table(("part", "how it ended", "seconds"), ends), ""])
+
+
+def write_report(results: Results) -> None:
+    """Writes results.md: the summary and the tables of all parts."""
+    parts = [part_text(name, part) for name, part in results.read()["parts"].items()]
+    with atomic_write(results.path.with_suffix(".md")) as partial:
+        partial.write_text("\n".join([summary(results), *parts]))

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.gpu.results import DONE, RUNNING, Results
+from benchmarks.gpu.results import DONE, RUNNING, Results, part_text, write_report
 
+ROOT = Path(__file__).parents[2]
 LEAST = 3.0  # seconds below which a part is not started
 
 
@@ -33,6 +34,7 @@ PARTS = (
     Part("kernels", 16),
     Part("golden", 30),
     Part("warm", 12),
+    Part("lora_kernels", 20),
     Part("eight_bits", 25),
     Part("encoders", 18),
     Part("toy_world", 16),
@@ -80,8 +82,8 @@ def run_parts(run: Run, parts: Sequence[Part]) -> None:
             results.update_part(part.name, status="skipped: no time was left", seconds=0.0)
             continue
         run_part(run, part, limit)
-        found = results.part(part.name)
-        print(f"{part.name}: {found['status']}, {found['seconds']:.1f} of {limit:.0f} s", flush=True)
+        print(part_text(part.name, results.part(part.name)), flush=True)
+        write_report(results)
 
 
 def run_part(run: Run, part: Part, limit: float) -> None:
@@ -101,7 +103,8 @@ def run_part(run: Run, part: Part, limit: float) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment(run.cache, part),
-            start_new_session=True,
+            cwd=ROOT,
+            process_group=0,
         )
         try:
             code: int | None = process.wait(limit)

@@ -27,7 +27,8 @@ def random_networks(config: ModelConfig, kinds: Sequence[str], mesh: Mesh) -> di
 def random_lora(config: ModelConfig, lora: LoraConfig, mesh: Mesh) -> Params:
     """A LoRA in float32, of which no part is zero."""
     shapes, axes = abstract_lora(config.mmdit, lora)
-    return filled(shapes, tree_shardings(mesh, axes, shapes))
+    made: Params = filled(shapes, tree_shardings(mesh, axes, shapes))
+    return made
 
 
 def filled(shapes: Any, shardings: Any) -> Any:
@@ -50,7 +51,8 @@ def _leaf(number: int, name: str, leaf: jax.ShapeDtypeStruct) -> Array:
     else:
         fan_in = math.prod(leaf.shape[:-1]) if len(leaf.shape) == 4 else leaf.shape[-2]
         values = noise / math.sqrt(fan_in)
-    return values.astype(leaf.dtype)
+    made: Array = values.astype(leaf.dtype)
+    return made
 
 
 def _noise(seed: int, shape: tuple[int, ...]) -> Array:
@@ -62,4 +64,5 @@ def _noise(seed: int, shape: tuple[int, ...]) -> Array:
         bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
     bits ^= bits >> 16
     uniform = bits.astype(jnp.float32) * jnp.float32(2**-31) - 1
-    return (uniform * jnp.float32(math.sqrt(3))).reshape(shape)
+    noise: Array = (uniform * jnp.float32(math.sqrt(3))).reshape(shape)
+    return noise

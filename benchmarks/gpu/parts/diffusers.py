@@ -41,9 +41,10 @@ def run(bench: Bench) -> None:
 
 def random_module(config: MMDiTConfig, device: str) -> Any:
     """diffusers' module of the same sizes, filled on the device."""
+    make: Any = FluxTransformer2DModel  # diffusers types little
     torch.manual_seed(0)
     with torch.device("meta"):
-        module = FluxTransformer2DModel(
+        module = make(
             in_channels=config.in_channels,
             num_layers=config.depth,
             num_single_layers=config.depth_single_blocks,

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from uno_jax.families.uno.positions import pack, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.mmdit import MMDiT
+from uno_jax.support.trees import Params
 
 FOLDER = Path(__file__).parents[3] / "tests/golden/uno_a"
 FORWARDS = ("out.ref0.d", "out.ref1.d", "out.ref2.d")
@@ -47,7 +49,7 @@ def forward(golden: Golden, refs: int) -> np.ndarray:
     net, size = MMDiT(config, jnp.bfloat16), token_grid(latent)
 
     @jax.jit
-    def run(params: dict, lora: dict) -> jax.Array:
+    def run(params: Params, lora: Params) -> jax.Array:
         variables = {"params": params, "lora": lora}
         return velocity(net, variables, pack(latent), size, golden.array("timesteps"), given)
 
@@ -59,7 +61,9 @@ def reduced(folder: Path) -> Path:
     """A copy of the golden folder with few of the outputs."""
     shutil.copytree(FOLDER, folder)
     arrays = load_golden(FOLDER).arrays
-    kept = {key: array for key, array in arrays.items() if key in FEW or INPUTS.fullmatch(key)}
+    kept: dict[str, Any] = {
+        key: array for key, array in arrays.items() if key in FEW or INPUTS.fullmatch(key)
+    }
     np.savez(folder / "golden.npz", **kept)
     return folder
 

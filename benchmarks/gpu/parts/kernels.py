@@ -90,9 +90,10 @@ def record(bench: Bench, what: str, events: Events) -> None:
     for name, taken in events.items():
         kinds[kind(name)] += taken
     for name, taken in sorted(kinds.items(), key=lambda item: -sum(item[1])):
-        bench.record(name, ms=sum(taken), share=sum(taken) / total, launches=len(taken) // CALLS)
+        figures = {"ms": sum(taken), "share": sum(taken) / total, "launches": len(taken) // CALLS}
+        bench.record(name, kind="all of a kind", **figures)
     longest = sorted(events, key=lambda name: -sum(events[name]))[:LONGEST]
     for name in longest:
         taken = events[name]
         figures = {"ms": sum(taken), "share": sum(taken) / total, "launches": len(taken) // CALLS}
-        bench.record(f"  {name}", kind=kind(name), **figures)
+        bench.record(f"`{name}`", kind=kind(name), **figures)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -66,25 +67,31 @@ def run(bench: Bench) -> None:
 
 def measure(bench: Bench, setting: Setting) -> None:
     """Compiles and times the trainer's own step."""
-    config, of = recipe(bench, setting), case(bench, ONE)
-    mesh = make_run_mesh(config)
-    with jax.set_mesh(mesh):
-        step, state, frozen = ready(bench, config, setting.encoded)
-        batch = random_batch(bench, config, setting.encoded)
-        key = jax.random.key(0)
-        program = bench.compiled(str(setting), step, state, frozen, batch, key)
-
-        def one() -> jax.Array:
-            nonlocal state
-            state, metrics = program(state, frozen, batch, key)
-            return metrics["loss"]
-
-        ms = bench.ms(one, rounds=10)
-        loss, skipped = float(one()), int(state.skipped)
-    tflop = setting.batch * gradient_floor(bench.model.mmdit, config.lora, of.text, of.tokens) / 1e12
+    step, of = prepare(bench, setting, str(setting)), case(bench, ONE)
+    ms = bench.ms(step, rounds=10)
+    loss = float(step())
+    rank = recipe(bench, setting).lora
+    tflop = setting.batch * gradient_floor(bench.model.mmdit, rank, of.text, of.tokens) / 1e12
     bench.record(str(setting), ms_a_sample=ms / setting.batch, images_s=1e3 * setting.batch / ms)
     bench.speed(str(setting), ms, tflop, GOAL_MS * setting.batch)
-    bench.record(str(setting), loss=loss, skipped=skipped)
+    bench.record(str(setting), loss=loss)
+
+
+def prepare(bench: Bench, setting: Setting, what: str) -> Callable[[], jax.Array]:
+    """A function that takes one more step and returns its loss; recorded as `what` is its compilation."""
+    config = recipe(bench, setting)
+    with jax.set_mesh(make_run_mesh(config)):
+        step, state, frozen = ready(bench, config, setting.encoded)
+        batch, key = random_batch(bench, config, setting.encoded), jax.random.key(0)
+        program = bench.compiled(what, step, state, frozen, batch, key)
+
+    def one() -> jax.Array:
+        nonlocal state
+        state, metrics = program(state, frozen, batch, key)
+        loss: jax.Array = metrics["loss"]
+        return loss
+
+    return one
 
 
 def recipe(bench: Bench, setting: Setting) -> TrainConfig:
