@@ -114,7 +114,7 @@ def run_part(run: Run, part: Part, limit: float) -> None:
             end(process)
     status = results.part(part.name)["status"]
     if code is None:
-        status = f"killed at its limit of {limit:.0f} s"
+        status = f"killed at its limit of {limit:.3g} s"
     elif status == RUNNING:  # it said nothing itself
         status = f"failed with code {code}"
     results.update_part(part.name, status=status, seconds=time.monotonic() - start)
