@@ -12,7 +12,7 @@ import pytest
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.parts.kernels import kind, named
 from benchmarks.gpu.results import DONE, Results, summary
-from benchmarks.gpu.schedule import LEAST, PARTS, Part, Run, chosen, limits, run_part, run_parts
+from benchmarks.gpu.schedule import LEAST, PARTS, Part, Run, chosen, limit, run_part, run_parts
 from benchmarks.gpu.weights import filled
 
 
@@ -47,9 +47,10 @@ def test_a_part_that_overruns_is_killed_and_one_that_fails_says_why(run):
 
 def test_a_part_has_its_share_and_what_was_left_over():
     parts = [Part("one", 10), Part("two", 30)]
-    assert limits(parts, 20) == [5, 15]  # half of what they ask for
-    assert limits(parts, 50) == [20, 30]  # what nobody asks for, the next part may use
-    assert limits(parts[1:], 8) == [8]
+    assert limit(parts, 40) == 10
+    assert limit(parts, 50) == 20  # what nobody asks for, the next part may use
+    assert limit(parts, 20) == 10 and limit(parts[1:], 10) == 10  # the last ones lose what is missing
+    assert limit(parts, 8) == 8
 
 
 def test_without_time_no_part_starts(run):

@@ -1,4 +1,8 @@
-"""The parts in their order of value, the time that each may take, and one part in a process of its own."""
+"""The parts in their order of value, the time that each may take, and one part in a process of its own.
+
+A part may take the seconds that it asks for and what the others do not need; so when time is short, the last
+ones lose theirs.
+"""
 
 import contextlib
 import os
@@ -28,15 +32,15 @@ class Part(NamedTuple):
 PARTS = (
     Part("device", 12),
     Part("forward", 45),
-    Part("sampling", 50),
-    Part("lora", 95),
+    Part("sampling", 60),
+    Part("lora", 100),
     Part("diffusers", 26, in_jax=False),
     Part("kernels", 16),
-    Part("golden", 30),
+    Part("golden", 40),
     Part("warm", 12),
     Part("lora_kernels", 20),
     Part("eight_bits", 25),
-    Part("encoders", 18),
+    Part("encoders", 25),
     Part("toy_world", 16),
 )
 
@@ -61,42 +65,37 @@ def chosen(names: Sequence[str]) -> list[Part]:
     return [part for part in PARTS if not names or part.name in names]
 
 
-def limits(parts: Sequence[Part], left: float) -> list[float]:
-    """Seconds that the first of `parts` and each next may take when all use up their time: shares of what is
-    `left`, at most what the part asks for; the first also gets what nobody asks for.
+def limit(parts: Sequence[Part], left: float) -> float:
+    """Seconds that the first of `parts` may take of those that are `left`: what it asks for, as long as there
+    is as much, and what none of the others asks for.
     """
-    asked = sum(part.seconds for part in parts)
-    scale = min(1.0, left / asked) if asked else 0.0
-    shares = [scale * part.seconds for part in parts]
-    if shares:
-        shares[0] += left - sum(shares)
-    return shares
+    return min(left, max(parts[0].seconds, left - sum(part.seconds for part in parts[1:])))
 
 
 def run_parts(run: Run, parts: Sequence[Part]) -> None:
     """Runs the parts one after another; each has its share and what those before it left over."""
     results = Results(run.out)
     for number, part in enumerate(parts):
-        limit = limits(parts[number:], run.end - time.monotonic())[0]
-        if limit < LEAST:
+        seconds = limit(parts[number:], run.end - time.monotonic())
+        if seconds < LEAST:
             results.update_part(part.name, status="skipped: no time was left", seconds=0.0)
             continue
-        run_part(run, part, limit)
+        run_part(run, part, seconds)
         print(part_text(part.name, results.part(part.name)), flush=True)
         write_report(results)
 
 
-def run_part(run: Run, part: Part, limit: float) -> None:
+def run_part(run: Run, part: Part, seconds: float) -> None:
     """Runs a part in a process of its own, and records how it ended: done, failed with its error, or killed
     at the limit. What it had recorded until then stays.
     """
     results, log = Results(run.out), run.out / "log.txt"
     results.update_part(part.name, status=RUNNING, seconds=0.0)
     start = time.monotonic()
-    arguments = [part.name, str(run.out), run.model, f"{limit:.1f}"]
+    arguments = [part.name, str(run.out), run.model, f"{seconds:.1f}"]
     command = [sys.executable, "-m", "benchmarks.gpu.child", *arguments]
     with log.open("a") as output:
-        output.write(f"\n=== {part.name}, at most {limit:.0f} s\n")
+        output.write(f"\n=== {part.name}, at most {seconds:.0f} s\n")
         output.flush()
         process = subprocess.Popen(
             command,
@@ -107,14 +106,14 @@ def run_part(run: Run, part: Part, limit: float) -> None:
             process_group=0,
         )
         try:
-            code: int | None = process.wait(limit)
+            code: int | None = process.wait(seconds)
         except subprocess.TimeoutExpired:
             code = None
         finally:
             end(process)
     status = results.part(part.name)["status"]
     if code is None:
-        status = f"killed at its limit of {limit:.3g} s"
+        status = f"killed at its limit of {seconds:.3g} s"
     elif status == RUNNING:  # it said nothing itself
         status = f"failed with code {code}"
     results.update_part(part.name, status=status, seconds=time.monotonic() - start)
