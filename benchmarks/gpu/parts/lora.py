@@ -38,7 +38,7 @@ class Setting(NamedTuple):
         return f"batch {self.batch}, remat {self.remat}, from {'encodings' if self.encoded else 'pictures'}"
 
 
-# By value. By XLA's account they need 54, 40, 70, 56, 48 and 63 GiB; four samples do not fit without `full`.
+# By value. By XLA's account they need 54, 40, 70, 56, 46 and 63 GiB; four samples do not fit without `full`.
 SETTINGS = (
     Setting(1, "none"),
     Setting(4, "full"),
