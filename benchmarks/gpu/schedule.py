@@ -109,6 +109,9 @@ def run_part(run: Run, part: Part, seconds: float) -> None:
             code: int | None = process.wait(seconds)
         except subprocess.TimeoutExpired:
             code = None
+        except BaseException:
+            results.update_part(part.name, status="stopped with the command", seconds=time.monotonic() - start)
+            raise
         finally:
             end(process)
     status = results.part(part.name)["status"]

@@ -1,6 +1,7 @@
 """The device and its software, and the two rates that everything else is compared with."""
 
 import importlib.metadata
+import os
 import subprocess
 
 import jax
@@ -18,10 +19,12 @@ def run(bench: Bench) -> None:
     limit = (device.memory_stats() or {}).get("bytes_limit")
     bench.record("device", value=f"{device.platform}: {device.device_kind}, {len(jax.devices())} of them")
     bench.record("memory JAX may use, GiB", value=limit / GIB if limit else None)
-    bench.record("nvidia-smi", value=nvidia_smi())
+    bench.record("XLA_FLAGS", value=os.environ.get("XLA_FLAGS", "none"))
     bench.record("packages", value=", ".join(f"{name} {version(name)}" for name in PACKAGES))
     bench.record("libraries", value=", ".join(libraries()))
+    bench.record("nvidia-smi, idle", value=nvidia_smi())
     product(bench, 8192 if bench.full else 256)
+    bench.record("nvidia-smi, after the products", value=nvidia_smi())
     copy(bench, 2**31 if bench.full else 2**20)
 
 
