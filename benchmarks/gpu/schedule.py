@@ -110,7 +110,9 @@ def run_part(run: Run, part: Part, seconds: float) -> None:
         except subprocess.TimeoutExpired:
             code = None
         except BaseException:
-            results.update_part(part.name, status="stopped with the command", seconds=time.monotonic() - start)
+            results.update_part(
+                part.name, status="stopped with the command", seconds=time.monotonic() - start
+            )
             raise
         finally:
             end(process)
