@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm import tqdm
 
 from tests.tiny_model import TINY
 from tests.tiny_run import make_recipe, stop_after_first_step
@@ -35,10 +36,11 @@ from uno_jax.weights.checkpoint import save_lora
 from uno_jax.weights.load import load_model
 
 
-class Bar:
-    """What a bar is told."""
+class Bar(tqdm):
+    """A bar that only records what it is asked to show."""
 
     def __init__(self):
+        super().__init__(disable=True)
         self.texts, self.steps = [], 0
 
     def set_postfix_str(self, text, refresh=True):

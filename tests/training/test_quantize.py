@@ -157,8 +157,10 @@ def test_a_run_trains_the_lora_and_resumes(config):
 
 
 def test_what_cannot_be_quantised_is_refused(config, monkeypatch):
+    wrong = dataclasses.replace(config)
+    object.__setattr__(wrong, "base", "int4")  # the constructor's types do not allow it
     with pytest.raises(RecipeError, match="base must be int8, fp8 or empty .dtype., got 'int4'"):
-        run.train(dataclasses.replace(config, base="int4"))
+        run.train(wrong)
     with pytest.raises(RecipeError, match=r"must name lora/… only, got lora/\.\*, mmdit/img_in/\.\*"):
         run.train(dataclasses.replace(config, trainable=("lora/.*", "mmdit/img_in/.*")))
     monkeypatch.setattr(recipe_check.importlib.util, "find_spec", lambda name: None)

@@ -46,8 +46,10 @@ def test_a_list_named_by_hand_takes_the_place_of_the_sources():
 
 def test_unroll_and_size_are_checked():
     sources = (SourceConfig("a.json", size=(128, 250)),)
-    bad = TrainConfig(unroll=0, precision="int4", data=DataConfig(sources=sources))  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match="size of a.json .* 16, got .*unroll must.*precision must"):
+    bad = TrainConfig(unroll=0, data=DataConfig(sources=sources))
+    object.__setattr__(bad, "precision", "int4")  # the constructor's types do not allow it
+    expected = "size of a.json .* 16, got .*unroll must.*precision must be bfloat16 or empty, got 'int4'"
+    with pytest.raises(RecipeError, match=expected):
         check_recipe(bad)
 
 

@@ -8,7 +8,7 @@ import io
 import os
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, cast, overload
@@ -60,7 +60,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Records(Sequence[Record]):
+class Records:
     """A table of r records, of one or several sources."""
 
     sources: tuple[Source, ...]
@@ -78,6 +78,9 @@ class Records(Sequence[Record]):
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
 
     @overload
     def __getitem__(self, index: int) -> Record: ...

@@ -25,6 +25,8 @@ FORMATS = {"int8": jnp.dtype(jnp.int8), "fp8": jnp.dtype(jnp.float8_e4m3fn)}
 class Kernel(qwix.QArray):  # type: ignore[misc]  # qwix has no types
     """A quantised kernel that stands where an array would: `x @ kernel.astype(dtype)`."""
 
+    __no_type_check__ = True  # as a pytree it also holds shapes or shardings in place of arrays
+
     def __rmatmul__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
         return product(x, self)
 

@@ -55,8 +55,11 @@ def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | No
     if name is None and not {"-h", "--help"} & set(words):
         raise RecipeError("no recipe: pass --config FILE, for example --config configs/small_stage1.py")
     default = load_recipe(name) if name else TrainConfig()
-    required = {each.name: tyro.MISSING for each in fields(args_type) if each.default is MISSING}
-    args = parse_args(args_type, prog, words, args_type(**required | {"recipe": default}))
+    defaults = {each.name: each.default for each in fields(args_type)}
+    unset = {name: tyro.MISSING if value is MISSING else value for name, value in defaults.items()}
+    blank = object.__new__(args_type)  # not constructed, since required options have no value yet
+    blank.__dict__.update(unset | {"recipe": default})
+    args = parse_args(args_type, prog, words, blank)
     recipe = args.recipe
     if recipe.data.path != default.data.path and recipe.data.sources == default.data.sources:
         recipe = replace(recipe, data=replace(recipe.data, sources=()))

@@ -41,7 +41,9 @@ def group_means(rows: Sequence[dict[str, Any]], score: str) -> dict[str, float]:
     return {group: float(np.mean(values)) for group, values in found.items()}
 
 
-def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(
+    values: Sequence[float] | Float[np.ndarray, "n"], seed: int = 0
+) -> tuple[float, float]:
     """Percentiles that hold LEVEL of the means of DRAWS resamplings of the values."""
     array = np.asarray(values, np.float64)
     picks = np.random.default_rng(seed).integers(len(array), size=(DRAWS, len(array)))

@@ -1,6 +1,6 @@
 """Which subject a picture shows: features of the picture, or of its crops, against those of every candidate.
 
-Arrays: n pictures, c crops of each, s subjects, k subjects that a picture should show.
+Arrays: n pictures, c crops of each, s subjects, k subjects that a picture should show, m candidates for each.
 """
 
 import numpy as np
@@ -40,15 +40,15 @@ def cosines(
 
 
 def similarity(
-    cosine: Float[np.ndarray, "n c s"], candidates: Int[np.ndarray, "n k 20"]
-) -> Float[np.ndarray, "n k 20"]:
+    cosine: Float[np.ndarray, "n c s"], candidates: Int[np.ndarray, "n k m"]
+) -> Float[np.ndarray, "n k m"]:
     """Each candidate's cosine with the crop that is most like it."""
     best = cosine.max(axis=1)
     similar: np.ndarray = best[np.arange(len(best))[:, None, None], candidates]
     return similar
 
 
-def first_is_best(similar: Float[np.ndarray, "n k 20"]) -> Bool[np.ndarray, "n k"]:
+def first_is_best(similar: Float[np.ndarray, "n k m"]) -> Bool[np.ndarray, "n k"]:
     """Whether the first candidate, which is the right one, is the most similar."""
     best: np.ndarray = similar[..., 0] > similar[..., 1:].max(axis=-1)
     return best

@@ -55,7 +55,7 @@ def learn_scenes(scorer: Scorer, subjects: Sequence[Subject], size: int, seed: i
     return fit(features(scorer, pictures, "scenes").border, np.array(labels), len(NAMES))
 
 
-def soften(picture: UInt8[np.ndarray, "h w 3"], softness: float) -> UInt8[np.ndarray, "h w 3"]:
+def soften(picture: UInt8[np.ndarray, "h w 3"], softness: int | float) -> UInt8[np.ndarray, "h w 3"]:
     """The picture blurred by a Gaussian whose radius is `softness` / 128 of the width."""
     blur = ImageFilter.GaussianBlur(softness * picture.shape[1] / 128)
     return np.asarray(Image.fromarray(picture).filter(blur))

@@ -33,8 +33,8 @@ class Scorer(NamedTuple):
 class Features(NamedTuple):
     """`content` is the input of the network's classifier, `border` an earlier map's mean along its rim."""
 
-    content: Float[np.ndarray, "n 1280"]
-    border: Float[np.ndarray, "n 192"]
+    content: Float[np.ndarray, "n f"]
+    border: Float[np.ndarray, "n g"]
 
 
 def check_scorer(directory: Path) -> None:
@@ -75,7 +75,7 @@ def preprocess(picture: UInt8[np.ndarray, "h w 3"], side: int) -> Float[np.ndarr
 @partial(jax.jit, static_argnames="config")
 def _features(
     config: EfficientNetConfig, params: Params, prepared: Float[Array, "b h w 3"]
-) -> tuple[Float[Array, "b 1280"], Float[Array, "b 192"]]:
+) -> tuple[Float[Array, "b f"], Float[Array, "b g"]]:
     middle, last = apply(config, {"params": params}, prepared)
     rim = np.ones(middle.shape[1:3])
     rim[1:-1, 1:-1] = 0
