@@ -107,7 +107,7 @@ class EfficientNet(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w 3"]
-    ) -> tuple[Float[Array, "b h2 w2 m"], Float[Array, "b h2 w2 f"]]:
+    ) -> tuple[Float[Array, "b h2 w2 m"], Float[Array, "b h3 w3 f"]]:
         c, middle = self.config, x
         x = jax.nn.relu6(Conv(c.stem, kernel=3, stride=2, dtype=self.dtype, name="stem")(x))
         stages = zip(c.repeats, c.widths, c.kernels, c.strides, c.expansions, strict=True)

@@ -4,6 +4,7 @@ Reference preparation, buckets and rounding are those of UNO (tests/golden/prepr
 """
 
 import contextlib
+import io
 import struct
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -37,7 +38,7 @@ class ImageError(ValueError):
     """A picture cannot be used; the message names it and says why."""
 
 
-def read_image(source: str | PathLike[str] | IO[bytes], name: str = "") -> Image.Image:
+def read_image(source: str | PathLike[str] | io.BytesIO | IO[bytes], name: str = "") -> Image.Image:
     """Reads a picture, or the first frame of an animation, as upright 8-bit RGB (see `to_rgb`).
 
     `name` identifies a stream in error messages.
@@ -49,7 +50,7 @@ def read_image(source: str | PathLike[str] | IO[bytes], name: str = "") -> Image
         return to_rgb(image)
 
 
-def read_size(source: str | PathLike[str] | IO[bytes], name: str = "") -> tuple[int, int]:
+def read_size(source: str | PathLike[str] | io.BytesIO | IO[bytes], name: str = "") -> tuple[int, int]:
     """The upright (width, height) from the picture's header, without decoding.
 
     Raises as `read_image`.
@@ -61,7 +62,7 @@ def read_size(source: str | PathLike[str] | IO[bytes], name: str = "") -> tuple[
 
 
 @contextlib.contextmanager
-def _opened(source: str | PathLike[str] | IO[bytes], name: str) -> Iterator[Image.Image]:
+def _opened(source: str | PathLike[str] | io.BytesIO | IO[bytes], name: str) -> Iterator[Image.Image]:
     name = name or str(source)
     try:
         with Image.open(source) as image:
