@@ -1,12 +1,16 @@
 """Full-size shapes without arrays, logical axes everywhere, and errors of the MM-DiT."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig
 from uno_jax.families.uno.lora import abstract_lora
+from uno_jax.networks.layers import apply_rope, rope_table, seeded_features
 from uno_jax.networks.mmdit import MMDiTConfig, MMDiTInputs
 from uno_jax.networks.registry import abstract_params, apply
 from uno_jax.support.settings import from_dict, to_dict
@@ -72,3 +76,35 @@ def test_impossible_heads_are_refused(change, message):
 def test_parts_of_different_models_are_refused():
     with pytest.raises(ValueError, match="context_in_dim and t5.d_model differ"):
         ModelConfig(t5=TINY.t5)
+
+
+# Of tokens 0, 1 and 32,127: the first two channels.
+KEPT = [[0.0803813189, -1.6447194815], [-0.1515166163, -1.6223601103], [-1.3085198402, 1.5863219500]]
+
+
+def test_seeded_features_are_those_of_every_platform():
+    """Models trained with these numbers need them again."""
+    tokens = jnp.array([[0, 1, 32_127]])
+    found = seeded_features(tokens, 4, seed=3, spread=1.0)
+    np.testing.assert_allclose(found[0, :, :2], KEPT, atol=1e-6)
+    many = seeded_features(jnp.arange(4000)[None], 16, seed=0, spread=0.5)[0]
+    assert abs(many.mean()) < 0.01 and abs(many.std() - 0.5) < 0.01
+    assert np.abs(np.corrcoef(many[:1000].T) - np.eye(16)).max() < 0.15
+
+
+@pytest.mark.parametrize("kind", ["t5", "clip"])
+def test_a_token_seed_replaces_the_table(kind):
+    config = getattr(PRESETS["tiny"], kind)
+    seeded = dataclasses.replace(config, token_seed=5)
+    names = set(abstract_params(config)[0]) - set(abstract_params(seeded)[0])
+    assert names == {{"t5": "embedding", "clip": "token_embedding"}[kind]}
+    assert from_dict(type(config), to_dict(seeded)) == seeded
+
+
+def test_positions_on_the_device_turn_as_those_on_the_host():
+    """Angles up to 40 radians, in float32: 4e-6 of a turn."""
+    ids = np.random.default_rng(0).integers(0, 40, (6, 3)).astype(np.float32)
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3, 32))
+    host = apply_rope(x, *rope_table(ids, (8, 12, 12), 10_000))
+    device = apply_rope(x, *rope_table(jnp.asarray(np.stack([ids, ids])), (8, 12, 12), 10_000))
+    np.testing.assert_allclose(device, host, atol=2e-5)

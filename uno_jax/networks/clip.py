@@ -12,13 +12,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.layers import ACTIVATIONS, Dense, LayerNorm, parameter, scan_blocks
+from uno_jax.networks.layers import ACTIVATIONS, Dense, LayerNorm, parameter, scan_blocks, seeded_features
 
 
 @dataclass(frozen=True)
 class CLIPConfig:
     """The CLIP ViT-L/14 text tower. With a `projection` (its width; 0: none) the output is CLIP's text
-    embedding, to be compared with those of pictures.
+    embedding, to be compared with those of pictures. With a `token_seed` the tokens' embeddings follow from
+    it and are not stored.
     """
 
     vocab_size: int = 49_408
@@ -30,6 +31,7 @@ class CLIPConfig:
     layer_norm_eps: float = 1e-5
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     projection: int = 0
+    token_seed: int | None = None
 
 
 class CLIPBlock(nn.Module):
@@ -66,9 +68,12 @@ class CLIPText(nn.Module):
         c = self.config
         init = nn.initializers.normal(0.02)
         embedding_shape, position_shape = (c.vocab_size, c.hidden_size), (c.max_positions, c.hidden_size)
-        embedding = parameter(self, "token_embedding", init, ("vocab", "embed"), embedding_shape)
+        if c.token_seed is None:
+            embedded = parameter(self, "token_embedding", init, ("vocab", "embed"), embedding_shape)[tokens]
+        else:
+            embedded = seeded_features(tokens, c.hidden_size, c.token_seed, spread=0.1)
         positions = parameter(self, "position_embedding", init, ("positions", "embed"), position_shape)
-        x = (embedding[tokens] + positions[: tokens.shape[1]]).astype(self.dtype)
+        x = (embedded + positions[: tokens.shape[1]]).astype(self.dtype)
         blocks = scan_blocks(CLIPBlock, c.num_layers)(c, self.dtype, name="blocks")
         x, _ = blocks(x, None)
         x = LayerNorm(c.layer_norm_eps, name="final_layer_norm")(x)

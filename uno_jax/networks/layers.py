@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.matmul import product
 from uno_jax.support.trees import AnyArray
@@ -149,26 +149,45 @@ def timestep_embedding(
 
 
 def rope_table(
-    ids: Float[np.ndarray, "l axes"], axes_dim: Sequence[int], theta: int | float
-) -> tuple[Float[np.ndarray, "l half"], Float[np.ndarray, "l half"]]:
-    """Cosines and sines of every position's angles, computed in float64 and returned in float32.
+    ids: Float[AnyArray, "*b l axes"], axes_dim: Sequence[int], theta: int | float
+) -> tuple[Float[AnyArray, "*b l half"], Float[AnyArray, "*b l half"]]:
+    """Cosines and sines of every position's angles: of ids on the host computed in float64, of ids on the
+    device in float32; both are returned in float32.
 
     Axis i of the ids rotates axes_dim[i] channels of a head, in pairs (flux `math.py`).
     """
-    angles = [
-        ids[:, axis, None].astype(np.float64) * theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
-        for axis, dim in enumerate(axes_dim)
-    ]
-    stacked = np.concatenate(angles, axis=-1)
-    return np.cos(stacked).astype(np.float32), np.sin(stacked).astype(np.float32)
+    on_host = isinstance(ids, np.ndarray)
+    frequencies = [theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim) for dim in axes_dim]
+    if not on_host:
+        angles = [ids[..., axis, None] * each.astype(np.float32) for axis, each in enumerate(frequencies)]
+        stacked = jnp.concatenate(angles, axis=-1)
+        return jnp.cos(stacked), jnp.sin(stacked)
+    wide = [ids[..., axis, None].astype(np.float64) * each for axis, each in enumerate(frequencies)]
+    table = np.concatenate(wide, axis=-1)
+    return np.cos(table).astype(np.float32), np.sin(table).astype(np.float32)
 
 
 def apply_rope(
-    x: Float[Array, "b l h d"], cos: Float[AnyArray, "l half"], sin: Float[AnyArray, "l half"]
+    x: Float[Array, "b l h d"], cos: Float[AnyArray, "*b l half"], sin: Float[AnyArray, "*b l half"]
 ) -> Float[Array, "b l h d"]:
     """Rotates neighbouring channel pairs (2i, 2i+1) by their angles, in float32."""
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
     even, odd = pairs[..., 0], pairs[..., 1]
-    cos, sin = cos[:, None], sin[:, None]
+    cos, sin = cos[..., None, :], sin[..., None, :]
     turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
     return turned.reshape(x.shape).astype(x.dtype)
+
+
+def seeded_features(
+    tokens: Int[Array, "b l"], width: int, seed: int, spread: float
+) -> Float[Array, "b l width"]:
+    """Features of tokens that follow from a seed alone, in place of a table of random ones: uniform with
+    standard deviation `spread`, by the finalizer of MurmurHash3. Equal on every platform.
+    """
+    mixed = jnp.asarray(tokens).astype(jnp.uint32)[..., None] * np.uint32(0x9E3779B1)
+    mixed = mixed + np.arange(width, dtype=np.uint32) * np.uint32(0x85EBCA77) + np.uint32(seed)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = (mixed ^ (mixed >> shift)) * np.uint32(factor)
+    mixed = mixed ^ (mixed >> 16)
+    share = (mixed >> 8).astype(jnp.float32) * np.float32(2.0**-23) - 1
+    return share * np.float32(math.sqrt(3) * spread)

@@ -212,15 +212,16 @@ class SingleStreamBlock(nn.Module):
 class MMDiTInputs(NamedTuple):
     """The inputs of the MM-DiT.
 
-    `ids` are the positions of text, image and reference tokens in that order (`families.uno.positions`), on
-    the host, since the rope table is computed in float64. `timesteps` run from 1 (noise) to 0.
+    `ids` are the positions of text, image and reference tokens in that order (`families.uno.positions`): on
+    the host, so that the rope table is computed in float64, or on the device where every sample has its own.
+    `timesteps` run from 1 (noise) to 0.
     """
 
     img: Float[Array, "b l c"]
     txt: Float[Array, "b s d"]
     vec: Float[Array, "b v"]
     timesteps: Float[Array, "b"]
-    ids: Float[np.ndarray, "n 3"]
+    ids: Float[AnyArray, "*b n 3"]
     ref: Float[Array, "b r c"] | None = None
     guidance: Float[Array, "b"] | None = None
 
@@ -248,9 +249,9 @@ class MMDiT(nn.Module):
         c, dtype = self.config, self.dtype
         length = img.shape[1]
         img = img if ref is None else jnp.concatenate([img, ref.astype(img.dtype)], axis=1)
-        if ids.shape[0] != txt.shape[1] + img.shape[1]:
+        if ids.shape[-2] != txt.shape[1] + img.shape[1]:
             raise ValueError(
-                f"{ids.shape[0]} position ids for {txt.shape[1]} text and {img.shape[1]} image tokens"
+                f"{ids.shape[-2]} position ids for {txt.shape[1]} text and {img.shape[1]} image tokens"
             )
         if c.guidance_embed != (guidance is not None):
             wanted = "takes guidance (4.0 is usual)" if c.guidance_embed else "has no guidance embedding"

@@ -9,12 +9,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter, scan_blocks
+from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter, scan_blocks, seeded_features
 
 
 @dataclass(frozen=True)
 class T5Config:
-    """The T5 v1.1 encoder; `length` is the number of tokens to which prompts are padded for FLUX."""
+    """The T5 v1.1 encoder; `length` is the number of tokens to which prompts are padded for FLUX. With a
+    `token_seed` the tokens' embeddings follow from it and are not stored.
+    """
 
     vocab_size: int = 32_128
     d_model: int = 4096
@@ -26,6 +28,7 @@ class T5Config:
     relative_attention_max_distance: int = 128
     layer_norm_epsilon: float = 1e-6
     length: int = 512
+    token_seed: int | None = None
 
 
 def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:
@@ -77,7 +80,11 @@ class T5Encoder(nn.Module):
         """The final hidden states of padded token ids."""
         c = self.config
         init = nn.initializers.normal
-        embedding = parameter(self, "embedding", init(1.0), ("vocab", "embed"), (c.vocab_size, c.d_model))
+        if c.token_seed is None:
+            embedding = parameter(self, "embedding", init(1.0), ("vocab", "embed"), (c.vocab_size, c.d_model))
+            embedded = embedding[tokens]
+        else:
+            embedded = seeded_features(tokens, c.d_model, c.token_seed, spread=1.0)
         table_shape = (c.relative_attention_num_buckets, c.num_heads)
         table = parameter(
             self, "relative_attention_bias", init(c.d_model**-0.5), ("buckets", "heads"), table_shape
@@ -87,7 +94,7 @@ class T5Encoder(nn.Module):
         )
         bias = table[buckets].transpose(2, 0, 1)[None].astype(self.dtype)
         blocks = scan_blocks(T5Block, c.num_layers)(c, self.dtype, name="blocks")
-        x, _ = blocks(embedding[tokens].astype(self.dtype), bias)
+        x, _ = blocks(embedded.astype(self.dtype), bias)
         return RMSNorm(c.layer_norm_epsilon, "embed", name="final_norm")(x)
 
 

@@ -1,10 +1,18 @@
 """Packing and UnoPE against the recorded ids, and the properties that its variants and scales must have."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.families.uno.positions import pack, position_ids, reference_offsets, token_size, unpack
+from uno_jax.families.uno.positions import (
+    pack,
+    position_ids,
+    reference_offsets,
+    shifted_ids,
+    token_size,
+    unpack,
+)
 
 TARGET = (4, 6)
 REFERENCES = [(3, 3), (2, 4), (5, 2), (2, 2)]
@@ -68,3 +76,10 @@ def test_sides_must_be_whole_tokens(height, width):
 def test_bad_offset_scales_are_refused(scale):
     with pytest.raises(ValueError, match="offset_scale"):
         UnoPE("d", scale)
+
+
+def test_a_shift_by_unopes_offset_is_unope():
+    without, target = position_ids(5, (4, 6), [(3, 2)], UnoPE("o")), 5 + 24
+    moved = shifted_ids(without, target, jnp.array([[4.0, 6.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(moved[0], position_ids(5, (4, 6), [(3, 2)]))
+    np.testing.assert_array_equal(moved[1], without)

@@ -83,3 +83,11 @@ def position_ids(
     offsets = reference_offsets(target, references, unope)
     txt = np.zeros((txt_length, 3), np.float32)
     return np.concatenate([txt, grid_ids(target), *map(grid_ids, references, offsets)])
+
+
+def shifted_ids(
+    ids: Float[np.ndarray, "n 3"], start: int, shift: Float[Array, "b 2"]
+) -> Float[Array, "b n 3"]:
+    """The ids with all from `start` on moved by rows and columns, which every sample has of its own."""
+    moved = np.arange(len(ids))[:, None] >= start
+    return jnp.asarray(ids) + jnp.where(moved, jnp.pad(shift, ((0, 0), (1, 0)))[:, None], 0.0)
