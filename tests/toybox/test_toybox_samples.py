@@ -73,9 +73,9 @@ def test_a_mirrored_subject_is_not_called_left(val):
     assert not any(compose(rng(seed), left, "studio", 32).placements[0].flip for seed in range(12))
 
 
-def test_three_subjects_or_an_unknown_scene_are_refused(val):
-    with pytest.raises(ValueError, match="one or two subjects, got 3"):
-        compose(rng(0), val[:3], "studio", 64)
+def test_five_subjects_or_an_unknown_scene_are_refused(val):
+    with pytest.raises(ValueError, match="one to four subjects, got 5"):
+        compose(rng(0), val[:5], "studio", 64)
     with pytest.raises(KeyError, match="moon"):
         compose(rng(0), val[:1], "moon", 64)
 
@@ -191,5 +191,5 @@ def test_only_the_given_subjects_appear(val):
 def test_too_few_subjects(val):
     with pytest.raises(SubjectError, match="2 different subjects needed, but only 1 given"):
         pair(rng(0), val[:1], 32, 2)
-    with pytest.raises(ValueError, match="one or two subjects, got 3"):
-        pair(rng(0), val, 32, 3)
+    with pytest.raises(ValueError, match="one to four subjects, got 5"):
+        pair(rng(0), val, 32, 5)

@@ -40,7 +40,7 @@ class Args:
     """Side of a picture in pixels."""
     split: Split = "train"
     """Split of the manifest to take subjects from."""
-    references: Literal[1, 2] = 1
+    references: Literal[1, 2, 3, 4] = 1
     """Number of references, and so of subjects, of each pair."""
     alike: Alike = "subject"
     """What reference and target, or the halves of a diptych, share: the subject; its place, size and rotation

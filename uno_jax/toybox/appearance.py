@@ -9,7 +9,9 @@ import re
 MARGIN = 0.02  # between a subject and the frame
 EXTENT_ALONE = (0.42, 0.75)  # the longer side of a subject
 EXTENT_OF_TWO = (0.36, 0.5)
-SLOTS = (0.27, 0.73)  # where the middles of two subjects stand
+# By the number of subjects that stand side by side: the longer side of each, and where their middles are.
+EXTENTS = {2: EXTENT_OF_TWO, 3: (0.28, 0.36), 4: (0.22, 0.28)}
+SLOTS = {2: (0.27, 0.73), 3: (0.19, 0.5, 0.81), 4: (0.14, 0.38, 0.62, 0.86)}
 SLOT_SPREAD = 0.03
 UPRIGHT_SPREAD, LOOSE_SPREAD = 5, 12  # degrees: on the ground, and elsewhere
 MOST_DEGREES = 30

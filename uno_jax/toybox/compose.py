@@ -71,8 +71,8 @@ def compose(
     size: int,
     placements: Sequence[Placement] | None = None,
 ) -> Composite:
-    """Draws a scene with one subject, or with two side by side that hardly overlap. Without `placements` they
-    are random ones that suit the scene.
+    """Draws a scene with one subject, or with two to four side by side that hardly overlap. Without
+    `placements` they are random ones that suit the scene.
 
     Raises ValueError for another number of subjects, KeyError for an unknown scene.
     """
@@ -102,17 +102,17 @@ def cropped(composite: Composite, index: int) -> NDArray[np.uint8]:
 
 
 def place(rng: Generator, subjects: Sequence[Subject], scene: Scene) -> tuple[Placement, ...]:
-    """Random placements inside the frame; two subjects take one half each, in random order.
+    """Random placements inside the frame; of several subjects each takes one slot, in random order.
 
     Raises ValueError for another number of subjects.
     """
     if len(subjects) == 1:
         extents, slots = [rng.uniform(*look.EXTENT_ALONE)], [None]
-    elif len(subjects) == 2:
-        extents = rng.uniform(*look.EXTENT_OF_TWO, 2).tolist()
-        slots = rng.permutation(look.SLOTS).tolist()
+    elif len(subjects) in look.SLOTS:
+        extents = rng.uniform(*look.EXTENTS[len(subjects)], len(subjects)).tolist()
+        slots = rng.permutation(look.SLOTS[len(subjects)]).tolist()
     else:
-        raise ValueError(f"a scene holds one or two subjects, got {len(subjects)}")
+        raise ValueError(f"a scene holds one to four subjects, got {len(subjects)}")
     return tuple(_place_one(rng, *each, scene) for each in zip(subjects, extents, slots, strict=True))
 
 

@@ -74,7 +74,7 @@ def pair(
     alike: Alike = "subject",
     crop_second: bool = False,
 ) -> Sample:
-    """A target with `references` (1 or 2) subjects, and a reference for each, in which it is alone in another
+    """A target with `references` (1 to 4) subjects, and a reference for each, in which it is alone in another
     scene; if `alike` is "picture", the target itself is the reference. `crop_second` crops the second
     reference from the target and changes nothing else.
 
@@ -102,8 +102,8 @@ def pair(
 
 
 def _draw_subjects(rng: Generator, subjects: Sequence[Subject], count: int) -> list[Subject]:
-    if not 1 <= count <= 2:
-        raise ValueError(f"a sample shows one or two subjects, got {count}")
+    if not 1 <= count <= 4:
+        raise ValueError(f"a sample shows one to four subjects, got {count}")
     if len(subjects) < count:
         raise SubjectError(f"{count} different subjects needed, but only {len(subjects)} given")
     return [subjects[index] for index in rng.choice(len(subjects), count, replace=False)]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 from PIL import Image
 
-from uno_jax.toybox.appearance import EXTENT_ALONE, EXTENT_OF_TWO, SIDED
+from uno_jax.toybox.appearance import EXTENT_ALONE, EXTENT_OF_TWO, EXTENTS, SIDED
 from uno_jax.toybox.subjects import Subject, SubjectError
 
 STEP = 1.25  # from a level's side to the next: a subject is shown at no more texels a pixel than this
@@ -23,6 +23,8 @@ FAINT = 8  # alpha of 255 that does not count as part of a subject
 
 @flax.struct.dataclass
 class Atlas:
+    __no_type_check__ = True  # as a pytree it also holds what jit.lower says of its arguments
+
     texels: UInt32[Array, " t"]
     shapes: Float[Array, "n 2"]  # width and height, the longer one 1
     extents: Int[Array, "n level 2"]  # width and height in texels
@@ -65,6 +67,8 @@ def make_atlas(subjects: Sequence[Subject], size: int) -> Atlas:
 def level_sides(size: int, largest: int) -> tuple[int, ...]:
     """From the smallest subject in a picture to the largest, but no larger than its source."""
     sides = [max(2, round(EXTENT_OF_TWO[0] * size))]
+    while sides[0] > max(2, min(EXTENTS.values())[0] * size):
+        sides.insert(0, max(2, round(sides[0] / STEP)))
     while sides[-1] < EXTENT_ALONE[1] * size:
         sides.append(round(sides[-1] * STEP + 0.5))
     return tuple(sorted({min(side, largest) for side in sides}))

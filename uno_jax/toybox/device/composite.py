@@ -29,6 +29,8 @@ EXPOSURE = (0.95, 1.05)
 class World:
     """All that pictures are made of; `size` is that of a picture."""
 
+    __no_type_check__ = True  # as a pytree it also holds what jit.lower says of its arguments
+
     backgrounds: UInt8[Array, "scenes n 3 side side"]
     atlas: Atlas
     size: int = flax.struct.field(pytree_node=False)

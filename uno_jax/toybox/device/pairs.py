@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
 
+from uno_jax.toybox.appearance import SLOTS
 from uno_jax.toybox.device.composite import Shot, World, draw_backdrops, render
 from uno_jax.toybox.device.place import Placements, between, draw_light, draw_placements
 from uno_jax.toybox.samples import Alike
 from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import SubjectError
 
+Probability = Float[Array, ""] | float
 # 0 to 1, for all samples or for each.
 Freedom = Float[Array, "*b"] | float
 TWO_IN_TEXT_IMAGE, TWO_IN_DIPTYCH = 0.25, 0.3  # how often `samples` shows two subjects there
@@ -63,11 +65,11 @@ def make_pairs(
     alike: Alike = "subject",
     freedom: Freedom = 1.0,
 ) -> Pairs:
-    """`batch` pairs with 1 or 2 references. With `freedom` below 1 a reference's subject stands nearer to how
+    """`batch` pairs with 1 to 4 references. With `freedom` below 1 a reference's subject stands nearer to how
     it stands in the target, with 0 just so, which is alike "place"; alike "picture" is for one reference.
     """
-    if references not in (1, 2) or (alike == "picture" and references != 1):
-        raise ValueError(f"a pair has 1 or 2 references, alike 'picture' 1; got {references}, {alike!r}")
+    if references not in (1, *SLOTS) or (alike == "picture" and references != 1):
+        raise ValueError(f"a pair has 1 to 4 references, alike 'picture' 1; got {references}, {alike!r}")
     which, where, stand, apart, draw = jax.random.split(key, 5)
     subjects = _draw_different(which, len(world.atlas.names), (batch, references))
     scenes = _draw_different(where, len(SCENES), (batch, 1 + references))
@@ -90,7 +92,7 @@ def make_pairs(
 
 @partial(jax.jit, static_argnames="batch")
 def make_text_images(
-    key: PRNGKeyArray, world: World, batch: int, two: float = TWO_IN_TEXT_IMAGE
+    key: PRNGKeyArray, world: World, batch: int, two: Probability = TWO_IN_TEXT_IMAGE
 ) -> TextImages:
     """`batch` pictures for captions, without references; with probability `two` of two subjects."""
     which, where, how_many, draw = jax.random.split(key, 4)
@@ -121,7 +123,7 @@ def make_diptychs(
     key: PRNGKeyArray,
     world: World,
     batch: int,
-    two: float = TWO_IN_DIPTYCH,
+    two: Probability = TWO_IN_DIPTYCH,
     alike: Alike = "subject",
     freedom: Freedom = 1.0,
 ) -> Diptychs:

@@ -1,6 +1,6 @@
 """Where subjects stand and how the light falls, drawn from keys with the drawn composer's statistics.
 
-b pictures, k subjects in each (1 or 2).
+b pictures, k subjects in each (1 to 4).
 """
 
 from typing import NamedTuple
@@ -55,19 +55,26 @@ def draw_placements(
     turned, off = jax.random.normal(normal_key, (2, *every))
     upright = (jnp.asarray(SCENE_SHADOW)[scenes] == SHADOWS.index("ground"))[:, None]
     turned = turned * jnp.where(upright, look.UPRIGHT_SPREAD, look.LOOSE_SPREAD)
-    first = jnp.where(order[:, :1] < 0.5, *look.SLOTS)
-    slot = jnp.where(jnp.arange(every[1]) == 0, first, sum(look.SLOTS) - first)
+    side_by_side = max(2, every[1])  # one subject stands in a slot of two, where it is not alone
+    ranks = jnp.argsort(jnp.argsort(order, axis=1), axis=1) if every[1] > 2 else _either_first(order)
+    slot = jnp.asarray(look.SLOTS[side_by_side])[ranks]
     feet = jnp.asarray(SCENE_FEET)[scenes]
     loose = Placements(
         x=slot + look.SLOT_SPREAD * off,
         feet=within((feet[:, :1], feet[:, 1:]), rise),
-        extent=jnp.where(alone, within(look.EXTENT_ALONE, size), within(look.EXTENT_OF_TWO, size)),
+        extent=jnp.where(alone, within(look.EXTENT_ALONE, size), within(look.EXTENTS[side_by_side], size)),
         degrees=jnp.clip(turned, -look.MOST_DEGREES, look.MOST_DEGREES),
         flip=(mirror < 0.5) & ~atlas.sided[subjects],
         tilt=(2 * jnp.stack(tilt, -1) - 1) * jnp.asarray((look.LEFT_LONGER, look.TOP_LONGER)),
     )
     fitted, reach = fit(loose, atlas.shapes[subjects])
     return fitted._replace(x=jnp.where(alone, within(reach, along), fitted.x))
+
+
+def _either_first(order: Float[Array, "b k"]) -> Int[Array, "b k"]:
+    """Of one or two subjects: the first in either slot, the second in the other."""
+    first = jnp.where(order[:, :1] < 0.5, 0, 1)
+    return jnp.where(jnp.arange(order.shape[1]) == 0, first, 1 - first)
 
 
 def fit(
