@@ -9,6 +9,7 @@ from importlib.util import find_spec
 COMMANDS = {
     "sample": ("uno_jax.sample", "pictures of one prompt or of a list of jobs"),
     "train": ("uno_jax.train", "one training run by a recipe, or what it would need"),
+    "train-small": ("uno_jax.train_small", "the small model on the toy world, in minutes on a GPU"),
     "encode": ("uno_jax.encodings", "encode a recipe's lists once, to train from"),
     "evaluate": ("uno_jax.evaluate", "a suite's prompts, drawn and scored"),
     "ceilings": ("uno_jax.evaluation.__main__", "the scores that real composites get in the toybox suite"),

@@ -1,0 +1,151 @@
+"""All parts in order: OUT/model holds the networks, OUT/log.jsonl the losses, OUT/done.json what is over."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from uno_jax.families.uno.config import ModelConfig
+from uno_jax.small_training.loop import STATE_FILE, Around, Job, compile_step, train_part
+from uno_jax.small_training.losses import Loss
+from uno_jax.small_training.parts import MODEL, choose_platform, make_parts, numbers_of
+from uno_jax.small_training.watch import open_watch
+from uno_jax.small_training.weights import abstract_networks, load_networks, normalise_latents, save_networks
+from uno_jax.small_training.worlds import Inputs, make_inputs
+from uno_jax.support.atomic import atomic_write
+
+DONE_FILE, LOG_FILE, MODEL_FOLDER = "done.json", "log.jsonl", "model"
+COMPILERS = 2 if (os.cpu_count() or 1) > 4 else 1  # at once; each uses several cores
+ENDING = 20.0  # seconds that are kept for the last files
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Minutes of training for each part; 0 leaves a part out."""
+
+    autoencoder: float = 1.25
+    """The autoencoder."""
+    copying: float = 2.0
+    """The MM-DiT and the text encoders, on panels that are nearly alike."""
+    base: float = 3.0
+    """The same networks, on panels whose subject stands anywhere."""
+    stage1: float = 0.75
+    """UNO's stage I, one reference."""
+    stage2: float = 1.5
+    """UNO's stage II, one to four references."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallArgs:
+    """Train the small model on the toy world, part by part. The same command again continues where it
+    stopped.
+    """
+
+    out: Path = Path("runs/small")
+    """Directory for the model, the log and the state."""
+    minutes: Minutes = field(default_factory=Minutes)
+    perceptual: Path | None = None
+    """File that `uno-convert lpips --dst DIR` wrote, for the autoencoder's loss, which has no perceptual term
+    without it.
+    """
+    scorer: Path | None = None
+    """Directory that `uno-convert efficientnet --dst DIR` wrote, to score pictures of held-out subjects
+    during the training.
+    """
+    watch_every: float = 40.0
+    """Seconds from one scoring to the next."""
+    watch_count: int = 60
+    """Number of prompts of each kind that are scored."""
+    per_scene: int = 200
+    """Drawn backgrounds of each scene."""
+    batch_share: float | None = None
+    """Share of the full batches; default 1 on GPUs and TPUs, 1/16 on CPUs."""
+    most_minutes: float | None = None
+    """Minutes for everything from the start of the program; the parts that remain share what is left of them
+    in proportion to their minutes.
+    """
+    seed: int = 0
+    """Seed of the first weights, the samples and the noise."""
+
+
+def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
+    """Runs the parts that are not over yet, of a model with these sizes.
+
+    Raises OSError, BankError or FloatingPointError.
+    """
+    start = time.monotonic()
+    args.out.mkdir(parents=True, exist_ok=True)
+    platform = choose_platform(args.batch_share)
+    done = read_done(args.out)
+    jobs = [
+        Job(part, numbers_of(platform, model), platform.precision, minutes, args.out, args.seed)
+        for part in make_parts(platform, model).values()
+        if part.name not in done and (minutes := getattr(args.minutes, part.name))
+    ]
+    inputs = make_inputs(args.out, model.defaults.resolution, args.per_scene, args.perceptual)
+    tqdm.write(f"the world is made in {time.monotonic() - start:.0f} s")
+    # The later parts are compiled while the first one trains.
+    with ThreadPoolExecutor(COMPILERS) as pool, (args.out / LOG_FILE).open("a") as log:
+        compiling = start_compiling(pool, jobs, inputs)
+        watch = open_watch(model, args.out, args.scorer, args.watch_count, log) if args.scorer else None
+        around = Around(log, watch, args.watch_every)
+        for job in jobs:
+            params = load_networks(job.part, model, args.out / MODEL_FOLDER, args.seed)
+            steps = {turn: compiling[loss].result() for turn, loss in job.part.losses.items()}
+            job = fit_minutes(args, job, jobs, start)
+            trained = train_part(job, steps, params, inputs, around)
+            if trained is None:
+                tqdm.write(f"stopped by SIGTERM in {job.part.name}; the same command continues")
+                break
+            if job.part.name == "autoencoder":
+                trained = {"vae": normalise_latents(trained["vae"], model, inputs, jax.random.key(args.seed))}
+            save_networks(trained, model, args.out / MODEL_FOLDER)
+            finish_part(args.out, job.part.name)
+        if watch is not None:
+            watch.close()
+
+
+def compile_faster() -> None:
+    """Before JAX starts: on GPUs, products by cuBLAS in place of kernels that are made and tried one by one.
+    That takes half as long to compile, which counts in a training of minutes.
+    """
+    os.environ.setdefault("XLA_FLAGS", "--xla_gpu_autotune_level=2 --xla_gpu_enable_triton_gemm=false")
+
+
+def start_compiling(pool: ThreadPoolExecutor, jobs: Sequence[Job], inputs: Inputs) -> dict[Loss, Future[Any]]:
+    """The step of each loss, compiled in the order in which they are needed."""
+    compiling: dict[Loss, Future[Any]] = {}
+    for job in jobs:
+        for turn, loss in job.part.losses.items():
+            if loss not in compiling:
+                shapes = abstract_networks(job.part, job.numbers.model)
+                compiling[loss] = pool.submit(compile_step, job, turn, shapes, inputs)
+    return compiling
+
+
+def fit_minutes(args: SmallArgs, job: Job, jobs: Sequence[Job], start: float) -> Job:
+    """The job with no more than its share of the time that is left."""
+    if args.most_minutes is None:
+        return job
+    left = args.most_minutes - (time.monotonic() - start + ENDING) / 60
+    planned = sum(each.minutes for each in jobs[jobs.index(job) :])
+    return job._replace(minutes=job.minutes * max(0.0, min(1.0, left / planned)))
+
+
+def read_done(folder: Path) -> list[str]:
+    path = folder / DONE_FILE
+    return list(json.loads(path.read_text())) if path.is_file() else []
+
+
+def finish_part(folder: Path, name: str) -> None:
+    """Records that a part is over and removes its state."""
+    with atomic_write(folder / DONE_FILE) as path:
+        path.write_text(json.dumps([*read_done(folder), name]) + "\n")
+    (folder / STATE_FILE).unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""The networks between the parts: restored from OUT/model, or new, and written there after each part."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from uno_jax.families.uno.config import ModelConfig, UnoPE
+from uno_jax.families.uno.lora import LoraInfo, abstract_lora, init_lora
+from uno_jax.networks.registry import abstract_params, apply, init_params
+from uno_jax.networks.vae import Autoencoder
+from uno_jax.small_training import samples
+from uno_jax.small_training.parts import LORA, Part
+from uno_jax.small_training.worlds import Inputs
+from uno_jax.support.trees import Params
+from uno_jax.weights.checkpoint import restore_lora, restore_network, save_lora, save_network
+
+NORMALISED_OVER = 512  # pictures
+
+
+def load_networks(part: Part, model: ModelConfig, folder: Path, seed: int) -> dict[str, Params]:
+    """The part's networks in float32: those in `folder`, and new ones where it has none."""
+    params: dict[str, Params] = {}
+    for number, kind in enumerate(part.networks):
+        key = jax.random.fold_in(jax.random.key(seed, impl="rbg"), number)
+        if (folder / kind).is_dir():
+            restore = restore_lora if kind == "lora" else restore_network
+            params[kind] = restore(folder / kind, dtype=jnp.float32)[1]
+        elif kind == "lora":
+            params[kind] = init_lora(jax.random.key(seed), model.mmdit, LORA)
+        else:
+            params[kind] = jax.jit(lambda key, kind=kind: init_params(getattr(model, kind), key))(key)
+    return params
+
+
+def abstract_networks(part: Part, model: ModelConfig) -> dict[str, Params]:
+    """Their shapes."""
+    return {
+        kind: abstract_lora(model.mmdit, LORA)[0]
+        if kind == "lora"
+        else abstract_params(getattr(model, kind))[0]
+        for kind in part.networks
+    }
+
+
+def save_networks(params: Mapping[str, Params], model: ModelConfig, folder: Path) -> None:
+    """Replaces the networks in `folder`, in bfloat16."""
+    for kind, tree in params.items():
+        half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)
+        if kind == "lora":
+            info = LoraInfo(model.mmdit, LORA, UnoPE())
+            save_lora(folder / kind, info, half, overwrite=True, defaults=model.defaults)
+        else:
+            defaults = model.defaults if kind == "mmdit" else None
+            save_network(folder / kind, getattr(model, kind), half, overwrite=True, defaults=defaults)
+
+
+def normalise_latents(params: Params, model: ModelConfig, inputs: Inputs, key: PRNGKeyArray) -> Params:
+    """The same autoencoder with each latent channel scaled to deviation 1, as the flow's noise has it.
+
+    The factor goes out of the decoder's first kernel into the encoder's last.
+    """
+    channels = model.vae.latent_channels
+
+    @jax.jit
+    def deviations(params: Params, inputs: Inputs, key: PRNGKeyArray) -> Float[Array, " z"]:
+        image = samples.draw_text_images(key, inputs, NORMALISED_OVER, model.t5.length).target
+        moments = apply(model.vae, {"params": params}, image, method=Autoencoder.encode)
+        return jnp.std(moments[..., :channels], axis=(0, 1, 2))
+
+    factor = 1 / (model.vae.scale * deviations(params, inputs, key))
+    last = params["encoder"]["conv_out"]["conv"]
+    means = jnp.concatenate([factor, jnp.ones(channels)])
+    offset = jnp.concatenate([jnp.zeros(channels), 2 * jnp.log(factor)])
+    encoder = params["encoder"] | {
+        "conv_out": {"conv": {"kernel": last["kernel"] * means, "bias": last["bias"] * means + offset}}
+    }
+    first = params["decoder"]["conv_in"]["conv"]
+    decoder = params["decoder"] | {
+        "conv_in": {"conv": {"kernel": first["kernel"] / factor[:, None], "bias": first["bias"]}}
+    }
+    return params | {"encoder": encoder, "decoder": decoder}

@@ -1,0 +1,38 @@
+"""What every sample of the small model's training is made of, on the device: pictures, captions, weights."""
+
+from pathlib import Path
+
+import flax.struct
+
+from uno_jax.small_training.perceptual import Weights, load_perceptual
+from uno_jax.toybox import load_subjects
+from uno_jax.toybox.device import World, draw_bank, load_bank, make_world, save_bank
+from uno_jax.toybox.device.caption_tokens import CaptionTables, make_caption_tables
+
+BANK_FILE = "bank.npz"
+
+
+@flax.struct.dataclass
+class Inputs:
+    """All that a loss needs beside the parameters; `perceptual` is empty where there is none."""
+
+    __no_type_check__ = True  # as a pytree it also holds what jit.lower says of its arguments
+
+    world: World
+    captions: CaptionTables
+    perceptual: Weights
+
+
+def make_inputs(folder: Path, size: int, per_scene: int, perceptual: Path | None, seed: int = 0) -> Inputs:
+    """The world of the training subjects in pictures of `size` pixels; its backgrounds are drawn once and
+    kept in `folder`.
+
+    Raises OSError or BankError for files that cannot be read.
+    """
+    subjects = load_subjects(split="train")
+    path = folder / BANK_FILE
+    if not path.is_file():
+        save_bank(draw_bank(per_scene, seed=seed, processes=None), path)
+    world = make_world(load_bank(path), subjects, size)
+    weights = {} if perceptual is None else load_perceptual(perceptual)
+    return Inputs(world, make_caption_tables(world.atlas.names), weights)
