@@ -1,8 +1,9 @@
 # make demo       the shipped small model draws what it is shown, then trains for a minute: out/demo.png
+# make small      the small model's training from nothing, in runs/small: minutes on a GPU, nights without
 # make check      lint and the fast tests: before every commit, 3 minutes on two cores
 # make test       the whole test suite (needs PyTorch and diffusers, which are installed on first use)
 # make coverage   the same, with a table of the lines that no test runs
-# make shapes     the fast tests of the core, with every annotation of shape and type checked as it runs
+# make shapes     the fast tests but tools', with every annotation of shape and type checked as it runs
 # make lint       format, lint, types and the order of imports
 # make docs       README, docs/ and the API from docstrings, in site/
 PYTHON ?= python3
@@ -10,11 +11,14 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --editable
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo check test coverage shapes lint docs
+.PHONY: demo small check test coverage shapes lint docs
 .NOTPARALLEL:
 
 demo: .venv/installed
 	$(PY) -m uno_jax.demo --out out
+
+small: .venv/installed
+	$(PY) -m uno_jax.train_small --out runs/small
 
 check: lint .venv/installed-test
 	$(PYTEST) -m "not slow"
@@ -27,7 +31,7 @@ coverage: .venv/installed-test
 
 # An int may stand for a float, as mypy has it.
 shapes: .venv/installed-test
-	$(PYTEST) -m "not slow" $(addprefix tests/,costs families networks sharding support tokenizers toybox weights) \
+	$(PYTEST) -m "not slow" --ignore tests/tools \
 		'--jaxtyping-packages=uno_jax,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
 lint: .venv/installed-lint
