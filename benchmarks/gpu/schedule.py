@@ -32,9 +32,9 @@ class Part(NamedTuple):
 PARTS = (
     Part("device", 12),
     Part("forward", 45),
-    Part("sampling", 60),
-    Part("lora", 100),
-    Part("diffusers", 26, in_jax=False),
+    Part("sampling", 80),
+    Part("lora", 170),
+    Part("diffusers", 60, in_jax=False),
     Part("kernels", 16),
     Part("golden", 40),
     Part("warm", 12),
