@@ -57,3 +57,24 @@ def test_attention_by_head_has_plain_attentions_gradients(dtype, tolerance):
     _, grads = loss_and_grads(lambda *x: attention(*x).astype(jnp.float32), q, k, v)
     for grad, expected_grad in zip(grads, expected, strict=True):
         assert grad.dtype == dtype and jnp.abs(grad - expected_grad).max() < tolerance
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "dtype", "chosen"),
+    [
+        (104, 64, jnp.bfloat16, "cudnn"),
+        (101, 64, jnp.bfloat16, "xla"),
+        (104, 512, jnp.bfloat16, "xla"),
+        (104, 36, jnp.bfloat16, "xla"),
+        (104, 64, jnp.float32, "xla"),
+    ],
+)
+def test_a_gpu_takes_cudnn_where_its_gradient_exists(length, width, dtype, chosen, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        jax.nn, "dot_product_attention", lambda q, k, v, scale, implementation: found.append(implementation)
+    )
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x = jnp.zeros((1, length, 1, width), dtype)
+    attention(x, x, x)
+    assert found == [chosen]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.cpu import by_head_attention
+from uno_jax.networks.attention.gpu import cudnn_attention
 from uno_jax.networks.attention.tpu import LANES, splash_attention
 from uno_jax.sharding.rules import partition
 
@@ -47,9 +47,7 @@ def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]
         return by_head_attention
     if where == "tpu" and width % LANES == 0:
         return splash_attention
-    half = q.dtype in (jnp.bfloat16, jnp.float16)
-    cudnn = where == "gpu" and half and width <= 128 and width % 8 == 0
-    return partial(jax.nn.dot_product_attention, implementation="cudnn" if cudnn else "xla")
+    return cudnn_attention if where == "gpu" else jax.nn.dot_product_attention
 
 
 def platform() -> str:
