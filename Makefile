@@ -9,7 +9,8 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --editable
-PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+# In the order of the folders: by the number of tests, as xdist has it, the longest file comes last.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo small check test coverage shapes lint docs
 .NOTPARALLEL:

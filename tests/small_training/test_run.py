@@ -1,66 +1,114 @@
 """`uno-train-small` trains its parts in order, on the tiny model here, and continues where it stopped."""
 
+import contextlib
 import dataclasses
 import json
 import time
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from uno_jax.families.uno.config import PRESETS
-from uno_jax.networks.registry import apply
+from uno_jax.networks.registry import apply, init_params
 from uno_jax.networks.vae import Autoencoder, posterior_mean
-from uno_jax.small_training.loop import Job, optimizer, rate_at
+from uno_jax.small_training import loop, run
+from uno_jax.small_training.loop import Job, make_step, optimizer, random_key, rate_at, split
 from uno_jax.small_training.parts import MODEL, Schedule, choose_platform, make_parts, numbers_of
 from uno_jax.small_training.run import ENDING, Minutes, SmallArgs, fit_minutes, train_small
-from uno_jax.toybox import load_subjects, text_image
+from uno_jax.small_training.weights import abstract_networks, normalise_latents
+from uno_jax.small_training.worlds import Inputs
+from uno_jax.toybox import load_subjects
+from uno_jax.toybox.device import draw_bank, make_world
+from uno_jax.toybox.device.caption_tokens import make_caption_tables
 from uno_jax.train_small import main
-from uno_jax.weights.checkpoint import read_config, restore_network
+from uno_jax.weights.checkpoint import read_config, restore_lora
 
-ONE_STEP = 1e-6  # minutes
-NONE = Minutes(0, 0, 0, 0, 0)
-
-
-def trained(out, **minutes: float) -> SmallArgs:
-    args = SmallArgs(out=out, minutes=dataclasses.replace(NONE, **minutes), per_scene=1, batch_share=0.01)
-    train_small(args, PRESETS["tiny"])
-    return args
+A_MOMENT = 1e-6  # minutes
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    trained(folder, autoencoder=ONE_STEP)
-    return folder
+def stub_step(job, turn, params, inputs):
+    """In place of a compiled step, which takes half a minute to make: counts, and changes nothing else."""
+
+    def step(state, frozen, inputs, key, progress):
+        zero = jnp.zeros(())
+        return state._replace(step=state.step + 1), {"loss": zero, "grad_norm": zero, "skipped": zero}
+
+    return step
 
 
-@pytest.mark.slow
-def test_each_part_writes_its_networks(out):
-    assert json.loads((out / "done.json").read_text()) == ["autoencoder"]
-    assert read_config(out / "model" / "vae", "vae") == PRESETS["tiny"].vae
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert all(np.isfinite(line["loss"]) for line in lines)
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Runs parts of the tiny model for so many minutes, without a world to draw from."""
+    pictures = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)), jnp.float32)
+    monkeypatch.setattr(run, "compile_step", stub_step)
+    monkeypatch.setattr(run, "make_inputs", lambda *_: None)
+    monkeypatch.setattr(run, "draw_pictures", lambda *_: pictures)
+
+    def train(**minutes: float) -> list[str]:
+        only = dataclasses.replace(Minutes(0.0, 0.0, 0.0, 0.0, 0.0), **minutes)
+        train_small(SmallArgs(out=tmp_path, minutes=only, per_scene=1), PRESETS["tiny"])
+        return json.loads((tmp_path / "done.json").read_text())
+
+    return train
 
 
-@pytest.mark.slow
-def test_a_part_that_is_over_is_not_trained_again(out):
-    before = (out / "log.jsonl").read_bytes()
-    trained(out, autoencoder=ONE_STEP)
-    assert (out / "log.jsonl").read_bytes() == before
+def test_parts_follow_one_another_and_are_not_trained_again(trained, tmp_path):
+    assert trained(autoencoder=A_MOMENT) == ["autoencoder"]
+    assert read_config(tmp_path / "model" / "vae", "vae") == PRESETS["tiny"].vae
+    assert trained(autoencoder=A_MOMENT, stage1=A_MOMENT) == ["autoencoder", "stage1"]
+    restore_lora(tmp_path / "model" / "lora")
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["part"] for line in lines] == ["autoencoder", "stage1"]
+    assert not list(tmp_path.glob("*.npz"))
 
 
-@pytest.mark.slow
-def test_latents_have_deviation_one(out):
-    config, params = restore_network(out / "model" / "vae", dtype=jnp.float32)
-    pictures = np.stack([sample.target for sample in shown()]) / 127.5 - 1
-    moments = apply(config, {"params": params}, pictures, method=Autoencoder.encode)
-    assert posterior_mean(config, moments).std() == pytest.approx(1, abs=0.3)
+def test_a_part_that_sigterm_stops_continues_where_it_was(trained, tmp_path, monkeypatch):
+    stops = iter([False, False, False, True])
+    monkeypatch.setattr(loop, "stop_signal", lambda: contextlib.nullcontext(lambda _: next(stops)))
+    with pytest.raises(FileNotFoundError):  # no part is over
+        trained(autoencoder=5.0)
+    with np.load(tmp_path / "autoencoder.npz") as file:
+        assert json.loads(str(file["record"]))["steps"] == 3
+    monkeypatch.setattr(loop, "stop_signal", lambda: contextlib.nullcontext(lambda _: False))
+    assert trained(autoencoder=A_MOMENT) == ["autoencoder"]  # its time is over: no step more
+    assert (tmp_path / "log.jsonl").read_text() == ""
 
 
-def shown():
-    subjects = load_subjects(split="train")
-    return [text_image(np.random.default_rng(seed), subjects, 64) for seed in range(12)]
+@pytest.mark.parametrize("name", ["autoencoder", "base", "stage2"])
+def test_steps_can_be_traced(name, tmp_path):
+    """Shapes and annotations of the whole step, which would take long to compile here."""
+    platform, model = choose_platform(0.01), PRESETS["tiny"]
+    part = make_parts(platform, model)[name]
+    job = Job(part, numbers_of(platform, model), "", 1.0, tmp_path, 0)
+    world = make_world(draw_bank(1, 80), load_subjects(split="train")[::40], 64)
+    inputs = Inputs(world, make_caption_tables(world.atlas.names), {})
+    state, frozen = jax.eval_shape(partial(split, job), abstract_networks(part, model))
+    turn = max(part.losses)
+    key, progress = random_key(job), jnp.zeros(())
+    after, metrics = jax.eval_shape(make_step(job, part.losses[turn]), state, frozen, inputs, key, progress)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert metrics["loss"].shape == ()
+
+
+def test_latents_are_scaled_to_deviation_one_and_pictures_stay():
+    config = PRESETS["tiny"].vae
+    params = jax.jit(lambda key: init_params(config, key))(jax.random.key(0))
+    image = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)), jnp.float32)
+    scaled = normalise_latents(params, config, image)
+    encode, decode = (
+        jax.jit(lambda tree, x, how=how: apply(config, {"params": tree}, x, method=how))
+        for how in (Autoencoder.encode, Autoencoder.decode)
+    )
+    moments, before = (encode(tree, image) for tree in (scaled, params))
+    means = moments[..., : config.latent_channels]
+    np.testing.assert_allclose(config.scale * means.std((0, 1, 2)), 1, rtol=1e-4)
+    pictures, same = (
+        decode(tree, posterior_mean(config, its)) for tree, its in ((scaled, moments), (params, before))
+    )
+    np.testing.assert_allclose(pictures, same, atol=1e-4)
 
 
 def test_the_time_that_is_left_is_shared(tmp_path):

@@ -28,7 +28,6 @@ from uno_jax.training.loop import stop_signal
 from uno_jax.training.state import TrainState, split_params
 from uno_jax.training.step import Metrics, StepMethod, train_step
 
-STATE_FILE = "state.npz"
 LOG_SECONDS, SAVE_SECONDS = 2.0, 300.0
 MOST_SKIPPED = 20
 
@@ -159,6 +158,8 @@ def train_part(
                 watch.submit(position(job, done), join(frozen, state.ema))
             if save.is_due():
                 save_state(job, state, done)
+    if pending is not None:
+        write_line(job, done, pending, around.log)
     if watch:
         watch.submit(position(job, done), join(frozen, state.ema))
     trained: dict[str, Params] = state.ema
@@ -195,22 +196,23 @@ def write_line(job: Job, done: Done, metrics: Metrics, log: TextIO) -> None:
     log.flush()
 
 
+def state_path(job: Job) -> Path:
+    return job.folder / f"{job.part.name}.npz"
+
+
 def save_state(job: Job, state: TrainState, done: Done) -> None:
     """Writes everything that the next start needs to go on."""
     leaves = {str(index): np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
-    record = json.dumps({"part": job.part.name, **done._asdict()})
-    with atomic_write(job.folder / STATE_FILE) as path, path.open("wb") as file:
+    record = json.dumps(done._asdict())
+    with atomic_write(state_path(job)) as path, path.open("wb") as file:
         np.savez(file, record=record, **leaves)  # type: ignore[arg-type]
 
 
 def restore_state(job: Job, state: TrainState) -> tuple[TrainState, Done]:
-    """The stored state if it is of this part."""
-    path = job.folder / STATE_FILE
-    if not path.is_file():
+    """The part's stored state, or this one where there is none."""
+    if not (path := state_path(job)).is_file():
         return state, Done(0.0, 0)
     with np.load(path) as file:
         record = json.loads(str(file["record"]))
-        if record.pop("part") != job.part.name:
-            return state, Done(0.0, 0)
         leaves = [jnp.asarray(file[str(index)]) for index in range(len(jax.tree.leaves(state)))]
     return jax.tree.unflatten(jax.tree.structure(state), leaves), Done(**record)

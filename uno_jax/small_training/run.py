@@ -13,11 +13,17 @@ import jax
 from tqdm import tqdm
 
 from uno_jax.families.uno.config import ModelConfig
-from uno_jax.small_training.loop import STATE_FILE, Around, Job, compile_step, train_part
+from uno_jax.small_training.loop import Around, Job, compile_step, state_path, train_part
 from uno_jax.small_training.losses import Loss
 from uno_jax.small_training.parts import MODEL, choose_platform, make_parts, numbers_of
 from uno_jax.small_training.watch import open_watch
-from uno_jax.small_training.weights import abstract_networks, load_networks, normalise_latents, save_networks
+from uno_jax.small_training.weights import (
+    abstract_networks,
+    draw_pictures,
+    load_networks,
+    normalise_latents,
+    save_networks,
+)
 from uno_jax.small_training.worlds import Inputs, make_inputs
 from uno_jax.support.atomic import atomic_write
 
@@ -105,9 +111,10 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
                 tqdm.write(f"stopped by SIGTERM in {job.part.name}; the same command continues")
                 break
             if job.part.name == "autoencoder":
-                trained = {"vae": normalise_latents(trained["vae"], model, inputs, jax.random.key(args.seed))}
+                pictures = draw_pictures(inputs, jax.random.key(args.seed), model.t5.length)
+                trained = {"vae": normalise_latents(trained["vae"], model.vae, pictures)}
             save_networks(trained, model, args.out / MODEL_FOLDER)
-            finish_part(args.out, job.part.name)
+            finish_part(job)
         if watch is not None:
             watch.close()
 
@@ -144,8 +151,8 @@ def read_done(folder: Path) -> list[str]:
     return list(json.loads(path.read_text())) if path.is_file() else []
 
 
-def finish_part(folder: Path, name: str) -> None:
+def finish_part(job: Job) -> None:
     """Records that a part is over and removes its state."""
-    with atomic_write(folder / DONE_FILE) as path:
-        path.write_text(json.dumps([*read_done(folder), name]) + "\n")
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    with atomic_write(job.folder / DONE_FILE) as path:
+        path.write_text(json.dumps([*read_done(job.folder), job.part.name]) + "\n")
+    state_path(job).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +11,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.families.uno.lora import LoraInfo, abstract_lora, init_lora
 from uno_jax.networks.registry import abstract_params, apply, init_params
-from uno_jax.networks.vae import Autoencoder
+from uno_jax.networks.vae import Autoencoder, VAEConfig
 from uno_jax.small_training import samples
 from uno_jax.small_training.parts import LORA, Part
 from uno_jax.small_training.worlds import Inputs
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import restore_lora, restore_network, save_lora, save_network
 
-NORMALISED_OVER = 512  # pictures
+NORMALISED_OVER = 256  # pictures
 
 
 def load_networks(part: Part, model: ModelConfig, folder: Path, seed: int) -> dict[str, Params]:
@@ -57,20 +58,26 @@ def save_networks(params: Mapping[str, Params], model: ModelConfig, folder: Path
             save_network(folder / kind, getattr(model, kind), half, overwrite=True, defaults=defaults)
 
 
-def normalise_latents(params: Params, model: ModelConfig, inputs: Inputs, key: PRNGKeyArray) -> Params:
-    """The same autoencoder with each latent channel scaled to deviation 1, as the flow's noise has it.
+def draw_pictures(inputs: Inputs, key: PRNGKeyArray, length: int) -> Float[Array, "b size size 3"]:
+    """Pictures to measure an autoencoder's latents on; `length` is T5's."""
+    draw = jax.jit(lambda inputs, key: samples.draw_text_images(key, inputs, NORMALISED_OVER, length).target)
+    return cast(Array, draw(inputs, key))
+
+
+def normalise_latents(params: Params, config: VAEConfig, image: Float[Array, "b h w 3"]) -> Params:
+    """The same autoencoder with each latent channel scaled to deviation 1 over pictures, as the flow's noise
+    has it.
 
     The factor goes out of the decoder's first kernel into the encoder's last.
     """
-    channels = model.vae.latent_channels
+    channels = config.latent_channels
 
     @jax.jit
-    def deviations(params: Params, inputs: Inputs, key: PRNGKeyArray) -> Float[Array, " z"]:
-        image = samples.draw_text_images(key, inputs, NORMALISED_OVER, model.t5.length).target
-        moments = apply(model.vae, {"params": params}, image, method=Autoencoder.encode)
+    def deviations(params: Params, image: Float[Array, "b h w 3"]) -> Float[Array, " z"]:
+        moments = apply(config, {"params": params}, image, method=Autoencoder.encode)
         return jnp.std(moments[..., :channels], axis=(0, 1, 2))
 
-    factor = 1 / (model.vae.scale * deviations(params, inputs, key))
+    factor = 1 / (config.scale * deviations(params, image))
     last = params["encoder"]["conv_out"]["conv"]
     means = jnp.concatenate([factor, jnp.ones(channels)])
     offset = jnp.concatenate([jnp.zeros(channels), 2 * jnp.log(factor)])
