@@ -161,7 +161,7 @@ def train_part(
     if pending is not None:
         write_line(job, done, pending, around.log)
     if watch:
-        watch.submit(position(job, done), join(frozen, state.ema))
+        watch.submit(position(job, done), join(frozen, state.ema), last=True)
     trained: dict[str, Params] = state.ema
     return trained
 

@@ -116,7 +116,7 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
             save_networks(trained, model, args.out / MODEL_FOLDER)
             finish_part(job)
         if watch is not None:
-            watch.close()
+            watch.wait()
 
 
 def compile_faster() -> None:

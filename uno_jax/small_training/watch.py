@@ -38,7 +38,7 @@ SHOWN = 12  # cases on a sheet
 
 @dataclass
 class Watch:
-    """Draws and scores in a thread of its own; a measurement that is due while one runs is left out."""
+    """Draws and scores in a thread of its own, so that the training goes on."""
 
     model: ModelConfig
     folder: Path
@@ -48,17 +48,21 @@ class Watch:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     running: Future[None] | None = None
 
-    def submit(self, where: Mapping[str, Any], params: Mapping[str, Params]) -> None:
-        """Measures a copy of these parameters; `where` says how far the training is."""
-        if self.running is None or self.running.done():
-            kept: dict[str, Params] = jax.tree.map(jnp.copy, dict(params))
-            self.running = self.pool.submit(self._measure, dict(where), kept)
+    def submit(self, where: Mapping[str, Any], params: Mapping[str, Params], last: bool = False) -> None:
+        """Measures a copy of these parameters; `where` says how far the training is. While another one runs,
+        it is left out, or waits where it is the `last` of its part.
+        """
+        if self.running is not None and not self.running.done() and not last:
+            return
+        self.wait()
+        kept: dict[str, Params] = jax.tree.map(jnp.copy, dict(params))
+        self.running = self.pool.submit(self._measure, dict(where), kept)
 
-    def close(self) -> None:
-        """Waits for what runs."""
-        self.pool.shutdown()
-        if self.running is not None:
-            self.running.result()
+    def wait(self) -> None:
+        """Waits for what runs. One that failed is reported and stops no training."""
+        if self.running is not None and (error := self.running.exception()) is not None:
+            tqdm.write(f"not measured: {error}")
+        self.running = None
 
     def _measure(self, where: dict[str, Any], params: dict[str, Params]) -> None:
         model = Model(self.model, params, UnoPE(), leaf_dtype(params))
