@@ -55,6 +55,7 @@ def trained(tmp_path, monkeypatch):
     return train
 
 
+@pytest.mark.slow
 def test_parts_follow_one_another_and_are_not_trained_again(trained, tmp_path):
     assert trained(autoencoder=A_MOMENT) == ["autoencoder"]
     assert read_config(tmp_path / "model" / "vae", "vae") == PRESETS["tiny"].vae
@@ -65,6 +66,7 @@ def test_parts_follow_one_another_and_are_not_trained_again(trained, tmp_path):
     assert not list(tmp_path.glob("*.npz"))
 
 
+@pytest.mark.slow
 def test_a_part_that_sigterm_stops_continues_where_it_was(trained, tmp_path, monkeypatch):
     stops = iter([False, False, False, True])
     monkeypatch.setattr(loop, "stop_signal", lambda: contextlib.nullcontext(lambda _: next(stops)))
@@ -77,6 +79,7 @@ def test_a_part_that_sigterm_stops_continues_where_it_was(trained, tmp_path, mon
     assert (tmp_path / "log.jsonl").read_text() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["autoencoder", "base", "stage2"])
 def test_steps_can_be_traced(name, tmp_path):
     """Shapes and annotations of the whole step, which would take long to compile here."""

@@ -13,6 +13,7 @@ from uno_jax.toybox import load_subjects
 from uno_jax.toybox.device import draw_bank, make_world
 from uno_jax.toybox.device.caption_tokens import make_caption_tables
 
+pytestmark = pytest.mark.slow
 SIZE, SIZES = 64, (24, 4, 8)
 FIXED = Curriculum()
 
