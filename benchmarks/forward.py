@@ -17,6 +17,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from benchmarks import flux_71m
+from benchmarks.diffusers_flux import diffusers_transformer
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.source import open_source
@@ -44,17 +45,7 @@ class Args:
 def random_transformer(config: MMDiTConfig) -> FluxTransformer2DModel:
     """diffusers' module of the same sizes."""
     torch.manual_seed(0)
-    return FluxTransformer2DModel(
-        in_channels=config.in_channels,
-        num_layers=config.depth,
-        num_single_layers=config.depth_single_blocks,
-        attention_head_dim=config.head_dim,
-        num_attention_heads=config.num_heads,
-        joint_attention_dim=config.context_in_dim,
-        pooled_projection_dim=config.vec_in_dim,
-        guidance_embeds=config.guidance_embed,
-        axes_dims_rope=config.axes_dim,
-    ).eval()
+    return diffusers_transformer(config).eval()
 
 
 def converted(module: FluxTransformer2DModel) -> tuple[MMDiTConfig, Params]:

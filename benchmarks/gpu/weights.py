@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from uno_jax.families.uno.config import LoraConfig, ModelConfig
 from uno_jax.families.uno.lora import abstract_lora
+from uno_jax.networks.layers import hashed_uniform
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.trees import Params
@@ -56,13 +57,8 @@ def _leaf(number: int, name: str, leaf: jax.ShapeDtypeStruct) -> Array:
 
 
 def _noise(seed: int, shape: tuple[int, ...]) -> Array:
-    """Uniform numbers of variance one, each from a hash of its index (the finalizer of MurmurHash3): XLA
-    makes one loop of it without temporary memory, where a random generator's bits take twice the weights'.
+    """Uniform numbers of variance one, which take no temporary memory; a random generator's bits would take
+    twice the weights'.
     """
-    bits = jax.lax.iota(jnp.uint32, math.prod(shape)) + jnp.uint32(0x9E3779B9 * (seed + 1) % 2**32)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
-    bits ^= bits >> 16
-    uniform = bits.astype(jnp.float32) * jnp.float32(2**-31) - 1
-    noise: Array = (uniform * jnp.float32(math.sqrt(3))).reshape(shape)
-    return noise
+    index = jax.lax.iota(jnp.uint32, math.prod(shape)) + jnp.uint32(0x9E3779B9 * (seed + 1) % 2**32)
+    return math.sqrt(3) * hashed_uniform(index).reshape(shape)

@@ -15,6 +15,7 @@ from uno_jax.toybox.device.caption_tokens import (
     draw_panel_captions,
     make_caption_tables,
     to_tokens,
+    what_is_said,
 )
 from uno_jax.toybox.device.place import Placements
 from uno_jax.toybox.device.prompts import NO_PICTURE, placement
@@ -29,8 +30,8 @@ def tables() -> CaptionTables:
     return make_caption_tables(NAMES)
 
 
-def lines_of(tables: CaptionTables, pieces) -> list[str]:
-    said = list(tables.index)
+def lines_of(pieces) -> list[str]:
+    said = what_is_said(NAMES).pieces()
     return [" ".join(said[index] for index in row if index) for row in np.asarray(pieces)]
 
 
@@ -53,12 +54,12 @@ def say(key, tables, shown):
 def test_captions_are_the_grammars_and_their_tokens_the_tokenizers(tables, count):
     shown = drawn(count)
     pieces, tokens = say(jax.random.key(count), tables, shown)
-    lines = lines_of(tables, pieces)
+    lines = lines_of(pieces)
     np.testing.assert_array_equal(tokens.t5, t5_tokens(lines, LENGTH))
     np.testing.assert_array_equal(tokens.clip, clip_tokens(lines))
     # One sample again and again: every line that the grammar has for it, each as often.
     again = jax.tree.map(lambda each: jnp.repeat(each[:1], MANY, axis=0), shown)
-    made = lines_of(tables, say(jax.random.key(0), tables, again)[0])
+    made = lines_of(say(jax.random.key(0), tables, again)[0])
     names = [NAMES[index] for index in shown[0][0]]
     here = tuple(placement(shown[2], 0, slot) for slot in range(count))
     scene = Composite(NO_PICTURE, SCENE_NAMES[int(shown[1][0])], here, ())
@@ -73,12 +74,12 @@ def test_panels_are_described_as_diptychs_are(tables):
     two = jnp.arange(MANY) % 2 == 0
     both = jnp.stack([scenes, scenes[::-1]], 1)
     beside, above = jax.jit(draw_panel_captions)(jax.random.key(0), tables, subjects, two, both)
-    lines = lines_of(tables, beside)
+    lines = lines_of(beside)
     for row in range(20):
         names = [NAMES[index] for index in subjects[row]][: 2 if two[row] else 1]
         pair = (SCENE_NAMES[int(both[row, 0])], SCENE_NAMES[int(both[row, 1])])
         assert lines[row] in {diptych_caption(np.random.default_rng(s), names, pair) for s in range(60)}
-    assert all(" one above the other: top " in line for line in lines_of(tables, above))
+    assert all(" one above the other: top " in line for line in lines_of(above))
 
 
 def test_nothing_said_is_the_empty_prompt(tables):
@@ -90,7 +91,7 @@ def test_nothing_said_is_the_empty_prompt(tables):
 def test_size_and_side_are_said_where_they_are_so(tables):
     values = (jnp.full((MANY, 1), value) for value in (0.2, 0.9, 0.7, 0.0, 0.0))
     standing = Placements(*values, jnp.zeros((MANY, 1, 2)))
-    lines = lines_of(tables, say(jax.random.key(3), tables, (*drawn(1)[:2], standing))[0])
+    lines = lines_of(say(jax.random.key(3), tables, (*drawn(1)[:2], standing))[0])
     assert not any("on the right," in line for line in lines)
     assert 0.25 < np.mean(["big" in line.split() for line in lines]) < 0.35
     assert 0.3 < np.mean(["on the left," in line for line in lines]) < 0.4

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from uno_jax.networks.matmul import product
 from uno_jax.support.trees import AnyArray
@@ -182,12 +182,18 @@ def seeded_features(
     tokens: Int[Array, "b l"], width: int, seed: int, spread: float
 ) -> Float[Array, "b l width"]:
     """Features of tokens that follow from a seed alone, in place of a table of random ones: uniform with
-    standard deviation `spread`, by the finalizer of MurmurHash3. Equal on every platform.
+    standard deviation `spread`. Equal on every platform.
     """
-    mixed = jnp.asarray(tokens).astype(jnp.uint32)[..., None] * np.uint32(0x9E3779B1)
-    mixed = mixed + np.arange(width, dtype=np.uint32) * np.uint32(0x85EBCA77) + np.uint32(seed)
+    index = jnp.asarray(tokens).astype(jnp.uint32)[..., None] * np.uint32(0x9E3779B1)
+    index = index + np.arange(width, dtype=np.uint32) * np.uint32(0x85EBCA77) + np.uint32(seed)
+    return hashed_uniform(index) * np.float32(math.sqrt(3) * spread)
+
+
+def hashed_uniform(index: UInt32[Array, "*s"]) -> Float[Array, "*s"]:
+    """A number from -1 to 1 for each index, by the finalizer of MurmurHash3. XLA makes one loop of it,
+    without the memory that a random generator's bits take.
+    """
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        mixed = (mixed ^ (mixed >> shift)) * np.uint32(factor)
-    mixed = mixed ^ (mixed >> 16)
-    share = (mixed >> 8).astype(jnp.float32) * np.float32(2.0**-23) - 1
-    return share * np.float32(math.sqrt(3) * spread)
+        index = (index ^ (index >> shift)) * np.uint32(factor)
+    index = index ^ (index >> 16)
+    return (index >> 8).astype(jnp.float32) * np.float32(2.0**-23) - 1

@@ -17,7 +17,8 @@ from uno_jax.networks.mmdit import MMDiTConfig
 
 try:
     import torch
-    from diffusers import FluxTransformer2DModel
+
+    from benchmarks.diffusers_flux import diffusers_transformer
 except ImportError as error:
     raise Skipped(f"it needs PyTorch and diffusers ({error})") from None
 
@@ -41,20 +42,9 @@ def run(bench: Bench) -> None:
 
 def random_module(config: MMDiTConfig, device: str) -> Any:
     """diffusers' module of the same sizes, filled on the device."""
-    make: Any = FluxTransformer2DModel  # diffusers types little
     torch.manual_seed(0)
     with torch.device("meta"):
-        module = make(
-            in_channels=config.in_channels,
-            num_layers=config.depth,
-            num_single_layers=config.depth_single_blocks,
-            attention_head_dim=config.head_dim,
-            num_attention_heads=config.num_heads,
-            joint_attention_dim=config.context_in_dim,
-            pooled_projection_dim=config.vec_in_dim,
-            guidance_embeds=config.guidance_embed,
-            axes_dims_rope=config.axes_dim,
-        )
+        module: Any = diffusers_transformer(config)  # diffusers types little
     module = module.to(torch.bfloat16).to_empty(device=device).eval().requires_grad_(False)
     for parameter in module.parameters():
         parameter.normal_(std=parameter.shape[-1] ** -0.5)

@@ -28,8 +28,7 @@ class Conditioning(NamedTuple):
     """The MM-DiT's inputs beside the noisy picture.
 
     `refs` are scaled, noise-free latents, placed by the position convention `unope`, which is static;
-    `guidance` is the strength of the guidance embedding, ignored by models without one. `shift` moves every
-    reference of a sample by rows and columns of tokens from where the convention puts it.
+    `guidance` is the strength of the guidance embedding, ignored by models without one.
     """
 
     txt: Float[Array, "b s d"]
@@ -37,4 +36,3 @@ class Conditioning(NamedTuple):
     refs: tuple[Float[Array, "b h_i w_i z"], ...] = ()
     guidance: Float[Array, "b"] | None = None
     unope: UnoPE = UnoPE()
-    shift: Float[Array, "b 2"] | None = None

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from uno_jax.families import flow
 from uno_jax.families.model import Model
-from uno_jax.families.uno.positions import TokenSize, left_half, pack, position_ids, shifted_ids, token_grid
+from uno_jax.families.uno.positions import TokenSize, left_half, pack, position_ids, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.networks.mmdit import MMDiT, MMDiTInputs
 from uno_jax.support.trees import AnyArray, Params
@@ -40,11 +40,7 @@ def velocity(
     to them. Positions follow from the shapes.
     """
     given = conditioning
-    text = given.txt.shape[1]
-    by_convention = position_ids(text, size, [token_grid(ref) for ref in given.refs], given.unope)
-    ids: AnyArray = by_convention
-    if given.shift is not None:
-        ids = shifted_ids(by_convention, text + x.shape[1], given.shift)
+    ids = position_ids(given.txt.shape[1], size, [token_grid(ref) for ref in given.refs], given.unope)
     ref = jnp.concatenate([pack(ref) for ref in given.refs], axis=1) if given.refs else None
     guidance = given.guidance if net.config.guidance_embed else None
     inputs = MMDiTInputs(x, given.txt, given.vec, t, ids, ref, guidance)

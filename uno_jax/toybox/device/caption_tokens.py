@@ -44,6 +44,26 @@ ALL_TEMPLATES = (
     *(*grammar.SIDE_BY_SIDE.values(), *ONE_ABOVE.values()),
 )
 PIECES = max(map(len, ALL_TEMPLATES))  # of the longest caption
+# Pieces that stand for a subject, a scene or a side.
+PLACEHOLDERS = {
+    "0",
+    "1",
+    "2",
+    "3",
+    "0,",
+    "1,",
+    "2,",
+    "3,",
+    "where",
+    "where,",
+    "there",
+    "noun",
+    "noun:",
+    "side,",
+}
+LITERAL = (piece for template in ALL_TEMPLATES for piece in template if piece not in PLACEHOLDERS)
+# The pieces that are the same for any subjects, by their numbers, which come first.
+FIXED = {piece: number for number, piece in enumerate(dict.fromkeys(("", *SIDES[1:], *LITERAL)))}
 
 Pieces = Int[Array, "b p"]
 Values = Mapping[str, Int[Array, " b"]]
@@ -68,7 +88,6 @@ class CaptionTables:
     nouns: Int[Array, "names 2"]  # the second with a colon
     scenes: Int[Array, "scenes most 2"]
     scene_phrases: Int[Array, " scenes"]  # how many a scene has
-    index: Mapping[str, int] = flax.struct.field(pytree_node=False)
 
 
 class Caption(NamedTuple):
@@ -78,36 +97,40 @@ class Caption(NamedTuple):
     clip: Int[Array, "b 77"]
 
 
-def make_caption_tables(names: Sequence[str]) -> CaptionTables:
-    """The tables for subjects of these names; their order is the atlas's."""
-    phrases = [[with_comma(noun_phrase(name, size)) for size in SIZES] for name in names]
-    nouns = [[noun(name), f"{noun(name)}:"] for name in names]
+class Said(NamedTuple):
+    """What captions can say, as text, in the shapes of the tables."""
+
+    phrases: np.ndarray
+    nouns: np.ndarray
+    scenes: np.ndarray
+
+    def pieces(self) -> list[str]:
+        """Every piece once, by its number."""
+        return list(dict.fromkeys([*FIXED, *(piece for part in self for piece in part.ravel().tolist())]))
+
+
+def what_is_said(names: Sequence[str]) -> Said:
+    """All that captions of subjects of these names can say."""
     most = max(len(scene.phrases) for scene in SCENES.values())
     padded = [scene.phrases + scene.phrases[:1] * (most - len(scene.phrases)) for scene in SCENES.values()]
-    scenes = [[with_comma(phrase) for phrase in row] for row in padded]
-    fixed = [*SIDES[1:], *(piece for template in ALL_TEMPLATES for piece in template)]
-    said = np.concatenate([np.ravel(each) for each in (phrases, nouns, scenes, fixed)]).tolist()
-    index = {piece: number for number, piece in enumerate(dict.fromkeys(["", *said]))}
-
-    def numbers(pieces: list[list[list[str]]] | list[list[str]]) -> Int[Array, "..."]:
-        return jnp.asarray(np.vectorize(index.__getitem__)(np.array(pieces)))
-
-    return CaptionTables(
-        t5=_words(list(index), _t5_pieces),
-        clip=_words(list(index), _clip_pieces),
-        phrases=numbers(phrases),
-        nouns=numbers(nouns),
-        scenes=numbers(scenes),
-        scene_phrases=jnp.asarray([len(scene.phrases) for scene in SCENES.values()]),
-        index=_Index(index),
+    return Said(
+        phrases=np.array([[with_comma(noun_phrase(name, size)) for size in SIZES] for name in names]),
+        nouns=np.array([[noun(name), f"{noun(name)}:"] for name in names]),
+        scenes=np.array([[with_comma(phrase) for phrase in row] for row in padded]),
     )
 
 
-class _Index(dict[str, int]):
-    """A dict that is never changed, and can be a key of compiled functions."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(self))
+def make_caption_tables(names: Sequence[str]) -> CaptionTables:
+    """The tables for subjects of these names; their order is the atlas's."""
+    said = what_is_said(names)
+    pieces = said.pieces()
+    number = {piece: index for index, piece in enumerate(pieces)}
+    return CaptionTables(
+        _words(pieces, _t5_pieces),
+        _words(pieces, _clip_pieces),
+        *(jnp.asarray(np.vectorize(number.__getitem__)(part)) for part in said),
+        jnp.asarray([len(scene.phrases) for scene in SCENES.values()]),
+    )
 
 
 def with_comma(piece: str) -> list[str]:
@@ -145,10 +168,8 @@ def draw_captions(
     if subjects.shape[1] == 1:
         return _with_one(jax.random.fold_in(key, 2), tables, (subjects[:, 0], template, values), placements)
     phrases = tables.phrases[subjects, 0]
-    several = _one_of(tables, grammar.TEMPLATES[subjects.shape[1]], template, _values(phrases, values))
-    return jnp.where(
-        (says < grammar.SAYS_SIDES)[:, None], _in_order(tables, phrases, placements, values), several
-    )
+    several = _one_of(grammar.TEMPLATES[subjects.shape[1]], template, _values(phrases, values))
+    return jnp.where((says < grammar.SAYS_SIDES)[:, None], _in_order(phrases, placements, values), several)
 
 
 def draw_panel_captions(
@@ -167,7 +188,7 @@ def draw_panel_captions(
     values |= {"noun": nouns[:, 0], "noun:": nouns[:, 1], "there": second[:, 0]}
 
     def told(templates: Mapping[int, Template]) -> Pieces:
-        one, both = (_pieces(tables, templates[count], values) for count in (1, 2))
+        one, both = (_pieces(templates[count], values) for count in (1, 2))
         return jnp.where(two[:, None], both, one)
 
     return told(grammar.SIDE_BY_SIDE), told(ONE_ABOVE)
@@ -194,23 +215,22 @@ def _with_one(
     phrase = tables.phrases[subject, jnp.where(says_size < grammar.SAYS_SIZE, size, 0)]
     values = _values(phrase[:, None], values)
     side = jnp.where(x < grammar.LEFT, 1, jnp.where(x > grammar.RIGHT, 2, 0))
-    named = jnp.asarray([tables.index[piece] for piece in SIDES])[side]
-    on_a_side = _pieces(tables, grammar.ON_A_SIDE, values | {"side,": named})
-    plain = _one_of(tables, grammar.TEMPLATES[1], template, values)
+    named = jnp.asarray([FIXED[piece] for piece in SIDES])[side]
+    on_a_side = _pieces(grammar.ON_A_SIDE, values | {"side,": named})
+    plain = _one_of(grammar.TEMPLATES[1], template, values)
     return jnp.where(((side > 0) & (says_side < grammar.SAYS_SIDE))[:, None], on_a_side, plain)
 
 
 def _in_order(
-    tables: CaptionTables,
     phrases: Int[Array, "b k 2"],
     placements: Placements,
     values: dict[str, Int[Array, "b 2"]],
 ) -> Pieces:
     if phrases.shape[1] == 2:
-        left, right = (_pieces(tables, each, _values(phrases, values)) for each in grammar.ON_BOTH_SIDES)
+        left, right = (_pieces(each, _values(phrases, values)) for each in grammar.ON_BOTH_SIDES)
         return jnp.where((placements.x[:, 0] < placements.x[:, 1])[:, None], left, right)
     from_left = jnp.take_along_axis(phrases, jnp.argsort(placements.x, axis=1)[..., None], axis=1)
-    return _pieces(tables, grammar.FROM_LEFT[phrases.shape[1]], _values(from_left, values))
+    return _pieces(grammar.FROM_LEFT[phrases.shape[1]], _values(from_left, values))
 
 
 def _scene(key: PRNGKeyArray, tables: CaptionTables, scenes: Int[Array, " b"]) -> Int[Array, "b 2"]:
@@ -225,16 +245,14 @@ def _values(phrases: Int[Array, "b k 2"], scene: dict[str, Int[Array, "b 2"]]) -
     return plain | {f"{name},": value[:, 1] for name, value in both.items()}
 
 
-def _pieces(tables: CaptionTables, template: Template, values: Values) -> Pieces:
+def _pieces(template: Template, values: Values) -> Pieces:
     batch = len(next(iter(values.values())))
-    given = [values.get(piece, jnp.full(batch, tables.index[piece])) for piece in template]
+    given = [values[piece] if piece in values else jnp.full(batch, FIXED[piece]) for piece in template]
     return jnp.pad(jnp.stack(given, 1), ((0, 0), (0, PIECES - len(template))), constant_values=NOTHING)
 
 
-def _one_of(
-    tables: CaptionTables, templates: Sequence[Template], share: Float[Array, " b"], values: Values
-) -> Pieces:
-    every = jnp.stack([_pieces(tables, template, values) for template in templates], 1)
+def _one_of(templates: Sequence[Template], share: Float[Array, " b"], values: Values) -> Pieces:
+    every = jnp.stack([_pieces(template, values) for template in templates], 1)
     chosen = (share * len(templates)).astype(jnp.int32)
     return jnp.take_along_axis(every, chosen[:, None, None], axis=1)[:, 0]
 
