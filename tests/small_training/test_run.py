@@ -15,16 +15,17 @@ from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import apply, init_params
 from uno_jax.networks.vae import Autoencoder, posterior_mean
 from uno_jax.small_training import loop, run
-from uno_jax.small_training.loop import Job, make_step, optimizer, random_key, rate_at, split
-from uno_jax.small_training.parts import MODEL, Schedule, choose_platform, make_parts, numbers_of
+from uno_jax.small_training.loop import make_step, optimizer, random_key, rate_at, split
+from uno_jax.small_training.parts import MODEL, Job, Schedule, choose_platform, make_parts
 from uno_jax.small_training.run import ENDING, Minutes, SmallArgs, fit_minutes, train_small
 from uno_jax.small_training.weights import abstract_networks, normalise_latents
 from uno_jax.small_training.worlds import Inputs
+from uno_jax.support.errors import CheckpointError
 from uno_jax.toybox import load_subjects
 from uno_jax.toybox.device import draw_bank, make_world
 from uno_jax.toybox.device.caption_tokens import make_caption_tables
 from uno_jax.train_small import main
-from uno_jax.weights.checkpoint import read_config, restore_lora
+from uno_jax.weights.checkpoint import read_config, restore_lora, save_network
 
 A_MOMENT = 1e-6  # minutes
 
@@ -59,11 +60,43 @@ def trained(tmp_path, monkeypatch):
 def test_parts_follow_one_another_and_are_not_trained_again(trained, tmp_path):
     assert trained(autoencoder=A_MOMENT) == ["autoencoder"]
     assert read_config(tmp_path / "model" / "vae", "vae") == PRESETS["tiny"].vae
-    assert trained(autoencoder=A_MOMENT, stage1=A_MOMENT) == ["autoencoder", "stage1"]
+    assert trained(autoencoder=A_MOMENT, base=A_MOMENT, stage1=A_MOMENT) == ["autoencoder", "base", "stage1"]
     restore_lora(tmp_path / "model" / "lora")
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["part"] for line in lines] == ["autoencoder", "stage1"]
+    assert [line["part"] for line in lines] == ["autoencoder", "base", "stage1"]
     assert not list(tmp_path.glob("*.npz"))
+
+
+def test_nothing_is_trained_on_networks_that_are_not_there(tmp_path):
+    only = Minutes(0.0, 0.0, 0.0, 1.0, 0.0)
+    with pytest.raises(CheckpointError, match="stage1 needs vae, which .* does not hold"):
+        train_small(SmallArgs(out=tmp_path / "new", minutes=only), PRESETS["tiny"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_networks_of_other_sizes_are_refused(tmp_path):
+    config = PRESETS["tiny"].vae
+    params = jax.jit(lambda key: init_params(config, key))(jax.random.key(0))
+    save_network(tmp_path / "model" / "vae", config, params)
+    with pytest.raises(CheckpointError, match="choose another --out"):
+        train_small(SmallArgs(out=tmp_path), MODEL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"minutes": Minutes(-1.0)}, "--minutes.autoencoder must be a finite number of 0 or more, got -1.0"),
+        ({"minutes": Minutes(base=float("nan"))}, "--minutes.base must be"),
+        ({"most_minutes": 0.0}, "--most-minutes must be a finite number above 0, got 0.0"),
+        ({"batch_share": float("inf")}, "--batch-share must be"),
+        ({"per_scene": 0}, "--per-scene must be"),
+        ({"watch_count": -3}, "--watch-count must be"),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train_small(SmallArgs(out=tmp_path / "new", **changes), PRESETS["tiny"])
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
@@ -83,9 +116,10 @@ def test_a_part_that_sigterm_stops_continues_where_it_was(trained, tmp_path, mon
 @pytest.mark.parametrize("name", ["autoencoder", "base", "stage2"])
 def test_steps_can_be_traced(name, tmp_path):
     """Shapes and annotations of the whole step, which would take long to compile here."""
-    platform, model = choose_platform(0.01), PRESETS["tiny"]
+    model = PRESETS["tiny"]
+    platform = choose_platform(model, 0.01)
     part = make_parts(platform, model)[name]
-    job = Job(part, numbers_of(platform, model), "", 1.0, tmp_path, 0)
+    job = Job(part, model, platform.recipe, 1.0, tmp_path)
     world = make_world(draw_bank(1, 80), load_subjects(split="train")[::40], 64)
     inputs = Inputs(world, make_caption_tables(world.atlas.names), {})
     state, frozen = jax.eval_shape(partial(split, job), abstract_networks(part, model))
@@ -115,17 +149,23 @@ def test_latents_are_scaled_to_deviation_one_and_pictures_stay():
 
 
 def test_the_time_that_is_left_is_shared(tmp_path):
-    platform, model = choose_platform(0.01), PRESETS["tiny"]
-    parts, numbers = make_parts(platform, model), numbers_of(platform, model)
-    jobs = [
-        Job(parts[name], numbers, "", minutes, tmp_path, 0)
-        for name, minutes in (("base", 3.0), ("stage1", 1.0))
-    ]
-    assert fit_minutes(SmallArgs(), jobs[0], jobs, start=0.0) == jobs[0]
-    assert fit_minutes(SmallArgs(most_minutes=2.0), jobs[0], jobs, start=-1e9).minutes == 0
+    model = PRESETS["tiny"]
+    platform = choose_platform(model, 0.01)
+    parts, planned = make_parts(platform, model), {"base": 3.0, "stage1": 1.0}
+    jobs = [Job(parts[name], model, platform.recipe, minutes, tmp_path) for name, minutes in planned.items()]
+    assert fit_minutes(SmallArgs(), jobs[0], jobs, start=0.0) == 3.0
+    assert fit_minutes(SmallArgs(most_minutes=2.0), jobs[0], jobs, start=-1e9) == 0
     now = time.monotonic()
     late = fit_minutes(SmallArgs(most_minutes=2 + ENDING / 60), jobs[0], jobs, start=now)
-    assert late.minutes == pytest.approx(1.5, abs=0.01)
+    assert late == pytest.approx(1.5, abs=0.01)
+
+
+@pytest.mark.slow
+def test_a_part_without_time_is_not_over(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "fit_minutes", lambda *_: 0.0)
+    with pytest.raises(FileNotFoundError):  # done.json
+        trained(autoencoder=1.0)
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_rate_warms_up_and_cools_down():
@@ -138,7 +178,7 @@ def test_the_rate_warms_up_and_cools_down():
 
 
 def test_every_turn_of_a_part_has_its_loss():
-    for part in make_parts(choose_platform(), MODEL).values():
+    for part in make_parts(choose_platform(MODEL), MODEL).values():
         assert set(part.turns) == set(part.losses)
 
 

@@ -25,7 +25,7 @@ def watch(tmp_path, monkeypatch):
         done.append((where["steps"], float(params["mmdit"])))
 
     monkeypatch.setattr(Watch, "_measure", measure)
-    made = Watch(PRESETS["tiny"], tmp_path, None, None, io.StringIO())
+    made = Watch(PRESETS["tiny"], "float32", tmp_path, None, None, io.StringIO())
     return made, done, release
 
 

@@ -18,8 +18,8 @@ import optax
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from uno_jax.small_training.losses import Loss, Numbers
-from uno_jax.small_training.parts import Part, Schedule
+from uno_jax.small_training.losses import Loss
+from uno_jax.small_training.parts import Job, Schedule
 from uno_jax.small_training.watch import Watch
 from uno_jax.small_training.worlds import Inputs
 from uno_jax.support.atomic import atomic_write
@@ -30,17 +30,6 @@ from uno_jax.training.step import Metrics, StepMethod, train_step
 
 LOG_SECONDS, SAVE_SECONDS = 2.0, 300.0
 MOST_SKIPPED = 20
-
-
-class Job(NamedTuple):
-    """A part with what stays the same over its steps."""
-
-    part: Part
-    numbers: Numbers
-    precision: str
-    minutes: float
-    folder: Path
-    seed: int
 
 
 class Done(NamedTuple):
@@ -80,7 +69,7 @@ def make_step(job: Job, loss: Loss) -> Any:
         state: TrainState, frozen: dict[str, Params], inputs: Inputs, key: Array, progress: Array
     ) -> tuple[TrainState, Metrics]:
         def of_batch(params: dict[str, Params], batch: Inputs, step_key: Array) -> Array:
-            with jax.default_matmul_precision(job.precision or None):
+            with jax.default_matmul_precision(job.recipe.precision or None):
                 return loss(params, batch, step_key, progress)
 
         rate = rate_at(schedule, state.step, progress)
@@ -93,7 +82,7 @@ def make_step(job: Job, loss: Loss) -> Any:
 def split(job: Job, params: dict[str, Params]) -> tuple[TrainState, dict[str, Params]]:
     """The state at the start, and the frozen networks in the part's dtype."""
     frozen, trainable = split_params(params, job.part.trainable)
-    frozen = jax.tree.map(lambda leaf: leaf.astype(job.numbers.dtype), frozen)
+    frozen = jax.tree.map(lambda leaf: leaf.astype(job.recipe.dtype), frozen)
     zero = jnp.zeros((), jnp.int32)
     opt_state = optimizer(job.part.schedule, 0.0).init(trainable)
     return TrainState(zero, trainable, opt_state, jax.tree.map(jnp.copy, trainable), zero), frozen
@@ -101,7 +90,7 @@ def split(job: Job, params: dict[str, Params]) -> tuple[TrainState, dict[str, Pa
 
 def random_key(job: Job) -> Array:
     """XLA's own generator: with threefry, compiling the random numbers takes longer."""
-    return jax.random.key(job.seed, impl="unsafe_rbg")
+    return jax.random.key(job.recipe.seed, impl="unsafe_rbg")
 
 
 def compile_step(job: Job, turn: int, params: dict[str, Params], inputs: Inputs) -> Any:

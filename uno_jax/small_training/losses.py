@@ -1,62 +1,47 @@
 """The losses of the parts: (parameters, inputs, key, progress) -> a number. Each makes its own batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from uno_jax.families.autoencoder import reconstruct, reconstruction_loss
 from uno_jax.families.flow import interpolate, sample_times
 from uno_jax.families.model import Model
-from uno_jax.families.uno.conditioning import encode, encode_image, encode_text
+from uno_jax.families.uno.conditioning import encode_image, encode_text
 from uno_jax.families.uno.config import ModelConfig, UnoPE
-from uno_jax.families.uno.objective import Noised, flow_loss
+from uno_jax.families.uno.objective import Noised, flow_loss, make_loss
 from uno_jax.families.uno.positions import pack, position_ids, shifted_ids, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import variables
 from uno_jax.networks.mmdit import MMDiT, MMDiTInputs
-from uno_jax.networks.registry import apply
-from uno_jax.networks.vae import Autoencoder, posterior_sample
 from uno_jax.small_training import samples
 from uno_jax.small_training.perceptual import perceptual_distance
 from uno_jax.small_training.samples import Curriculum, Progress
 from uno_jax.small_training.worlds import Inputs
 from uno_jax.support.trees import Params
+from uno_jax.training.config import TrainConfig
 
-Loss = Callable[[Mapping[str, Params], Inputs, PRNGKeyArray, Progress], Float[Array, ""]]
-KL_WEIGHT = 1e-6
+Loss = Callable[[dict[str, Params], Inputs, PRNGKeyArray, Progress], Float[Array, ""]]
 PERCEPTUAL_WEIGHT = 0.1
 PERMUTED = 0.3  # share of the autoencoder's pictures whose colour channels change places
+NO_TEXT_BESIDE_PAIRS = 0.5  # of the pictures without references that are trained on beside pairs
 
 
-class Numbers(NamedTuple):
-    """What a part computes in: a network's config, its dtype, and the precision of float32's products."""
+def autoencoder_loss(recipe: TrainConfig, model: ModelConfig, batch: int) -> Loss:
+    """The autoencoder's objective, and LPIPS where its weights are given."""
 
-    model: ModelConfig
-    dtype: DTypeLike
-    unroll: int
-
-
-def autoencoder_loss(numbers: Numbers, batch: int) -> Loss:
-    """Absolute and squared error, LPIPS, and the posterior's divergence from N(0, 1)."""
-    vae, dtype = numbers.model.vae, numbers.dtype
-
-    def loss(params: Mapping[str, Params], inputs: Inputs, key: PRNGKeyArray, _: Progress) -> Array:
+    def loss(params: dict[str, Params], inputs: Inputs, key: PRNGKeyArray, _: Progress) -> Array:
         draw, colour, noise = jax.random.split(key, 3)
-        image = samples.draw_text_images(draw, inputs, batch, numbers.model.t5.length).target
+        image = samples.draw_text_images(draw, inputs, batch, model.t5.length).target
         image = permute_channels(colour, jnp.asarray(image))
-        weights = {"params": params["vae"]}
-        moments = apply(vae, weights, image, dtype=dtype, method=Autoencoder.encode).astype(jnp.float32)
-        latent = posterior_sample(vae, moments, noise)
-        decoded = apply(vae, weights, latent, dtype=dtype, method=Autoencoder.decode).astype(jnp.float32)
-        mean, log_variance = jnp.split(moments, 2, axis=-1)
-        kl = 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
-        error = decoded - image
-        total = jnp.mean(jnp.abs(error)) + 2 * jnp.mean(jnp.square(error)) + KL_WEIGHT * kl
+        found = reconstruct(model.vae, params["vae"], image, noise, recipe.dtype)
+        total = reconstruction_loss(found, image, recipe.kl_weight)
         if inputs.perceptual:
-            total += PERCEPTUAL_WEIGHT * perceptual_distance(inputs.perceptual, decoded, image, dtype)
+            distance = perceptual_distance(inputs.perceptual, found.decoded, image, recipe.dtype)
+            total += PERCEPTUAL_WEIGHT * distance
         return total
 
     return loss
@@ -73,36 +58,33 @@ def permute_channels(key: PRNGKeyArray, image: Float[Array, "b h w 3"]) -> Float
     return jnp.einsum("bhwc,bdc->bhwd", image, jax.nn.one_hot(orders, 3, dtype=image.dtype))
 
 
-def base_loss(numbers: Numbers, sizes: tuple[int, int, int], curriculum: Curriculum) -> Loss:
+def base_loss(
+    recipe: TrainConfig, model: ModelConfig, sizes: tuple[int, int, int], curriculum: Curriculum
+) -> Loss:
     """The flow loss of panels with one given, of whole diptychs, and of captioned pictures (`sizes`)."""
     panels, whole, pictures = sizes
+    net = MMDiT(model.mmdit, jnp.dtype(recipe.dtype), recipe.remat, recipe.unroll)
 
-    def loss(params: Mapping[str, Params], inputs: Inputs, key: PRNGKeyArray, progress: Progress) -> Array:
+    def loss(params: dict[str, Params], inputs: Inputs, key: PRNGKeyArray, progress: Progress) -> Array:
         draw, encode_key, noise_key, time_key = jax.random.split(key, 4)
-        length, model = numbers.model.t5.length, Model(numbers.model, dict(params), dtype=numbers.dtype)
-        two, alone = samples.draw_panels(draw, inputs, sizes, length, (curriculum, progress))
+        here = Model(model, params, dtype=recipe.dtype)
+        two, alone = samples.draw_panels(draw, inputs, sizes, model.t5.length, (curriculum, progress))
         every = jnp.concatenate([two.first, alone.target, two.second])
-        latents = encode_image(model, every, encode_key)
+        latents = encode_image(here, every, encode_key)
         txt, vec = encode_text(
-            model,
+            here,
             jnp.concatenate([two.caption.t5, alone.txt]),
             jnp.concatenate([two.caption.clip, alone.vec]),
         )
         count, both = sum(sizes), panels + whole
-        t = sample_times(time_key, count, numbers.model.defaults.resolution)
+        t = sample_times(time_key, count, recipe.data.resolution)
         noise = jax.random.normal(noise_key, latents.shape)
-        net = MMDiT(numbers.model.mmdit, numbers.dtype, "none", numbers.unroll)
         seen = Seen(txt[:both], vec[:both], t[:both], two.shift, jnp.arange(both) < panels)
-        firsts, seconds = (slice(0, both), slice(count, None))
-        of_panels = panels_loss(
-            net,
-            variables(dict(params)),
-            ((latents[firsts], noise[firsts]), (latents[seconds], noise[seconds])),
-            seen,
-        )
+        first, second = (latents[:both], noise[:both]), (latents[count:], noise[count:])
+        of_panels = panels_loss(net, variables(params), (first, second), seen)
         conditioning = Conditioning(txt[both:], vec[both:], (), jnp.ones(pictures))
         noised = Noised(latents[both:count], noise[both:count], t[both:])
-        of_pictures = flow_loss(net, variables(dict(params)), noised, conditioning)
+        of_pictures = flow_loss(net, variables(params), noised, conditioning)
         return (both * of_panels + pictures * of_pictures) / count
 
     return loss
@@ -149,21 +131,16 @@ def panels_loss(
     return jnp.sum(error, where=~is_given) / jnp.sum(~is_given)
 
 
-def pairs_loss(numbers: Numbers, references: int, batch: int) -> Loss:
-    """The flow loss of UNO's pairs with so many references; of captioned pictures with 0."""
+def pairs_loss(recipe: TrainConfig, model: ModelConfig, references: int, batch: int) -> Loss:
+    """UNO's objective on pairs with so many references; on captioned pictures with 0."""
+    objective = make_loss(recipe, model)
 
-    def loss(params: Mapping[str, Params], inputs: Inputs, key: PRNGKeyArray, progress: Progress) -> Array:
-        draw, encode_key, time_key, noise_key = jax.random.split(key, 4)
-        length = numbers.model.t5.length
+    def loss(params: dict[str, Params], inputs: Inputs, key: PRNGKeyArray, progress: Progress) -> Array:
+        draw, rest = jax.random.split(key)
         if references:
-            made = samples.draw_pairs(draw, inputs, (batch, references), length, progress)
+            made = samples.draw_pairs(draw, inputs, (batch, references), model.t5.length, progress)
         else:
-            made = samples.draw_text_images(draw, inputs, batch, length, no_text=0.5)
-        model = Model(numbers.model, dict(params), dtype=numbers.dtype)
-        latent, conditioning = encode(model, made, encode_key)
-        t = sample_times(time_key, batch, numbers.model.defaults.resolution)
-        noise = jax.random.normal(noise_key, latent.shape)
-        net = MMDiT(numbers.model.mmdit, numbers.dtype, "none", numbers.unroll)
-        return flow_loss(net, variables(dict(params)), Noised(latent, noise, t), conditioning)
+            made = samples.draw_text_images(draw, inputs, batch, model.t5.length, NO_TEXT_BESIDE_PAIRS)
+        return objective(params, made, rest)
 
     return loss

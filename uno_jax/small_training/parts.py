@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
+from uno_jax.data.config import DataConfig
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig
 from uno_jax.networks.vae import VAEConfig
-from uno_jax.small_training.losses import Loss, Numbers, autoencoder_loss, base_loss, pairs_loss
+from uno_jax.small_training.losses import Loss, autoencoder_loss, base_loss, pairs_loss
 from uno_jax.small_training.samples import Curriculum
+from uno_jax.training.config import TrainConfig
 
 SHIPPED = PRESETS["small"]
 # The shipped model's successor. The embeddings of its tokens follow from seeds; the 12.5 MB that the shipped
@@ -22,7 +24,7 @@ MODEL = dataclasses.replace(
     t5=dataclasses.replace(SHIPPED.t5, length=48, token_seed=0),
     clip=dataclasses.replace(SHIPPED.clip, token_seed=1),
 )
-RANK = 64
+LORA = LoraConfig(rank=64)
 AUTOENCODER = 96
 COPYING = Curriculum(twice=(0.4, 0.2), freedom=(0.0, 0.5))
 PANELS = Curriculum(twice=(0.15, 0.0), freedom=(0.5, 4.0), straight=(0.0, 0.6), gap=(0.0, 24.0))
@@ -56,43 +58,49 @@ class Part(NamedTuple):
     """Which loss each step has, again and again."""
     schedule: Schedule
 
+    def trains(self, kind: str) -> bool:
+        return any(pattern.split("/")[0] == kind for pattern in self.trainable)
+
+
+class Job(NamedTuple):
+    """A part with what stays the same over its steps."""
+
+    part: Part
+    model: ModelConfig
+    recipe: TrainConfig
+    minutes: float
+    folder: Path
+
 
 class Platform(NamedTuple):
-    """How the parts run where they run: the share of the full batches, and the numbers."""
+    """How the parts run on a platform: the share of the full batches, and the recipe's numbers."""
 
     batch_share: float
-    dtype: str
-    precision: str
-    unroll: int
+    recipe: TrainConfig
 
 
-PLATFORMS = {
-    "gpu": Platform(1.0, "bfloat16", "", 1),
-    "tpu": Platform(1.0, "bfloat16", "", 1),
-    # Half precision is slower on CPUs, products of rounded inputs are not.
-    "cpu": Platform(1 / 16, "float32", "bfloat16", 3),
-}
+ON_CHIPS = Platform(1.0, TrainConfig(dtype="bfloat16", remat="none"))
+# Half precision is slower on CPUs, products of rounded inputs are not.
+ON_CPUS = Platform(1 / 16, TrainConfig(dtype="float32", precision="bfloat16", unroll=3, remat="none"))
 
 
-def choose_platform(batch_share: float | None = None) -> Platform:
-    """The default platform's row, with another share of the batches where one is given."""
-    row = PLATFORMS[jax.default_backend()]
-    return row if batch_share is None else row._replace(batch_share=batch_share)
-
-
-def numbers_of(platform: Platform, model: ModelConfig) -> Numbers:
-    return Numbers(model, jnp.dtype(platform.dtype), platform.unroll)
+def choose_platform(model: ModelConfig, batch_share: float | None = None, seed: int = 0) -> Platform:
+    """The platform in use, for the model's pictures; with another share of the batches where one is given."""
+    platform = ON_CPUS if jax.default_backend() == "cpu" else ON_CHIPS
+    data = DataConfig(resolution=model.defaults.resolution)
+    recipe = dataclasses.replace(platform.recipe, data=data, seed=seed)
+    return Platform(platform.batch_share if batch_share is None else batch_share, recipe)
 
 
 def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
     """Every part by name, in order."""
-    numbers = numbers_of(platform, model)
+    recipe = platform.recipe
 
     def fewer(size: int) -> int:
         return max(1, round(size * platform.batch_share))
 
     # Both stages have the same losses and schedules, so that each is compiled once.
-    pairs = {references: pairs_loss(numbers, references, fewer(batch)) for references, batch in PAIRS.items()}
+    pairs = {count: pairs_loss(recipe, model, count, fewer(batch)) for count, batch in PAIRS.items()}
     lora = Schedule(1e-3, 50, 0.995, weight_decay=0.0)
     every = ("vae", "mmdit", "t5", "clip")
     panels, whole, pictures = (fewer(size) for size in BASE)
@@ -101,7 +109,7 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
             "autoencoder",
             ("vae/.*",),
             ("vae",),
-            {0: autoencoder_loss(numbers, fewer(AUTOENCODER))},
+            {0: autoencoder_loss(recipe, model, fewer(AUTOENCODER))},
             (0,),
             Schedule(1.5e-3, 100, 0.998, weight_decay=0.0),
         ),
@@ -110,7 +118,7 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
                 name,
                 ("mmdit/.*", "t5/.*", "clip/.*"),
                 every,
-                {0: base_loss(numbers, (panels, whole, pictures), curriculum)},
+                {0: base_loss(recipe, model, (panels, whole, pictures), curriculum)},
                 (0,),
                 Schedule(1.5e-3, 100, 0.998, cooling=cooling),
             )
@@ -120,7 +128,7 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
             "stage1",
             ("lora/.*",),
             (*every, "lora"),
-            {references: pairs[references] for references in sorted({*STAGE1})},
+            {count: pairs[count] for count in sorted({*STAGE1})},
             STAGE1,
             lora,
         ),
@@ -134,6 +142,3 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
         ),
     )
     return {part.name: part for part in rows}
-
-
-LORA = LoraConfig(rank=RANK)

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
-from safetensors.numpy import load_file
+
+from uno_jax.support.errors import CheckpointError
+from uno_jax.weights.safetensors_file import read_header
 
 STAGES = ((0, 1), (2, 3), (4, 5, 6))  # convolutions, before a pooling each
 # Means and deviations of ImageNet's channels, for pictures in [-1, 1].
@@ -22,8 +24,20 @@ Weights = dict[str, Array]
 
 
 def load_perceptual(path: Path) -> Weights:
-    """The weights `conv{i}.kernel`, `conv{i}.bias` and `stage{i}.weight` of a safetensors file."""
-    return {name: jnp.asarray(array, jnp.float32) for name, array in load_file(path).items()}
+    """The weights `conv{i}.kernel`, `conv{i}.bias` and `stage{i}.weight` of a safetensors file.
+
+    Raises FileNotFoundError, or CheckpointError for a file with other tensors.
+    """
+    tensors, _ = read_header(path)
+    layers = [layer for stage in STAGES for layer in stage]
+    wanted = {f"conv{layer}.{name}" for layer in layers for name in ("kernel", "bias")}
+    wanted |= {f"stage{number}.weight" for number in range(len(STAGES))}
+    if tensors.keys() != wanted:
+        raise CheckpointError(
+            f"{path} is not LPIPS: expected {len(wanted)} tensors such as conv0.kernel, it holds "
+            f"{', '.join(sorted(tensors)[:4]) or 'none'}; make it with uno-convert lpips --dst DIR"
+        )
+    return {name: jnp.asarray(tensor.read(), jnp.float32) for name, tensor in tensors.items()}
 
 
 def perceptual_distance(

@@ -1,9 +1,11 @@
 """All parts in order: OUT/model holds the networks, OUT/log.jsonl the losses, OUT/done.json what is over."""
 
+import dataclasses
 import json
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +14,15 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from uno_jax.evaluation.toybox.scorer import check_scorer
 from uno_jax.families.uno.config import ModelConfig
-from uno_jax.small_training.loop import Around, Job, compile_step, state_path, train_part
+from uno_jax.small_training.loop import Around, compile_step, state_path, train_part
 from uno_jax.small_training.losses import Loss
-from uno_jax.small_training.parts import MODEL, choose_platform, make_parts, numbers_of
+from uno_jax.small_training.parts import MODEL, Job, choose_platform, make_parts
 from uno_jax.small_training.watch import open_watch
 from uno_jax.small_training.weights import (
     abstract_networks,
+    check_networks,
     draw_pictures,
     load_networks,
     normalise_latents,
@@ -84,39 +88,84 @@ class SmallArgs:
 def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
     """Runs the parts that are not over yet, of a model with these sizes.
 
-    Raises OSError, BankError or FloatingPointError.
+    Raises ValueError for arguments that cannot work, and CheckpointError, BankError, OSError or
+    FloatingPointError.
     """
     start = time.monotonic()
+    jobs = plan_jobs(args, model)
+    if not jobs:
+        tqdm.write(f"all parts with minutes are over: {args.out / MODEL_FOLDER} holds the networks")
+        return
     args.out.mkdir(parents=True, exist_ok=True)
-    platform = choose_platform(args.batch_share)
-    done = read_done(args.out)
-    jobs = [
-        Job(part, numbers_of(platform, model), platform.precision, minutes, args.out, args.seed)
-        for part in make_parts(platform, model).values()
-        if part.name not in done and (minutes := getattr(args.minutes, part.name))
-    ]
     inputs = make_inputs(args.out, model.defaults.resolution, args.per_scene, args.perceptual)
     tqdm.write(f"the world is made in {time.monotonic() - start:.0f} s")
     # The later parts are compiled while the first one trains.
     with ThreadPoolExecutor(COMPILERS) as pool, (args.out / LOG_FILE).open("a") as log:
         compiling = start_compiling(pool, jobs, inputs)
-        watch = open_watch(model, args.out, args.scorer, args.watch_count, log) if args.scorer else None
+        watch = open_watch(jobs[0], args.scorer, args.watch_count, log) if args.scorer else None
         around = Around(log, watch, args.watch_every)
         for job in jobs:
-            params = load_networks(job.part, model, args.out / MODEL_FOLDER, args.seed)
-            steps = {turn: compiling[loss].result() for turn, loss in job.part.losses.items()}
-            job = fit_minutes(args, job, jobs, start)
-            trained = train_part(job, steps, params, inputs, around)
-            if trained is None:
-                tqdm.write(f"stopped by SIGTERM in {job.part.name}; the same command continues")
+            minutes = fit_minutes(args, job, jobs, start)
+            over = minutes > 0 and run_job(job._replace(minutes=minutes), compiling, inputs, around)
+            if not over:
+                why = "stopped by SIGTERM in" if minutes else "no time is left for"
+                tqdm.write(f"{why} {job.part.name}; the same command continues")
+                pool.shutdown(cancel_futures=True)
                 break
-            if job.part.name == "autoencoder":
-                pictures = draw_pictures(inputs, jax.random.key(args.seed), model.t5.length)
-                trained = {"vae": normalise_latents(trained["vae"], model.vae, pictures)}
-            save_networks(trained, model, args.out / MODEL_FOLDER)
-            finish_part(job)
         if watch is not None:
             watch.wait()
+    tqdm.write(f"{args.out / MODEL_FOLDER} holds the networks, {args.out / LOG_FILE} the losses")
+
+
+def plan_jobs(args: SmallArgs, model: ModelConfig) -> list[Job]:
+    """The parts that are not over and have minutes, after all checks that need no training.
+
+    Raises ValueError, CheckpointError or FileNotFoundError.
+    """
+    check_args(args)
+    platform, done = choose_platform(model, args.batch_share, args.seed), read_done(args.out)
+    jobs = [
+        Job(part, model, platform.recipe, minutes, args.out)
+        for part in make_parts(platform, model).values()
+        if part.name not in done and (minutes := getattr(args.minutes, part.name))
+    ]
+    check_networks([job.part for job in jobs], model, args.out / MODEL_FOLDER)
+    if args.scorer is not None:
+        check_scorer(args.scorer)
+    return jobs
+
+
+def check_args(args: SmallArgs) -> None:
+    """Raises ValueError for numbers that cannot work."""
+    positive = {
+        "--watch-every": args.watch_every,
+        "--watch-count": args.watch_count,
+        "--per-scene": args.per_scene,
+        "--batch-share": args.batch_share,
+        "--most-minutes": args.most_minutes,
+    }
+    for name, value in positive.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a finite number above 0, got {value}")
+    for name, minutes in dataclasses.asdict(args.minutes).items():
+        if not 0 <= minutes < math.inf:
+            raise ValueError(f"--minutes.{name} must be a finite number of 0 or more, got {minutes}")
+
+
+def run_job(job: Job, compiling: Mapping[Loss, Future[Any]], inputs: Inputs, around: Around) -> bool:
+    """Trains a part and writes its networks. Whether it is over, and not stopped by SIGTERM."""
+    networks = job.folder / MODEL_FOLDER
+    params = load_networks(job.part, job.model, networks, job.recipe.seed)
+    steps = {turn: compiling[loss].result() for turn, loss in job.part.losses.items()}
+    trained = train_part(job, steps, params, inputs, around)
+    if trained is None:
+        return False
+    if job.part.name == "autoencoder":
+        pictures = draw_pictures(inputs, jax.random.key(job.recipe.seed), job.model.t5.length)
+        trained = {"vae": normalise_latents(trained["vae"], job.model.vae, pictures)}
+    save_networks(trained, job.model, networks)
+    finish_part(job)
+    return True
 
 
 def compile_faster() -> None:
@@ -132,18 +181,18 @@ def start_compiling(pool: ThreadPoolExecutor, jobs: Sequence[Job], inputs: Input
     for job in jobs:
         for turn, loss in job.part.losses.items():
             if loss not in compiling:
-                shapes = abstract_networks(job.part, job.numbers.model)
+                shapes = abstract_networks(job.part, job.model)
                 compiling[loss] = pool.submit(compile_step, job, turn, shapes, inputs)
     return compiling
 
 
-def fit_minutes(args: SmallArgs, job: Job, jobs: Sequence[Job], start: float) -> Job:
-    """The job with no more than its share of the time that is left."""
+def fit_minutes(args: SmallArgs, job: Job, jobs: Sequence[Job], start: float) -> float:
+    """The job's minutes, but no more than its share of the time that is left."""
     if args.most_minutes is None:
-        return job
+        return job.minutes
     left = args.most_minutes - (time.monotonic() - start + ENDING) / 60
     planned = sum(each.minutes for each in jobs[jobs.index(job) :])
-    return job._replace(minutes=job.minutes * max(0.0, min(1.0, left / planned)))
+    return job.minutes * max(0.0, min(1.0, left / planned))
 
 
 def read_done(folder: Path) -> list[str]:

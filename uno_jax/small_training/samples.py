@@ -25,9 +25,7 @@ Progress = Float[Array, ""]
 TOKEN = 16  # pixels of a token's side
 BESIDE, ABOVE, DIAGONAL = range(3)  # how two panels lie
 GAPS = 0.6  # share of the panels with a gap
-BESIDE_OF_TWO = (
-    0.6  # of the panels that do not lie diagonally, those side by side; the rest: above each other
-)
+BESIDE_OF_STRAIGHT = 0.6  # panels side by side among those that do not lie diagonally
 SWAPPED = 0.5  # how often the second panel is the given one
 NO_TEXT, NO_TEXT_ALONE = 0.1, 0.15  # how often the prompt is empty, with references and without
 
@@ -148,7 +146,7 @@ def _lay_out(
     (batch, panel), (curriculum, progress) = sizes, now
     kind_key, gap_key, some_key, swap_key = jax.random.split(key, 4)
     share = jax.random.uniform(kind_key, (batch,)) / at(curriculum.straight, progress)
-    placed = jnp.where(share < BESIDE_OF_TWO, BESIDE, jnp.where(share < 1, ABOVE, DIAGONAL))
+    placed = jnp.where(share < BESIDE_OF_STRAIGHT, BESIDE, jnp.where(share < 1, ABOVE, DIAGONAL))
     gaps = jnp.round(jax.random.uniform(gap_key, (batch, 2)) * at(curriculum.gap, progress))
     gaps = jnp.where(jax.random.bernoulli(some_key, GAPS, (batch, 1)), gaps, 0.0)
     diagonal = placed == DIAGONAL

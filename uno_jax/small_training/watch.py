@@ -29,6 +29,8 @@ from uno_jax.families.uno.settings import make_settings
 from uno_jax.families.uno.types import Batch
 from uno_jax.families.uno.velocity import variables
 from uno_jax.networks.mmdit import MMDiT
+from uno_jax.small_training.parts import Job
+from uno_jax.small_training.samples import as_floats
 from uno_jax.support.trees import Params
 from uno_jax.toybox import Sample, load_subjects
 
@@ -41,6 +43,7 @@ class Watch:
     """Draws and scores in a thread of its own, so that the training goes on."""
 
     model: ModelConfig
+    dtype: str
     folder: Path
     judge: Judge
     cases: Cases
@@ -65,7 +68,7 @@ class Watch:
         self.running = None
 
     def _measure(self, where: dict[str, Any], params: dict[str, Params]) -> None:
-        model = Model(self.model, params, UnoPE(), leaf_dtype(params))
+        model = Model(self.model, params, UnoPE(), self.dtype)
         kinds = self.cases._asdict() if "lora" in params else {"single": self.cases.single}
         row: dict[str, Any] = {**where, "gain": reference_gain(model, self.cases.single)}
         for kind, cases in kinds.items():
@@ -82,15 +85,12 @@ class Watch:
 
 def reference_gain(model: Model, cases: Sequence[Sample]) -> float:
     """How much lower the flow loss is with the right references than with those of the next case."""
-    target, ref = (
-        np.stack(pictures) / 127.5 - 1
-        for pictures in zip(*((c.target, c.references[0]) for c in cases), strict=True)
-    )
+    target = as_floats(jnp.asarray(np.stack([case.target for case in cases])))
+    ref = as_floats(jnp.asarray(np.stack([case.references[0] for case in cases])))
     tokens = tokenize(model.config, [case.prompt for case in cases])
-    other = np.roll(ref, 1, axis=0)
     right, wrong = (
         _loss(model, Batch(target, (shown,), tokens["t5"], tokens["clip"]), jax.random.key(0))
-        for shown in (ref, other)
+        for shown in (ref, jnp.roll(ref, 1, axis=0))
     )
     return float(wrong - right)
 
@@ -105,17 +105,11 @@ def _loss(model: Model, batch: Batch, key: PRNGKeyArray) -> Array:
     return flow_loss(net, variables(model.params), noised, conditioning)
 
 
-def open_watch(model: ModelConfig, folder: Path, scorer: Path, count: int, log: TextIO) -> Watch:
-    """A watch over `count` cases of each kind."""
-    subjects, size = load_subjects(split="val"), model.defaults.resolution
+def open_watch(job: Job, scorer: Path, count: int, log: TextIO) -> Watch:
+    """A watch over `count` cases of each kind, for a run of such jobs."""
+    subjects, size = load_subjects(split="val"), job.model.defaults.resolution
     judge = make_judge(load_scorer(scorer), subjects, size, 0)
-    return Watch(model, folder, judge, make_cases(subjects, count, size, 0), log)
-
-
-def leaf_dtype(params: Mapping[str, Params]) -> Any:
-    """The dtype that the frozen autoencoder is kept in, which the run computes in."""
-    leaf: Array = jax.tree.leaves(params["vae"])[0]
-    return leaf.dtype
+    return Watch(job.model, job.recipe.dtype, job.folder, judge, make_cases(subjects, count, size, 0), log)
 
 
 def sheet(cases: Any, pictures: Pictures) -> Image.Image:

@@ -1,6 +1,7 @@
 """The networks between the parts: restored from OUT/model, or new, and written there after each part."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +16,44 @@ from uno_jax.networks.vae import Autoencoder, VAEConfig
 from uno_jax.small_training import samples
 from uno_jax.small_training.parts import LORA, Part
 from uno_jax.small_training.worlds import Inputs
+from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params
-from uno_jax.weights.checkpoint import restore_lora, restore_network, save_lora, save_network
+from uno_jax.weights.checkpoint import (
+    read_config,
+    read_lora,
+    restore_lora,
+    restore_network,
+    save_lora,
+    save_network,
+)
 
 NORMALISED_OVER = 256  # pictures
+
+
+def check_networks(parts: Sequence[Part], model: ModelConfig, folder: Path) -> None:
+    """Checks before anything is trained that each part finds what it needs.
+
+    Raises CheckpointError for a stored network of other sizes, and for a frozen one that is neither stored
+    nor trained before.
+    """
+    trained: set[str] = set()
+    for part in parts:
+        for kind in part.networks:
+            if (folder / kind).is_dir():
+                _check_sizes(kind, model, folder / kind)
+            elif kind not in trained and not part.trains(kind):
+                raise CheckpointError(
+                    f"{part.name} needs {kind}, which {folder} does not hold: give the part that trains it "
+                    "some minutes"
+                )
+        trained |= {kind for kind in part.networks if part.trains(kind)}
+
+
+def _check_sizes(kind: str, model: ModelConfig, directory: Path) -> None:
+    stored = read_lora(directory)[:2] if kind == "lora" else read_config(directory, kind)
+    wanted = (model.mmdit, LORA) if kind == "lora" else getattr(model, kind)
+    if stored != wanted:
+        raise CheckpointError(f"{directory} has {stored}, expected {wanted}: choose another --out")
 
 
 def load_networks(part: Part, model: ModelConfig, folder: Path, seed: int) -> dict[str, Params]:
@@ -32,7 +67,7 @@ def load_networks(part: Part, model: ModelConfig, folder: Path, seed: int) -> di
         elif kind == "lora":
             params[kind] = init_lora(jax.random.key(seed), model.mmdit, LORA)
         else:
-            params[kind] = jax.jit(lambda key, kind=kind: init_params(getattr(model, kind), key))(key)
+            params[kind] = jax.jit(partial(init_params, getattr(model, kind)))(key)
     return params
 
 

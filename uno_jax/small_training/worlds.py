@@ -6,7 +6,7 @@ import flax.struct
 
 from uno_jax.small_training.perceptual import Weights, load_perceptual
 from uno_jax.toybox import load_subjects
-from uno_jax.toybox.device import World, draw_bank, load_bank, make_world, save_bank
+from uno_jax.toybox.device import BankError, World, draw_bank, load_bank, make_world, save_bank
 from uno_jax.toybox.device.caption_tokens import CaptionTables, make_caption_tables
 
 BANK_FILE = "bank.npz"
@@ -23,16 +23,21 @@ class Inputs:
     perceptual: Weights
 
 
-def make_inputs(folder: Path, size: int, per_scene: int, perceptual: Path | None, seed: int = 0) -> Inputs:
+def make_inputs(folder: Path, size: int, per_scene: int, perceptual: Path | None) -> Inputs:
     """The world of the training subjects in pictures of `size` pixels; its backgrounds are drawn once and
     kept in `folder`.
 
-    Raises OSError or BankError for files that cannot be read.
+    Raises OSError, CheckpointError or BankError for files that cannot be read or are others.
     """
-    subjects = load_subjects(split="train")
+    weights = {} if perceptual is None else load_perceptual(perceptual)
     path = folder / BANK_FILE
     if not path.is_file():
-        save_bank(draw_bank(per_scene, seed=seed, processes=None), path)
-    world = make_world(load_bank(path), subjects, size)
-    weights = {} if perceptual is None else load_perceptual(perceptual)
+        save_bank(draw_bank(per_scene, processes=None), path)
+    bank = load_bank(path)
+    if bank.record.per_scene != per_scene:
+        raise BankError(
+            f"{path} holds {bank.record.per_scene} drawings of each scene, expected {per_scene}: remove it, "
+            f"or give --per-scene {bank.record.per_scene}"
+        )
+    world = make_world(bank, load_subjects(split="train"), size)
     return Inputs(world, make_caption_tables(world.atlas.names), weights)

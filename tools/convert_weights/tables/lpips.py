@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from uno_jax.small_training.perceptual import PERCEPTUAL_FILE, STAGES
-from uno_jax.support.atomic import atomic_write
+from uno_jax.weights.safetensors_file import write_safetensors
 
 from ..mapping import ConversionError
 
@@ -41,8 +40,8 @@ def convert_lpips(src: Path | None, dst: Path, overwrite: bool = False) -> Path:
     """
     file = packaged_file() if src is None else Path(src)
     tensors = chosen_tensors(read_arrays(file), file)
-    with atomic_write(dst / PERCEPTUAL_FILE, overwrite) as partial:
-        save_file(tensors, partial, metadata=SOURCE)
+    header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    write_safetensors(dst / PERCEPTUAL_FILE, header, tensors.__getitem__, SOURCE, overwrite)
     return dst / PERCEPTUAL_FILE
 
 

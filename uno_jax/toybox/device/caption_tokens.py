@@ -125,11 +125,17 @@ def make_caption_tables(names: Sequence[str]) -> CaptionTables:
     said = what_is_said(names)
     pieces = said.pieces()
     number = {piece: index for index, piece in enumerate(pieces)}
+
+    def numbered(part: np.ndarray) -> Int[Array, "..."]:
+        return jnp.asarray(np.vectorize(number.__getitem__)(part))
+
     return CaptionTables(
-        _words(pieces, _t5_pieces),
-        _words(pieces, _clip_pieces),
-        *(jnp.asarray(np.vectorize(number.__getitem__)(part)) for part in said),
-        jnp.asarray([len(scene.phrases) for scene in SCENES.values()]),
+        t5=_words(pieces, _t5_pieces),
+        clip=_words(pieces, _clip_pieces),
+        phrases=numbered(said.phrases),
+        nouns=numbered(said.nouns),
+        scenes=numbered(said.scenes),
+        scene_phrases=jnp.asarray([len(scene.phrases) for scene in SCENES.values()]),
     )
 
 
