@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m benchmarks.gpu", argv)
     end += 60 * args.minutes
     with exit_on(ValueError, OSError):
+        if not args.minutes > 0:
+            raise ValueError(f"--minutes must be above 0, got {args.minutes}")
         parts = chosen(args.parts)
         args.out.mkdir(parents=True, exist_ok=True)
         for name in ("results.json", "results.md", "log.txt"):

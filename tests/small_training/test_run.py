@@ -15,7 +15,16 @@ from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import apply, init_params
 from uno_jax.networks.vae import Autoencoder, posterior_mean
 from uno_jax.small_training import loop, run
-from uno_jax.small_training.loop import make_step, optimizer, random_key, rate_at, split
+from uno_jax.small_training.loop import (
+    Done,
+    make_step,
+    optimizer,
+    random_key,
+    rate_at,
+    restore_state,
+    save_state,
+    split,
+)
 from uno_jax.small_training.parts import MODEL, Job, Schedule, choose_platform, make_parts
 from uno_jax.small_training.run import ENDING, Minutes, SmallArgs, fit_minutes, train_small
 from uno_jax.small_training.weights import abstract_networks, normalise_latents
@@ -25,6 +34,8 @@ from uno_jax.toybox import load_subjects
 from uno_jax.toybox.device import draw_bank, make_world
 from uno_jax.toybox.device.caption_tokens import make_caption_tables
 from uno_jax.train_small import main
+from uno_jax.training.config import TrainConfig
+from uno_jax.training.state import TrainState
 from uno_jax.weights.checkpoint import read_config, restore_lora, save_network
 
 A_MOMENT = 1e-6  # minutes
@@ -110,6 +121,37 @@ def test_a_part_that_sigterm_stops_continues_where_it_was(trained, tmp_path, mon
     monkeypatch.setattr(loop, "stop_signal", lambda: contextlib.nullcontext(lambda _: False))
     assert trained(autoencoder=A_MOMENT) == ["autoencoder"]  # its time is over: no step more
     assert (tmp_path / "log.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 cut short", "autoencoder.npz is not a state of this part"),
+        (b"", "autoencoder.npz is not a state of this part"),
+    ],
+)
+def test_a_damaged_state_is_refused_by_name(content, message, tmp_path):
+    job = Job(make_parts(choose_platform(MODEL), MODEL)["autoencoder"], MODEL, TrainConfig(), 1.0, tmp_path)
+    (tmp_path / "autoencoder.npz").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        restore_state(job, None)
+
+
+def test_a_state_of_another_model_is_refused(tmp_path):
+    job = Job(make_parts(choose_platform(MODEL), MODEL)["autoencoder"], MODEL, TrainConfig(), 1.0, tmp_path)
+    zero = jnp.zeros((), jnp.int32)
+    save_state(job, TrainState(zero, {"a": jnp.zeros(3)}, (), {}, zero), Done(2.0, 5))
+    same, done = restore_state(job, TrainState(zero, {"a": jnp.ones(3)}, (), {}, zero))
+    assert done == Done(2.0, 5) and not same.trainable["a"].any()
+    with pytest.raises(CheckpointError, match="of another model"):
+        restore_state(job, TrainState(zero, {"a": jnp.ones(4)}, (), {}, zero))
+
+
+@pytest.mark.parametrize("content", ["{", '{"base": 1}'])
+def test_a_damaged_list_of_parts_is_refused_by_name(content, tmp_path):
+    (tmp_path / "done.json").write_text(content)
+    with pytest.raises(CheckpointError, match="done.json"):
+        train_small(SmallArgs(out=tmp_path), PRESETS["tiny"])
 
 
 @pytest.mark.slow

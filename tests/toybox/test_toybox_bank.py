@@ -52,8 +52,9 @@ def test_refused_arguments_write_nothing(tmp_path, capsys, arguments, message):
     assert f"error: {message}" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_not_a_bank(tmp_path):
-    (tmp_path / "text.npz").write_text("no")
+@pytest.mark.parametrize("content", [b"no", b"", b"PK\x03\x04 cut short"])
+def test_a_file_that_is_not_a_bank(tmp_path, content):
+    (tmp_path / "text.npz").write_bytes(content)
     with pytest.raises(BankError, match="is not a bank of backgrounds"):
         load_bank(tmp_path / "text.npz")
     record = {"scenes": ["moon"], "per_scene": 1, "side": 32, "seed": 0}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from uno_jax.small_training.parts import Job, Schedule
 from uno_jax.small_training.watch import Watch
 from uno_jax.small_training.worlds import Inputs
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, join
 from uno_jax.training.loop import stop_signal
 from uno_jax.training.state import TrainState, split_params
@@ -198,10 +200,21 @@ def save_state(job: Job, state: TrainState, done: Done) -> None:
 
 
 def restore_state(job: Job, state: TrainState) -> tuple[TrainState, Done]:
-    """The part's stored state, or this one where there is none."""
+    """The part's stored state, or this one where there is none.
+
+    Raises CheckpointError for a damaged file, and for one of another model.
+    """
     if not (path := state_path(job)).is_file():
         return state, Done(0.0, 0)
-    with np.load(path) as file:
-        record = json.loads(str(file["record"]))
-        leaves = [jnp.asarray(file[str(index)]) for index in range(len(jax.tree.leaves(state)))]
-    return jax.tree.unflatten(jax.tree.structure(state), leaves), Done(**record)
+    wanted, structure = jax.tree.flatten(state)
+    try:
+        with np.load(path) as file:
+            done = Done(**json.loads(str(file["record"])))
+            leaves = [jnp.asarray(file[str(index)]) for index in range(len(wanted))]
+    except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} is not a state of this part: {error}; remove it to start anew"
+        ) from None
+    if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in wanted]:
+        raise CheckpointError(f"{path} is a state of another model: choose another --out")
+    return jax.tree.unflatten(structure, leaves), done

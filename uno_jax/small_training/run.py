@@ -30,6 +30,7 @@ from uno_jax.small_training.weights import (
 )
 from uno_jax.small_training.worlds import Inputs, make_inputs
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.errors import CheckpointError
 
 DONE_FILE, LOG_FILE, MODEL_FOLDER = "done.json", "log.jsonl", "model"
 COMPILERS = 2 if (os.cpu_count() or 1) > 4 else 1  # at once; each uses several cores
@@ -196,8 +197,18 @@ def fit_minutes(args: SmallArgs, job: Job, jobs: Sequence[Job], start: float) ->
 
 
 def read_done(folder: Path) -> list[str]:
+    """The names of the parts that are over.
+
+    Raises CheckpointError for a file that is not a list of them.
+    """
     path = folder / DONE_FILE
-    return list(json.loads(path.read_text())) if path.is_file() else []
+    try:
+        done = json.loads(path.read_text()) if path.is_file() else []
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}") from None
+    if not isinstance(done, list):
+        raise CheckpointError(f"{path} holds {done!r}, expected a list of the parts that are over")
+    return done
 
 
 def finish_part(job: Job) -> None:

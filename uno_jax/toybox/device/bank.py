@@ -11,6 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import UInt8
@@ -86,7 +87,7 @@ def load_bank(path: Path) -> Bank:
         with np.load(path) as file:
             fields, pictures = json.loads(str(file["record"])), file["pictures"]
         record = Record(**fields | {"scenes": tuple(fields["scenes"])})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise BankError(f"{path} is not a bank of backgrounds: {error}") from error
     if record.scenes != tuple(SCENES):
         raise BankError(f"{path} has other scenes than the present ones: draw it again")
