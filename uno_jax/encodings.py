@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uno_jax.data import read_encodings
-from uno_jax.data.cached_encodings import PARTS, read_info
+from uno_jax.data.cached_encodings import read_info
 from uno_jax.sharding.processes import join_processes, wait_for_all
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
@@ -22,8 +22,8 @@ class Args(RecipeArgs):
 
     out: str
     """Directory for the encodings; later --data.encodings."""
-    networks: str = ",".join(PARTS)
-    """Names of the encoders to run, separated by commas."""
+    networks: str | None = None
+    """Names of the encoders to run, separated by commas; default all of the model's."""
     per_shard: int = 256
     """Number of records in each file."""
 
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         processes = config.processes
         join_processes(processes.coordinator, processes.count, processes.index)
         use_compile_cache()
-        bad = encode_lists(config, out, tuple(filter(None, args.networks.split(","))), args.per_shard)
+        kinds = None if args.networks is None else tuple(filter(None, args.networks.split(",")))
+        bad = encode_lists(config, out, kinds, args.per_shard)
         for name, why in bad.items():
             print(f"left out {name}: {why}")
         wait_for_all(f"encoded {out}")

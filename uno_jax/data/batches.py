@@ -21,12 +21,12 @@ from absl import flags
 from jaxtyping import Float64, Int64
 from tqdm import tqdm
 
-from uno_jax.data.cached_encodings import PARTS
 from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
 from uno_jax.families.family import BatchParts
+from uno_jax.families.registry import all_encoders
 from uno_jax.support import images
 from uno_jax.support.words import counted
 
@@ -120,7 +120,7 @@ def stacked(group: Group, read: Sequence[Slot], kept: Sequence[bool]) -> BatchPa
         target=stack(samples, PICTURES[0]),
         refs=tuple(stack(samples, name) for name in PICTURES[1:] if name in samples[0]),
         prompts=[records[row].prompt if keep else "" for row, keep in zip(rows, kept, strict=True)],
-        texts={kind: stack(texts, names[0]) for kind, names in PARTS.items() if names[0] in empty},
+        texts={kind: stack(texts, made.text) for kind, made in all_encoders().items() if made.text in empty},
     )
 
 

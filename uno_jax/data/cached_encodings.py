@@ -27,14 +27,13 @@ from jaxtyping import Int32
 from uno_jax.data.config import SourceConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.records import PICTURES, Records, Source, concatenate
+from uno_jax.families.registry import all_encoders
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
 from uno_jax.weights.safetensors_file import DTYPES
 
 FORMAT = 1
 EMPTY = "empty.safetensors"
-# Which parts of a record an encoder makes.
-PARTS = {"vae": PICTURES, "t5": ("txt",), "clip": ("vec",)}
 COLUMNS = ("ends", "source", "entry", "refs", "ratios")
 # Every record can be read alone; encodings hardly compress.
 WRITING = "group_size:1,uncompressed"
@@ -46,7 +45,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Info:
-    """encodings.json. `encoders` maps each encoder that was run (vae, t5, clip) to its config and a
+    """encodings.json. `encoders` maps each encoder that was run to its config and a
     fingerprint of its weights.
     """
 
@@ -87,7 +86,8 @@ class EncodedRecords(Records):
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        return tuple(name for kind, names in PARTS.items() if kind in self.info.encoders for name in names)
+        made = [encoder.text for kind, encoder in all_encoders().items() if kind in self.info.encoders]
+        return tuple(name for text in made for name in ((text,) if text else PICTURES))
 
     def encodings(self, index: int | None) -> Arrays:
         """See `Records.encodings`.

@@ -59,6 +59,14 @@ class LoraMethod(NamedTuple):
     """The LoRA's config and tree, from the network's config, named tensors and the default alpha."""
 
 
+class Encoder(NamedTuple):
+    """What encodes a batch's pictures or token ids. Encodings can be cached on disk."""
+
+    encode: Callable[[Model, Any], Array]
+    text: str = ""
+    """Name of a prompt's encoding in a cached record; empty for an encoder of pictures."""
+
+
 class Inputs(NamedTuple):
     """One batch of pictures to sample, all of one size and with references of the same sizes.
 
@@ -135,8 +143,8 @@ class Family:
     objectives: Mapping[str, Objective]
     lora: LoraMethod
     sampler: Sampler
-    encoders: Mapping[str, Callable[[Model, Any], Array]]
-    """By network, what encodes a batch's pictures or token ids; encodings can be cached on disk."""
+    encoders: Mapping[str, Encoder]
+    """By network."""
     tokenize: Callable[[Any, Sequence[str]], dict[str, np.ndarray]]
     """Token ids of prompts by text encoder, from a model config."""
     make_batch: Callable[[Any, BatchParts], Any]

@@ -1,13 +1,24 @@
 """Every family, and lookups of the family of a model config or of a set of networks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from uno_jax.families.family import Family
+from uno_jax.families.family import Encoder, Family
 from uno_jax.families.uno.family import FAMILY as UNO
 
 FAMILIES: list[Family] = [UNO]
 PRESETS: dict[str, Any] = {name: config for family in FAMILIES for name, config in family.presets.items()}
+
+
+def all_encoders() -> dict[str, Encoder]:
+    """The encoders of every family, by network."""
+    return {kind: encoder for family in FAMILIES for kind, encoder in family.encoders.items()}
+
+
+def picture_encoders(kinds: Iterable[str]) -> list[str]:
+    """Those of some encoders that encode pictures, not prompts."""
+    known = all_encoders()
+    return [kind for kind in kinds if not known[kind].text]
 
 
 def family_of(config: Any) -> Family:

@@ -26,14 +26,16 @@ class Network(NamedTuple):
     module: type[nn.Module]
     smallest_inputs: Callable[[Any], tuple[Any, ...]]
     """The smallest valid inputs for a config. They suffice, as no parameter's shape depends on a length."""
+    large: bool = False
+    """Whether its frozen blocks are worth holding in 8 bits (`training.quantize`)."""
 
 
 NETWORKS: dict[str, Network] = {
     row.kind: row
     for row in (
-        Network("mmdit", mmdit.MMDiTConfig, mmdit.MMDiT, mmdit.smallest_inputs),
+        Network("mmdit", mmdit.MMDiTConfig, mmdit.MMDiT, mmdit.smallest_inputs, large=True),
         Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),
-        Network("t5", t5.T5Config, t5.T5Encoder, t5.smallest_inputs),
+        Network("t5", t5.T5Config, t5.T5Encoder, t5.smallest_inputs, large=True),
         Network("clip", clip.CLIPConfig, clip.CLIPText, clip.smallest_inputs),
         Network("vit", vit.ViTConfig, vit.ViT, vit.smallest_inputs),
         Network(

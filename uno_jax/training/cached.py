@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from uno_jax.data.cached_encodings import read_info
+from uno_jax.families.registry import picture_encoders
 from uno_jax.networks.registry import NETWORKS
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import differences, from_dict, to_dict
@@ -31,7 +32,7 @@ def encoders_of(config: TrainConfig) -> dict[str, Any]:
     problems = []
     for name in ("resolution", "ref_resolution"):
         made, asked = getattr(info, name), getattr(config.data, name)
-        if "vae" in info.encoders and made != asked:
+        if picture_encoders(info.encoders) and made != asked:
             problems.append(f"they were made at {name} {made}, this run's is {asked}")
     for kind, recorded in info.encoders.items():
         stored = config.weights_dir / kind

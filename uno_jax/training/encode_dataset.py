@@ -7,7 +7,7 @@ interruption the same command makes what is missing (`uno_jax.data.cached_encodi
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from uno_jax.data.batches import check_bad_share
 from uno_jax.data.cached_encodings import (
-    PARTS,
     Arrays,
     Info,
     Table,
@@ -36,7 +35,7 @@ from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
 from uno_jax.families.model import Model
-from uno_jax.families.registry import family_of
+from uno_jax.families.registry import family_of, picture_encoders
 from uno_jax.sharding.processes import place_batch, wait_for_all
 from uno_jax.support import images
 from uno_jax.support.errors import RecipeError
@@ -45,7 +44,7 @@ from uno_jax.support.settings import differences, to_dict
 from uno_jax.training.cached import describe_network
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
-from uno_jax.training.state import make_run_mesh, model_config
+from uno_jax.training.state import make_run_mesh, model_config, run_family
 from uno_jax.weights.checkpoint import restore_network
 
 Encoder = Callable[[np.ndarray], Any]
@@ -62,13 +61,14 @@ class Input(NamedTuple):
 def encode_lists(
     config: TrainConfig,
     out: Path,
-    kinds: Sequence[str] = tuple(PARTS),
+    kinds: Sequence[str] | None = None,
     per_shard: int = 256,
     process_index: int | None = None,
     process_count: int | None = None,
 ) -> dict[str, str]:
-    """Encodes what `out` lacks of the recipe's lists with the networks `kinds`; returns the names of the
-    records left out, with the reasons. Each process makes its own share of the shards, independently.
+    """Encodes what `out` lacks of the recipe's lists with the networks `kinds` (default: all of the
+    family's encoders); returns the names of the records left out, with the reasons. Each process makes its
+    own share of the shards, independently.
 
     Raises RecipeError, DataError or FileNotFoundError before any weight is loaded where `out` holds
     encodings of other settings or the recipe cannot be encoded, DataError when more than `max_bad_share` of
@@ -77,7 +77,7 @@ def encode_lists(
     index = jax.process_index() if process_index is None else process_index
     count = jax.process_count() if process_count is None else process_count
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=""))
-    check_encoders(config, kinds)
+    kinds = check_encoders(config, kinds)
     records = read_records(config.data)
     mesh, model = make_run_mesh(config, jax.local_devices()), model_config(config)
     info = make_info(config, kinds, records, per_shard)
@@ -104,18 +104,24 @@ def encode_lists(
     return bad
 
 
-def check_encoders(config: TrainConfig, kinds: Sequence[str]) -> None:
-    """Raises RecipeError for a recipe whose lists these networks cannot encode."""
+def check_encoders(config: TrainConfig, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The networks to encode with, in the family's order: those `asked` for, or all of its encoders.
+
+    Raises RecipeError for a recipe whose lists they cannot encode.
+    """
     check_recipe(config)
     if config.objective != "flow":
         raise RecipeError("the autoencoder objective learns from pictures, not from encodings")
-    if not kinds or set(kinds) - PARTS.keys():
-        raise RecipeError(f"--networks must be some of {','.join(PARTS)}, got {','.join(kinds) or 'none'}")
+    known = run_family(config).encoders
+    if asked is not None and (not asked or set(asked) - known.keys()):
+        raise RecipeError(f"--networks must be some of {','.join(known)}, got {','.join(asked) or 'none'}")
+    kinds = tuple(kind for kind in known if asked is None or kind in asked)
     for kind in kinds:
         if config.trains(kind):
             raise RecipeError(f"the recipe trains {kind}, and its encodings would not follow; leave it out")
         if not (place := config.weights_dir / kind).is_dir() or not config.weights:
             raise RecipeError(f"{kind} has no weights to encode with: expected {place} to hold it")
+    return kinds
 
 
 def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_shard: int) -> Info:
@@ -124,7 +130,7 @@ def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_s
         raise RecipeError(f"--per-shard must be at least 1, got {per_shard}")
     sources = [to_dict(source) for source in records.sources]
     return Info(
-        {kind: describe_network(config.weights_dir / kind, kind) for kind in PARTS if kind in kinds},
+        {kind: describe_network(config.weights_dir / kind, kind) for kind in kinds},
         config.dtype,
         config.data.resolution,
         config.data.ref_resolution,
@@ -154,7 +160,7 @@ def load_encoder(config: TrainConfig, model: Any, kind: str, mesh: Mesh) -> Enco
     """A network as in training, sharded and compiled: a function from inputs to encodings on devices."""
     _, params = restore_network(config.weights_dir / kind, kind, mesh, config.dtype)
     here = Model(model, {kind: params}, dtype=config.dtype)
-    encode = family_of(model).encoders[kind]
+    encode = family_of(model).encoders[kind].encode
     return lambda inputs: encode(here, place_batch(mesh, inputs))
 
 
@@ -164,7 +170,7 @@ def encode_empty(model: Any, encoders: dict[str, Encoder], size: int) -> Arrays:
         kind: [Input(0, kind, tokens[0])] for kind, tokens in family_of(model).tokenize(model, [""]).items()
     }
     return {
-        PARTS[kind][0]: array
+        family_of(model).encoders[kind].text: array
         for kind in encoders.keys() & inputs.keys()
         for _, _, array in encoded(encoders[kind], [inputs[kind]], size)
     }
@@ -188,15 +194,18 @@ def encode_shard(
         except READ_ERRORS as error:
             bad[row] = str(error)
     samples: dict[int, Arrays] = {row: {} for row in ratios}
-    if "vae" in encoders:
+    for kind in picture_encoders(encoders):
         chunks = read_pictures(config, records, ratios, bad)
-        for row, name, array in encoded(encoders["vae"], chunks, config.batch_size):
+        for row, name, array in encoded(encoders[kind], chunks, config.batch_size):
             samples[row][name] = array
             bar.update()
     good = [row for row in rows if row not in bad]
     for kind, tokens in family_of(model).tokenize(model, [records[row].prompt for row in good]).items():
         if kind in encoders:
-            inputs = [Input(row, PARTS[kind][0], ids) for row, ids in zip(good, tokens, strict=True)]
+            inputs = [
+                Input(row, family_of(model).encoders[kind].text, ids)
+                for row, ids in zip(good, tokens, strict=True)
+            ]
             for row, name, array in encoded(
                 encoders[kind], cut_chunks(inputs, config.batch_size), config.batch_size
             ):
@@ -260,9 +269,9 @@ def shard_rows(info: Info, number: int) -> range:
     return range(number * info.per_shard, min((number + 1) * info.per_shard, info.records))
 
 
-def inputs_of(records: Records, row: int, encoders: Iterable[str]) -> int:
+def inputs_of(records: Records, row: int, encoders: Collection[str]) -> int:
     """Number of encodings of a record."""
-    return sum(1 + int(records.refs[row]) if kind == "vae" else 1 for kind in encoders)
+    return len(encoders) + len(picture_encoders(encoders)) * int(records.refs[row])
 
 
 def count_inputs(records: Records, info: Info, shards: Iterable[int]) -> int:

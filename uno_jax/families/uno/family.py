@@ -1,7 +1,7 @@
 """FLUX/UNO as a family (arXiv 2504.02160): a FLUX.1 MM-DiT with reference pictures as extra tokens."""
 
 from uno_jax.families import autoencoder
-from uno_jax.families.family import Family, LoraMethod, Objective, Sampler
+from uno_jax.families.family import Encoder, Family, LoraMethod, Objective, Sampler
 from uno_jax.families.uno import conditioning, lora, lora_names, objective, plan, sampling, settings
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, SamplingDefaults
 from uno_jax.support.images import prepare_reference
@@ -33,9 +33,9 @@ FAMILY = Family(
         plan=plan.plan_sampling,
     ),
     encoders={
-        "vae": conditioning.encode_vae,
-        "t5": conditioning.encode_t5,
-        "clip": conditioning.encode_clip,
+        "vae": Encoder(conditioning.encode_vae),
+        "t5": Encoder(conditioning.encode_t5, text="txt"),
+        "clip": Encoder(conditioning.encode_clip, text="vec"),
     },
     tokenize=conditioning.tokenize,
     make_batch=conditioning.make_batch,
