@@ -12,7 +12,7 @@ from jaxtyping import Array
 from uno_jax.families.uno.config import LoraConfig, ModelConfig
 from uno_jax.families.uno.lora import abstract_lora
 from uno_jax.networks.layers import hashed_uniform
-from uno_jax.networks.registry import abstract_params
+from uno_jax.networks.registry import abstract_params, arrange
 from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.trees import Params
 
@@ -20,8 +20,10 @@ from uno_jax.support.trees import Params
 def random_networks(config: ModelConfig, kinds: Sequence[str], mesh: Mesh) -> dict[str, Params]:
     """Weights of these networks in bfloat16, placed as the program places loaded ones."""
     trees = {kind: abstract_params(getattr(config, kind), jnp.bfloat16) for kind in kinds}
+    platform = mesh.devices.flat[0].platform
     return {
-        kind: filled(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
+        kind: arrange(kind, filled(shapes, tree_shardings(mesh, axes, shapes)), platform)
+        for kind, (shapes, axes) in trees.items()
     }
 
 

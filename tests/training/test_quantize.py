@@ -18,7 +18,8 @@ from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import chip_bytes
 from uno_jax.data.config import DataConfig
 from uno_jax.families.uno.config import LoraConfig
-from uno_jax.networks.mmdit import REMAT_POLICIES, MMDiT
+from uno_jax.networks.blocks import REMAT_POLICIES
+from uno_jax.networks.mmdit import MMDiT
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.errors import RecipeError

@@ -15,7 +15,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt32
 
-from uno_jax.networks.matmul import product
+from uno_jax.networks.attention.dispatch import platform
+from uno_jax.networks.matmul import product, product_of_parts
 from uno_jax.support.trees import AnyArray
 
 Initializer = nn.initializers.Initializer
@@ -45,17 +46,19 @@ class Dense(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
-        kernel = parameter(self, "kernel", self.kernel_init, self.axes, (x.shape[-1], self.features))
-        x = x.astype(self.dtype)
-        y = product(x, kernel.astype(self.dtype))
+    def __call__(self, *parts: Float[Array, "... _"]) -> Float[Array, "... o"]:
+        """`parts` are the input's channels, in one array or several."""
+        width = sum(part.shape[-1] for part in parts)
+        kernel = parameter(self, "kernel", self.kernel_init, self.axes, (width, self.features))
+        x = [part.astype(self.dtype) for part in parts]
+        y = product_of_parts(x, kernel.astype(self.dtype))
         if self.use_bias:
             bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
             y += bias.astype(self.dtype)
         if self.has_variable("lora", "down"):
             down: Array = self.get_variable("lora", "down")
             up: Array = self.get_variable("lora", "up")
-            y += product(product(x, down.astype(self.dtype)), up.astype(self.dtype))
+            y += product(product_of_parts(x, down.astype(self.dtype)), up.astype(self.dtype))
         return y
 
 
@@ -69,7 +72,10 @@ class RMSNorm(nn.Module):
     def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
         scale = parameter(self, "scale", nn.initializers.ones, (self.axis,), (x.shape[-1],))
         x32 = x.astype(jnp.float32)
-        normed: Array = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + self.epsilon) * scale
+        factor = jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + self.epsilon)
+        if platform() == "gpu":  # the scaling becomes part of what follows, in place of a kernel of its own
+            factor = jax.lax.optimization_barrier(factor)
+        normed: Array = x32 * factor * scale
         return normed.astype(x.dtype)
 
 

@@ -1,21 +1,22 @@
 """The FLUX MM-DiT with reference tokens: double blocks for (txt, img), then single blocks for both together.
 
-The blocks of a kind are one scanned block with stacked parameters, so 19 + 38 blocks compile as one of
-each. Their modulations are computed before the scan, for all blocks in one batched product, which saves small
-kernels and collectives in the loop. LoRA is the `lora` variable collection; without it the base model runs.
+The 19 + 38 blocks are stacked and scanned, or separate (`blocks`). Their modulations depend on time, guidance
+and pooled text only and are computed before the blocks, in sampling once for all steps. LoRA is the `lora`
+variable collection; without it the base model runs.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.blocks import call_separate, scan_stacked, separate_blocks
 from uno_jax.networks.layers import (
     Dense,
     RMSNorm,
@@ -68,12 +69,6 @@ class MMDiTConfig:
         return int(self.hidden_size * self.mlp_ratio)
 
 
-REMAT_POLICIES = {
-    "none": None,
-    "selective": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
-
 Rope = tuple[AnyArray, AnyArray]
 TOKENS = ("samples", "tokens", None)
 
@@ -97,7 +92,7 @@ class Modulation(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, vec: Float[Array, "b d"]) -> list[Float[Array, "b 1 d"]]:
+    def __call__(self, vec: Float[Array, "b d"]) -> Float[Array, "chunks b 1 d"]:
         # Initialised to zero, so that training from scratch starts at the identity (adaLN-Zero, DiT 3.2).
         lin = Dense(
             self.chunks * vec.shape[-1],
@@ -106,7 +101,7 @@ class Modulation(nn.Module):
             kernel_init=nn.initializers.zeros,
             name="lin",
         )
-        return jnp.split(lin(nn.silu(vec))[:, None, :], self.chunks, axis=-1)
+        return jnp.stack(jnp.split(lin(nn.silu(vec))[:, None, :], self.chunks, axis=-1))
 
 
 def modulate(x: Float[Array, "b l d"], shift: Array, scale: Array) -> Float[Array, "b l d"]:
@@ -143,11 +138,12 @@ class Stream(nn.Module):
         q, k, v = split_heads(self.qkv(modulate(x, shift, scale)), self.config.num_heads)
         return *self.norm(q, k), v
 
-    def finish(self, x: Array, attended: Array, gate: Array, mlp_mod: list[Array]) -> Array:
+    def finish(self, x: Array, attended: Array, modulation: Float[Array, "4 b 1 d"]) -> Array:
+        gate, shift, scale, mlp_gate = modulation
         x = x + gate * self.proj(attended)
-        shift, scale, mlp_gate = mlp_mod
         hidden = gelu(self.mlp_in(modulate(x, shift, scale)))
-        return x + mlp_gate * self.mlp_out(hidden)
+        finished: Array = x + mlp_gate * self.mlp_out(hidden)
+        return finished
 
 
 class DoubleStreamBlock(nn.Module):
@@ -160,14 +156,14 @@ class DoubleStreamBlock(nn.Module):
         self.img = Stream(self.config, self.dtype)
         self.txt = Stream(self.config, self.dtype)
 
-    def modulations(self, vec: Array) -> tuple[list[Array], list[Array]]:
-        return self.img.mod(vec), self.txt.mod(vec)
+    def modulations(self, vec: Float[Array, "b d"]) -> Float[Array, "12 b 1 d"]:
+        return jnp.concatenate([self.img.mod(vec), self.txt.mod(vec)])
 
     def __call__(
-        self, carry: tuple[Array, Array], modulations: tuple[list[Array], list[Array]], rope: Rope
+        self, carry: tuple[Array, Array], modulations: Float[Array, "12 b 1 d"], rope: Rope
     ) -> tuple[tuple[Array, Array], None]:
         img, txt = carry
-        img_mod, txt_mod = modulations
+        img_mod, txt_mod = modulations[:6], modulations[6:]
         img_q, img_k, img_v = self.img.heads(img, *img_mod[:2])
         txt_q, txt_k, txt_v = self.txt.heads(txt, *txt_mod[:2])
         q = apply_rope(jnp.concatenate([txt_q, img_q], axis=1), *rope)
@@ -175,8 +171,8 @@ class DoubleStreamBlock(nn.Module):
         v = jnp.concatenate([txt_v, img_v], axis=1)
         joint = attention(q, k, v).reshape(img.shape[0], -1, self.config.hidden_size)
         txt_attended, img_attended = jnp.split(joint, [txt.shape[1]], axis=1)
-        img = self.img.finish(img, img_attended, img_mod[2], img_mod[3:])
-        txt = self.txt.finish(txt, txt_attended, txt_mod[2], txt_mod[3:])
+        img = self.img.finish(img, img_attended, img_mod[2:])
+        txt = self.txt.finish(txt, txt_attended, txt_mod[2:])
         return (spread(img, *TOKENS), spread(txt, *TOKENS)), None
 
 
@@ -196,17 +192,25 @@ class SingleStreamBlock(nn.Module):
         self.mlp = Dense(c.mlp_size, ("embed", "mlp"), dtype=dtype)
         self.linear2 = Dense(c.hidden_size, ("mlp", "embed"), dtype=dtype)
 
-    def modulations(self, vec: Array) -> list[Array]:
-        return self.modulation(vec)
+    def modulations(self, vec: Float[Array, "b d"]) -> Float[Array, "3 b 1 d"]:
+        modulation: Array = self.modulation(vec)
+        return modulation
 
-    def __call__(self, x: Array, modulations: list[Array], rope: Rope) -> tuple[Array, None]:
+    def __call__(self, x: Array, modulations: Float[Array, "3 b 1 d"], rope: Rope) -> tuple[Array, None]:
         shift, scale, gate = modulations
         normed = modulate(x, shift, scale)
         q, k, v = split_heads(self.qkv(normed), self.config.num_heads)
         q, k = self.norm(q, k)
         attended = attention(apply_rope(q, *rope), apply_rope(k, *rope), v).reshape(x.shape)
-        both = jnp.concatenate([attended, gelu(self.mlp(normed))], axis=-1)
-        return spread(x + gate * self.linear2(both), *TOKENS), None
+        return spread(x + gate * self.linear2(attended, gelu(self.mlp(normed))), *TOKENS), None
+
+
+class Modulations(NamedTuple):
+    """The shifts, scales and gates of all blocks and of the final layer."""
+
+    double: Float[Array, "n 12 b 1 d"]
+    single: Float[Array, "m 3 b 1 d"]
+    final: Float[Array, "2 b 1 d"]
 
 
 class MMDiTInputs(NamedTuple):
@@ -214,13 +218,14 @@ class MMDiTInputs(NamedTuple):
 
     `ids` are the positions of text, image and reference tokens in that order (`families.uno.positions`): on
     the host, so that the rope table is computed in float64, or on the device where every sample has its own.
-    `timesteps` run from 1 (noise) to 0.
+    `timesteps` run from 1 (noise) to 0; in their place may stand the modulations that were computed from
+    them, from vec and guidance.
     """
 
     img: Float[Array, "b l c"]
     txt: Float[Array, "b s d"]
     vec: Float[Array, "b v"]
-    timesteps: Float[Array, "b"]
+    timesteps: Float[Array, "b"] | Modulations
     ids: Float[AnyArray, "*b n 3"]
     ref: Float[Array, "b r c"] | None = None
     guidance: Float[Array, "b"] | None = None
@@ -238,71 +243,99 @@ class MMDiT(nn.Module):
     remat: str = "none"
     unroll: int = 1
 
-    @nn.compact
+    def setup(self) -> None:
+        c, dtype = self.config, self.dtype
+        self.time_in = MLPEmbedder(c.hidden_size, dtype)
+        if c.guidance_embed:
+            self.guidance_in = MLPEmbedder(c.hidden_size, dtype)
+        self.vector_in = MLPEmbedder(c.hidden_size, dtype)
+        self.img_in = Dense(c.hidden_size, ("in", "embed"), dtype=dtype)
+        self.txt_in = Dense(c.hidden_size, ("in", "embed"), dtype=dtype)
+        stacked = partial(scan_stacked, remat=self.remat, unroll=self.unroll)
+        self.double_blocks = stacked(DoubleStreamBlock, c.depth)(c, dtype)
+        self.single_blocks = stacked(SingleStreamBlock, c.depth_single_blocks)(c, dtype)
+        self.final_layer = FinalLayer(c, dtype)
+
+    def modulations(
+        self, vec: Float[Array, "b v"], timesteps: Float[Array, "b"], guidance: Float[Array, "b"] | None
+    ) -> Modulations:
+        """What the blocks are given of time, guidance and pooled text.
+
+        Raises ValueError if a guidance model gets no guidance or another model gets one.
+        """
+        if self.config.guidance_embed != (guidance is not None):
+            takes = self.config.guidance_embed
+            wanted = "takes guidance (4.0 is usual)" if takes else "has no guidance embedding"
+            raise ValueError(f"this model {wanted}, got {guidance}")
+        total = self.time_in(timestep_embedding(timesteps))
+        if guidance is not None:
+            total += self.guidance_in(timestep_embedding(guidance))
+        total += self.vector_in(vec)
+
+        return Modulations(
+            self._modulations("double_blocks", total),
+            self._modulations("single_blocks", total),
+            self.final_layer.modulation(total),
+        )
+
+    def _modulations(self, name: str, vec: Float[Array, "b d"]) -> Float[Array, "n chunks b 1 d"]:
+        if blocks := separate_blocks(self, name):
+            block: Any = BLOCKS[name](self.config, self.dtype, parent=None)
+            return jnp.stack([block.apply(own, vec, method="modulations") for own in blocks])
+        depth = self.config.depth if name == "double_blocks" else self.config.depth_single_blocks
+        # A copy for each block makes this a product batched over blocks, without transposed kernels.
+        copies = jnp.broadcast_to(vec, (depth, *vec.shape))
+        return cast(Array, getattr(self, name).modulations(copies))
+
     def __call__(self, inputs: MMDiTInputs) -> Float[Array, "b l c"]:
         """The velocity in patch channels.
 
-        Raises ValueError if a guidance model gets no guidance or another model gets one, and if the number of
-        ids is not that of the tokens.
+        Raises ValueError as `modulations`, and if the number of ids is not that of the tokens.
         """
-        img, txt, vec, timesteps, ids, ref, guidance = inputs
-        c, dtype = self.config, self.dtype
-        length = img.shape[1]
-        img = img if ref is None else jnp.concatenate([img, ref.astype(img.dtype)], axis=1)
-        if ids.shape[-2] != txt.shape[1] + img.shape[1]:
+        img, txt, length = inputs.img, inputs.txt, inputs.img.shape[1]
+        if inputs.ref is not None:
+            img = jnp.concatenate([img, inputs.ref.astype(img.dtype)], axis=1)
+        if inputs.ids.shape[-2] != txt.shape[1] + img.shape[1]:
             raise ValueError(
-                f"{ids.shape[-2]} position ids for {txt.shape[1]} text and {img.shape[1]} image tokens"
+                f"{inputs.ids.shape[-2]} position ids for {txt.shape[1]} text and {img.shape[1]} image tokens"
             )
-        if c.guidance_embed != (guidance is not None):
-            wanted = "takes guidance (4.0 is usual)" if c.guidance_embed else "has no guidance embedding"
-            raise ValueError(f"this model {wanted}, got {guidance}")
-        rope = rope_table(ids, c.axes_dim, c.theta)
-
-        vec_sum = MLPEmbedder(c.hidden_size, dtype, name="time_in")(timestep_embedding(timesteps))
-        if guidance is not None:
-            vec_sum += MLPEmbedder(c.hidden_size, dtype, name="guidance_in")(timestep_embedding(guidance))
-        vec_sum += MLPEmbedder(c.hidden_size, dtype, name="vector_in")(vec)
-        img = spread(Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="img_in")(img), *TOKENS)
-        txt = spread(Dense(c.hidden_size, ("in", "embed"), dtype=dtype, name="txt_in")(txt), *TOKENS)
-
-        # A copy of vec per block makes this a product batched over blocks, without transposed kernels.
-        double = self._stacked(DoubleStreamBlock, c.depth)(c, dtype, name="double_blocks")
-        modulations = double.modulations(jnp.broadcast_to(vec_sum, (c.depth, *vec_sum.shape)))
-        (img, txt), _ = double((img, txt), modulations, rope)
+        rope = rope_table(inputs.ids, self.config.axes_dim, self.config.theta)
+        given = inputs.timesteps
+        if not isinstance(given, Modulations):
+            given = self.modulations(inputs.vec, given, inputs.guidance)
+        img, txt = spread(self.img_in(img), *TOKENS), spread(self.txt_in(txt), *TOKENS)
+        img, txt = self._run("double_blocks", (img, txt), given.double, rope)
         x = spread(jnp.concatenate([txt, img], axis=1), *TOKENS)
-        single = self._stacked(SingleStreamBlock, c.depth_single_blocks)(c, dtype, name="single_blocks")
-        modulations = single.modulations(jnp.broadcast_to(vec_sum, (c.depth_single_blocks, *vec_sum.shape)))
-        x, _ = single(x, modulations, rope)
-        return FinalLayer(c, dtype, name="final_layer")(x[:, txt.shape[1] :][:, :length], vec_sum)
+        x = self._run("single_blocks", x, given.single, rope)
+        return self.final_layer(x[:, txt.shape[1] :][:, :length], given.final)
 
-    def _stacked(self, block: Any, depth: int) -> Any:
-        """`depth` blocks with stacked parameters: `__call__` scans over them and `modulations` maps."""
-        policy = REMAT_POLICIES[self.remat]
-        body = nn.remat(block, prevent_cse=False, policy=policy) if self.remat != "none" else block
-        stacked: dict[str, Any] = {
-            "variable_axes": {"params": 0, "lora": 0},
-            "split_rngs": {"params": True},
-            "metadata_params": {nn.PARTITION_NAME: "layers"},
-        }
-        mapped = nn.vmap(body, axis_size=depth, methods=["modulations"], **stacked)
-        return nn.scan(mapped, length=depth, unroll=self.unroll, in_axes=(0, nn.broadcast), **stacked)
+    def _run(self, name: str, carry: Any, modulations: Array, rope: Rope) -> Any:
+        if blocks := separate_blocks(self, name):
+            block = BLOCKS[name](self.config, self.dtype, parent=None)
+            return call_separate(block, blocks, carry, modulations, rope, self.remat)
+        return getattr(self, name)(carry, modulations, rope)[0]
+
+
+BLOCKS: dict[str, type[nn.Module]] = {
+    "double_blocks": DoubleStreamBlock,
+    "single_blocks": SingleStreamBlock,
+}
 
 
 class FinalLayer(nn.Module):
     config: MMDiTConfig
     dtype: DTypeLike
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "b l d"], vec: Float[Array, "b d"]) -> Float[Array, "b l c"]:
-        shift, scale = Modulation(2, self.dtype, name="modulation")(vec)
-        linear = Dense(
-            self.config.in_channels,
-            ("embed", "out"),
-            dtype=self.dtype,
-            kernel_init=nn.initializers.zeros,
-            name="linear",
-        )
-        return linear(modulate(x, shift, scale))
+    def setup(self) -> None:
+        c, dtype = self.config, self.dtype
+        self.modulation = Modulation(2, dtype)
+        self.linear = Dense(c.in_channels, ("embed", "out"), dtype=dtype, kernel_init=nn.initializers.zeros)
+
+    def __call__(
+        self, x: Float[Array, "b l d"], modulation: Float[Array, "2 b 1 d"]
+    ) -> Float[Array, "b l c"]:
+        shift, scale = modulation
+        return self.linear(modulate(x, shift, scale))
 
 
 def smallest_inputs(config: MMDiTConfig) -> tuple[MMDiTInputs]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from uno_jax.networks import clip, efficientnet, mmdit, t5, vae, vit
+from uno_jax.networks.blocks import separate
 from uno_jax.support.trees import Params
 
 NetworkConfig = Any  # a frozen dataclass: the `config` of a row
@@ -28,12 +29,21 @@ class Network(NamedTuple):
     """The smallest valid inputs for a config. They suffice, as no parameter's shape depends on a length."""
     large: bool = False
     """Whether its frozen blocks are worth holding in 8 bits (`training.quantize`)."""
+    separable: tuple[str, ...] = ()
+    """Names of the stacked blocks that the module also takes as separate ones (`networks.blocks`)."""
 
 
 NETWORKS: dict[str, Network] = {
     row.kind: row
     for row in (
-        Network("mmdit", mmdit.MMDiTConfig, mmdit.MMDiT, mmdit.smallest_inputs, large=True),
+        Network(
+            "mmdit",
+            mmdit.MMDiTConfig,
+            mmdit.MMDiT,
+            mmdit.smallest_inputs,
+            large=True,
+            separable=tuple(mmdit.BLOCKS),
+        ),
         Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),
         Network("t5", t5.T5Config, t5.T5Encoder, t5.smallest_inputs, large=True),
         Network("clip", clip.CLIPConfig, clip.CLIPText, clip.smallest_inputs),
@@ -74,6 +84,13 @@ def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Pa
     boxed = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), nn.unbox(boxed))
     return shapes, nn.get_partition_spec(boxed)
+
+
+def arrange(kind: str, params: Params, platform: str) -> Params:
+    """A network's stacked parameters, or their shapes, as the network runs fastest on "cpu", "gpu" or "tpu".
+    The arrays that this replaces are deleted.
+    """
+    return separate(params, NETWORKS[kind].separable) if platform == "gpu" else params
 
 
 def init_params(config: NetworkConfig, key: jax.Array, dtype: Any = jnp.float32) -> Params:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from uno_jax.families.lora import merge
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
+from uno_jax.networks.registry import arrange
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params
@@ -48,10 +49,11 @@ def load_model(path: str | Path, lora: str | Path | Lora | None = "auto", dtype:
         lora = read_named_lora(lora, directory, config)
     family, mesh, kept = family_of(config), local_mesh(), jnp.dtype(dtype or default_dtype())
     params = {kind: restore_network(directory / kind, kind, mesh, kept)[1] for kind in family.networks}
-    if lora is None:
-        return Model(config, params)
-    params[family.core] = _merged(params.pop(family.core), lora, config, mesh)
-    return Model(config, params, lora.unope)
+    if lora is not None:
+        params[family.core] = _merged(params.pop(family.core), lora, config, mesh)
+    platform = mesh.devices.flat[0].platform
+    params = {kind: arrange(kind, tree, platform) for kind, tree in params.items()}
+    return Model(config, params, lora and lora.unope)
 
 
 def _merged(base: Params, lora: Lora, config: Any, mesh: Mesh) -> Params:
