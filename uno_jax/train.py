@@ -18,11 +18,13 @@ class Args(RecipeArgs):
     """Train by a recipe. The same command again continues from the newest checkpoint."""
 
     plan: str = ""
-    """Hardware to plan for in place of training: a TPU topology such as v5p:2x2x1, or local. Prints what a
-    step needs, and the nearest setting that fits.
+    """Hardware to plan for in place of training: a TPU topology such as v5p:2x2x1, a GPU such as h100 or
+    several as h100:8, or local. Prints what a step needs, and the nearest setting that fits.
     """
     plan_refs: int = 1
     """Number of references of each sample, for --plan."""
+    detail: Annotated[bool, FlagCreatePairsOff] = False
+    """With --plan, also print where the time goes: the kernels by kind and by place in the model."""
     print_config: Annotated[bool, FlagCreatePairsOff] = False
     """Print the recipe with every field, and nothing else."""
     export: Annotated[bool, FlagCreatePairsOff] = False
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on(ValueError, OSError):
         args = parse_recipe_args(Args, "uno-train", argv)
         if args.plan:
-            return plan_training(args.recipe, args.plan, args.plan_refs)
+            return plan_training(args.recipe, args.plan, args.plan_refs, args.detail)
         if args.print_config:
             return print(recipe_text(args.recipe))
         use_compile_cache()

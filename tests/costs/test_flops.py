@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.flops import CASES, floor, forward_flops, gradient_floor
-from uno_jax.costs.chips import find_devices
+from uno_jax.costs.devices import find_devices
 from uno_jax.costs.flops import count_flops
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.networks.attention.dispatch import attention

@@ -1,6 +1,7 @@
 """Plans of the tiny preset for a TPU topology and for the local device, and errors of plans."""
 
 import dataclasses
+import importlib.util
 from functools import partial
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from uno_jax import sample, train
-from uno_jax.costs import chips
+from uno_jax.costs import devices, gpus
 from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import out_of_memory
 from uno_jax.families.model import Model
@@ -61,8 +62,10 @@ def test_a_local_plan_lists_the_run(capsys, recipe):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--plan", "v9:2x2"], "expected local, or a chip"),
+        (["--plan", "v9:2x2"], "expected local, a TPU (v5e, v5p, v6e)"),
         (["--plan", "v5p"], "such as v5p:2x2x1"),
+        (["--plan", "rtx3050"], "or a GPU (a100-40, a100-80, a6000,"),
+        (["--plan", "h100:none"], "expected 1 to 1024 GPUs, such as h100:8"),
         (["--plan", "local", "--mesh.data", "3"], "does not fit 1 device"),
         (["--plan", "local", "--steps", "0"], "steps must be at least 1"),
         (["--plan", "local", "--plan-refs", "-1"], "--plan-refs must be 0 or more"),
@@ -76,9 +79,9 @@ def test_impossible_plans_are_errors(capsys, recipe, argv, message):
 
 
 def test_a_missing_compiler_is_told(monkeypatch):
-    monkeypatch.setattr(chips.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(chips.PlanError, match="pip install libtpu"):
-        chips.find_devices("v5e:2x2")
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(devices.PlanError, match="pip install libtpu"):
+        devices.find_devices("v5e:2x2")
 
 
 def test_the_nearest_settings_come_first():
@@ -136,3 +139,20 @@ def test_the_full_size_step_does_no_needless_work():
     model_of = partial(Model, model, dtype=config.dtype)
     encoders = count_flops(lambda *x: encode(model_of(x[0]), *x[1:]), frozen, batch, key)
     assert count_flops(step, state, frozen, batch, key) - encoders == pytest.approx(94.0e12, rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_step_is_compiled_for_gpus_without_one(capsys, recipe):
+    plugins = [importlib.util.find_spec(name) for name in ("jax_cuda12_plugin", "jax_cuda13_plugin")]
+    if not any(plugins):
+        pytest.skip("compiling for a GPU takes XLA's plugin for them (extra: plan-gpu)")
+    out = plan(capsys, "--config", recipe, "--plan", "h100:2", "--detail")
+    assert "h100:2: 2 NVIDIA H100" in out and "compiled for CUDA" in out and "s by its kernels" in out
+    assert "all-gather" in out and "products, attention and convolutions alone" in out
+
+
+def test_every_card_has_limits_and_a_description(monkeypatch):
+    monkeypatch.setattr(gpus, "installed_versions", lambda: {"cudnn": (9, 1, 0), "cuda": (13, 0, 0)})
+    for name, card in gpus.CARDS.items():
+        assert 20 < card.chip.memory < 192 and 8 <= card.capability[0] <= 12, name
+        assert f"core_count: {card.cores} " in gpus.target_config(card)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from uno_jax.costs.chips import find_devices
+from uno_jax.costs.devices import find_devices
 from uno_jax.networks.attention.dispatch import attention, platform
 from uno_jax.networks.attention.tpu import splash_attention
 from uno_jax.sharding.rules import make_mesh

@@ -13,7 +13,9 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from uno_jax.costs.chips import GIB, Chip
+from uno_jax.costs.devices import compiler_options
 from uno_jax.costs.flops import count_flops
+from uno_jax.costs.weigh import detail_lines, weighed_line
 
 
 class Program(NamedTuple):
@@ -27,6 +29,8 @@ class Program(NamedTuple):
     """Operations of all chips together, including recomputation by remat."""
     seconds: float
     """Time to compile."""
+    text: str = ""
+    """XLA's text of the compiled program, for `weigh`; empty if it was not compiled."""
 
 
 def abstract(shape: tuple[int, ...], dtype: Any, mesh: Mesh, *axes: Any) -> jax.ShapeDtypeStruct:
@@ -60,7 +64,7 @@ def compile_program(function: Any, args: tuple[Any, ...], kinds: dict[str, Any],
     inputs = {kind: chip_bytes(tree) for kind, tree in kinds.items()}
     with jax.set_mesh(mesh):
         try:
-            compiled = function.lower(*args).compile()
+            compiled = function.lower(*args).compile(compiler_options(mesh.devices.flat[0]))
         except jax.errors.JaxRuntimeError as error:
             used = out_of_memory(str(error))
             return Program(inputs, None, used, flops, time.monotonic() - start)
@@ -68,7 +72,7 @@ def compile_program(function: Any, args: tuple[Any, ...], kinds: dict[str, Any],
     memory: Any = compiled.memory_analysis()
     kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     used = kept + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
-    return Program(inputs, used - sum(inputs.values()), used, flops, seconds)
+    return Program(inputs, used - sum(inputs.values()), used, flops, seconds, compiled.as_text())
 
 
 def out_of_memory(message: str) -> int:
@@ -96,6 +100,14 @@ def memory_line(program: Program, chip: Chip) -> str:
 
 def fits(program: Program, chip: Chip) -> bool:
     return program.temporaries is not None and (chip.memory is None or program.used <= chip.memory * GIB)
+
+
+def print_weighed(program: Program, chip: Chip, chips: int, detail: bool, indent: str = "  ") -> None:
+    """Prints the time of a program's kernels where the chip's rates are known, with `detail` a table."""
+    if line := weighed_line(program.text, chip, chips):
+        print(f"{indent}{line}")
+        if detail:
+            print(*(f"{indent}  {each}" for each in detail_lines(program.text, chip, chips)), sep="\n")
 
 
 def work_line(flops: int | float, chip: Chip, chips: int) -> str:

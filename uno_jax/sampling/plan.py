@@ -5,11 +5,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from uno_jax.costs.chips import Chip, PlanError, chip_of, find_devices
-from uno_jax.costs.program import Program, fits, memory_line, placed, work_line
+from uno_jax.costs.chips import Chip
+from uno_jax.costs.devices import PlanError, assumptions, chip_of, find_devices
+from uno_jax.costs.program import Program, fits, memory_line, placed, print_weighed, work_line
 from uno_jax.families.family import ONE_STEP, PlannedSampling
 from uno_jax.families.registry import PRESETS, family_of
-from uno_jax.networks.registry import abstract_params
+from uno_jax.networks.registry import abstract_params, arrange
 from uno_jax.sampling.request import check_request, make_settings
 from uno_jax.sampling.settings import SampleArgs
 from uno_jax.sharding.rules import make_mesh, tree_shardings
@@ -35,12 +36,14 @@ def plan_sampling(args: SampleArgs) -> None:
     mesh = make_mesh(fsdp=1, tensor=-1, devices=devices)
     params, chip, chips = abstract_weights(config, mesh, dtype), chip_of(devices[0]), len(devices)
     print(f"{args.plan}: {chips} {chip.name}, weights spread over all of them (tensor {chips})")
+    if assumed := assumptions(devices[0]):
+        print(f"  {assumed}")
     size, refs = f"{asked.width}x{asked.height}", counted(args.refs, "reference")
     print(f"  {count(params):,} parameters, {dtype}; {size}, {refs}")
     while True:
         programs = family_of(config).sampler.plan(config, params, mesh, asked)
         print(f"\n{counted(asked.batch, 'picture')} at once")
-        print_programs(programs, chip, chips)
+        print_programs(programs, chip, chips, args.detail)
         if all(fits(program, chip) for program in programs.values()):
             return
         if asked.batch == 1:
@@ -58,11 +61,13 @@ def planned(args: SampleArgs, config: Any) -> PlannedSampling:
     return PlannedSampling(width, height, args.refs, side, args.batch_size, settings)
 
 
-def print_programs(programs: dict[str, Program], chip: Chip, chips: int) -> None:
+def print_programs(programs: dict[str, Program], chip: Chip, chips: int, detail: bool = False) -> None:
     """Prints a paragraph for each program, and the work of all of them."""
     for name, program in programs.items():
         print(f"  {name}\n    {memory_line(program, chip)}")
         print(f"    {work_line(program.flops, chip, chips)}; compiled in {program.seconds:.0f} s")
+        if name != ONE_STEP:
+            print_weighed(program, chip, chips, detail, "    ")
     work = sum(program.flops for name, program in programs.items() if name != ONE_STEP)
     print(f"  all stages: {work_line(work, chip, chips)}", flush=True)
 
@@ -72,6 +77,8 @@ def abstract_weights(config: Any, mesh: Mesh, dtype: str) -> dict[str, Params]:
     trees = {
         kind: abstract_params(getattr(config, kind), jnp.dtype(dtype)) for kind in family_of(config).networks
     }
+    platform = mesh.devices.flat[0].platform
     return {
-        kind: placed(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
+        kind: arrange(kind, placed(shapes, tree_shardings(mesh, axes, shapes)), platform)
+        for kind, (shapes, axes) in trees.items()
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from PIL import Image
-from tyro.conf import UseAppendAction
+from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.request import agreed_unope, make_settings
@@ -76,9 +76,12 @@ class SampleArgs(ModelArgs):
     320 for several.
     """
     plan: str = ""
-    """Hardware to plan for in place of drawing: a TPU topology such as v5p:2x2x1, or local. Prints memory,
-    work and time of every stage, compiled without loading weights; --model may then name a preset.
+    """Hardware to plan for in place of drawing: a TPU topology such as v5p:2x2x1, a GPU such as h100 or
+    several as h100:8, or local. Prints memory, work and time of every stage, compiled without loading
+    weights; --model may then name a preset.
     """
+    detail: Annotated[bool, FlagCreatePairsOff] = False
+    """With --plan, also print where the time goes: the kernels by kind and by place in the model."""
     refs: int = 1
     """Number of references of each picture, for --plan."""
 

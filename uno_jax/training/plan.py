@@ -11,8 +11,17 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from uno_jax.costs.chips import PlanError, chip_of, find_devices
-from uno_jax.costs.program import Program, abstract, compile_program, fits, memory_line, placed, work_line
+from uno_jax.costs.devices import PlanError, assumptions, chip_of, find_devices
+from uno_jax.costs.program import (
+    Program,
+    abstract,
+    compile_program,
+    fits,
+    memory_line,
+    placed,
+    print_weighed,
+    work_line,
+)
 from uno_jax.families.family import BatchSizes
 from uno_jax.families.registry import family_of
 from uno_jax.networks.registry import abstract_params
@@ -25,6 +34,7 @@ from uno_jax.training.config_check import check_recipe
 from uno_jax.training.optimizer import make_optimizer
 from uno_jax.training.state import (
     TrainState,
+    arrange_frozen,
     make_run_mesh,
     model_config,
     networks_of,
@@ -43,10 +53,12 @@ class Planned(NamedTuple):
     model: Any
     devices: list[jax.Device]
     refs: int
+    detail: bool = False
 
 
-def plan_training(config: TrainConfig, where: str, refs: int) -> None:
-    """Prints the plan of a recipe on the hardware `where`, then of smaller settings until one fits.
+def plan_training(config: TrainConfig, where: str, refs: int, detail: bool = False) -> None:
+    """Prints the plan of a recipe on the hardware `where`, with `detail` that of its kernels too, then of
+    smaller settings until one fits.
 
     Raises PlanError or RecipeError before anything is compiled.
     """
@@ -57,10 +69,12 @@ def plan_training(config: TrainConfig, where: str, refs: int) -> None:
     if config.weights and not config.weights_dir.is_dir():
         print(f"no weights at {config.weights}: planned with the sizes of preset {config.preset}")
         config = dataclasses.replace(config, weights="")
-    chip, planned = chip_of(devices[0]), Planned(model_config(config), devices, refs)
+    chip, planned = chip_of(devices[0]), Planned(model_config(config), devices, refs, detail)
     make_run_mesh(config, devices)
     limits = [f"{chip.memory:.2f} GiB" if chip.memory else "", f"{chip.peak} TFLOP/s" if chip.peak else ""]
     print(f"{where}: {len(devices)} {chip.name} ({', '.join(filter(None, limits))})")
+    if assumed := assumptions(devices[0]):
+        print(f"  {assumed}")
     program = print_plan(config, planned)
     if fits(program, chip):
         return
@@ -87,14 +101,17 @@ def print_plan(config: TrainConfig, planned: Planned) -> Program:
     print(f"  {count(state.trainable):,} trained and {count(frozen):,} frozen parameters")
     print(f"  {memory_line(program, chip)}")
     print(f"  {work_line(program.flops, chip, len(devices))} (a step)")
+    print_weighed(program, chip, len(devices), planned.detail)
     print(f"  compiled in {program.seconds:.0f} s", flush=True)
     return program
 
 
 def abstract_state(
-    config: TrainConfig, model: Any, mesh: Mesh
+    config: TrainConfig, model: Any, mesh: Mesh, platform: str = ""
 ) -> tuple[TrainState, dict[str, Params], optax.GradientTransformation]:
-    """The state and the frozen weights of a run as `state.make_state` places them, without arrays."""
+    """The state and the frozen weights of a run as `state.make_state` places them, without arrays; the blocks
+    arranged as for another `platform` than the mesh's if one is given.
+    """
     trees = {kind: abstract_params(getattr(model, kind)) for kind in networks_of(config)}
     if config.trains("lora"):
         trees["lora"] = abstract_lora_of(model, config.lora)
@@ -107,6 +124,7 @@ def abstract_state(
         from uno_jax.training.quantize import quantize_base  # needs qwix, an extra
 
         quantize_base(frozen, config.base)
+    frozen = arrange_frozen(config, frozen, trainable, platform or mesh.devices.flat[0].platform)
     optimizer = make_optimizer(config.optim, config.steps)
     zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     ema = trainable if config.optim.ema_decay else {}

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.costs.chips import chip_of
+from uno_jax.costs.devices import chip_of
 from uno_jax.costs.flops import count_flops
 from uno_jax.sharding.processes import is_first_process
 from uno_jax.support.trees import Params

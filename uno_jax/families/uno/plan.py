@@ -50,7 +50,7 @@ def plan_sampling(
     given, contrast = _conditioned(config, asked, array, latent, dtype)
     noise = latent(asked.width, asked.height)
     loop = compiled(partial(_denoise, schedule), ("mmdit",), noise, given, contrast)
-    programs[ONE_STEP] = loop._replace(flops=loop.flops // settings.steps)
+    programs[ONE_STEP] = loop._replace(flops=loop.flops // settings.steps, text="")
     programs[f"all {settings.steps} denoising steps (one program)"] = loop
     small = asked.width * asked.height <= settings.tile**2
     tile = (asked.width, asked.height) if small else (settings.tile, settings.tile)
