@@ -16,6 +16,9 @@ KINDS = {
 
 def check_regular_file(path: str | os.PathLike[str]) -> None:
     """Raises FileNotFoundError, or FileKindError for anything but a regular file, which stays unopened."""
-    kind = stat.S_IFMT(os.stat(path).st_mode)
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{os.fspath(path)} cannot be read: no such file") from None
     if kind != stat.S_IFREG:
         raise FileKindError(f"{os.fspath(path)} is {KINDS.get(kind, 'of an unknown kind')}, expected a file")
