@@ -1,9 +1,7 @@
 """Reading lists: both forms, scores, sizes, mixtures, other file systems, and what is refused."""
 
-import io
 import json
-import math
-import random
+import os
 
 import fsspec
 import numpy as np
@@ -12,8 +10,8 @@ import pytest
 from tests.lists import write_json, write_list, write_picture
 from uno_jax.data import DataError, each_picture, read_list, read_records
 from uno_jax.data.config import DataConfig, SourceConfig
-from uno_jax.data.entries import CHUNK, read_entries
 from uno_jax.data.records import concatenate, parse_source
+from uno_jax.support.errors import FileKindError
 
 
 def label(score, **changes):
@@ -52,9 +50,9 @@ def test_pairs_with_scores_are_taken_by_them_where_a_threshold_is_named(tmp_path
     assert len(read_list(path)) == 4
     source = parse_source(SourceConfig(str(path), min_score=3.5))
     assert source.entry.tolist() == [2] and source.sources[0].below_score == 2
-    assert "must be between 0 and 4, got 'high'" in source.sources[0].bad[3]
+    assert 'must be between 0 and 4, got "high"' in source.sources[0].bad[3]
     unscored = parse_source(SourceConfig(str(write_list(tmp_path, 2)), min_score=3.5))
-    assert '"score" must be between 0 and 4, got None' in unscored.sources[0].bad[0]
+    assert '"score" must be between 0 and 4, got null' in unscored.sources[0].bad[0]
 
 
 def test_a_threshold_that_leaves_nothing_says_so(tmp_path):
@@ -77,7 +75,16 @@ def test_a_threshold_that_leaves_nothing_says_so(tmp_path):
         ({"prompt": "a dog \ud83d"}, "invalid Unicode"),
         ({"image_tgt_path": "foo://bucket/a.png"}, "no picture at foo://bucket/a.png"),
         (label(4, caption=None), 'must hold the text of "img_path2"'),
-        (label(4, img_path2=None), "must be paths"),
+        (label(4, img_path2=None), '"img_path2" must be a path, got null'),
+        (label(4, img_path1=3), '"img_path1" must be a path, got 3'),
+        ({"image_paths": None}, "must be a list of paths"),
+        ({"image_sizes": [["32", "32"], [32, 32]]}, "must be 2 pairs"),
+        ({"image_sizes": [[True, True], [32, 32]]}, "must be 2 pairs"),
+        ({"image_sizes": [[32, float("nan")], [32, 32]]}, "must be 2 pairs"),
+        ({"image_sizes": [[10**400, 1], [32, 32]]}, "must be 2 pairs"),
+        ({"image_sizes": {"a": 1}}, "must be 2 pairs"),
+        ({"image_sizes": [{"width": 1, "height": 1}] * 2}, "must be 2 pairs"),
+        ({"image_tgt_path": "pictures\\t.png"}, "write folders with /, not with backslashes"),
         (label(True), "corrupt score"),
         (label(4, vlm_filter_cot=[]), "corrupt score"),
     ],
@@ -89,28 +96,78 @@ def test_bad_entries_have_reasons(tmp_path, change, reason):
         read_list(write_json(tmp_path / "list.json", [{**entry, **change}]))
 
 
+@pytest.mark.parametrize(
+    ("lacking", "written", "hint"),
+    [
+        ("image_paths", "imag_paths", "image_path"),
+        ("image_paths", "image_pathes", "image_path"),
+        ("image_paths", "imagepath", "image_path"),
+        ("image_tgt_path", "image_target_path", "image_tgt_path"),
+        ("image_tgt_path", "Image_Tgt_Path", "image_tgt_path"),
+        ("prompt", "promt", "prompt"),
+        ("prompt", "caption", ""),
+    ],
+)
+def test_a_misspelt_key_is_named_with_the_right_one(tmp_path, lacking, written, hint):
+    entry = json.loads(write_list(tmp_path, 1).read_text())[0]
+    entry[written] = entry.pop(lacking)
+    expected = f'key "{written}": did you mean "{hint}' if hint else f'"{lacking}" is missing; .*{written}'
+    with pytest.raises(DataError, match=expected):
+        read_list(write_json(tmp_path / "list.json", [entry]))
+
+
+def test_keys_of_other_programs_are_ignored(tmp_path):
+    entry = json.loads(write_list(tmp_path, 1).read_text())[0]
+    others = {"scores": [1], "image_size": [8, 8], "id": 2**70, "meta": {"prompt": 3}, "img": None}
+    records = read_list(write_json(tmp_path / "list.json", [entry | others]))
+    assert list(records) == list(read_list(write_list(tmp_path, 1)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("lines", [False, True])
+def test_lists_of_either_form_and_any_encoding_give_the_same_records(tmp_path, lines, encoding):
+    path = write_list(tmp_path, 3)
+    records = list(read_list(path))
+    if lines:
+        text = "\n".join(json.dumps(entry) for entry in json.loads(path.read_text()))
+    else:
+        text = path.read_text()
+    path.write_text(text, encoding=encoding)
+    assert list(read_list(path)) == records
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "link to a pipe"])
+def test_what_is_no_regular_file_is_refused_unread(tmp_path, kind):
+    path = tmp_path / "list.json"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to(tmp_path / "pipe")
+    for name in (path, f"file://{path}"):
+        with pytest.raises(FileKindError, match="list.json is a .*, expected a file"):
+            read_list(name)
+
+
+@pytest.mark.parametrize("place", ["labels.json", "labels/split1.json"])
+def test_the_pictures_of_uno_1m_lie_in_images(tmp_path, place):
+    (tmp_path / "images/split1").mkdir(parents=True)
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    names = [write_picture(tmp_path / "images/split1" / f"{name}.png", 1) for name in "ab"]
+    one, two = (f"split1/{name}" for name in names)
+    (record,) = read_list(write_json(path, [label(4, img_path1=one, img_path2=two)]))
+    assert record.target == f"{tmp_path}/images/split1/b.png"
+
+
 def test_few_bad_entries_and_missing_pictures_do_not_stop_a_run(tmp_path):
     path = write_list(tmp_path, 4)
     (tmp_path / "t2.png").unlink()
     with pytest.raises(DataError, match="has 1 bad record of 4: record 2: no picture at .*t2.png"):
         read_list(path)
     assert len(read_list(path, max_bad_share=0.25)) == 4
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "[{", '[{"a": 1} {"b": 2}]', "[1, 2", '{"a": ', '["\\x"]', "[1,]", "[,1]", "[1] 2", "[1]\n[2]"],
-)
-def test_broken_json_is_refused(text):
-    with pytest.raises(DataError, match="list is not readable JSON"):
-        list(read_entries(io.StringIO(text), "list"))
-
-
-def test_entries_are_whole_across_chunks():
-    entries = ["x" * (CHUNK // 3 + i) for i in range(10)] + [{"a": [1, {"b": "]"}]}, 123]
-    for separators in ((",", ":"), (" ,\n", ": ")):
-        text = json.dumps(entries, separators=separators)
-        assert list(read_entries(io.StringIO(text), "list")) == entries
 
 
 def test_fingerprints_are_those_of_version_0_1(tmp_path):
@@ -134,53 +191,6 @@ def test_fingerprints_are_those_of_version_0_1(tmp_path):
     assert whole.fingerprint() == "c3714b21"
     assert both.fingerprint() == "2ecbd12c"
     assert each_picture(both).fingerprint() == "bac600e7"
-
-
-class Trickle(io.StringIO):
-    """A stream that gives a few characters at a time, so that everything is cut somewhere."""
-
-    def __init__(self, text: str, most: int):
-        super().__init__(text)
-        self.most = most
-
-    def read(self, size=-1):
-        return super().read(min(size, self.most) if size > 0 else size)
-
-
-def values(draw: random.Random, depth: int = 3):
-    """A value of JSON as json.load reads it: nested, of all characters, numbers and literals."""
-    kind = draw.randrange(7 if depth else 5)
-    if kind == 0:
-        return "".join(draw.choices('a"\\/\b\n\x00\x7fé√😀\ud83d[]{},: ', k=draw.randrange(9)))
-    if kind == 1:
-        return draw.choice([0, -1, 2**70, draw.randrange(10**6)])
-    if kind == 2:
-        return draw.choice([-0.0, 5e-324, 1e300, math.nan, math.inf, -math.inf, draw.random()])
-    if kind == 3:
-        return draw.choice([True, False, None])
-    if kind == 4:
-        return draw.choice([[], {}, ""])
-    some = [values(draw, depth - 1) for _ in range(draw.randrange(4))]
-    return some if kind == 5 else {f"{number}\t": value for number, value in enumerate(some)}
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_entries_are_those_that_json_reads(seed):
-    draw = random.Random(seed)
-    entries = [values(draw) for _ in range(draw.randrange(6))]
-    space = draw.choice(["", " ", " \n\t\r "])
-    text = json.dumps(
-        entries,
-        ensure_ascii=draw.random() < 0.5,
-        indent=draw.choice([None, 1]),
-        separators=(f"{space},{space}", f"{space}:{space}"),
-    )
-    text = f"{space}{text}{space}"
-    for stream in (
-        io.StringIO(text),
-        Trickle(text, draw.randint(6, 12)),
-    ):  # repr: NaN is not equal to itself, -0.0 is to 0
-        assert repr(list(read_entries(stream, "list"))) == repr(json.loads(text))
 
 
 def test_lists_are_read_from_any_file_system(tmp_path):

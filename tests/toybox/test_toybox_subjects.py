@@ -80,7 +80,7 @@ def test_missing_files(folder, tmp_path_factory):
 @pytest.mark.parametrize("text", ["{", '{"name": "box"}', "[1]"])
 def test_a_manifest_that_is_no_list_of_subjects(folder, text):
     (folder / "manifest.json").write_text(text)
-    with pytest.raises(SubjectError, match="not JSON|expected a list|expected an object"):
+    with pytest.raises(SubjectError, match="not readable JSON|expected a list|expected an object"):
         load_subjects(folder)
 
 

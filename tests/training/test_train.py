@@ -122,6 +122,16 @@ def test_another_recipe_is_not_continued(recipe, finished):
         run.train(changed)
 
 
+def test_a_run_from_before_a_field_was_there_goes_on(recipe, finished, tmp_path):
+    old = dataclasses.replace(recipe, workdir=str(tmp_path / "old"))
+    shutil.copytree(recipe.workdir, old.workdir)
+    (path,) = Path(old.workdir).glob("checkpoints/4/recipe/metadata")
+    recorded = json.loads(path.read_text())
+    del recorded["version"], recorded["unroll"], recorded["optim"]["ema_decay"]
+    path.write_text(json.dumps(recorded))
+    assert int(run.train(old).step) == 4
+
+
 @pytest.mark.slow
 def test_another_run_is_carried_on_with_its_optimizer(recipe, finished, tmp_path):
     onward = dataclasses.replace(recipe, workdir=str(tmp_path / "onward"), init_run=recipe.workdir, steps=1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.json_files import check_fields, parse_json
 
 from .errors import ToolError
 
@@ -77,6 +78,15 @@ def identity(stage: str, settings: Any, inputs: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
+def read_row(line: str | bytes) -> Row:
+    """A line of a manifest. Raises ValueError."""
+    fields = {"id": str, "inputs": dict, "result": dict | None}
+    found = check_fields(parse_json(line, "the line"), fields, "the line")
+    if unknown := sorted(found.keys() - set(Row._fields)):
+        raise ValueError(f"unknown fields {', '.join(unknown)}")
+    return Row(**found)
+
+
 class Manifest:
     """A file of rows, one JSON object per line."""
 
@@ -95,8 +105,8 @@ class Manifest:
         rows: dict[str, Row] = {}
         for number, line in enumerate(lines, 1):
             try:
-                row = Row(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                row = read_row(line)
+            except ValueError as error:
                 raise ToolError(
                     f"{self.path}, line {number}, is not a row: {error}. Delete the file to start again"
                 ) from None

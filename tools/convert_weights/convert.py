@@ -16,6 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.safetensors_file import DTYPES as STORED
@@ -64,11 +65,19 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     naming, prefix = _naming(model, source)
     tensors, scales, ignored = _sort_keys(model, source, prefix)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
-    hints = model.hints(source.config if config_file is None else read_json(config_file))
+    record = source.config if config_file is None else read_json(config_file)
+    try:
+        hints = model.hints(record)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConversionError(
+            f"{config_file or source.path}: its config.json is not valid: {error}"
+        ) from None
     if config_file is not None and not hints:
         raise ConversionError(f"{config_file} does not describe a {model.title}")
     try:
         config = model.infer(shapes, naming, hints)
+        config = from_dict(type(config), to_dict(config))  # a config.json may hold values of other types
+        defaults = model.defaults(hints)
     except KeyError as error:
         raise ConversionError(
             f"{source.path} is not a complete {model.title}: it lacks {error.args[0]}"
@@ -80,7 +89,7 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     _check_shapes(source, model, shapes, mapping.source_shapes(entries, params))
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
-    return Plan(model, config, model.defaults(hints), entries, tensors, scales, typed, ignored)
+    return Plan(model, config, defaults, entries, tensors, scales, typed, ignored)
 
 
 def _naming(model: Model, source: Source) -> tuple[Naming, str]:

@@ -1,12 +1,12 @@
 """Sources: a safetensors file, a folder with one or with shards, or a pipeline; and its config.json."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from uno_jax.support.json_files import read_object
 from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES, read_header
 
 from .mapping import ConversionError
@@ -74,13 +74,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object. Raises FileNotFoundError, or ConversionError when it is not one."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    try:
-        record = json.loads(path.read_text())
-    except ValueError as error:
-        raise ConversionError(f"{path} is not readable JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise ConversionError(f"{path} must hold a JSON object, got {type(record).__name__}")
-    return record
+    return read_object(path, {}, ConversionError)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -89,7 +83,7 @@ def _files(folder: Path) -> list[Path]:
     # A folder may also hold another precision (model.fp16.safetensors): the shorter name comes first.
     indexes = sorted(folder.glob(f"*{INDEX}"), key=lambda path: len(path.name))
     if indexes:
-        weight_map = read_json(indexes[0]).get("weight_map", {})
+        weight_map = read_object(indexes[0], {"weight_map": dict[str, str]}, ConversionError)["weight_map"]
         files = [folder / name for name in sorted(set(weight_map.values()))]
         if missing := [file.name for file in files if not file.is_file()]:
             raise FileNotFoundError(f"{indexes[0]} names missing shards: {', '.join(missing)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.json_files import read_json
 from uno_jax.support.settings import from_dict
 
 from ..common.errors import ToolError
@@ -37,8 +38,9 @@ def stored_config(folder: Path) -> SynthConfig | None:
     path = folder / "config.json"
     if not path.exists():
         return None
+    stored = read_json(path, ToolError)
     try:
-        return from_dict(SynthConfig, json.loads(path.read_bytes()))
+        return from_dict(SynthConfig, stored)
     except ValueError as error:
         raise ToolError(f"{path} does not hold settings of this program: {error}") from None
 

@@ -4,9 +4,12 @@ with a folder of pictures -> one case per picture, whose files all exist. No pic
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, RootModel, ValidationError
+
+from uno_jax.support.json_files import JsonFault, read_json
+from uno_jax.support.json_lists import read_list_file
 
 from ..common.errors import ToolError
 from ..common.words import count_of
@@ -71,7 +74,8 @@ def evaluation_cases(folder: Path, data: Path | None, pictures: Path | None) -> 
     if not folder.is_dir():
         raise ToolError(f"no directory {folder}: --evaluation takes the --out of uno_jax.evaluate")
     path = folder / "scores.json"
-    scores = read_json(path, Scores, "an evaluation of --suite dreambench-…; let uno_jax.evaluate finish")
+    what = "an evaluation of --suite dreambench-…; let uno_jax.evaluate finish"
+    scores = checked(read_json(path, told(what)), path, Scores, what)
     place = pictures or (Path(scores.pictures) if scores.pictures else folder)
     sources = read_list(folder / "prompts.json", data)
     cases = []
@@ -107,7 +111,7 @@ def list_cases(path: Path, data: Path | None, pictures: Path, count: int) -> lis
 def read_list(path: Path, data: Path | None) -> list[Source]:
     """Reads a list's entries, with references relative to it, or in folders of `data`. Raises ToolError."""
     form = "a list of {prompt, image_paths}, with at least one reference per entry"
-    entries = read_json(path, ListFile, form).root
+    entries = checked(list(read_list_file(path, told(form))), path, ListFile, form).root
     sources = []
     for index, entry in enumerate(entries):
         names = entry.image_paths or ([entry.image_path] if entry.image_path else [])
@@ -120,12 +124,15 @@ def read_list(path: Path, data: Path | None) -> list[Source]:
     return sources
 
 
-def read_json(path: Path, form: type[Form], what: str) -> Form:
-    """Reads a JSON file of that form. Raises ToolError saying that it is not `what`."""
+def told(what: str) -> JsonFault:
+    """Makes the error of a file that is not even JSON."""
+    return lambda message: ToolError(f"{message}; expected {what}")
+
+
+def checked(value: Any, path: Path, form: type[Form], what: str) -> Form:
+    """What a file holds, as that form. Raises ToolError saying that it is not `what`."""
     try:
-        return form.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ToolError(f"{path} cannot be read ({error.strerror}): expected {what}") from None
+        return form.model_validate(value)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))

@@ -10,6 +10,7 @@ paths only.
 import dataclasses
 import hashlib
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from uno_jax.ablation.grid import Ablation, Score, Variant
 from uno_jax.evaluation.dreambench.scores import bootstrap_interval
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.json_files import check_fields, read_object, shortened
 from uno_jax.support.settings import to_dict
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.recipes import recipe_text
@@ -139,7 +141,7 @@ def read_scores(ablation: Ablation, out: Path) -> Scores:
         for name in ablation.evaluations:
             path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
             if path.is_file():
-                record = json.loads(path.read_text(encoding="utf-8"))
+                record = read_object(path, {}, RecipeError)
                 found[variant.name] |= {
                     score.name: Found(value_at(record, score.path, path), row_values(record, score, path))
                     for score in ablation.scores
@@ -155,6 +157,8 @@ def value_at(record: Any, keys: Sequence[str], path: Path) -> float:
             known = ", ".join(record) if isinstance(record, dict) else repr(record)
             raise RecipeError(f"{path} has no {'.'.join(keys)}: at {key!r} there is {known}")
         record = record[key]
+    if isinstance(record, bool) or not isinstance(record, int | float) or not abs(record) < math.inf:
+        raise RecipeError(f"{path}: {'.'.join(keys)} must be a finite number, got {shortened(record)}")
     return float(record)
 
 
@@ -162,8 +166,9 @@ def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], f
     """A score's part in each row of its kind; empty where the ablation does not name its path."""
     if not score.row:
         return {}
-    rows = [row for row in record.get("rows", ()) if row.get("kind", "") == score.kind]
-    return {(i, row["prompt"]): value_at(row, score.row, path) for i, row in enumerate(rows)}
+    rows = check_fields(record, {"rows": list[dict[str, Any]]}, str(path), RecipeError)["rows"]
+    own = [row for row in rows if row.get("kind", "") == score.kind]
+    return {(i, str(row.get("prompt"))): value_at(row, score.row, path) for i, row in enumerate(own)}
 
 
 def write_table(ablation: Ablation, out: Path) -> None:

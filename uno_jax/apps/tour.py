@@ -5,7 +5,6 @@ Out: demo/index.html and demo.png (references, prompt, result), and in demo/ eve
 write. A second run keeps the pictures and trains on.
 """
 
-import json
 import shlex
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from uno_jax.data import Record, read_list
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.support.images import read_image
+from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.weights.names import SMALL, find_model
 
 PAGE = Path(__file__).with_name("tour.html.j2")
@@ -92,7 +92,7 @@ def train_for(command: list[str], seconds: float, log: Path) -> int:
 def last_step(log: Path) -> int:
     """The last step in a metrics.jsonl; 0 when there is none yet."""
     lines = log.read_text().splitlines() if log.is_file() else []
-    return int(json.loads(lines[-1])["step"]) if lines else 0
+    return check_fields(parse_json(lines[-1], str(log)), {"step": int}, str(log))["step"] if lines else 0
 
 
 def drawn_pictures(work: Path) -> Iterator[tuple[Record, Path]]:

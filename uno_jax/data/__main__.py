@@ -15,8 +15,8 @@ import tyro
 
 from uno_jax.data.check import Report, check_records
 from uno_jax.data.config import SourceConfig
-from uno_jax.data.pack import pack_records, write_json
-from uno_jax.data.records import Records, parse_source, read_source
+from uno_jax.data.pack import pack_records, scored, write_json
+from uno_jax.data.records import Records, parse_source, read_scores, read_source
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.words import counted
 
@@ -32,7 +32,8 @@ class Check:
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
     write: Path | None = None
-    """File to write the good records to, with absolute paths and their pictures' sizes."""
+    """File to write the good records to, with absolute paths, their pictures' sizes and their scores.
+    """
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ def sized_entries(records: Records, report: Report) -> list[dict[str, object]]:
             "image_paths": [_absolute(path) for path in record.refs],
             "image_tgt_path": _absolute(record.target),
             "image_sizes": report.sizes[entry],
+            **scored(score),
         }
-        for entry, record in zip(records.entry.tolist(), records, strict=True)
+        for entry, record, score in zip(records.entry.tolist(), records, read_scores(records), strict=True)
         if entry in report.sizes
     ]
 

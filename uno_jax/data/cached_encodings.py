@@ -30,6 +30,8 @@ from uno_jax.data.records import PICTURES, Records, Source, concatenate
 from uno_jax.families.registry import all_encoders
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.json_files import check_fields, parse_json, read_json
+from uno_jax.support.settings import from_dict
 from uno_jax.weights.safetensors_file import DTYPES
 
 FORMAT = 1
@@ -60,6 +62,16 @@ class Info:
     """Fingerprint of the lists' records."""
     per_shard: int
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.per_shard < 1 or not 0 <= self.records < 1 << 31:
+            raise ValueError(f"{self.records} records cannot be in shards of {self.per_shard}")
+        if unknown := sorted(self.encoders.keys() - PARTS):
+            raise ValueError(f"unknown encoders {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        for kind, encoder in self.encoders.items():
+            check_fields(encoder, {"config": dict, "weights": str}, kind)
+        for source in self.sources:
+            _source(source)
 
     @property
     def shards(self) -> int:
@@ -114,13 +126,13 @@ def read_info(folder: Path) -> Info:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no encodings at {folder}; make them with uno-encode")
+    path = folder / "encodings.json"
     try:
-        found = json.loads((folder / "encodings.json").read_text())
-        info = Info(**found)
+        info = from_dict(Info, read_json(path, DataError))
     except FileNotFoundError:
         raise DataError(f"{folder} has no encodings.json: it holds no encodings") from None
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{folder / 'encodings.json'} does not describe encodings: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{path} does not describe encodings: {error}") from None
     if info.format != FORMAT:
         raise DataError(f"{folder} has format {info.format}; this program reads format {FORMAT}")
     return info
@@ -166,7 +178,7 @@ def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> Enco
         raise DataError(f"{folder} holds no records: all {info.records} were bad")
     counts = [len(table) for table in tables]
     columns = {field.name: getattr(records, field.name) for field in dataclasses.fields(Records)}
-    columns["sources"] = _weighted(directory, [_source(**source) for source in info.sources], sources)
+    columns["sources"] = _weighted(directory, [_source(source) for source in info.sources], sources)
     return EncodedRecords(
         **columns,
         folder=folder,
@@ -177,8 +189,8 @@ def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> Enco
     )
 
 
-def _source(size: Sequence[int] | None = None, **recorded: Any) -> Source:
-    return Source(**recorded, bad={}, size=(size[0], size[1]) if size else None)
+def _source(recorded: dict[str, Any]) -> Source:
+    return from_dict(Source, recorded | {"bad": {}})
 
 
 def _weighted(directory: str, encoded: list[Source], named: Sequence[SourceConfig]) -> tuple[Source, ...]:
@@ -217,9 +229,13 @@ def read_table(folder: Path, number: int) -> Table:
 
     Raises DataError for a damaged shard.
     """
-    found = _from_bytes(_read(shard_path(folder, number), -1))
+    path = shard_path(folder, number)
+    found = _from_bytes(_read(path, -1))
+    if missing := {*COLUMNS, "text", "bad"} - found.keys():
+        raise DataError(f"{path} lacks {', '.join(sorted(missing))}; remove it and encode again")
     columns = {name: found[name] for name in COLUMNS}
-    return Table(Records((), found["text"].tobytes(), **columns), json.loads(found["bad"].tobytes()))
+    bad = parse_json(found["bad"].tobytes(), f"{path}, bad", DataError)
+    return Table(Records((), found["text"].tobytes(), **columns), bad)
 
 
 def select_rows(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]]) -> Records:

@@ -1,4 +1,4 @@
-"""A list's text -> its entries -> what each says, or why it cannot be used.
+"""A list's entries -> what each says, or why it cannot be used. Keys of other programs are ignored.
 
 There are two forms, which one list may mix:
 - UNO's own lists: {"prompt", "image_paths": [references] or "image_path", "image_tgt_path"}, and optionally
@@ -8,19 +8,22 @@ There are two forms, which one list may mix:
   …}}; picture 2 is the target, its caption the prompt, picture 1 the reference.
 """
 
-import io
-import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
+from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-CHUNK = 1 << 22  # characters; no entry is longer
+from uno_jax.support.json_files import shortened
+
 MAX_REFS = 4
 BEST_SCORE = 4
 PAPER_SCORE = 4.0  # what UNO-1M's labels need where no threshold is named
-BETWEEN = re.compile(r"[ \t\r\n]*")
 SURROGATE = re.compile("[\ud800-\udfff]")
+REFERENCES = frozenset({"image_paths", "image_path"})
+PAIR_KEYS = REFERENCES | {"prompt", "image_tgt_path", "image_sizes", "score"}
+LIKE = 0.85  # share of letters in common from which on a key is another one misspelt
 
 
 class DataError(ValueError):
@@ -36,61 +39,6 @@ class Entry(NamedTuple):
     ratios: tuple[float, ...] | None = None
 
 
-def read_entries(stream: io.TextIOBase, name: str) -> Iterator[Any]:
-    """The elements of a JSON list as json.load reads them, one at a time: memory does not grow with the list.
-
-    Not by ijson: its C backend refuses NaN and Infinity and reads half of a character as "?" without an
-    error, where json.load reads them. It takes 0.7 s of CPU for 300,000 pairs, this 0.8 s, its Python 13 s.
-
-    Raises DataError for anything but a list with at least one element.
-    """
-    scan = json.JSONDecoder().raw_decode
-    text = stream.read(CHUNK)
-    at = _skip(text, 0)
-    if text[at : at + 1] != "[":
-        raise DataError(_not_a_list(text, stream, name))
-    at = _skip(text, at + 1)
-    more, count, comma = True, 0, False
-    while comma or text[at : at + 1] != "]":
-        try:
-            entry, end = scan(text, at)
-            end = _skip(text, end)
-            if text[end : end + 1] not in (",", "]") or (text[end] == "," and more and end + 1 == len(text)):
-                raise json.JSONDecodeError("expected , or ]", text, end)
-        except json.JSONDecodeError as error:
-            if not more or len(text) - at > 2 * CHUNK:
-                raise DataError(f"{name} is not readable JSON at record {count}: {error.msg}") from None
-            added = stream.read(CHUNK)
-            more, text = bool(added), text[at:] + added
-            at = _skip(text, 0)
-            continue
-        yield entry
-        count += 1
-        comma = text[end] == ","
-        at = _skip(text, end + 1) if comma else end
-    _check_end(text[at + 1 :], stream, name)
-
-
-def _check_end(rest: str, stream: io.TextIOBase, name: str) -> None:
-    while rest:
-        if _skip(rest, 0) < len(rest):
-            raise DataError(f"{name} is not readable JSON: more text after the end of the list")
-        rest = stream.read(CHUNK)
-
-
-def _skip(text: str, at: int) -> int:
-    found = BETWEEN.match(text, at)
-    return found.end() if found else at
-
-
-def _not_a_list(text: str, stream: io.TextIOBase, name: str) -> str:
-    try:
-        found = json.loads(text + stream.read())
-    except ValueError as error:
-        return f"{name} is not readable JSON: {error}"
-    return f"{name} must be a list of at least one record, got {type(found).__name__}"
-
-
 def parse_entry(entry: Any, min_score: float | None) -> Entry | None:
     """What `entry` says; None when its score is below `min_score`. Without a threshold labels need
     PAPER_SCORE and pairs no score.
@@ -98,8 +46,8 @@ def parse_entry(entry: Any, min_score: float | None) -> Entry | None:
     Raises DataError with the reason why it cannot be used.
     """
     if not isinstance(entry, dict):
-        raise DataError(f"expected an object, got {type(entry).__name__}")
-    parsed = _parse_label(entry, min_score) if "img_path1" in entry else _parse_pair(entry, min_score)
+        raise DataError(f"expected an object, got {shortened(entry)}")
+    parsed = _parse_label(entry, min_score) if is_label(entry) else _parse_pair(entry, min_score)
     if parsed is None:
         return None
     if not parsed.prompt.strip():
@@ -114,35 +62,108 @@ def parse_entry(entry: Any, min_score: float | None) -> Entry | None:
     return parsed
 
 
+def is_label(entry: dict[str, Any]) -> bool:
+    """Whether an entry is one of UNO-1M's labels."""
+    return "img_path1" in entry
+
+
+def prompt_of(entry: dict[str, Any]) -> str:
+    """The prompt of an entry of either form.
+
+    Raises DataError where there is none.
+    """
+    if is_label(entry):
+        caption = entry.get("caption")
+        prompt = caption.get("img_path2") if isinstance(caption, dict) else None
+        if not isinstance(prompt, str):
+            raise DataError(f'"caption" must hold the text of "img_path2", got {shortened(prompt)}')
+        return prompt
+    return _text(entry, "prompt", "a string")
+
+
+def references_of(entry: dict[str, Any]) -> tuple[str, ...]:
+    """The paths of an entry's references, as written: "image_paths", or else "image_path".
+
+    Raises DataError for anything but paths.
+    """
+    if is_label(entry):
+        return (_text(entry, "img_path1", "a path"),)
+    refs = entry.get("image_paths", [])
+    if "image_path" in entry and not refs:
+        refs = [entry["image_path"]]
+    if not isinstance(refs, list) or not all(isinstance(ref, str) and ref for ref in refs):
+        raise DataError(f'"image_paths" must be a list of paths, "image_path" a path, got {shortened(refs)}')
+    return tuple(refs)
+
+
+def check_keys(entry: dict[str, Any], own: Collection[str]) -> None:
+    """Raises DataError for a key that is a misspelling of one of `own` that the entry lacks."""
+    if problem := _misspelt(frozenset(entry), frozenset(own)):
+        raise DataError(problem)
+
+
+@lru_cache(4096)
+def _misspelt(keys: frozenset[str], own: frozenset[str]) -> str:
+    lacking = own - keys - (REFERENCES if keys & REFERENCES else frozenset())
+    for key in sorted(keys - own - PAIR_KEYS):
+        for wanted in sorted(lacking):
+            if _alike(key.lower(), wanted):
+                return f'unknown key {shortened(key)}: did you mean "{wanted}"?'
+    return ""
+
+
+def _alike(key: str, wanted: str) -> bool:
+    """Whether `key` is `wanted` misspelt. A plural is not: "scores" may be another program's."""
+    if key.rstrip("s") == wanted.rstrip("s") and key != wanted:
+        return False
+    return sorted(key) == sorted(wanted) or SequenceMatcher(None, key, wanted).ratio() >= LIKE
+
+
+def _text(entry: dict[str, Any], name: str, what: str) -> str:
+    if name not in entry:
+        raise DataError(f'"{name}" is missing; the entry has {shortened(sorted(entry))}')
+    if not isinstance(entry[name], str):
+        raise DataError(f'"{name}" must be {what}, got {shortened(entry[name])}')
+    return str(entry[name])
+
+
 def _parse_pair(entry: dict[str, Any], min_score: float | None) -> Entry | None:
+    check_keys(entry, PAIR_KEYS)
     if min_score is not None and _score(entry, "score") < min_score:
         return None
-    refs = entry.get("image_paths", [entry["image_path"]] if "image_path" in entry else [])
-    prompt, target = entry.get("prompt"), entry.get("image_tgt_path")
-    if not isinstance(prompt, str):
-        raise DataError(f'"prompt" must be a string, got {prompt!r}')
-    if not isinstance(target, str):
-        raise DataError(f'"image_tgt_path" must be a path, got {target!r}')
-    if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
-        raise DataError(f'"image_paths" must be a list of paths, got {refs!r}')
+    prompt, target, refs = prompt_of(entry), _text(entry, "image_tgt_path", "a path"), references_of(entry)
     sizes = entry.get("image_sizes")
-    return Entry(prompt, target, tuple(refs), None if sizes is None else _ratios(sizes, 1 + len(refs)))
+    ratios = None if sizes is None else _ratios(sizes, 1 + len(refs))
+    return Entry(prompt, target, refs, ratios)
 
 
 def _ratios(sizes: Any, count: int) -> tuple[float, ...]:
     try:
-        ratios = tuple(height / width for width, height in sizes)
-        if len(ratios) == count and all(0 < ratio < math.inf for ratio in ratios):
-            return ratios
-    except (TypeError, ValueError, ZeroDivisionError):
+        if not any(isinstance(side, bool) for size in sizes for side in size):
+            ratios = tuple(height / width for width, height in sizes)
+            if len(ratios) == count and all(0 < ratio < math.inf for ratio in ratios):
+                return ratios
+    except (TypeError, ValueError, ArithmeticError):
         pass
-    raise DataError(f'"image_sizes" must be {count} pairs [width, height], target first, got {sizes!r}')
+    raise DataError(
+        f'"image_sizes" must be {count} pairs [width, height], target first, got {shortened(sizes)}'
+    )
+
+
+def score_of(entry: dict[str, Any]) -> float | None:
+    """The score of an entry of either form; None where it has none that can be used."""
+    filtered = entry.get("vlm_filter_cot")
+    holder = filtered if is_label(entry) and isinstance(filtered, dict) else entry
+    try:
+        return _score(holder, "score_final" if is_label(entry) else "score")
+    except DataError:
+        return None
 
 
 def _score(entry: dict[str, Any], name: str) -> float:
     score = entry.get(name)
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= BEST_SCORE:
-        raise DataError(f'corrupt score: "{name}" must be between 0 and {BEST_SCORE}, got {score!r}')
+        raise DataError(f'corrupt score: "{name}" must be between 0 and {BEST_SCORE}, got {shortened(score)}')
     return float(score)
 
 
@@ -152,14 +173,9 @@ def label_threshold(min_score: float | None) -> float:
 
 
 def _parse_label(entry: dict[str, Any], min_score: float | None) -> Entry | None:
-    caption, filtered = entry.get("caption"), entry.get("vlm_filter_cot")
+    filtered = entry.get("vlm_filter_cot")
     score = _score(filtered if isinstance(filtered, dict) else {}, "score_final")
     if score < label_threshold(min_score):
         return None
-    prompt = caption.get("img_path2") if isinstance(caption, dict) else None
-    if not isinstance(prompt, str):
-        raise DataError(f'"caption" must hold the text of "img_path2", got {prompt!r}')
-    reference, target = entry["img_path1"], entry.get("img_path2")
-    if not isinstance(reference, str) or not isinstance(target, str):
-        raise DataError(f'"img_path1" and "img_path2" must be paths, got {reference!r} and {target!r}')
-    return Entry(prompt, target, (reference,))
+    refs = references_of(entry)
+    return Entry(prompt_of(entry), _text(entry, "img_path2", "a path"), refs)

@@ -40,10 +40,15 @@ def parent(path: str) -> str:
 
 def exists(path: str) -> bool:
     try:
-        fs, name = _file_system(path)
+        fs, name = file_system(path)
     except UnknownFileSystemError:
         return False
     return bool(fs.isfile(name))
+
+
+def slash_hint(path: str) -> str:
+    """What to add where there is no file at a path that was written on Windows."""
+    return " (write folders with /, not with backslashes)" if "\\" in path else ""
 
 
 def read_bytes(path: str) -> bytes:
@@ -51,14 +56,14 @@ def read_bytes(path: str) -> bytes:
 
     Raises FileNotFoundError and what the file system raises.
     """
-    fs, name = _file_system(path)
+    fs, name = file_system(path)
     try:
         if not (part := IN_SHARD.fullmatch(path)):
             return bytes(fs.cat_file(name))
         start, length = int(part[2]), int(part[3])
         return bytes(fs.cat_file(name, start, start + length))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such picture") from error
+        raise FileNotFoundError(f"{path}: no such picture{slash_hint(path)}") from error
 
 
 def read_picture(path: str) -> Image.Image:
@@ -92,10 +97,14 @@ def _open(path: str) -> io.BytesIO | IO[bytes]:
     try:
         return cast(IO[bytes], fsspec.open(path, "rb").open())
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such picture") from error
+        raise FileNotFoundError(f"{path}: no such picture{slash_hint(path)}") from error
 
 
-def _file_system(path: str) -> tuple[Any, str]:
+def file_system(path: str) -> tuple[Any, str]:
+    """The file system of a path or URL, and the name there.
+
+    Raises UnknownFileSystemError.
+    """
     try:
         fs, name = url_to_fs(_file(path))
         return fs, name

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, read_bytes, read_picture
-from uno_jax.data.records import Record, Records
+from uno_jax.data.records import Record, Records, read_scores
 from uno_jax.support.atomic import atomic_write
 
 
@@ -30,6 +30,7 @@ def pack_records(records: Records, out: Path, per_shard: int = 1000) -> dict[str
     if (out / "records.json").exists():
         raise DataError(f"{out / 'records.json'} exists; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
+    scores = read_scores(records)
     entries: list[dict[str, Any]] = []
     bad: dict[str, str] = {}
     with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
@@ -38,7 +39,8 @@ def pack_records(records: Records, out: Path, per_shard: int = 1000) -> dict[str
             with atomic_write(path) as partial, tarfile.open(partial, "w") as tar:
                 for index in range(first, min(first + per_shard, len(records))):
                     try:
-                        entries.append(_add_record(tar, path.name, f"{index:09d}", records[index]))
+                        entry = _add_record(tar, path.name, f"{index:09d}", records[index])
+                        entries.append(entry | scored(scores[index]))
                     except READ_ERRORS as error:
                         bad[records.name(index)] = str(error)
                     bar.update()
@@ -63,6 +65,11 @@ def _add_record(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> d
         "image_tgt_path": places[0],
         "image_sizes": sizes,
     }
+
+
+def scored(score: float | None) -> dict[str, float]:
+    """The part of an entry that holds its score."""
+    return {} if score is None else {"score": score}
 
 
 def _add_file(tar: tarfile.TarFile, name: str, content: bytes) -> int:

@@ -4,22 +4,21 @@ Reading parses the list and opens no picture: entries that cannot be used are le
 hundred of the pictures are looked up, so that a wrong folder is found at once.
 """
 
-import io
 import os
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, cast, overload
+from typing import NamedTuple, overload
 
-import fsspec
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
 from uno_jax.data.config import DataConfig, SourceConfig
-from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, read_entries
-from uno_jax.data.image_files import exists, join_path, parent, picture_ratio
+from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, score_of
+from uno_jax.data.image_files import exists, join_path, parent, picture_ratio, slash_hint
+from uno_jax.data.list_files import read_entries
 from uno_jax.support import images
 from uno_jax.support.words import counted
 
@@ -160,25 +159,22 @@ def parse_source(config: SourceConfig) -> Records:
     text, ends, entries, refs, ratios = bytearray(), array("q"), array("i"), array("B"), array("d")
     bad: dict[int, str] = {}
     index, below = -1, 0
-    with _open(config.path) as stream:
+    for index, raw in enumerate(read_entries(config.path)):  # noqa: B007
         try:
-            for index, raw in enumerate(read_entries(stream, config.path)):
-                try:
-                    entry = parse_entry(raw, config.min_score)
-                except DataError as error:
-                    bad[index] = str(error)
-                    continue
-                if entry is None:
-                    below += 1
-                    continue
-                text += "\0".join((entry.prompt, entry.target, *entry.refs)).encode("utf-8", "surrogatepass")
-                ends.append(len(text))
-                entries.append(index)
-                refs.append(len(entry.refs))
-                ratios.extend(_padded(entry))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{config.path} is not readable JSON: {error}") from None
-    folder = join_path(parent(config.path), config.root)
+            entry = parse_entry(raw, config.min_score)
+        except DataError as error:
+            bad[index] = str(error)
+            continue
+        if entry is None:
+            below += 1
+            continue
+        text += "\0".join((entry.prompt, entry.target, *entry.refs)).encode()
+        ends.append(len(text))
+        entries.append(index)
+        refs.append(len(entry.refs))
+        ratios.extend(_padded(entry))
+    first = text[: ends[0]].decode().split("\0")[1] if ends else ""
+    folder = _picture_folder(config, first)
     return Records(
         (Source(config.path, folder, config.weight, index + 1, bad, below, config.size, config.min_score),),
         bytes(text),
@@ -188,6 +184,25 @@ def parse_source(config: SourceConfig) -> Records:
         np.array(refs, np.uint8),
         np.array(ratios, np.float64).reshape(-1, 1 + MAX_REFS),
     )
+
+
+def _picture_folder(config: SourceConfig, target: str) -> str:
+    """The folder of a list's pictures: its own, or images/ beside it or above it, as UNO-1M is published,
+    where only that has the first target.
+    """
+    folder = join_path(parent(config.path), config.root)
+    if target and not config.root and not exists(join_path(folder, target)):
+        above = parent(folder.rstrip("/")) if folder else ".."
+        for images_folder in (join_path(folder, "images"), join_path(above, "images")):
+            if exists(join_path(images_folder, target)):
+                return images_folder
+    return folder
+
+
+def read_scores(records: Records) -> list[float | None]:
+    """The score of each record of a single list, None where it has none; the list is read again."""
+    (source,), kept = records.sources, set(records.entry.tolist())
+    return [score_of(entry) for index, entry in enumerate(read_entries(source.path)) if index in kept]
 
 
 def picture_ratios(records: Records, index: int) -> list[float]:
@@ -209,18 +224,12 @@ def _padded(entry: Entry) -> tuple[float, ...]:
     return UNKNOWN if entry.ratios is None else (*entry.ratios, *UNKNOWN)[: 1 + MAX_REFS]
 
 
-def _open(path: str) -> io.TextIOWrapper:
-    try:
-        return cast(io.TextIOWrapper, fsspec.open(path, "rt", encoding="utf-8").open())
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f"no list of records at {path}") from None
-
-
 def _missing(records: Records, probed: np.ndarray) -> dict[int, str]:
     def problem(index: int) -> str:
         record = records[index]
         files = [path for path in (record.target, *record.refs) if not exists(path)]
-        return f"no picture at {', '.join(files)}" if files else ""
+        paths = ", ".join(files)
+        return f"no picture at {paths}{slash_hint(paths)}" if files else ""
 
     with ThreadPoolExecutor(16) as pool:
         found = zip(records.entry[probed], pool.map(problem, probed.tolist()), strict=True)

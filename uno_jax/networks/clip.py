@@ -12,6 +12,16 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.bounds import (
+    EPSILON,
+    LAYERS,
+    LENGTH,
+    SEED,
+    VOCABULARY,
+    WIDTH,
+    check_bounds,
+    check_divides,
+)
 from uno_jax.networks.layers import ACTIVATIONS, Dense, LayerNorm, parameter, scan_blocks, seeded_features
 
 
@@ -32,6 +42,12 @@ class CLIPConfig:
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     projection: int = 0
     token_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        widths = dict.fromkeys(("hidden_size", "intermediate_size", "num_heads"), WIDTH)
+        check_bounds(self, **widths, vocab_size=VOCABULARY, num_layers=LAYERS, max_positions=LENGTH)
+        check_bounds(self, layer_norm_eps=EPSILON, projection=(0, WIDTH[1]), token_seed=SEED)
+        check_divides(self, "hidden_size", "num_heads")
 
 
 class CLIPBlock(nn.Module):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from uno_jax.networks.bounds import SIDE, WIDTH, check_bounds, check_lengths
 from uno_jax.networks.layers import parameter
 
 
@@ -27,6 +28,11 @@ class EfficientNetConfig:
     expansions: tuple[int, ...] = (1, 6, 6, 6, 6, 6, 6)
     head: int = 1280
     resolution: int = 224
+
+    def __post_init__(self) -> None:
+        check_bounds(self, stem=WIDTH, widths=WIDTH, head=WIDTH, resolution=SIDE, repeats=(1, 64))
+        check_bounds(self, kernels=(1, 31), strides=(1, 8), expansions=(1, 64))
+        check_lengths(self, "repeats", "widths", "kernels", "strides", "expansions")
 
 
 CONV_AXES = ("window_h", "window_w", "conv_in", "conv_out")

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.blocks import call_separate, scan_stacked, separate_blocks
+from uno_jax.networks.bounds import LAYERS, WIDTH, check_bounds, check_divides
 from uno_jax.networks.layers import (
     Dense,
     RMSNorm,
@@ -48,10 +49,10 @@ class MMDiTConfig:
     guidance_embed: bool = True
 
     def __post_init__(self) -> None:
-        if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
-            )
+        widths = dict.fromkeys(("in_channels", "vec_in_dim", "context_in_dim", "hidden_size"), WIDTH)
+        layers = {"depth": LAYERS, "depth_single_blocks": LAYERS, "mlp_ratio": (1 / 64, 64)}
+        check_bounds(self, **widths, **layers, num_heads=WIDTH, axes_dim=WIDTH, theta=(1, 1e12))
+        check_divides(self, "hidden_size", "num_heads")
         if len(self.axes_dim) != 3 or any(d % 2 for d in self.axes_dim):
             raise ValueError(f"axes_dim must be three even numbers, got {self.axes_dim}")
         if sum(self.axes_dim) != self.head_dim:

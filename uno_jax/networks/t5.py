@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.bounds import EPSILON, LAYERS, LENGTH, SEED, VOCABULARY, WIDTH, check_bounds
 from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter, scan_blocks, seeded_features
 
 
@@ -29,6 +30,17 @@ class T5Config:
     layer_norm_epsilon: float = 1e-6
     length: int = 512
     token_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        widths = dict.fromkeys(("d_model", "d_kv", "d_ff", "num_heads"), WIDTH)
+        check_bounds(self, **widths, vocab_size=VOCABULARY, num_layers=LAYERS, length=LENGTH, token_seed=SEED)
+        buckets, distance = self.relative_attention_num_buckets, self.relative_attention_max_distance
+        check_bounds(self, relative_attention_num_buckets=(4, 1024), layer_norm_epsilon=EPSILON)
+        if not buckets // 4 < distance <= 1 << 20:
+            raise ValueError(
+                f"relative_attention_max_distance {distance} must be more than a fourth of "
+                f"relative_attention_num_buckets {buckets}"
+            )
 
 
 def relative_position_bucket(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "l l"]:

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.bounds import LAYERS, SCALE, WIDTH, check_bounds, check_divides
 from uno_jax.networks.layers import Initializer
 from uno_jax.support.trees import AnyArray
 
@@ -30,6 +31,13 @@ class VAEConfig:
     norm_groups: int = 32
     scale: float = 0.3611
     shift: float = 0.1159
+
+    def __post_init__(self) -> None:
+        widths = dict.fromkeys(("width", "latent_channels", "norm_groups"), WIDTH)
+        check_bounds(self, **widths, multipliers=(1, 64), res_blocks=LAYERS, scale=SCALE, shift=SCALE)
+        if not self.scale:
+            raise ValueError("scale must not be 0")
+        check_divides(self, "width", "norm_groups")
 
     @property
     def downsampling(self) -> int:

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.bounds import EPSILON, LAYERS, SCALE, SIDE, WIDTH, check_bounds, check_divides
 from uno_jax.networks.layers import ACTIVATIONS, Dense, LayerNorm, parameter, scan_blocks
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -49,10 +50,14 @@ class ViTConfig:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
-            )
+        widths = dict.fromkeys(("hidden_size", "intermediate_size", "num_heads"), WIDTH)
+        sides = dict.fromkeys(("patch_size", "resolution"), SIDE)
+        check_bounds(self, **widths, **sides, num_layers=LAYERS, grid=(1, 1024), registers=LAYERS)
+        check_bounds(self, projection=(0, WIDTH[1]), shortest_side=(0, SIDE[1]), layer_norm_eps=EPSILON)
+        check_bounds(self, mean=SCALE, std=(1e-6, 1e6))
+        if (len(self.mean), len(self.std)) != (3, 3):
+            raise ValueError(f"mean and std must be three numbers each, got {self.mean} and {self.std}")
+        check_divides(self, "hidden_size", "num_heads")
         if self.activation not in ("gelu", "quick_gelu", "gelu_tanh", "swiglu"):
             raise ValueError(
                 f"activation must be one of gelu, quick_gelu, gelu_tanh, swiglu; got {self.activation!r}"

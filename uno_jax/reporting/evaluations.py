@@ -3,8 +3,7 @@
 Files that `uno-evaluate` cannot have written raise ReportError.
 """
 
-import json
-import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,9 +13,12 @@ import numpy as np
 
 from uno_jax.evaluation.toybox.page import SOURCES, TITLES, picture_name
 from uno_jax.evaluation.toybox.scorer import NAME
+from uno_jax.support.json_files import read_json
 
 SUBJECTS = {"single": 1, "two": 2}  # number of subjects in the toybox's kinds of cases
 VERDICTS = ("cosine", "top1", "scene_right", "exchanged")
+LARGEST = 1e300  # what can still be added up and plotted
+UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ud800-\udfff\ufffe\uffff]")
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
 
@@ -69,34 +71,37 @@ def read_evaluation(run: Path, data: Path | None) -> Evaluation:
     run does not record or that lie elsewhere now.
     """
     path = run / "scores.json"
-    record = read_json(path)
+    record = printable(read_json(path, _unreadable))
     suite = record.get("suite") if isinstance(record, dict) else None
     if not isinstance(suite, str) or suite not in READERS:
         raise ReportError(f"{path}: suite must be one of {', '.join(READERS)}, got {suite!r}")
     try:
         return READERS[suite](run, record, data)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, ReportError):
             raise
         reason = f"{type(error).__name__}: {error}"
         raise ReportError(f"{path}: not as `uno-evaluate --suite {suite}` writes it ({reason})") from error
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ReportError(
-            f"{path}: incomplete or not JSON ({error}); run again what should have written it"
-        ) from None
+def _unreadable(message: str) -> ReportError:
+    return ReportError(f"{message}; if it is incomplete, run again what should have written it")
 
 
 def finite(value: Any) -> float | None:
-    """A number or verdict as a float; None for None, NaN and infinite values."""
-    if value is None:
-        return None
-    found = float(value)
-    return found if math.isfinite(found) else None
+    """A number or verdict as a float; None for None, NaN, and infinite and other values beyond LARGEST."""
+    return float(value) if value is not None and abs(value) <= LARGEST else None
+
+
+def printable(value: Any) -> Any:
+    """A JSON value, or a text, without the characters that HTML and SVG cannot hold."""
+    if isinstance(value, str):
+        return UNPRINTABLE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [printable(each) for each in value]
+    if isinstance(value, dict):
+        return {printable(name): printable(each) for name, each in value.items()}
+    return value
 
 
 def read_dreambench(run: Path, record: dict[str, Any], data: Path | None) -> Evaluation:
@@ -133,7 +138,7 @@ def count_subjects(entries: Mapping[Key, Entry]) -> int | None:
 def find_references(run: Path, data: Path | None) -> Callable[[Row], list[Path]]:
     """A function from a row to its references, by the list that was drawn; in `data` when that is given."""
     path = run / "prompts.json"
-    listed = read_json(path) if path.is_file() else []
+    listed = printable(read_json(path, _unreadable)) if path.is_file() else []
 
     def references(row: Row) -> list[Path]:
         index = int(row["picture"].split("_")[0])

@@ -21,6 +21,7 @@ WIDTH = 4.0  # inches of 96 CSS pixels
 # Text stays text, and the same numbers give the same bytes.
 STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names may have dollar signs
     "svg.hashsalt": "uno_jax",
     "font.size": 8.5,
     "axes.spines.top": False,

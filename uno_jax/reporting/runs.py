@@ -1,6 +1,5 @@
 """Directories that the command line names -> what each holds: an evaluation, a training run, or both."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uno_jax.reporting.evaluations import Evaluation, ReportError, read_evaluation
+from uno_jax.reporting.evaluations import Evaluation, ReportError, finite, printable, read_evaluation
+from uno_jax.support.json_files import JsonError, check_fields, parse_json
 
 FILES = ("scores.json", "metrics.jsonl")
 
@@ -66,7 +66,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     depth = 1
     while len({each[-depth:] for each in parts}) < len(parts):
         depth += 1
-    return ["/".join(each[-depth:]) for each in parts]
+    return [printable("/".join(each[-depth:])) for each in parts]
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
@@ -88,14 +88,15 @@ def read_training(path: Path) -> Training:
 
     Raises ReportError for any other damage.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found: dict[str, list[tuple[int, float]]] = {}
     step, note = 0, ""
     for index, line in enumerate(lines):
         try:
-            values = json.loads(line)
-            step = int(values.pop("step"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            values = printable(check_fields(parse_json(line, "line"), {"step": int}, "line"))
+            step = values.pop("step")
+            np.int64(step)
+        except (JsonError, OverflowError):
             if index + 1 < len(lines):
                 raise ReportError(
                     f"{path}, line {index + 1}: not a JSON object with a step; remove the line: {line[:60]!r}"
@@ -104,7 +105,8 @@ def read_training(path: Path) -> Training:
             break
         for name, value in values.items():
             if value is None or isinstance(value, int | float):
-                found.setdefault(name, []).append((step, math.nan if value is None else float(value)))
+                known = finite(value)
+                found.setdefault(name, []).append((step, math.nan if known is None else known))
     if not found:
         raise ReportError(f"{path}: no complete line yet; wait until the run has logged a step")
     series = {name: Series(*np.array(pairs, np.float64).T) for name, pairs in found.items()}

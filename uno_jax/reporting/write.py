@@ -51,5 +51,5 @@ def write_report(args: ReportArgs) -> Thumbnails:
     thumbnails = Thumbnails(args.thumbnail)
     page = render_page(runs, thumbnails)
     with atomic_write(args.out) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8", errors="replace")
     return thumbnails

@@ -1,23 +1,27 @@
 """A list of pictures to make -> checked jobs.
 
-A list is UNO's and DreamBench's JSON form: [{"prompt", "image_paths": [...] or "image_path"}], paths relative
-to the list. An entry may have its own "width", "height" and "seed", and a "left_path": the left half of a
-diptych whose right half is to be made. "image_tgt_path" is ignored.
+A list has one of the forms that training takes (`data.entries`), an array or JSON Lines, paths relative to
+the list; targets, scores and keys of other programs are ignored. An entry may have its own "width", "height"
+and "seed", and a "left_path": the left half of a diptych whose right half is to be made.
 """
 
-import json
 from collections.abc import Callable, Hashable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from uno_jax.data.entries import REFERENCES, DataError, check_keys, prompt_of, references_of
+from uno_jax.data.image_files import slash_hint
+from uno_jax.data.list_files import read_entries
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.request import Request, check_request, prepare_left, prepare_refs
 from uno_jax.support import images
+from uno_jax.support.json_files import shortened
 from uno_jax.support.words import counted
 from uno_jax.weights.identity import file_hash
 
-KEYS = {"prompt", "image_paths", "image_path", "image_tgt_path", "left_path", "width", "height", "seed"}
+OWN = ("width", "height", "seed")
+KEYS = frozenset({"prompt", "left_path", *REFERENCES, *OWN})
 SHOWN_PROBLEMS = 10
 
 
@@ -119,53 +123,42 @@ def read_jobs(path: Path, defaults: JobDefaults) -> list[Job]:
     """
     read = picture_reader(defaults.config)
     make_job(defaults, read, Entry(""))
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no job list {path}")
+    jobs, problems, count = [], [], 0
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise JobError(f"{path} is not readable JSON: {error}") from None
-    if not isinstance(entries, list) or not entries:
-        raise JobError(f'{path} must be a list of {{"prompt", "image_paths"}} with at least one entry')
-    jobs, problems = [], []
-    for index, entry in enumerate(entries):
-        try:
-            jobs.append(make_job(defaults, read, parse_entry(entry, path.parent)))
-        except (ValueError, OSError) as error:
-            problems.append(f"  entry {index}: {error}")
+        for count, entry in enumerate(read_entries(path), 1):  # noqa: B007
+            try:
+                jobs.append(make_job(defaults, read, parse_entry(entry, path.parent)))
+            except (ValueError, OSError) as error:
+                hint = slash_hint(str(error)) if isinstance(error, FileNotFoundError) else ""
+                problems.append(f"  entry {count - 1}: {error}{hint}")
+    except DataError as error:
+        raise JobError(str(error)) from None
     if problems:
         more = len(problems) - SHOWN_PROBLEMS
         shown = problems[:SHOWN_PROBLEMS] + ([f"  and {more} more"] if more > 0 else [])
-        count = counted(len(problems), "bad entry", "bad entries")
-        raise JobError("\n".join([f"{path} has {count} of {len(entries)}:", *shown]))
+        bad = counted(len(problems), "bad entry", "bad entries")
+        raise JobError("\n".join([f"{path} has {bad} of {count}:", *shown]))
     return jobs
 
 
 def parse_entry(entry: Any, folder: Path) -> Entry:
     """An entry of a list in `folder`.
 
-    Raises JobError naming the first wrong key.
+    Raises JobError or DataError naming the first wrong key.
     """
     if not isinstance(entry, dict):
-        raise JobError(f"expected an object, got {json.dumps(entry)[:80]}")
-    if unknown := sorted(entry.keys() - KEYS):
-        keys = "key" if len(unknown) == 1 else "keys"
-        raise JobError(f"unknown {keys} {', '.join(unknown)}; known are {', '.join(sorted(KEYS))}")
-    if not isinstance(entry.get("prompt"), str):
-        raise JobError('"prompt" must be a string' if "prompt" in entry else '"prompt" is missing')
-    if "image_path" in entry and "image_paths" in entry:
-        raise JobError('"image_path" and "image_paths" are both given')
-    paths = [entry["image_path"]] if "image_path" in entry else entry.get("image_paths", [])
-    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
-        raise JobError(f'"image_paths" must be a list of paths, got {json.dumps(paths)[:80]}')
+        raise JobError(f"expected an object, got {shortened(entry)}")
+    check_keys(entry, KEYS)
     left = entry.get("left_path")
     if left is not None and not (isinstance(left, str) and left):
-        raise JobError(f'"left_path" must be a path, got {json.dumps(left)[:80]}')
-    own = {key: entry[key] for key in ("width", "height", "seed") if key in entry}
+        raise JobError(f'"left_path" must be a path, got {shortened(left)}')
+    own = {key: entry[key] for key in OWN if key in entry}
     if wrong := [key for key, value in own.items() if type(value) is not int]:
-        raise JobError(f'"{wrong[0]}" must be a whole number, got {json.dumps(own[wrong[0]])[:80]}')
-    refs = tuple(folder / ref for ref in paths)
-    return Entry(entry["prompt"], refs, None if left is None else folder / left, own)
+        raise JobError(f'"{wrong[0]}" must be a whole number, got {shortened(own[wrong[0]])}')
+    refs = tuple(folder / ref for ref in references_of(entry))
+    return Entry(prompt_of(entry), refs, None if left is None else folder / left, own)
 
 
 def batch_shape(job: Job) -> Hashable:

@@ -12,6 +12,7 @@ from PIL import Image
 from uno_jax import __version__
 from uno_jax.sampling.job_list import Job, Reference
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.json_files import read_json
 from uno_jax.weights.identity import weights_id
 from uno_jax.weights.names import find_lora, find_model
 
@@ -69,7 +70,7 @@ def reference_record(ref: Reference) -> dict[str, Any]:
 def is_finished(output: Output) -> bool:
     """Whether the picture exists and was made with the same settings."""
     try:
-        recorded = json.loads(output.path.with_suffix(".json").read_text(encoding="utf-8"))
+        recorded = read_json(output.path.with_suffix(".json"))
     except (OSError, ValueError):
         return False
     return output.path.is_file() and _compared(recorded) == _compared(output.record)

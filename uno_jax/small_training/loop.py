@@ -25,6 +25,7 @@ from uno_jax.small_training.watch import Watch
 from uno_jax.small_training.worlds import Inputs
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.json_files import parse_json
 from uno_jax.support.trees import Params, join
 from uno_jax.training.loop import stop_signal
 from uno_jax.training.state import TrainState, split_params
@@ -209,7 +210,7 @@ def restore_state(job: Job, state: TrainState) -> tuple[TrainState, Done]:
     wanted, structure = jax.tree.flatten(state)
     try:
         with np.load(path) as file:
-            done = Done(**json.loads(str(file["record"])))
+            done = Done(**parse_json(str(file["record"]), "its record"))
             leaves = [jnp.asarray(file[str(index)]) for index in range(len(wanted))]
     except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise CheckpointError(

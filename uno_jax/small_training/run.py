@@ -31,6 +31,7 @@ from uno_jax.small_training.weights import (
 from uno_jax.small_training.worlds import Inputs, make_inputs
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.json_files import read_json
 
 DONE_FILE, LOG_FILE, MODEL_FOLDER = "done.json", "log.jsonl", "model"
 COMPILERS = 2 if (os.cpu_count() or 1) > 4 else 1  # at once; each uses several cores
@@ -202,11 +203,8 @@ def read_done(folder: Path) -> list[str]:
     Raises CheckpointError for a file that is not a list of them.
     """
     path = folder / DONE_FILE
-    try:
-        done = json.loads(path.read_text()) if path.is_file() else []
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}") from None
-    if not isinstance(done, list):
+    done = read_json(path, CheckpointError) if path.is_file() else []
+    if not isinstance(done, list) or not all(isinstance(name, str) for name in done):
         raise CheckpointError(f"{path} holds {done!r}, expected a list of the parts that are over")
     return done
 

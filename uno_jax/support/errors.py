@@ -7,3 +7,7 @@ class CheckpointError(ValueError):
 
 class RecipeError(ValueError):
     """A run's settings cannot work. Raised before any weights are loaded."""
+
+
+class FileKindError(OSError):
+    """A directory, a named pipe, a socket or a device stands where a file is needed."""

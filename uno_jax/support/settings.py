@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -22,27 +23,37 @@ def from_dict(cls: type[Config], values: Any) -> Config:
     Raises ValueError naming the fields that `cls` does not have, those that are missing, or the first whose
     value is of another type.
     """
-    settings: Config = _from_json(cls, values, cls.__name__)
+    settings: Config = from_json(cls, values, cls.__name__)
     return settings
 
 
-def _from_json(kind: Any, value: Any, name: str) -> Any:
+def from_json(kind: Any, value: Any, name: str) -> Any:
+    """A JSON value as a `kind`: the type of a field (see `from_dict`), a dict or list of such types, or Any.
+
+    Raises ValueError naming the value by `name`.
+    """
     origin, options = get_origin(kind), [option for option in get_args(kind) if option is not NoneType]
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _from_object(kind, value, name)
     if origin in (Union, UnionType) and len(options) == 1:
-        return None if value is None else _from_json(options[0], value, name)
+        return None if value is None else from_json(options[0], value, name)
     if origin is tuple and isinstance(value, list):
         kinds = options[:1] * len(value) if options[1:] == [...] else options
         if len(kinds) == len(value):
-            return tuple(_from_json(kinds[i], item, f"{name}[{i}]") for i, item in enumerate(value))
+            return tuple(from_json(kinds[i], item, f"{name}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: from_json(options[1], item, f"{name}.{key}") for key, item in value.items()}
+    if origin is list and isinstance(value, list):
+        return [from_json(options[0], item, f"{name}[{i}]") for i, item in enumerate(value)]
+    if kind is Any:
+        return value
     fits = value in options if origin is Literal else type(value) is kind
-    if fits or (kind is float and type(value) is int):
+    if fits or (kind is float and type(value) is int and abs(value) <= sys.float_info.max):
         return value
     expected = kind.__name__ if isinstance(kind, type) else str(kind)
     if origin is Literal:
         expected = f"one of {', '.join(map(repr, options))}"
-    raise ValueError(f"{name} must be {expected}, got {value!r}")
+    raise ValueError(f"{name} must be {expected}, got {repr(value)[:80]}")
 
 
 def _from_object(cls: Any, values: dict[str, Any], name: str) -> Any:
@@ -53,7 +64,7 @@ def _from_object(cls: Any, values: dict[str, Any], name: str) -> Any:
     needed = [field.name for field in fields if field.default is field.default_factory]  # both are MISSING
     if missing := [field for field in needed if field not in values]:
         raise ValueError(f"{name} lacks {', '.join(missing)}")
-    return cls(**{key: _from_json(types[key], value, f"{name}.{key}") for key, value in values.items()})
+    return cls(**{key: from_json(types[key], value, f"{name}.{key}") for key, value in values.items()})
 
 
 def differences(

@@ -4,12 +4,13 @@ The manifest is a list of {"name", "file", "group", "split"}: `file` is relative
 alpha channel, `split` is "train" or "val". The shipped folder is assets/ (see its NOTICE.md).
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
+
+from uno_jax.support.json_files import read_json
 
 ASSETS = Path(__file__).parent / "assets"
 LARGEST_SIDE = 512  # larger cut-outs are scaled down to it when loaded
@@ -79,10 +80,7 @@ def read_entries(path: Path) -> list[Any]:
 
     Raises OSError, or SubjectError if the file is not a JSON list.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SubjectError(f"{path} is not JSON: {error}") from error
+    entries = read_json(path, SubjectError)
     if not isinstance(entries, list):
         raise SubjectError(f"{path}: expected a list of subjects, got {type(entries).__name__}")
     return entries

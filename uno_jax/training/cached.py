@@ -44,4 +44,9 @@ def encoders_of(config: TrainConfig) -> dict[str, Any]:
             problems.append(f"they were made by another {kind} than {stored} ({'; '.join(other)})")
     if problems:
         raise RecipeError(f"the encodings {config.data.encodings} do not fit: {'; '.join(problems)}")
-    return {kind: from_dict(NETWORKS[kind].config, made["config"]) for kind, made in info.encoders.items()}
+    try:
+        return {
+            kind: from_dict(NETWORKS[kind].config, made["config"]) for kind, made in info.encoders.items()
+        }
+    except ValueError as error:
+        raise RecipeError(f"{config.data.encodings}/encodings.json: {error}") from None

@@ -1,9 +1,11 @@
 """A run's checkpoints: what is saved to continue bit for bit, and the check that it is the same run.
 
 A checkpoint holds the state (trainable, optimizer, running average, step), the data iterator's position and
-the recipe. It is written asynchronously and appears under its step's name when it is complete.
+the recipe with its RECIPE_VERSION. It is written asynchronously and appears under its step's name when it is
+complete. A field that a recipe lacks, since it was written before there was one, has its default.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ import jax
 import orbax.checkpoint as ocp
 
 from uno_jax.support.errors import RecipeError
-from uno_jax.support.settings import differences, to_dict
-from uno_jax.training.config import TrainConfig
+from uno_jax.support.settings import differences, from_dict, to_dict
+from uno_jax.training.config import MeshConfig, ProcessesConfig, TrainConfig
 from uno_jax.training.optimizer import with_schedule_from_start
 from uno_jax.training.state import TrainState
 
+RECIPE_VERSION = 1  # to be raised when a field of old recipes has another meaning; 0.2 wrote none
+
 # Fields that do not change what is computed; `steps` is one where the learning rate does not depend on it.
+# The mesh, `remat` and `unroll` change the order of sums, and with it the last bits.
 HARMLESS = {
     "workdir",
     "steps",
@@ -28,10 +33,12 @@ HARMLESS = {
     "profile_steps",
     "samples",
     "wandb_project",
+    "remat",
+    "unroll",
     "data.threads",
-    "processes.coordinator",
-    "processes.count",
-    "processes.index",
+    "data.workers",
+    *(f"mesh.{field.name}" for field in dataclasses.fields(MeshConfig)),
+    *(f"processes.{field.name}" for field in dataclasses.fields(ProcessesConfig)),
 }
 
 
@@ -57,7 +64,7 @@ def save_checkpoint(
     parts = ocp.args.Composite(
         state=ocp.args.StandardSave(state._asdict()),
         data=ocp.args.JsonSave(batches.get_state()),
-        recipe=ocp.args.JsonSave(to_dict(config)),
+        recipe=ocp.args.JsonSave({"version": RECIPE_VERSION, **to_dict(config)}),
     )
     checkpoints.save(number, args=parts)
 
@@ -73,28 +80,66 @@ def restore_checkpoint(
     number = checkpoints.latest_step()
     if number is None:
         return state
-    recipe = _read_parts(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
+    recipe = _saved_recipe(checkpoints, number)
     if changes := changed_fields(recipe, to_dict(config)):
         raise RecipeError(
             f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
             "Continue with the old settings, or choose another workdir"
         )
     restored = _read_parts(checkpoints, number, state=_standard(state), data=ocp.args.JsonRestore())
-    batches.set_state(restored["data"])
+    try:
+        batches.set_state(restored["data"])
+    except (KeyError, TypeError, AttributeError):
+        raise RecipeError(_unreadable(checkpoints, number, "data holds no position")) from None
     return TrainState(**restored["state"])
+
+
+def _saved_recipe(checkpoints: ocp.CheckpointManager, number: int) -> dict[str, Any]:
+    """The recipe of a checkpoint with every field. Raises RecipeError."""
+    recipe = _read_parts(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
+    try:
+        return complete_recipe(recipe)
+    except ValueError as error:
+        raise RecipeError(_unreadable(checkpoints, number, f"recipe: {error}")) from None
+
+
+def complete_recipe(recorded: Any) -> dict[str, Any]:
+    """A recorded recipe with the defaults of the fields that it lacks.
+
+    Raises ValueError for one of a later version and for fields that this version does not have or of another
+    type.
+    """
+    if not isinstance(recorded, dict):
+        raise ValueError(f"expected an object, got {recorded!r:.60}")
+    fields = dict(recorded)
+    if (version := fields.pop("version", 0)) not in range(RECIPE_VERSION + 1):
+        raise ValueError(f"version {version!r:.60} is later than this program's, {RECIPE_VERSION}; update it")
+    return to_dict(from_dict(TrainConfig, fields))
 
 
 def _read_parts(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
     try:
         return checkpoints.restore(number, args=ocp.args.Composite(**parts))
     except Exception as error:  # orbax raises bare ones
-        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, PermissionError):
+        if _is_of_the_machine(error):
             raise
-        path = Path(checkpoints.directory) / str(number)
-        raise RecipeError(
-            f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}. If it is damaged, move "
-            "that folder away to continue from the one before"
-        ) from error
+        raise RecipeError(_unreadable(checkpoints, number, _first_line(error))) from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether an error is not the checkpoint's: no memory, no permission."""
+    return "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, PermissionError)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _unreadable(checkpoints: ocp.CheckpointManager, number: int, reason: str) -> str:
+    return (
+        f"the checkpoint {Path(checkpoints.directory) / str(number)} cannot be read: {reason}. If it is "
+        "damaged, move that folder away to continue from the one before"
+    )
 
 
 def carry_on(workdir: str, state: TrainState) -> TrainState:
@@ -110,10 +155,10 @@ def carry_on(workdir: str, state: TrainState) -> TrainState:
             raise RecipeError(f"init_run: {path} holds no complete checkpoint")
         try:
             restored = checkpoints.restore(number, args=ocp.args.Composite(state=_standard(state)))["state"]
-        except (ValueError, KeyError) as error:
-            raise RecipeError(
-                f"init_run: {path} does not fit this run: {str(error).splitlines()[0]}"
-            ) from error
+        except Exception as error:  # orbax raises bare ones
+            if _is_of_the_machine(error):
+                raise
+            raise RecipeError(f"init_run: {path} does not fit this run: {_first_line(error)}") from error
     carried = TrainState(**restored)
     opt_state = with_schedule_from_start(carried.opt_state)
     return carried._replace(step=state.step, skipped=state.skipped, opt_state=opt_state)

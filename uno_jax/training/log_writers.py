@@ -17,6 +17,7 @@ from PIL import Image
 from uno_jax.sharding.processes import is_first_process
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.json_files import JsonError, check_fields, parse_json
 from uno_jax.support.settings import to_dict
 from uno_jax.training.config import TrainConfig
 
@@ -42,11 +43,11 @@ def open_writers(config: TrainConfig, number: int) -> Iterator[list[Writer]]:
 def jsonl(path: Path, number: int) -> Iterator[Writer]:
     """One JSON object a line."""
     if path.is_file():
-        written = path.read_text()
+        written = path.read_text(encoding="utf-8", errors="replace")
         kept = "".join(f"{line}\n" for line in written.splitlines() if _step_of(line) <= number)
         if kept != written:
             with atomic_write(path) as partial:
-                partial.write_text(kept)
+                partial.write_text(kept, encoding="utf-8")
     with path.open("a", buffering=1) as file:
 
         def write(number: int, values: Mapping[str, Value]) -> None:
@@ -59,8 +60,8 @@ def jsonl(path: Path, number: int) -> Iterator[Writer]:
 
 def _step_of(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
-    except ValueError:  # the incomplete line of a killed run
+        return float(check_fields(parse_json(line, "line"), {"step": float}, "line")["step"])
+    except JsonError:  # the incomplete line of a killed run
         return float("inf")
 
 

@@ -21,6 +21,7 @@ from uno_jax.networks.registry import NETWORKS, NetworkConfig, abstract_params, 
 from uno_jax.sharding.processes import is_first_process, wait_for_all
 from uno_jax.support.atomic import made_parents, refuse_existing, replace_directory
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.json_files import read_object, shortened
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights import arrays as stored
@@ -130,21 +131,18 @@ def read_record(directory: Path) -> dict[str, Any]:
     directory = Path(directory)
     if not directory.is_dir():
         raise FileNotFoundError(f"no checkpoint directory {directory}")
+    fields = {"format": Any, "kind": str, "params_bytes": int}
     try:
-        record = json.loads((directory / "config.json").read_text())
+        record = read_object(directory / "config.json", fields, CheckpointError)
     except FileNotFoundError:
         found = ", ".join(sorted(path.name for path in directory.iterdir())[:8]) or "nothing"
         raise CheckpointError(
             f"{directory} has no config.json (it holds {found}): it is not a checkpoint, or its writing was "
             "interrupted"
         ) from None
-    except ValueError as error:
-        raise CheckpointError(f"{directory / 'config.json'} is not readable JSON: {error}") from None
-    if not isinstance(record, dict) or not {"format", "kind"} <= record.keys():
-        raise CheckpointError(f"{directory / 'config.json'} does not describe a uno_jax checkpoint")
     if record["format"] != FORMAT:
         raise CheckpointError(
-            f"{directory} has format {record['format']}; this program reads format {FORMAT}"
+            f"{directory} has format {shortened(record['format'])}; this program reads format {FORMAT}"
         )
     if (size := stored.stored_bytes(directory)) != record["params_bytes"]:
         raise CheckpointError(
@@ -205,7 +203,11 @@ def read_model(directory: Path) -> Any:
             f"{', '.join(networks)}, each written by uno-convert"
         )
     configs = {kind: read_config(directory / kind, kind) for kind in networks}
-    return family.config(**configs, defaults=read_defaults(directory / family.core))
+    defaults = read_defaults(directory / family.core)
+    try:
+        return family.config(**configs, defaults=defaults)
+    except ValueError as error:
+        raise CheckpointError(f"{directory}: {error}") from None
 
 
 def read_lora(directory: Path) -> Any:

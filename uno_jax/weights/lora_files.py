@@ -12,12 +12,14 @@ from uno_jax.families.family import Family
 from uno_jax.families.registry import FAMILIES
 from uno_jax.networks.registry import row_of
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.json_files import check_fields, parse_json, shortened
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import family_of_lora, restore_lora
 from uno_jax.weights.safetensors_file import read_header, write_safetensors
 
 METADATA = "uno_jax.unope"
+ADAPTER = "lora_adapter_metadata"
 
 
 def save_tensors(file: Path, info: Any, params: Params, format: str = "uno", overwrite: bool = False) -> None:
@@ -42,7 +44,9 @@ def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
     try:
         tensors = {name: tensor.read() for name, tensor in header.items()}
         lora, params = method.from_tensors(base, tensors, _peft_alpha(metadata))
-        unope = from_dict(get_type_hints(method.info)["unope"], json.loads(metadata.get(METADATA, "{}")))
+        unope = from_dict(
+            get_type_hints(method.info)["unope"], parse_json(metadata.get(METADATA, "{}"), METADATA)
+        )
         return lora, unope, params
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file}: {error}") from None
@@ -55,11 +59,14 @@ def _family_drawn_by(base: Any) -> Family:
 
 def _peft_alpha(metadata: dict[str, str]) -> int | float | None:
     """The alpha that diffusers' training scripts record in a file's metadata, or None."""
-    record = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+    record = check_fields(parse_json(metadata.get(ADAPTER, "{}"), ADAPTER), {}, ADAPTER)
     about = {name.removeprefix("transformer."): value for name, value in record.items()}
     if asked := [name for name in ("use_dora", "use_rslora", "alpha_pattern") if about.get(name)]:
         raise CheckpointError(f"its metadata asks for {', '.join(asked)}, which is not supported")
-    return about.get("lora_alpha")
+    alpha = about.get("lora_alpha")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float | None):
+        raise CheckpointError(f"its metadata's lora_alpha must be a number, got {shortened(alpha)}")
+    return alpha
 
 
 def load_lora(path: Path, base: Any) -> tuple[Any, Any, Params]:

@@ -6,13 +6,14 @@ look for. Unlike a detector it cannot find things of which there is no picture. 
 measures how often it is right.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from uno_jax.support.json_files import read_json
 
 from ...common.errors import ToolError
 from ...common.manifest import Failed
@@ -84,8 +85,9 @@ def read_catalog(folder: Path) -> dict[str, Path]:
     path = folder / "manifest.json"
     if not path.is_file():
         raise ToolError(f'detect.catalog: no {path}; it is a list of {{"name", "file"}}')
+    entries = read_json(path, ToolError)
     try:
-        files = {key(entry["name"]): folder / entry["file"] for entry in json.loads(path.read_text("utf-8"))}
+        files = {key(entry["name"]): folder / entry["file"] for entry in entries}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ToolError(
             f'{path} is not a list of {{"name", "file"}}: {type(error).__name__} {error}'

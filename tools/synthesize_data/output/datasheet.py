@@ -91,4 +91,5 @@ def markdown(sheet: dict[str, Any]) -> str:
 def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        # Half of a character, which a model may write, is no UTF-8: it becomes its escape, as in JSON.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")

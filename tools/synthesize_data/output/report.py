@@ -4,21 +4,22 @@ A person can mark pairs on the page and save the marks; `uno-synthesize marks --
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from urllib.parse import quote
 
 import jinja2
 
 from ...common.errors import ToolError
 from ...common.manifest import Row
 from ...common.words import count_of
-from ..pipeline.run import Run
+from ..pipeline.run import Run, read_marks
 from .datasheet import BINS, PAPER_SCORES, histogram, stage_counts, stage_results, write_text
 
 SHOWN = 60  # pairs per stage and verdict
 FILTERS = ("filter-vlm", "filter-dino")
-MARKS = ("keep", "reject")
 
 
 class Card(NamedTuple):
@@ -108,21 +109,27 @@ def card(run: Run, stage: str, row: Row) -> Card:
     inputs = row.inputs
     verdict = run.verdict(stage, row) or f"kept, {score(row):.2f}"
     return Card(
-        row.id, inputs["kind"], inputs["first"], inputs["second"], inputs["subject"], verdict, compared
+        row.id,
+        inputs["kind"],
+        link(inputs["first"]),
+        link(inputs["second"]),
+        inputs["subject"],
+        verdict,
+        compared,
     )
+
+
+def link(path: str) -> str:
+    """A picture's address on the page: http, https or a file, and never a script of a foreign manifest's."""
+    return path if re.match(r"https?://", path) else quote(path, safe="/", errors="surrogatepass")
 
 
 def take_marks(run: Run, source: Path | None) -> None:
     """Adds marks that a person saved from the page to the run. Raises ToolError."""
     if source is None or not source.is_file():
         raise ToolError(f"no marks at {source}: pass --source with the file saved from report.html")
-    try:
-        given: Any = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ToolError(f"{source} is not readable JSON: {error}") from None
+    given = read_marks(source)
     known = {row.id for name in FILTERS for row in run.stored(name).values()}
-    if not isinstance(given, dict) or set(given.values()) - {*MARKS, ""}:
-        raise ToolError(f'{source} must be {{"row id": "keep" or "reject"}}')
     if strange := sorted(set(given) - known):
         raise ToolError(f"{source} marks rows that are not in {run.folder}, such as {strange[0]}")
     marks = {id: mark for id, mark in (run.marks | given).items() if mark}

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from uno_jax.support.json_files import parse_json
+
 from ...common.errors import ToolError
 from ...common.manifest import Job, Row
 from ...common.memory import Halving, is_out_of_memory
@@ -62,7 +64,7 @@ class Actor:
         try:
             if self.worker is None:
                 self.worker = load_worker(self.stage, self.config, self.folder)
-            rows = self.worker([Job(**job) for job in json.loads(batch["jobs"][0])])
+            rows = self.worker([Job(**job) for job in parse_json(batch["jobs"][0], "jobs")])
         except ToolError as error:
             return {"rows": [json.dumps({"error": str(error)})]}
         return {"rows": [json.dumps([row._asdict() for row in rows])]}
@@ -95,7 +97,8 @@ def with_ray(stage: Stage, config: SynthConfig, folder: Path, jobs: Sequence[Job
         num_gpus=min(1, gpus / count),
     )
     for batch in done.iter_batches(batch_size=None):
-        for rows in map(json.loads, batch["rows"]):
+        for text in batch["rows"]:
+            rows = parse_json(text, "rows")
             if "error" in rows:
                 raise ToolError(rows["error"])
             yield [Row(**row) for row in rows]

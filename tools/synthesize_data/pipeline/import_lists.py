@@ -1,13 +1,13 @@
 """Pairs from other sources -> rows of the manifest "import", so that the filters can be run on them.
 
 Three formats are recognised by their content: UNO-1M's label file, a list in UNO's own JSON format (prompt,
-image_paths, image_tgt_path), and a folder of Parquet files like those of Subjects200K (two panels per
-picture).
+image_paths, image_tgt_path), and a Parquet file, or a folder of them, like those of Subjects200K (two panels
+per picture).
 """
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,8 @@ STAGE = "import"
 CHUNK = 256  # rows that are written to the manifest at a time
 SHOWN = 10
 PADDING = 16  # largest padding in pixels around the panels of Subjects200K
+SEAM = 8  # pixels from the middle within which a white line between the panels lies
+WHITE = 200  # levels of 255 that nine of ten pixels of such a line have
 PLAIN = 8  # levels of 255 by which JPEG changes a line of one colour
 
 
@@ -43,11 +45,14 @@ def import_list(run: Rows, source: Path | None) -> None:
     Raises ToolError when `source` has none of the formats.
     """
     if source is None or not source.exists():
-        raise ToolError(f"nothing to import at {source}: pass --source with a JSON list or a folder")
+        raise ToolError(
+            f"nothing to import at {source}: pass --source with a JSON list, a Parquet file or a folder"
+        )
     manifest = run.manifest(STAGE)
     manifest.cut_torn_line()
     known, failed, added = set(manifest.read()), [], 0
-    rows = parquet_rows(run.folder, source, known) if source.is_dir() else json_rows(source)
+    files = parquet_files(source)
+    rows = parquet_rows(run.folder, files, known) if files else json_rows(source)
     with tqdm(rows, desc=STAGE, unit="pair", dynamic_ncols=True) as bar:
         stream = iter(bar)
         while chunk := list(islice(stream, CHUNK)):
@@ -68,17 +73,14 @@ def import_row(inputs: Json, outcome: Json | Failed) -> Row:
 
 def json_rows(path: Path) -> Iterator[Row]:
     """Yields the rows of a JSON list, one entry in memory at a time."""
-    from uno_jax.data.entries import DataError, read_entries
+    from uno_jax.data.entries import DataError
+    from uno_jax.data.list_files import read_entries
 
-    number = -1
-    with path.open(encoding="utf-8") as file:
-        try:
-            for number, entry in enumerate(read_entries(file, "it")):
-                yield read_entry(entry, path, number)
-        except (DataError, UnicodeDecodeError) as error:
-            raise ToolError(f"{path} is not a readable JSON list: {error}") from None
-    if number < 0:
-        raise ToolError(f"{path} must be a JSON list with at least one entry")
+    try:
+        for number, entry in enumerate(read_entries(path)):
+            yield read_entry(entry, path, number)
+    except DataError as error:
+        raise ToolError(str(error)) from None
 
 
 class Pair(NamedTuple):
@@ -144,15 +146,28 @@ def find_picture(path: Path, place: str) -> str | None:
     return None
 
 
-def parquet_rows(folder: Path, source: Path, known: set[str]) -> Iterator[Row]:
+def parquet_files(source: Path) -> list[Path]:
+    """The Parquet files that a source is or holds; none for a list.
+
+    Raises ToolError for a folder without any.
+    """
+    if not source.is_dir():
+        return [source] if source.suffix == ".parquet" else []
+    if files := sorted(source.rglob("*.parquet")):
+        return files
+    raise ToolError(f"{source} holds no Parquet files (*.parquet)")
+
+
+def parquet_rows(folder: Path, files: Sequence[Path], known: set[str]) -> Iterator[Row]:
     """Yields rows of Parquet files with columns image and description; saves the panels."""
+    from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
-    files = sorted(source.rglob("*.parquet"))
-    if not files:
-        raise ToolError(f"{source} holds no Parquet files (*.parquet)")
     for path in files:
-        table = ParquetFile(path)
+        try:
+            table = ParquetFile(path)
+        except ArrowException as error:
+            raise ToolError(f"{path} is not a Parquet file: {error}") from None
         present = table.schema_arrow.names
         if missing := {"image", "description"} - set(present):
             raise ToolError(f"{path} lacks the columns {', '.join(sorted(missing))}")
@@ -183,12 +198,26 @@ def diptych_rows(folder: Path, path: Path, entries: Iterable[Any], known: set[st
 
 
 def cut_halves(image: Image.Image) -> list[Image.Image]:
-    """Left and right panel, without the padding around each."""
+    """Left and right panel, without the padding around each and without a white line where they meet."""
     middle = image.width // 2
+    left = trim_padding(image.crop((0, 0, middle, image.height)))
+    right = trim_padding(image.crop((middle, 0, image.width, image.height)))
+    line_left = line_at_edge(np.asarray(left).swapaxes(0, 1)[::-1])
+    line_right = line_at_edge(np.asarray(right).swapaxes(0, 1))
     return [
-        trim_padding(image.crop((left, 0, right, image.height)))
-        for left, right in ((0, middle), (middle, image.width))
+        left.crop((0, 0, left.width - line_left, left.height)),
+        right.crop((line_right, 0, right.width, right.height)),
     ]
+
+
+def line_at_edge(columns: np.ndarray) -> int:
+    """How many of the columns, from the seam on, lie before and in a white line, and in its blurred edge.
+
+    A line that is neither in the middle nor of exactly one colour is none to `trim_padding`.
+    """
+    darkest = columns[:SEAM].min(-1)
+    white = np.flatnonzero(np.quantile(darkest, 0.1, axis=1) >= WHITE)
+    return int(white[-1]) + 2 if len(white) else 0
 
 
 def trim_padding(image: Image.Image) -> Image.Image:

@@ -1,9 +1,10 @@
 """Files that come with this program (data/), and files of uno_jax, found without importing it."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from uno_jax.support.json_files import read_json
 
 from ...common.errors import ToolError
 
@@ -12,7 +13,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 
 def read_data(name: str) -> Any:
     """Reads a file of data/, such as "subjects.json"."""
-    return json.loads((DATA / name).read_text(encoding="utf-8"))
+    return read_json(DATA / name)
 
 
 def in_uno_jax(*parts: str) -> Path:

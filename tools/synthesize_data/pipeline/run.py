@@ -1,11 +1,12 @@
 """A run directory: its settings, the rows that are valid under them, and what is still to be done."""
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
+
+from uno_jax.support.json_files import read_json
 
 from ...common.errors import ToolError
 from ...common.folder_lock import locked
@@ -16,6 +17,7 @@ from ..config_files import changed_settings, store_config, stored_config
 from .engine import make_rows
 from .stage import Stage
 
+MARKS = ("keep", "reject")
 AFTER_SECONDS = ("filter-dino", "filter-vlm", "detect", "second-reference", "hashes")
 
 
@@ -25,7 +27,7 @@ class Run:
     def __init__(self, folder: Path, config: SynthConfig, stages: Mapping[str, Stage], seconds: bool = True):
         self.folder, self.config, self.stages, self.seconds = folder, config, stages, seconds
         path = folder / "marks.json"
-        self.marks: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        self.marks: dict[str, str] = read_marks(path) if path.exists() else {}
         """A person's decisions by row id, which override any verdict."""
         self._rows: dict[str, dict[str, Row]] = {}
         self._jobs: dict[str, list[Job]] = {}
@@ -100,6 +102,7 @@ class Run:
         manifest, kept, failed = self.manifest(stage.name), 0, 0
         with tqdm(total=len(jobs), desc=stage.name, unit="row", dynamic_ncols=True) as bar:
             for rows in make_rows(stage, self.config, self.folder, jobs):
+                store_config(self.folder, self.config)
                 manifest.append(rows)
                 failed += sum(row.result is None for row in rows)
                 kept += sum(not self.verdict(stage.name, row) for row in rows)
@@ -119,14 +122,23 @@ class Run:
         return f"{count_of(len(rows), 'row')}, {kept} kept, {rejected} rejected, {failed} failed"
 
 
+def read_marks(path: Path) -> dict[str, str]:
+    """Marks by row id: "keep", "reject", or "" for none. Raises ToolError."""
+    marks = read_json(path, ToolError)
+    if not isinstance(marks, dict) or not all(mark in ("", *MARKS) for mark in marks.values()):
+        raise ToolError(f'{path} must be {{"row id": "keep" or "reject"}}')
+    return marks
+
+
 @contextlib.contextmanager
 def open_run(folder: Path, config: SynthConfig, stages: Mapping[str, Stage]) -> Iterator[Run]:
-    """Opens the run in `folder`, stores its settings and locks it.
+    """Opens the run in `folder` and locks it. Its settings are stored with the first row that is made under
+    them, and at the end: those that a command refuses are not.
 
     Raises ToolError when another command is at work there.
     """
     with locked(folder):
         for change in changed_settings(stored_config(folder), config):
             print(f"settings changed: {change}")
-        store_config(folder, config)
         yield Run(folder, config, stages)
+        store_config(folder, config)

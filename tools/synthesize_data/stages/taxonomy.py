@@ -1,9 +1,10 @@
 """Stage 1: categories in groups, from Objects365 or the user's list -> one row per category."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from uno_jax.support.json_files import read_json, shortened
 
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Job, Json
@@ -36,7 +37,7 @@ def choose_groups(settings: TaxonomyConfig) -> dict[str, list[str]]:
 def toybox_groups() -> dict[str, list[str]]:
     """Returns the training subjects of uno_jax's toy world, grouped as in its manifest."""
     groups: dict[str, list[str]] = {}
-    for subject in json.loads(in_uno_jax("toybox", "assets", "manifest.json").read_text(encoding="utf-8")):
+    for subject in read_json(in_uno_jax("toybox", "assets", "manifest.json")):
         if subject["split"] == "train":
             groups.setdefault(subject["group"], []).append(subject["name"])
     return groups
@@ -46,19 +47,17 @@ def read_groups(path: Path) -> dict[str, list[str]]:
     """Reads categories by group. Raises ToolError for anything but {"group": ["category", ...]}."""
     form = 'expected a JSON object {"group": ["category", ...]}'
     try:
-        groups = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique_pairs)
-    except OSError as error:
-        raise ToolError(f"taxonomy.path: {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ToolError(f"taxonomy.path: {path}: {error}; {form}") from None
+        groups = read_json(path, ToolError)
+    except (OSError, ToolError) as error:
+        raise ToolError(f"taxonomy.path: {error}; {form}") from None
     if not isinstance(groups, dict) or not groups:
-        raise ToolError(f"taxonomy.path: {path} holds {shorten(groups)}; {form}")
+        raise ToolError(f"taxonomy.path: {path} holds {shortened(groups)}; {form}")
     seen: dict[str, str] = {}
     for group, categories in groups.items():
         if not is_name(group):
             raise ToolError(f"taxonomy.path: {path}: {group!r} is not a valid group name")
         if not isinstance(categories, list) or not categories:
-            raise ToolError(f"taxonomy.path: {path}: group {group!r} holds {shorten(categories)}; {form}")
+            raise ToolError(f"taxonomy.path: {path}: group {group!r} holds {shortened(categories)}; {form}")
         for category in categories:
             if not is_name(category):
                 raise ToolError(
@@ -71,21 +70,8 @@ def read_groups(path: Path) -> dict[str, list[str]]:
     return groups
 
 
-def unique_pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object without duplicate names, which would silently lose the first one's value."""
-    names = [name for name, _ in items]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"duplicate group {twice[0]!r}")
-    return dict(items)
-
-
 def is_name(value: Any) -> bool:
     return isinstance(value, str) and value == value.strip() and value.isprintable() and key(value) != ""
-
-
-def shorten(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:

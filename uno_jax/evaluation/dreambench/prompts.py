@@ -5,14 +5,15 @@ arXiv:2208.12242, the data set's description); which photo is the reference and 
 UNO's choices.
 """
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from uno_jax.data.entries import DataError, read_entries
+from uno_jax.data.entries import PAIR_KEYS, DataError, check_keys, prompt_of, references_of
+from uno_jax.data.list_files import read_entries
+from uno_jax.support.json_files import read_json, shortened
 
 DATA = Path(__file__).parent / "dreambench.json"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -31,7 +32,7 @@ class Prompt(NamedTuple):
 @cache
 def description() -> dict[str, Any]:
     """The contents of dreambench.json."""
-    return cast(dict[str, Any], json.loads(DATA.read_text(encoding="utf-8")))
+    return cast(dict[str, Any], read_json(DATA))
 
 
 def single_prompts(data: Path) -> list[Prompt]:
@@ -89,25 +90,33 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
         for prompt in (*single_prompts(data), *multi_prompts(data))  # equal prompts have equal categories
     }
     prompts = []
-    with path.open(encoding="utf-8") as stream:
-        for index, entry in enumerate(read_entries(stream, str(path))):
-            entry = entry if isinstance(entry, dict) else {}
-            if own := sorted({"width", "height", "seed", "left_path"} & entry.keys()):
-                raise DataError(
-                    f"{path}, entry {index}: {', '.join(own)} cannot be set by entry here: all prompts are "
-                    "drawn with the same --width, --height and --seed"
-                )
-            paths = entry.get("image_paths") or [entry.get("image_path")]
-            if not isinstance(paths, list) or not paths or not all(isinstance(item, str) for item in paths):
-                raise DataError(
-                    f'{path}, entry {index}: "image_paths" must be a list of paths, got {paths!r}'
-                )
-            if not isinstance(text := entry.get("prompt"), str) or not text.strip():
-                raise DataError(f'{path}, entry {index}: "prompt" must be a string, got {text!r}')
-            subjects = tuple(Path(item).parent.name for item in paths)
-            references = tuple(data / Path(item).parent.name / Path(item).name for item in paths)
-            prompts.append(Prompt(text, references, subjects, known.get(text, "other")))
+    for index, entry in enumerate(read_entries(path)):
+        try:
+            text, paths = _listed(entry)
+        except DataError as error:
+            raise DataError(f"{path}, entry {index}: {error}") from None
+        subjects = tuple(Path(item).parent.name for item in paths)
+        references = tuple(data / Path(item).parent.name / Path(item).name for item in paths)
+        prompts.append(Prompt(text, references, subjects, known.get(text, "other")))
     return prompts
+
+
+def _listed(entry: Any) -> tuple[str, tuple[str, ...]]:
+    """The prompt and the references of an entry. Raises DataError."""
+    if not isinstance(entry, dict):
+        raise DataError(f"expected an object, got {shortened(entry)}")
+    if own := sorted({"width", "height", "seed", "left_path"} & entry.keys()):
+        raise DataError(
+            f"{', '.join(own)} cannot be set by entry here: all prompts are drawn with the same --width, "
+            "--height and --seed"
+        )
+    check_keys(entry, PAIR_KEYS)
+    text, paths = prompt_of(entry), references_of(entry)
+    if not text.strip():
+        raise DataError("the prompt is empty")
+    if not paths:
+        raise DataError('"image_paths" names no reference')
+    return text, paths
 
 
 def photos(data: Path, subject: str) -> list[Path]:

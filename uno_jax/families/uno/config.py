@@ -9,6 +9,7 @@ from typing import Literal
 
 import jax
 
+from uno_jax.networks.bounds import LAYERS, SCALE, SIDE, WIDTH, check_bounds
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.t5 import T5Config
@@ -47,6 +48,10 @@ class LoraConfig:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"LoRA rank must be at least 1, got {self.rank}")
+        check_bounds(self, rank=WIDTH)
+        for index in (*(self.double_idx or ()), *(self.single_idx or ())):
+            if not 0 <= index < LAYERS[1]:
+                raise ValueError(f"a LoRA's blocks are numbered from 0, got {index}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ class SamplingDefaults:
     """Longest side of two or more references as a fraction of `resolution`; a single one has all of it."""
     guidance: float = 4.0
     true_cfg: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_bounds(self, resolution=SIDE, refs_scale=(1 / 64, 64), guidance=SCALE, true_cfg=SCALE)
 
 
 @dataclass(frozen=True)

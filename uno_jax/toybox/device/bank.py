@@ -19,6 +19,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.json_files import parse_json
+from uno_jax.support.settings import from_dict
 from uno_jax.toybox.scenes import SCENES, draw_scene
 
 SIDE = 160  # pixels of a background
@@ -85,8 +87,8 @@ def load_bank(path: Path) -> Bank:
     """
     try:
         with np.load(path) as file:
-            fields, pictures = json.loads(str(file["record"])), file["pictures"]
-        record = Record(**fields | {"scenes": tuple(fields["scenes"])})
+            fields, pictures = parse_json(str(file["record"]), "its record"), file["pictures"]
+        record = from_dict(Record, fields)
     except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise BankError(f"{path} is not a bank of backgrounds: {error}") from error
     if record.scenes != tuple(SCENES):

@@ -169,11 +169,13 @@ def test_only_padding_is_trimmed_and_not_a_plain_background():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("list.json", "{", "not a readable JSON list"),
-        ("list.json", "[]", "at least one entry"),
-        ("list.json", '{"prompt": "x"}', "not a readable JSON list: it must be a list .* got dict"),
-        ("list.json", "[1] 2", "not a readable JSON list: it .* more text after the end of the list"),
-        ("list.json", '["\udcff"]', "not a readable JSON list: .* can't decode byte 0xff"),
+        ("list.json", "{", "list.json is not readable JSON at record 0: line 1"),
+        ("list.json", "[]", "list.json must be a list of at least one record"),
+        ("list.json", "3", "list.json is not readable JSON at record 0: line 1: expected"),
+        ("list.json", "[1] 2", "list.json is not readable JSON .* more text after the end of the list"),
+        ("list.json", '["\udcff"]', "list.json is not readable JSON: byte 2 is not UTF-8"),
+        ("list.json", "[" * 200_000, "nested more than 64 deep"),
+        ("rows.parquet", "PAR", "rows.parquet is not a Parquet file"),
         ("missing.json", None, "nothing to import"),
     ],
 )

@@ -1,0 +1,33 @@
+"""The path or URL of a list -> its entries, one at a time; what is in them is for `entries` to say."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from fsspec.implementations.local import LocalFileSystem
+
+from uno_jax.data.entries import DataError
+from uno_jax.data.image_files import file_system
+from uno_jax.support.json_lists import decoded, read_elements
+from uno_jax.support.regular_file import check_regular_file
+
+
+def read_entries(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The entries of a list, an array or JSON Lines, local or of any file system that fsspec knows.
+
+    Raises OSError where it cannot be opened, DataError for anything but such a list and for an empty one.
+    """
+    name, empty = os.fspath(path), True
+    try:
+        system, place = file_system(name)
+        if isinstance(system, LocalFileSystem):
+            check_regular_file(place)
+        file = cast(BinaryIO, system.open(place, "rb"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no list of records at {name}") from None
+    with decoded(file) as stream:
+        for entry in read_elements(stream, name, DataError):
+            empty = False
+            yield entry
+    if empty:
+        raise DataError(f"{name} must be a list of at least one record, got an empty one")
