@@ -19,7 +19,7 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, read_entries
-from uno_jax.data.image_files import exists, join_path, parent, picture_ratio
+from uno_jax.data.image_files import exists, join_path, parent, picture_ratio, refuse_irregular
 from uno_jax.support import images
 from uno_jax.support.words import counted
 
@@ -211,8 +211,9 @@ def _padded(entry: Entry) -> tuple[float, ...]:
 
 def _open(path: str) -> io.TextIOWrapper:
     try:
+        refuse_irregular(path)
         return cast(io.TextIOWrapper, fsspec.open(path, "rt", encoding="utf-8").open())
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise FileNotFoundError(f"no list of records at {path}") from None
 
 
