@@ -1,7 +1,7 @@
 """Records -> Batches of numpy arrays, through grain.
 
 The order is a pure function of the seed and the records. Records are grouped by source, number of references
-and, where the list says their sizes, bucket of the target (all buckets where encodings are cached, see
+and, where its size is known (see `sizes`), bucket of the target (all buckets where encodings are cached, see
 `cached_encodings`); each group is shuffled anew every epoch, cut into batches, and the groups' batches are
 mixed in proportion. A batch without known sizes gets the bucket of its mean height/width, as in UNO;
 references always do, slot by slot.

@@ -4,11 +4,13 @@ A checkpoint holds the state (trainable, optimizer, running average, step), the 
 the recipe. It is written asynchronously and appears under its step's name when it is complete.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from tqdm import tqdm
 
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import differences, to_dict
@@ -62,6 +64,26 @@ def save_checkpoint(
     checkpoints.save(number, args=parts)
 
 
+def as_begun(config: TrainConfig) -> TrainConfig:
+    """The recipe; with batches of mean shapes where the run in its working directory began with these, which
+    every run on a list without sizes did before `data.buckets` was a choice.
+    """
+    if config.data.buckets == "mean" or not has_checkpoint(config):
+        return config
+    with open_checkpoints(config) as checkpoints:
+        number = checkpoints.latest_step()
+        if number is None or _saved_recipe(checkpoints, number)["data"]["buckets"] != "mean":
+            return config
+    tqdm.write(f"{config.workdir} goes on with batches of mean shapes, as it began (data.buckets mean)")
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, buckets="mean"))
+
+
+def _saved_recipe(checkpoints: ocp.CheckpointManager, number: int) -> dict[str, Any]:
+    recipe: dict[str, Any] = _read_parts(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
+    recipe["data"].setdefault("buckets", "mean")  # checkpoints of 0.2 and before
+    return recipe
+
+
 def restore_checkpoint(
     checkpoints: ocp.CheckpointManager, config: TrainConfig, state: TrainState, batches: Any
 ) -> TrainState:
@@ -73,7 +95,7 @@ def restore_checkpoint(
     number = checkpoints.latest_step()
     if number is None:
         return state
-    recipe = _read_parts(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
+    recipe = _saved_recipe(checkpoints, number)
     if changes := changed_fields(recipe, to_dict(config)):
         raise RecipeError(
             f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
