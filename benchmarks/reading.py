@@ -1,4 +1,5 @@
-"""Reading data: throughput per core against a bare PIL loop, and the start of a list of a million records.
+"""Reading data: throughput per core against a bare PIL loop, sizes of a list's pictures, and the start of a
+list of a million records.
 
 python benchmarks/reading.py    # in CPU time, which other programs hardly disturb
 """
@@ -17,12 +18,13 @@ from PIL import Image
 
 from uno_jax.data import make_dataset, read_list
 from uno_jax.data.config import DataConfig
+from uno_jax.data.sizes import with_sizes
 from uno_jax.families.uno.conditioning import make_batch
 from uno_jax.families.uno.config import PRESETS
 
 MAKE_BATCH = partial(make_batch, PRESETS["flux_dev"])
 PHOTOS = Path(__file__).parents[1] / "tests" / "assets" / "photos"
-PICTURES, BATCH, ROUNDS, MILLION = 32, 8, 3, 1_000_000
+PICTURES, BATCH, ROUNDS, MILLION, SMALL = 32, 8, 3, 1_000_000, 20_000
 
 
 def write_pictures(folder: Path) -> Path:
@@ -78,6 +80,28 @@ def throughput() -> None:
     print(f"bare loop {1 / bare:.0f} pictures/s a core; pipeline {1 / grain:.0f}, {bare / grain:.0%}")
 
 
+def headers() -> None:
+    """Wall-clock seconds for the sizes of small pictures, read from their headers and then kept."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
+        for number in range(SMALL // 2):
+            noise.save(folder / f"{number}.jpg")
+            noise.save(folder / f"{number}.png")
+        entries = [
+            {"prompt": "a", "image_tgt_path": f"{n}.jpg", "image_paths": [f"{n}.png"]}
+            for n in range(SMALL // 2)
+        ]
+        (folder / "list.json").write_text(json.dumps(entries))
+        records = read_list(folder / "list.json")
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            with_sizes(records, folder)
+            seconds.append(time.perf_counter() - start)
+    print(f"sizes of {SMALL:,} pictures: {seconds[0]:.1f} s read, {seconds[1]:.1f} s kept")
+
+
 def million(path: str) -> None:
     start, cpu = time.perf_counter(), time.process_time()
     batches = make_dataset(read_list(path, max_bad_share=1.0), DataConfig(path=path), 16, MAKE_BATCH, 0)
@@ -91,6 +115,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         return million(sys.argv[1])
     throughput()
+    headers()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "list.json"
         entry = '{"prompt": "%07d: a small red cup with a blue handle on a wooden table by the window", '

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.lists import write_json, write_list, write_picture
 from tests.tiny_model import MAKE_BATCH
@@ -75,9 +76,48 @@ def test_shards_hold_the_same_records(tmp_path):
 def test_a_record_that_goes_bad_leaves_nothing_in_the_shard(tmp_path, capsys):
     path = write_list(tmp_path, 3)
     Path(tmp_path / "r1.png").write_bytes(b"no picture")
-    assert run("pack", path, "--out", tmp_path / "packed") == 0
+    assert run("pack", path, "--out", tmp_path / "packed", "--max-bad-share", 0.4) == 0
     assert "record 1: " in capsys.readouterr().out
     assert [record.prompt for record in read_list(tmp_path / "packed" / "records.json")] == [
         "number 0",
         "number 2",
     ]
+
+
+@pytest.mark.parametrize(("share", "bad"), [(0.01, 1), (0.5, 3), (1.0, 4)])
+def test_too_many_unreadable_pictures_are_packed_into_nothing(tmp_path, capsys, share, bad):
+    path = write_list(tmp_path, 4)
+    for number in range(4 - bad, 4):  # the last ones, when shards are written already
+        Path(tmp_path / f"r{number}.png").write_bytes(b"no picture")
+    out = tmp_path / "new" / "packed"
+    assert run("pack", path, "--out", out, "--per-shard", 1, "--max-bad-share", share) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"error: {bad} of 4 records cannot be read") and f"r{4 - bad}.png" in told
+    assert not out.parent.exists()
+
+
+def test_what_check_calls_good_is_what_training_reads(tmp_path, capsys):
+    """Pictures with odd metadata, of every mode; and those whose pixels alone are wrong."""
+    entries = []
+    for number, mode in enumerate(("RGB", "L", "P", "1", "CMYK", "I;16", "LA", "F", "I")):
+        picture = Image.new("L", (48, 32), number)
+        name = f"{number}.{'tiff' if mode in ('CMYK', 'F', 'I') else 'png'}"
+        if mode in ("I;16", "F", "I"):
+            picture = Image.fromarray(
+                np.full((32, 48), -1).astype({"I;16": "u2", "F": "f4", "I": "i4"}[mode])
+            )
+        odd = {"exif": b"Exif\0\0junk"} if name.endswith("png") else {}
+        (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / name, **odd)
+        entries.append({"prompt": mode, "image_tgt_path": name})
+    path = write_json(tmp_path / "list.json", entries)
+    assert run("check", path, "--data.resolution", 64) == 1
+    out = capsys.readouterr().out
+    assert "9 entries: 7 good, 2 bad" in out and "(height x width at 64): 7 records" in out
+    assert "record 7: " in out and "record 8: " in out
+    config = DataConfig(path=str(path), resolution=64, threads=1, max_bad_share=0.5)
+    batches = make_dataset(read_list(path), config, 3, MAKE_BATCH, 0)
+    for _ in range(6):
+        next(batches)
+    assert sorted(batches.bad) == [f"{path} record 7", f"{path} record 8"]
+    assert run("check", path, "--data.resolution", 16) == 2
+    assert "resolution 16: buckets need at least 32" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Pixels for vision transformers equal those of transformers' processors."""
 
+import tracemalloc
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,6 +28,18 @@ PROCESSORS = {
 }
 # Wide, high, square, smaller than what is cut out, and with odd margins of both kinds.
 SIZES = [(300, 451), (517, 260), (224, 224), (40, 63), (331, 300)]
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize("shape", [(1, 30000), (30000, 1), (2, 20000)])
+def test_a_line_of_pixels_is_seen_without_being_resized_to_gigabytes(name, shape):
+    picture = np.full((*shape, 3), 200, np.uint8)
+    picture[:1, :1] = 0  # far from the centre
+    tracemalloc.start()
+    cropped = crop_picture(VITS[name], picture)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cropped.shape == (224, 224, 3) and np.median(cropped) == 200 and most < 100e6
 
 
 @pytest.mark.parametrize("name", PROCESSORS)

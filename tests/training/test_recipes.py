@@ -90,5 +90,7 @@ def test_a_recipe_file_of_version_0_1_loads(tmp_path):
 )
 def test_records_of_a_recipe_are_those_of_version_0_1(name, written):
     """Fields, their order and values: the names of an ablation's directories are made of this record."""
-    record = json.dumps(to_dict(load_recipe(name)))
+    settings = to_dict(load_recipe(name))
+    assert settings["data"].pop("buckets") == "own"  # later than those names, which leave it out
+    record = json.dumps(settings)
     assert hashlib.sha256(record.encode()).hexdigest()[:12] == written, record

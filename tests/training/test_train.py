@@ -10,13 +10,16 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from tests.tiny_model import TINY
 from tests.tiny_run import make_recipe, stop_after_first_step
+from uno_jax.data.config import DataConfig
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.settings import to_dict
 from uno_jax.support.trees import join
-from uno_jax.training import run
+from uno_jax.training import checkpoints, run
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import count_updates
 from uno_jax.training.state import split_params
@@ -176,3 +179,50 @@ def test_split_and_join_are_inverse():
     assert join(frozen, trainable) == params
     with pytest.raises(RecipeError, match="matches no parameter"):
         split_params(params, ("mmdit/z",))
+
+
+def as_version_0_2(workdir: Path) -> None:
+    """Takes out of a run's checkpoints what that version did not know."""
+    for path in workdir.glob("checkpoints/*/recipe/metadata"):
+        recipe = json.loads(path.read_text())
+        del recipe["data"]["buckets"]
+        path.write_text(json.dumps(recipe))
+
+
+@pytest.mark.parametrize(
+    ("saved", "asked", "goes_on"),
+    [
+        ("own", "own", "own"),
+        ("mean", "own", "mean"),
+        ("", "own", "mean"),
+        ("", "mean", "mean"),
+        ("own", "mean", "mean"),  # which restoring then refuses
+    ],
+)
+def test_a_run_keeps_the_shapes_of_batches_that_it_began_with(tmp_path, saved, asked, goes_on):
+    config = TrainConfig(workdir=str(tmp_path), data=DataConfig(path="list.json", buckets=saved or "mean"))
+    with checkpoints.open_checkpoints(config) as manager:
+        manager.save(3, args=ocp.args.Composite(recipe=ocp.args.JsonSave(to_dict(config))))
+    if not saved:
+        as_version_0_2(tmp_path)
+    now = dataclasses.replace(config, data=dataclasses.replace(config.data, buckets=asked))
+    assert checkpoints.as_begun(now).data.buckets == goes_on
+    elsewhere = dataclasses.replace(now, workdir=str(tmp_path / "new"))
+    assert checkpoints.as_begun(elsewhere) == elsewhere
+
+
+@pytest.mark.slow
+def test_a_run_of_version_0_2_on_a_list_without_sizes_goes_on_bit_for_bit(
+    recipe, finished, tmp_path, capsys, monkeypatch
+):
+    """The list is of squares, whose mean is their own shape, so that the numbers are those of `finished`."""
+    halves = dataclasses.replace(recipe, workdir=str(tmp_path / "halves"))
+    with monkeypatch.context() as patch:
+        stop_after_first_step(patch)
+        run.train(dataclasses.replace(halves, data=dataclasses.replace(recipe.data, buckets="mean")))
+    as_version_0_2(tmp_path / "halves")
+    capsys.readouterr()
+    resumed = run.train(halves)
+    assert "goes on with batches of mean shapes, as it began" in capsys.readouterr().out
+    for one, other in zip(leaves(finished), leaves(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)

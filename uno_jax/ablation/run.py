@@ -53,6 +53,8 @@ def stage_recipes(variant: Variant, out: Path) -> list[TrainConfig]:
     before = ""
     for stage in variant.stages:
         settings = to_dict(dataclasses.replace(stage, workdir=""))
+        if settings["data"]["buckets"] == "own":
+            del settings["data"]["buckets"]  # names are those from before this was a choice
         start = before or content_id(Path(stage.init_lora))
         before = digest([settings, content_id(stage.weights_dir), start])
         if recipes:

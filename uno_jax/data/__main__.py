@@ -14,11 +14,22 @@ from typing import Annotated
 import tyro
 
 from uno_jax.data.check import Report, check_records
-from uno_jax.data.config import SourceConfig
+from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.pack import pack_records, scored, write_json
 from uno_jax.data.records import Records, parse_source, read_scores, read_source
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.images import bucket_size
 from uno_jax.support.words import counted
+
+
+@dataclass(frozen=True)
+class Resolutions:
+    """As the recipe's `data`."""
+
+    resolution: int = 512
+    """Bucket resolution of targets in pixels."""
+    ref_resolution: int = 512
+    """Bucket resolution of references in pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Check:
     write: Path | None = None
     """File to write the good records to, with absolute paths, their pictures' sizes and their scores.
     """
+    data: Resolutions = Resolutions()
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,10 @@ class Pack:
 def run_check(args: Check) -> int:
     """Prints the report of a list; returns the exit code, 1 when any record is bad."""
     records = parse_source(SourceConfig(args.file, min_score=args.min_score, root=args.root))
-    report = check_records(records)
+    data = DataConfig(resolution=args.data.resolution, ref_resolution=args.data.ref_resolution)
+    for resolution in (data.resolution, data.ref_resolution):
+        bucket_size(1, 1, resolution)  # raises ValueError for one below the smallest
+    report = check_records(records, data)
     for line in report.lines():
         print(line)
     if args.write:
@@ -90,7 +105,7 @@ def run_pack(args: Pack) -> int:
         raise ValueError(f"--per-shard must be at least 1, got {args.per_shard}")
     source = SourceConfig(args.file, min_score=args.min_score, root=args.root)
     records = read_source(source, args.max_bad_share)
-    bad = pack_records(records, args.out, args.per_shard)
+    bad = pack_records(records, args.out, args.per_shard, args.max_bad_share)
     for name, why in bad.items():
         print(f"left out {name}: {why}")
     print(f"wrote {counted(len(records) - len(bad), 'record')} to {args.out / 'records.json'}")

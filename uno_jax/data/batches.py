@@ -1,13 +1,14 @@
 """Records -> Batches of numpy arrays, through grain.
 
 The order is a pure function of the seed and the records. Records are grouped by source, number of references
-and, where the list says their sizes, bucket of the target (all buckets where encodings are cached, see
+and, where its size is known (see `sizes`), bucket of the target (all buckets where encodings are cached, see
 `cached_encodings`); each group is shuffled anew every epoch, cut into batches, and the groups' batches are
 mixed in proportion. A batch without known sizes gets the bucket of its mean height/width, as in UNO;
 references always do, slot by slot.
 
 Every process plans the same global batches and reads its own share of each, so that the number of processes
-changes nothing. A picture that cannot be read is replaced by the next good record of its group.
+changes nothing. A record that cannot be read is replaced by the next good one of its group, and a batch of a
+group without a good record by one of the next group.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from uno_jax.support.words import counted
 
 EPOCHS = 1_000_000  # practically endless; the length of a truly endless dataset overflows in grain
 JUDGED_AFTER = 1000  # records read (or all there are) before the share of bad ones can stop a run
-MAX_REPLACED = 64  # records in a row that may be bad
+MAX_REPLACED = 64  # records in a row that may be bad, also where `max_bad_share` allows fewer
 
 
 MakeBatch = Callable[[BatchParts], Any]
@@ -73,17 +74,31 @@ class Loader:
 
     config: DataConfig
     make_batch: MakeBatch
+    groups: tuple[Group, ...]
     seed: int
     process_index: int
     process_count: int
 
-    def __call__(self, number: int, plan: tuple[Group, list[int]]) -> Loaded:
+    def __call__(self, number: int, plan: tuple[int, list[int]]) -> Loaded:
         """The share of batch `number`, from places in a group: pictures in the batch's buckets and tokens, or
-        their cached encodings.
+        their cached encodings. Where the group has no good record, it is a batch of the next one.
+
+        Raises DataError when no group has one.
         """
-        group, places = plan
+        first, places = plan
+        bad: list[tuple[str, str]] = []
+        for group in (*self.groups[first:], *self.groups[:first]):
+            try:
+                loaded = self._load(number, group, places)
+                return loaded._replace(bad=(*bad, *loaded.bad))
+            except NoGoodRecordError as error:
+                bad += error.bad
+        raise _many_in_a_row(bad)
+
+    def _load(self, number: int, group: Group, places: list[int]) -> Loaded:
         kept = np.random.default_rng((self.seed, number)).random(len(places)) >= self.config.text_dropout
-        slots = [_first_good(group, place, picture_ratios) for place in places]
+        most = max(MAX_REPLACED, self.config.max_bad_share * len(group.records))
+        slots = [_first_good(group, place, picture_ratios, most) for place in places]
         mean, *ref_means = np.mean([slot.value for slot in slots], axis=0)
         sizes = [
             group.source.target_size(mean, self.config.resolution),
@@ -91,7 +106,12 @@ class Loader:
         ]
         share = len(places) // self.process_count
         own = slice(self.process_index * share, (self.process_index + 1) * share)
-        read = [_first_good(group, slot.place, partial(_arrays, sizes)) for slot in slots[own]]
+        try:
+            read = [_first_good(group, slot.place, partial(_arrays, sizes), most) for slot in slots[own]]
+        except NoGoodRecordError as error:
+            if self.process_count > 1:  # the others cannot know, and would go on with this group
+                raise _many_in_a_row(error.bad) from None
+            raise
         batch = self.make_batch(stacked(group, read, kept[own].tolist()))
         bad = tuple(bad for slot in (*slots[own], *read) for bad in slot.bad)
         slots[own] = read
@@ -124,17 +144,31 @@ def stacked(group: Group, read: Sequence[Slot], kept: Sequence[bool]) -> BatchPa
     )
 
 
-def _first_good(group: Group, place: int, read: Any) -> Slot:
+class NoGoodRecordError(Exception):
+    """None of a group's records can be used; `bad` holds (name, reason) of each."""
+
+    def __init__(self, bad: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.bad = bad
+
+
+def _first_good(group: Group, place: int, read: Any, most: float) -> Slot:
     bad: list[tuple[str, str]] = []
-    for step in range(min(MAX_REPLACED, len(group.members))):
+    for step in range(len(group.members)):
         at = (place + step) % len(group.members)
         index = int(group.members[at])
         try:
             return Slot(at, read(group.records, index), bad)
         except READ_ERRORS as error:
             bad.append((group.name(at), str(error)))
+        if len(bad) > most:
+            raise _many_in_a_row(bad)
+    raise NoGoodRecordError(bad)
+
+
+def _many_in_a_row(bad: Sequence[tuple[str, str]]) -> DataError:
     shown = "; ".join(f"{name}: {why}" for name, why in bad[:SHOWN_PROBLEMS])
-    raise DataError(f"{counted(len(bad), 'bad record')} in a row: {shown}")
+    return DataError(f"{counted(len(bad), 'bad record')} in a row: {shown}")
 
 
 def _arrays(sizes: Sequence[tuple[int, int]], records: Records, index: int) -> dict[str, np.ndarray]:
@@ -173,18 +207,17 @@ def bucket_numbers(ratios: Float64[np.ndarray, " r"], resolution: int) -> Int64[
     return np.array(numbers)[inverse.reshape(-1)]
 
 
-def plan_batches(records: Records, config: DataConfig, batch_size: int, seed: int) -> grain.MapDataset:
-    """(Group, places in it) of every batch, endlessly, in the order that `seed` fixes."""
-    groups = make_groups(records, config)
+def plan_batches(groups: Sequence[tuple[Group, float]], batch_size: int, seed: int) -> grain.MapDataset:
+    """(number of a group, places in it) of every batch, endlessly, in the order that `seed` fixes."""
     batches = []
     for number, (group, _) in enumerate(groups):
         own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
         places = grain.MapDataset.range(len(group.members)).seed(own_seed).shuffle().repeat(EPOCHS)
-        batches.append(places.batch(batch_size, batch_fn=list).map(partial(_with_group, group)))
+        batches.append(places.batch(batch_size, batch_fn=list).map(partial(_with_group, number)))
     return grain.MapDataset.mix(batches, [share for _, share in groups]) if len(batches) > 1 else batches[0]
 
 
-def _with_group(group: Group, places: list[int]) -> tuple[Group, list[int]]:
+def _with_group(group: int, places: list[int]) -> tuple[int, list[int]]:
     return group, places
 
 
@@ -203,15 +236,16 @@ def make_dataset(
     """
     if batch_size % share[1]:
         raise DataError(f"batch_size {batch_size} does not divide over {share[1]} processes")
-    plan = plan_batches(records, config, batch_size, seed)
-    loader = Loader(config, make_batch, seed, *share)
+    groups = make_groups(records, config)
+    plan = plan_batches(groups, batch_size, seed)
+    loader = Loader(config, make_batch, tuple(group for group, _ in groups), seed, *share)
     return Batches(records, config, plan.map_with_index(loader))
 
 
 class Batches(Iterator[Any]):
-    """An iterator over batches, which owns the reading threads or processes. Of the `read` records `skipped`
-    were bad; `bad` maps their names to the reasons, each of which is printed once. `names` are the records of
-    the last batch.
+    """An iterator over batches, which owns the reading threads or processes. `read` counts records as often
+    as they were read; `bad` maps the names of those left out to the reasons, each of which is printed once.
+    `names` are the records of the last batch.
 
     `get_state` and `set_state` resume exactly, whatever the numbers of workers and processes.
     """
@@ -220,26 +254,25 @@ class Batches(Iterator[Any]):
         self._records, self._config, self._dataset = records, config, dataset
         self._next = 0
         self._iterator: Iterator[Loaded] | None = None
-        self.read, self.skipped = 0, 0
+        self.read = 0
         self.bad: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
 
     def __next__(self) -> Any:
         """The next batch.
 
-        Raises DataError when more than `max_bad_share` of the records read were bad.
+        Raises DataError when more than `max_bad_share` of the different records read were bad.
         """
         if self._iterator is None:
             self._iterator = self._start()
         batch, bad, self.names = next(self._iterator)
         self._next += 1
         self.read += len(batch.target)
-        self.skipped += len(bad)
         for name, why in bad:
             if name not in self.bad:
                 tqdm.write(f"left out {name}: {why}")
                 self.bad[name] = why
-        check_bad_share(self.bad, self.skipped, self.read, len(self._records), self._config.max_bad_share)
+        check_bad_share(self.bad, self.read, len(self._records), self._config.max_bad_share)
         return batch
 
     def get_state(self) -> dict[str, Any]:
@@ -247,7 +280,6 @@ class Batches(Iterator[Any]):
         return {
             "next_index": self._next,
             "read": self.read,
-            "skipped": self.skipped,
             "bad": dict(self.bad),
             "records": self._records.fingerprint(),
         }
@@ -263,7 +295,7 @@ class Batches(Iterator[Any]):
                 f"{paths}: the records are not those of the checkpoint (lists, sizes, scores or weights "
                 "changed), so their order cannot be continued; start a new run from its weights"
             )
-        self._next, self.read, self.skipped = state["next_index"], state["read"], state["skipped"]
+        self._next, self.read = state["next_index"], state["read"]
         self.bad, self._iterator = dict(state["bad"]), None
 
     def _start(self) -> Iterator[Loaded]:
@@ -277,10 +309,13 @@ class Batches(Iterator[Any]):
         return iter(batches)
 
 
-def check_bad_share(bad: dict[str, str], skipped: int, read: int, total: int, max_bad_share: float) -> None:
-    """Raises DataError, with the first reasons, when too many of the records read so far were bad."""
-    if read >= min(JUDGED_AFTER, total) and skipped > max_bad_share * read:
+def check_bad_share(bad: dict[str, str], read: int, total: int, max_bad_share: float) -> None:
+    """Raises DataError, with the first reasons, when too many of the `total` records were bad, or of those
+    read so far if these are fewer. A record that is met again counts once.
+    """
+    read = min(read, total)
+    if read >= min(JUDGED_AFTER, total) and len(bad) > max_bad_share * read:
         shown = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:SHOWN_PROBLEMS])
         raise DataError(
-            f"{skipped} of {read} records read were bad, more than max_bad_share {max_bad_share}: {shown}"
+            f"{len(bad)} of {read} records read were bad, more than max_bad_share {max_bad_share}: {shown}"
         )

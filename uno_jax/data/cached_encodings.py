@@ -66,8 +66,9 @@ class Info:
     def __post_init__(self) -> None:
         if self.per_shard < 1 or not 0 <= self.records < 1 << 31:
             raise ValueError(f"{self.records} records cannot be in shards of {self.per_shard}")
-        if unknown := sorted(self.encoders.keys() - PARTS):
-            raise ValueError(f"unknown encoders {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        known = all_encoders()
+        if unknown := sorted(self.encoders.keys() - known):
+            raise ValueError(f"unknown encoders {', '.join(unknown)}; there are {', '.join(known)}")
         for kind, encoder in self.encoders.items():
             check_fields(encoder, {"config": dict, "weights": str}, kind)
         for source in self.sources:

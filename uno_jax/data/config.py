@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class DataConfig:
     """Bucket resolution of targets in pixels; the timestep schedule depends on it too."""
     ref_resolution: int = 512
     """Bucket resolution of references in pixels: 512 for one, 320 for several in the paper."""
+    buckets: Literal["own", "mean"] = "own"
+    """Shapes of batches where lists do not say their pictures' sizes. "own" reads these at the start, and a
+    batch holds targets of one bucket; "mean" takes any targets and the bucket of their mean height/width, as
+    UNO does, which stretches them.
+    """
     text_dropout: float = 0.1
     """Share of prompts replaced by the empty one."""
     max_bad_share: float = 0.01

@@ -6,16 +6,19 @@ A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `uno-data 
 import io
 import re
 from functools import lru_cache
-from typing import IO, Any, cast
+from pathlib import Path
+from typing import Any
 
-import fsspec
 import numpy as np
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from jaxtyping import Float32
 from PIL import Image
 
 from uno_jax.support import images
 from uno_jax.support.images import ImageError
+from uno_jax.support.picture_file import MAX_BYTES
+from uno_jax.support.regular_file import check_regular_file
 
 IN_SHARD = re.compile(r"(.+\.tar)#(\d+)\+(\d+)")
 MAX_RATIO = 16
@@ -57,13 +60,30 @@ def read_bytes(path: str) -> bytes:
     Raises FileNotFoundError and what the file system raises.
     """
     fs, name = file_system(path)
+    part = IN_SHARD.fullmatch(path)
     try:
-        if not (part := IN_SHARD.fullmatch(path)):
+        local = refuse_irregular(path)
+        length = int(part[3]) if part else local.stat().st_size if local else 0
+        if length > MAX_BYTES:
+            raise ImageError(f"{path}: {length >> 20} MiB are more than {MAX_BYTES >> 20}, too large a file")
+        if not part:
             return bytes(fs.cat_file(name))
-        start, length = int(part[2]), int(part[3])
+        start = int(part[2])
         return bytes(fs.cat_file(name, start, start + length))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture{slash_hint(path)}") from error
+
+
+def refuse_irregular(path: str) -> Path | None:
+    """The path of a local file, None for one elsewhere.
+
+    Raises FileNotFoundError or OSError for a local one that is not a regular file.
+    """
+    fs, name = file_system(path)
+    if not isinstance(fs, LocalFileSystem):
+        return None
+    check_regular_file(name)
+    return Path(name)
 
 
 def read_picture(path: str) -> Image.Image:
@@ -85,17 +105,26 @@ def bucket_array(path: str, size: tuple[int, int]) -> Float32[np.ndarray, "h w 3
 @lru_cache(maxsize=100_000)
 def picture_ratio(path: str) -> float:
     """Height/width by the file's header; raises like `read_picture`."""
-    with _open(path) as file:
-        width, height = images.read_size(file, path)
-    _refuse_thin(path, width, height)
+    width, height = picture_size(path)
     return height / width
 
 
-def _open(path: str) -> io.BytesIO | IO[bytes]:
+def picture_size(path: str) -> tuple[int, int]:
+    """The upright (width, height) by the file's header; raises like `read_picture`."""
+    size = _header_size(path)
+    _refuse_thin(path, *size)
+    return size
+
+
+def _header_size(path: str) -> tuple[int, int]:
+    fs, name = file_system(path)
     if IN_SHARD.fullmatch(path):
-        return io.BytesIO(read_bytes(path))
+        return images.read_size(io.BytesIO(read_bytes(path)), path)
+    if isinstance(fs, LocalFileSystem):
+        return images.read_size(name, path)
     try:
-        return cast(IO[bytes], fsspec.open(path, "rb").open())
+        with fs.open(name) as file:
+            return images.read_size(file, path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture{slash_hint(path)}") from error
 

@@ -5,10 +5,11 @@ OUT/records.json: the list to train from, with the pictures' sizes; paths are SH
 each picture is read, in any order, as one range of one file.
 """
 
+import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,36 +17,58 @@ from tqdm import tqdm
 
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, read_bytes, read_picture
-from uno_jax.data.records import Record, Records, read_scores
-from uno_jax.support.atomic import atomic_write
+from uno_jax.data.records import MAX_BAD_SHARE, SHOWN_PROBLEMS, Record, Records, read_scores
+from uno_jax.support.atomic import atomic_write, made_parents
 
 
-def pack_records(records: Records, out: Path, per_shard: int = 1000) -> dict[str, str]:
+def pack_records(
+    records: Records, out: Path, per_shard: int = 1000, max_bad_share: float = MAX_BAD_SHARE
+) -> dict[str, str]:
     """Writes shards of `per_shard` records; returns the bad records left out, by name, with their reasons.
 
     records.json is written last: without it the folder is incomplete.
 
-    Raises DataError when records.json exists already.
+    Raises DataError when records.json exists already; and, with nothing left that was written, when more than
+    `max_bad_share` of the records are bad, or all.
     """
     if (out / "records.json").exists():
         raise DataError(f"{out / 'records.json'} exists; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
     scores = read_scores(records)
     entries: list[dict[str, Any]] = []
     bad: dict[str, str] = {}
-    with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
-        for shard, first in enumerate(range(0, len(records), per_shard)):
-            path = out / f"{shard:05d}.tar"
-            with atomic_write(path) as partial, tarfile.open(partial, "w") as tar:
-                for index in range(first, min(first + per_shard, len(records))):
-                    try:
-                        entry = _add_record(tar, path.name, f"{index:09d}", records[index])
-                        entries.append(entry | scored(scores[index]))
-                    except READ_ERRORS as error:
-                        bad[records.name(index)] = str(error)
-                    bar.update()
-    write_json(out / "records.json", entries)
+    with made_parents(out / "records.json"), _removed_on_failure() as written:
+        with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
+            for shard, first in enumerate(range(0, len(records), per_shard)):
+                path = out / f"{shard:05d}.tar"
+                with atomic_write(path) as partial, tarfile.open(partial, "w") as tar:
+                    for index in range(first, min(first + per_shard, len(records))):
+                        try:
+                            entry = _add_record(tar, path.name, f"{index:09d}", records[index])
+                            entries.append(entry | scored(scores[index]))
+                        except READ_ERRORS as error:
+                            bad[records.name(index)] = str(error)
+                            _refuse_bad(bad, len(records), max_bad_share)
+                        bar.update()
+                written.append(path)
+        write_json(out / "records.json", entries)
     return bad
+
+
+def _refuse_bad(bad: dict[str, str], total: int, max_bad_share: float) -> None:
+    if len(bad) > max_bad_share * total or len(bad) == total:
+        shown = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:SHOWN_PROBLEMS])
+        raise DataError(f"{len(bad)} of {total} records cannot be read, so nothing was written: {shown}")
+
+
+@contextlib.contextmanager
+def _removed_on_failure() -> Iterator[list[Path]]:
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _add_record(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> dict[str, Any]:

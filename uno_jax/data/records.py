@@ -140,14 +140,14 @@ def read_source(config: SourceConfig, max_bad_share: float = MAX_BAD_SHARE) -> R
     """`read_list` with a source's folder, weight and score threshold."""
     records = parse_source(config)
     (source,) = records.sources
-    _refuse_bad(source.path, source.bad, source.entries, source.entries, max_bad_share)
+    refuse_bad(source.path, source.bad, source.entries, source.entries, max_bad_share)
     if not len(records):
         least = label_threshold(config.min_score)
         why = f": the scores of all {source.below_score} are below {least}"
         raise DataError(f"{source.path} must be a list of at least one record{why * bool(source.entries)}")
     probed = np.unique(np.linspace(0, len(records) - 1, PROBED).astype(int))
     missing = _missing(records, probed)
-    _refuse_bad(source.path, missing, len(probed), len(records), max_bad_share)
+    refuse_bad(source.path, missing, len(probed), len(records), max_bad_share)
     return records
 
 
@@ -236,7 +236,8 @@ def _missing(records: Records, probed: np.ndarray) -> dict[int, str]:
         return {int(entry): why for entry, why in found if why}
 
 
-def _refuse_bad(path: str, bad: dict[int, str], looked_at: int, total: int, max_bad_share: float) -> None:
+def refuse_bad(path: str, bad: dict[int, str], looked_at: int, total: int, max_bad_share: float) -> None:
+    """Raises DataError, with the first reasons, when more than `max_bad_share` of `looked_at` are bad."""
     if len(bad) > max_bad_share * looked_at:
         shown = "; ".join(f"record {index}: {why}" for index, why in list(bad.items())[:SHOWN_PROBLEMS])
         of = str(total) if looked_at == total else f"the {looked_at} looked up"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from uno_jax.networks.vit import ViTConfig
 
+MAX_RATIO = 64
 Pixels = TypeVar("Pixels", np.ndarray, Array)
 
 
@@ -20,9 +21,20 @@ def crop_picture(config: ViTConfig, picture: UInt8[np.ndarray, "h w 3"]) -> UInt
     where the network runs, which is cheaper.
     """
     side = config.resolution
+    if not config.shortest_side:
+        return resize(picture, side, side)
+    picture = bounded(picture)
     height, width = picture.shape[:2]
-    size = resized_size(height, width, config.shortest_side) if config.shortest_side else (side, side)
-    return centre_crop(resize(picture, *size), side)
+    return centre_crop(resize(picture, *resized_size(height, width, config.shortest_side)), side)
+
+
+def bounded(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """A picture thinner than 1:MAX_RATIO cut to that around its centre, which is all that is seen of it; at
+    full length it would be resized to gigabytes.
+    """
+    longest = MAX_RATIO * min(picture.shape[:2])
+    top, left = (max(0, length - longest) // 2 for length in picture.shape[:2])
+    return picture[top : top + longest, left : left + longest]
 
 
 def resized_size(height: int, width: int, shortest: int) -> tuple[int, int]:

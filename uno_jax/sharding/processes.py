@@ -1,5 +1,7 @@
 """Runs over several processes: joining them, waiting for them, and each process's share of a batch."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -31,6 +33,26 @@ def wait_for_all(what: str) -> None:
     """Every process of the run waits here for the others."""
     if jax.distributed.is_initialized():
         multihost_utils.sync_global_devices(what)
+
+
+@contextlib.contextmanager
+def first_process_first(what: str) -> Iterator[None]:
+    """The first process runs the body before the others do, who then find what it wrote."""
+    if not is_first_process():
+        wait_for_all(what)
+    try:
+        yield
+    finally:
+        if is_first_process():
+            wait_for_all(what)
+
+
+def same_everywhere(number: int) -> bool:
+    """Whether a number of at most 32 bits is the same in every process."""
+    if not jax.distributed.is_initialized():
+        return True
+    numbers = multihost_utils.process_allgather(np.array(number, np.uint32))
+    return bool((numbers == numbers[0]).all())
 
 
 def on_host(tree: Any) -> Any:

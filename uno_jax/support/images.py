@@ -3,19 +3,23 @@
 Reference preparation, buckets and rounding are those of UNO (tests/golden/preprocess.json records them).
 """
 
-import contextlib
-import io
-import struct
-from collections.abc import Iterator, Sequence
-from os import PathLike
-from typing import IO
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-MAX_PIXELS = 50_000_000
-TOO_LARGE = f"is more than {MAX_PIXELS // 1_000_000} megapixels; scale the picture down first"
+from uno_jax.support.picture_file import (
+    MAX_PIXELS,
+    ImageError,
+    PictureSource,
+    open_picture,
+    picture_errors,
+)
+from uno_jax.support.picture_metadata import orientation
+
+__all__ = ["MAX_PIXELS", "ImageError", "read_image", "read_rgba", "read_size", "to_rgb"]
+
 # The autoencoder divides by 8, packing by 2: sides are multiples of 16 pixels.
 MULTIPLE = 16
 # (height, width) at resolution 512.
@@ -34,62 +38,70 @@ BUCKETS_512 = (
 )
 
 
-class ImageError(ValueError):
-    """A picture cannot be used; the message names it and says why."""
+# How to make upright what is stored at EXIF's orientations.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def read_image(source: str | PathLike[str] | io.BytesIO | IO[bytes], name: str = "") -> Image.Image:
+def read_image(source: PictureSource, name: str = "") -> Image.Image:
     """Reads a picture, or the first frame of an animation, as upright 8-bit RGB (see `to_rgb`).
 
     `name` identifies a stream in error messages.
 
-    Raises FileNotFoundError, or ImageError for a file that is not a picture, is truncated, has more than
-    MAX_PIXELS (checked before decoding) or has pixels that do not map to 8 bits.
+    Raises FileNotFoundError, or ImageError for a file that is not a picture, is truncated, is larger than the
+    bounds of `open_picture` (checked before decoding) or has pixels that do not map to 8 bits.
     """
-    with _opened(source, name) as image:
-        return to_rgb(image)
+    with open_picture(source, name) as (image, turn):
+        return _rgb(upright(image, turn))
 
 
-def read_size(source: str | PathLike[str] | io.BytesIO | IO[bytes], name: str = "") -> tuple[int, int]:
-    """The upright (width, height) from the picture's header, without decoding.
+def read_rgba(source: PictureSource, name: str = "") -> Image.Image:
+    """Reads a cut-out picture as upright 8-bit RGBA; raises as `read_image`."""
+    with open_picture(source, name) as (image, turn):
+        return upright(image, turn).convert("RGBA")
+
+
+def read_size(source: PictureSource, name: str = "") -> tuple[int, int]:
+    """The upright (width, height), that of `read_image`, from the picture's header, without decoding.
 
     Raises as `read_image`.
     """
-    with _opened(source, name) as image:
-        # Pillow decodes the whole PNG to look for EXIF data that is not at the front.
-        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        return image.size[::-1] if exif.get(ExifTags.Base.Orientation, 1) >= 5 else image.size
-
-
-@contextlib.contextmanager
-def _opened(source: str | PathLike[str] | io.BytesIO | IO[bytes], name: str) -> Iterator[Image.Image]:
-    name = name or str(source)
-    try:
-        with Image.open(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{image.width}x{image.height} {TOO_LARGE}")
-            yield image
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{name}: no such picture") from error
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {TOO_LARGE}") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture in a format that Pillow reads") from error
-    # Pillow's decoders raise any of these for damaged data.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        raise ImageError(f"{name}: cannot be read, truncated or damaged ({error})") from error
+    with open_picture(source, name, header=True) as (image, turn):
+        return image.size[::-1] if turn >= 5 else image.size
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any picture as upright 8-bit RGB: EXIF rotation applied, alpha over white, 16-bit grey scaled.
 
     A picture that needs none of this is returned without a copy. Raises ImageError for floating-point
-    pixels and for grey values beyond 16 bits.
+    pixels, for grey values beyond 16 bits and for a picture that was opened and cannot be decoded.
     """
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    with picture_errors(str(getattr(image, "filename", "")) or "the picture"):
+        image.load()  # PNG has metadata behind its pixels; TIFF is turned here
+        exif, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
+        known = isinstance(exif, bytes) and isinstance(xmp, bytes)
+        return _rgb(upright(image, orientation(exif, xmp) if known else 1))
+
+
+def upright(image: Image.Image, turn: int) -> Image.Image:
+    """A picture stored at an orientation of EXIF, decoded and turned."""
+    image.load()  # before its file is closed
+    if turn == 1:
+        return image
+    image = image.transpose(TURNS[turn])
+    for key in ("exif", "xmp"):  # not to be turned once more
+        image.info.pop(key, None)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = _grey_16_to_8(image)
     elif image.mode == "F":
@@ -97,7 +109,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    image.load()  # before its file is closed
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

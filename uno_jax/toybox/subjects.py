@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from uno_jax.support.images import upright
 from uno_jax.support.json_files import read_json
+from uno_jax.support.picture_file import ImageError, open_picture
 
 ASSETS = Path(__file__).parent / "assets"
 LARGEST_SIDE = 512  # larger cut-outs are scaled down to it when loaded
@@ -98,12 +100,12 @@ def _check_entry(entry: Any, where: str) -> None:
 
 def _decode(path: Path) -> tuple[Image.Image, ...]:
     try:
-        with Image.open(path) as opened:
+        with open_picture(path) as (opened, turn):
             if not opened.has_transparency_data:
-                raise SubjectError(f"{path} ({opened.mode}) has no alpha channel: a subject must be cut out")
-            picture = opened.convert("RGBA")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise SubjectError(f"{path} cannot be decoded: {error}") from error
+                raise ImageError(f"{opened.mode} has no alpha channel: a subject must be cut out")
+            picture = upright(opened, turn).convert("RGBA")
+    except (OSError, ImageError) as error:
+        raise SubjectError(str(error)) from error
     box = picture.getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0).getbbox()
     if box is None:
         raise SubjectError(f"{path} is fully transparent")

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from tqdm import tqdm
 
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import differences, from_dict, to_dict
@@ -69,6 +70,20 @@ def save_checkpoint(
     checkpoints.save(number, args=parts)
 
 
+def as_begun(config: TrainConfig) -> TrainConfig:
+    """The recipe; with batches of mean shapes where the run in its working directory began with these, which
+    every run on a list without sizes did before `data.buckets` was a choice.
+    """
+    if config.data.buckets == "mean" or not has_checkpoint(config):
+        return config
+    with open_checkpoints(config) as checkpoints:
+        number = checkpoints.latest_step()
+        if number is None or _saved_recipe(checkpoints, number)["data"]["buckets"] != "mean":
+            return config
+    tqdm.write(f"{config.workdir} goes on with batches of mean shapes, as it began (data.buckets mean)")
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, buckets="mean"))
+
+
 def restore_checkpoint(
     checkpoints: ocp.CheckpointManager, config: TrainConfig, state: TrainState, batches: Any
 ) -> TrainState:
@@ -114,6 +129,8 @@ def complete_recipe(recorded: Any) -> dict[str, Any]:
     fields = dict(recorded)
     if (version := fields.pop("version", 0)) not in range(RECIPE_VERSION + 1):
         raise ValueError(f"version {version!r:.60} is later than this program's, {RECIPE_VERSION}; update it")
+    if not version and isinstance(fields.get("data"), dict):
+        fields["data"] = {"buckets": "mean"} | fields["data"]  # as every run of 0.2 and before had it
     return to_dict(from_dict(TrainConfig, fields))
 
 

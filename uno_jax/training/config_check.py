@@ -118,6 +118,7 @@ def _data_problems(data: DataConfig) -> Problems:
             not 0 <= data.max_bad_share <= 1,
             f"max_bad_share must be between 0 and 1, got {data.max_bad_share}",
         ),
+        (data.buckets not in ("own", "mean"), f"data.buckets must be own or mean, got {data.buckets}"),
         (data.threads < 1, f"data.threads must be at least 1, got {data.threads}"),
         (data.workers < 0, f"data.workers must not be negative, got {data.workers}"),
         *(

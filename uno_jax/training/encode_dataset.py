@@ -99,7 +99,7 @@ def encode_lists(
                 rows = shard_rows(info, number)
                 table, samples = encode_shard(config, model, records, rows, encoders, bar)
                 bad, read = bad | table.bad, read + len(rows)
-                check_bad_share(bad, len(bad), read, len(records), config.data.max_bad_share)
+                check_bad_share(bad, read, len(records), config.data.max_bad_share)
                 write_shard(out, number, table, samples)
     return bad
 

@@ -98,7 +98,7 @@ def take_steps(
                 progress.pause("profiled")
             if pending is not None:
                 check_skipped(config, pending, progress.report(pending))
-            pending = Step(number, metrics, batches.names, batches.skipped, flops[shape])
+            pending = Step(number, metrics, batches.names, len(batches.bad), flops[shape])
             if number % config.checkpoint_every == 0:
                 save_checkpoint(run.checkpoints, config, number, state, batches)
             if not (stopped := run.stopping(number)):

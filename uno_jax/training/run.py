@@ -15,21 +15,30 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from uno_jax.data import Batches, Records, each_picture, make_dataset, read_encodings, read_records
+from uno_jax.data import Batches, DataError, each_picture, make_dataset, read_encodings, read_records
+from uno_jax.data.sizes import Sized, keep_sizes, with_sizes
 from uno_jax.families.registry import family_of
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vae import Autoencoder
 from uno_jax.sharding.processes import (
     batch_share,
+    first_process_first,
     is_first_process,
     join_processes,
     on_host,
     place_batch,
+    same_everywhere,
 )
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.trees import Params, count, join
 from uno_jax.support.words import counted
-from uno_jax.training.checkpoints import carry_on, has_checkpoint, open_checkpoints, restore_checkpoint
+from uno_jax.training.checkpoints import (
+    as_begun,
+    carry_on,
+    has_checkpoint,
+    open_checkpoints,
+    restore_checkpoint,
+)
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.disk_full import report_full_disk
@@ -53,7 +62,9 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     if only_export and not has_checkpoint(config):
         raise RecipeError(f"nothing to export: {config.workdir} has no checkpoint")
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
-    records = read_data(config)
+    config = as_begun(config)
+    sized = read_data(config)
+    records = each_picture(sized.records) if config.objective == "autoencoder" else sized.records
     mesh, model = make_run_mesh(config), model_config(config)
     samples = read_samples(config, model)
     make_batch = partial(family_of(model).make_batch, model)
@@ -69,6 +80,8 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     with report_full_disk(Path(config.workdir)):
         with jax.set_mesh(mesh), open_checkpoints(config) as checkpoints, stop_signal() as stopping:
             state = restore_checkpoint(checkpoints, config, state, batches)
+            if is_first_process():
+                keep_sizes(sized)
             if not only_export:
                 run = Run(config, model, mesh, batches, checkpoints, samples, stopping)
                 state = take_steps(run, step, state, frozen)
@@ -77,11 +90,17 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     return state
 
 
-def read_data(config: TrainConfig) -> Records:
-    """The records that a recipe trains from."""
+def read_data(config: TrainConfig) -> Sized:
+    """The records that a recipe trains from, with their pictures' sizes where it asks for them."""
     cached = config.data.encodings
     records = read_encodings(cached, config.data.sources) if cached else read_records(config.data)
-    return each_picture(records) if config.objective == "autoencoder" else records
+    if cached or config.data.buckets == "mean":
+        return Sized(records, None, Path(config.workdir))
+    with first_process_first("sizes"):
+        sized = with_sizes(records, Path(config.workdir), config.data.max_bad_share)
+    if not same_everywhere(int(sized.records.fingerprint(), 16)):
+        raise DataError("the processes read different sizes of pictures; start the run again")
+    return sized
 
 
 def export_weights(

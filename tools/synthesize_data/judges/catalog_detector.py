@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from uno_jax.support.images import ImageError, read_rgba
 from uno_jax.support.json_files import read_json
 
 from ...common.errors import ToolError
@@ -102,10 +103,10 @@ def set_on_ground(file: Path) -> tuple[Image.Image, NDArray[np.float64], float]:
     covers; its aspect ratio. Raises OSError.
     """
     try:
-        with Image.open(file) as image:
-            cutout = image.convert("RGBA")
-    except (SyntaxError, ValueError, OSError) as error:
-        raise OSError(f"{file} is not a readable picture: {error}") from None
+        cutout = read_rgba(file)
+    except ImageError as error:
+        reason = str(error).removeprefix(f"{file}: ")
+        raise OSError(f"{file} is not a readable picture: {reason}") from None
     cutout = cutout.crop(cutout.getchannel("A").getbbox())
     scale = EXTENT * SIDE / max(cutout.size)
     cutout = cutout.resize([max(1, round(side * scale)) for side in cutout.size])

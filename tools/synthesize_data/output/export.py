@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.images import ImageError, read_size
 
 from ...common.errors import ToolError
 from ...common.words import count_of
@@ -73,6 +74,7 @@ def write_list(path: Path, folder: Path, samples: Sequence[Sample]) -> None:
             "prompt": sample.prompt,
             "image_paths": [os.path.relpath(folder / picture, path.parent) for picture in sample.references],
             "image_tgt_path": os.path.relpath(folder / sample.target, path.parent),
+            "image_sizes": [picture_size(folder, path) for path in (sample.target, *sample.references)],
             "score": sample.score,
         }
         for sample in samples
@@ -80,6 +82,14 @@ def write_list(path: Path, folder: Path, samples: Sequence[Sample]) -> None:
     text = "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]\n"
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def picture_size(folder: Path, path: str) -> tuple[int, int]:
+    """(width, height) of a run's picture. Raises ToolError."""
+    try:
+        return read_size(folder / path)
+    except (OSError, ImageError) as error:
+        raise ToolError(f"export: {error}") from None
 
 
 def write_shards(path: Path) -> None:

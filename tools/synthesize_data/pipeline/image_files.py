@@ -5,8 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from uno_jax.support.atomic import atomic_write
-
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises on damage
+from uno_jax.support.images import ImageError, read_image
 
 
 def save_image(image: Image.Image, folder: Path, stage: str, id: str, name: str = "") -> str:
@@ -22,7 +21,6 @@ def save_image(image: Image.Image, folder: Path, stage: str, id: str, name: str 
 def load_image(folder: Path, path: str) -> Image.Image:
     """Loads a picture as RGB; imported ones may have absolute paths. Raises OSError if it is unreadable."""
     try:
-        with Image.open(folder / path) as image:
-            return image.convert("RGB")
-    except UNREADABLE as error:
-        raise OSError(f"{path} is not a readable picture: {error}") from None
+        return read_image(folder / path, path)
+    except (FileNotFoundError, ImageError) as error:
+        raise OSError(f"{path} is not a readable picture: {str(error).removeprefix(f'{path}: ')}") from None

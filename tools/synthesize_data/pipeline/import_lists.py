@@ -16,10 +16,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from uno_jax.support.images import read_image
+
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Json, Row, identity, make_row
 from ...common.words import count_of
-from .image_files import UNREADABLE, save_image
+from .image_files import save_image
 from .stage import Rows
 
 STAGE = "import"
@@ -187,13 +189,13 @@ def diptych_rows(folder: Path, path: Path, entries: Iterable[Any], known: set[st
             id = identity(STAGE, None, inputs)
             if id in known:
                 continue
-            panels = cut_halves(Image.open(io.BytesIO(entry["image"]["bytes"])).convert("RGB"))
+            panels = cut_halves(read_image(io.BytesIO(entry["image"]["bytes"]), f"entry {number}"))
             places = {
                 name: save_image(panel, folder, STAGE, id, name)
                 for name, panel in zip(("first", "second"), panels, strict=True)
             }
             yield Row(id, inputs, {**places, "quality": entry.get("quality_assessment")})
-        except (KeyError, TypeError, *UNREADABLE) as error:
+        except (KeyError, TypeError, OSError, ValueError) as error:
             yield import_row(inputs, Failed(unknown_format(error)))
 
 

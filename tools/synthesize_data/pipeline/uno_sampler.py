@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from uno_jax.support.images import read_image
 
 from ...common.errors import ToolError
 from ...common.memory import OutOfMemoryError
@@ -76,8 +76,7 @@ class Sampler:
         return {"prompt": wanted.prompt, "image_paths": references, **own, **left}
 
     def store(self, made: Path, stage: str, id: str) -> str:
-        with Image.open(made) as image:
-            return save_image(image, self.folder, stage, id)
+        return save_image(read_image(made), self.folder, stage, id)
 
 
 def run_program(command: Sequence[str]) -> None:

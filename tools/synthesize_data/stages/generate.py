@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from uno_jax.support.images import read_image
 
 from ...common.devices import check_model_named, choose_device, loading
 from ...common.errors import ToolError
@@ -179,8 +179,8 @@ class OwnSampler:
                 files = ["--jobs", str(work / "jobs.json"), "--out", place, "--size", str(side)]
                 run_program([sys.executable, "-m", "uno_jax.toybox.draw", *files])
                 for number, index in enumerate(chosen):
-                    with Image.open(work / f"{number}.png") as image:
-                        paths[index] = save_image(image, self.folder, STAGE.name, jobs[index].id, name)
+                    image = read_image(work / f"{number}.png")
+                    paths[index] = save_image(image, self.folder, STAGE.name, jobs[index].id, name)
         return paths
 
     def replace_left(self, path: str, left: str, job: Job) -> str:
