@@ -49,7 +49,7 @@ Shape = tuple[int, ...]
 
 
 class Tensor(NamedTuple):
-    """One tensor of a file: its dtype as the file names it, and `nbytes` at `offset` from the file's start."""
+    """One tensor of a file: its dtype as the file names it, and `nbytes` at byte `offset` of the file."""
 
     file: Path
     name: str
@@ -73,12 +73,13 @@ class Tensor(NamedTuple):
 
         Raises CheckpointError for a dtype that is not read, or if the file has become shorter.
         """
-        rows = self.shape[:1] and (self.shape[0] if stop is None else stop) - start
-        shape = (rows, *self.shape[1:]) if self.shape else ()
-        size = math.prod(shape)
-        offset = self.offset + start * (self.nbytes // self.shape[0] if self.nbytes and self.shape else 0)
-        flat = np.fromfile(self.file, self.dtype, size, offset=offset)
-        if flat.size != size:
+        shape, offset = self.shape, self.offset
+        if shape:
+            stop = shape[0] if stop is None else stop
+            offset += start * (self.nbytes // max(shape[0], 1))
+            shape = (stop - start, *shape[1:])
+        flat = np.fromfile(self.file, self.dtype, math.prod(shape), offset=offset)
+        if flat.size != math.prod(shape):
             self._refuse_shorter()
         return flat.reshape(shape)
 
@@ -129,7 +130,9 @@ def from_bytes(content: bytes, name: Path) -> dict[str, np.ndarray]:
     length = int.from_bytes(content[:8], "little")
     tensors, _ = _parse(name, content[8 : 8 + length] if length <= LARGEST_HEADER else b"", len(content))
     return {
-        key: np.frombuffer(content, tensor.dtype, math.prod(tensor.shape), tensor.offset).reshape(tensor.shape)
+        key: np.frombuffer(content, tensor.dtype, math.prod(tensor.shape), tensor.offset).reshape(
+            tensor.shape
+        )
         for key, tensor in tensors.items()
     }
 
