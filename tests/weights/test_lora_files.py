@@ -16,7 +16,8 @@ from tests.tiny_model import RANK, TINY, make_lora, write_lora
 from tests.tools.convert_weights.golden import GOLDEN
 from uno_jax.families.uno.config import LoraConfig, UnoPE
 from uno_jax.families.uno.lora import SITES, LoraInfo, block_indices
-from uno_jax.families.uno.lora_names import SUFFIXES, detect, from_tensors, to_tensors
+from uno_jax.families.uno.lora_keys import detect
+from uno_jax.families.uno.lora_names import SUFFIXES, from_tensors, to_tensors
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import subtree
 from uno_jax.weights.lora_files import load_lora, load_tensors, save_tensors
@@ -112,7 +113,7 @@ def refusals():
     yield diffusers | deep, "1 key not of a layer .* 2 double and 2 single blocks: .*blocks.7"
     yield diffusers | more, "1 key not of a layer that UNO adapts.*ff.net.2"
     yield kohya | {linear1: np.ones_like(kohya[linear1])}, "adapts the mlp of a single block too"
-    yield {"weight": np.ones(1)}, "not a LoRA in UNO's, diffusers' or kohya's naming"
+    yield {"weight": np.ones(1)}, "not a LoRA in UNO's, diffusers', BFL's or kohya's naming"
 
 
 @pytest.mark.parametrize(("tensors", "message"), list(refusals()))

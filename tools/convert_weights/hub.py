@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
 )
 
 from uno_jax.weights.names import SMALL, find_model
+from uno_jax.weights.peft_config import ADAPTER, CONFIG
 
 from .encoders import TORCH_FILE
 from .mapping import ConversionError
@@ -44,6 +45,8 @@ def _download(repo: str, file: str, folder: str, torch_too: bool) -> Path:
     """Downloads a file of a repository, or what one network needs of it. Raises as `locate`."""
     src = f"{repo}/{file}" if file else repo
     try:
+        if file.rpartition("/")[2] == ADAPTER:  # its scale is in the file beside it
+            huggingface_hub.hf_hub_download(repo, file.removesuffix(ADAPTER) + CONFIG)
         if file:
             return Path(huggingface_hub.hf_hub_download(repo, file))
         place = _download_folder(repo, folder)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from uno_jax.families.uno.lora_names import detect
+from uno_jax.families.uno.lora_keys import detect
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.settings import to_dict
 from uno_jax.weights.arrays import holds_params, stored_arrays

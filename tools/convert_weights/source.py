@@ -12,10 +12,12 @@ from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES, read_header
 from .mapping import ConversionError
 
 INDEX = ".safetensors.index.json"
-WHOLE = (
+WHOLE = (  # what the folder's own program would load
     "diffusion_pytorch_model.safetensors",
     "model.safetensors",
-)  # what the folder's own program would load
+    "adapter_model.safetensors",
+    "pytorch_lora_weights.safetensors",
+)
 
 
 class Tensor(Protocol):

@@ -123,7 +123,7 @@ def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
     """Opens the arrays of a checkpoint, of either form, to be read by slices."""
     if params.is_compact(directory):
         tensors, _ = read_header(directory / params.FILE)
-        return {path: ts.array(tensors["/".join(path)].read(), write=False) for path in paths}
+        return {path: ts.array(tensors["/".join(path)].map(), write=False) for path in paths}
     folder = directory / params.FOLDER
     base: dict[str, Any] = {"driver": "file", "path": f"{folder.absolute()}/"}
     ocdbt = (folder / "manifest.ocdbt").is_file()

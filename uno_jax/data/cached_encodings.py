@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Int32
 
@@ -29,10 +27,10 @@ from uno_jax.data.entries import DataError
 from uno_jax.data.records import PICTURES, Records, Source, concatenate
 from uno_jax.families.registry import all_encoders
 from uno_jax.support.atomic import atomic_write
-from uno_jax.support.errors import RecipeError
+from uno_jax.support.errors import CheckpointError, RecipeError
 from uno_jax.support.json_files import check_fields, parse_json, read_json
 from uno_jax.support.settings import from_dict
-from uno_jax.weights.safetensors_file import DTYPES
+from uno_jax.weights.safetensors_file import from_bytes, to_bytes
 
 FORMAT = 1
 EMPTY = "empty.safetensors"
@@ -110,7 +108,7 @@ class EncodedRecords(Records):
         if index is None:
             return self.empty
         path = shard_path(self.folder, int(self.shard[index]))
-        return _from_bytes(_read(path, int(self.place[index])))
+        return _arrays(_read(path, int(self.place[index])), path)
 
     def fingerprint(self) -> str:
         return f"{super().fingerprint()}{zlib.crc32(json.dumps(dataclasses.asdict(self.info)).encode()):08x}"
@@ -146,7 +144,7 @@ def write_info(folder: Path, info: Info) -> None:
 
 def write_empty(folder: Path, arrays: Arrays) -> None:
     """Writes the encodings of the empty prompt."""
-    _write_bytes(folder / EMPTY, safetensors.numpy.save(arrays))
+    _write_bytes(folder / EMPTY, to_bytes(arrays))
 
 
 def has_empty(folder: Path) -> bool:
@@ -186,7 +184,7 @@ def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> Enco
         info=info,
         shard=np.repeat(np.arange(info.shards, dtype=np.int32), counts),
         place=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
-        empty=_from_bytes((folder / EMPTY).read_bytes()),
+        empty=_arrays((folder / EMPTY).read_bytes(), folder / EMPTY),
     )
 
 
@@ -219,7 +217,7 @@ def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Array
         with atomic_write(path) as partial:
             writer = ArrayRecordWriter(str(partial), WRITING)
             for arrays in (first, *samples):
-                writer.write(safetensors.numpy.save(arrays))
+                writer.write(to_bytes(arrays))
             writer.close()
     except RuntimeError as error:
         raise OSError(f"{path} could not be written: {error}") from None
@@ -231,7 +229,7 @@ def read_table(folder: Path, number: int) -> Table:
     Raises DataError for a damaged shard.
     """
     path = shard_path(folder, number)
-    found = _from_bytes(_read(path, -1))
+    found = _arrays(_read(path, -1), path)
     if missing := {*COLUMNS, "text", "bad"} - found.keys():
         raise DataError(f"{path} lacks {', '.join(sorted(missing))}; remove it and encode again")
     columns = {name: found[name] for name in COLUMNS}
@@ -274,9 +272,8 @@ def _read(path: Path, place: int) -> bytes:
         raise DataError(f"{path} is damaged; remove it and encode again ({error})") from None
 
 
-def _from_bytes(content: bytes) -> Arrays:
-    """The inverse of `safetensors.numpy.save`, which does not read bfloat16 back."""
-    return {
-        name: np.frombuffer(part["data"], DTYPES[part["dtype"]]).reshape(part["shape"])
-        for name, part in safetensors.deserialize(content)
-    }
+def _arrays(content: bytes, path: Path) -> Arrays:
+    try:
+        return from_bytes(content, path)
+    except CheckpointError as error:
+        raise DataError(f"{error}; remove it and encode again") from None

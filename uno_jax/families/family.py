@@ -55,8 +55,12 @@ class LoraMethod(NamedTuple):
     """Random parameters from a key and the two configs."""
     to_tensors: Callable[[Any, Params, Any], dict[str, np.ndarray]]
     """Tensors in another program's naming, from an `info`, the tree and the name of the format."""
-    from_tensors: Callable[[Any, dict[str, np.ndarray], float | None], tuple[Any, Params]]
-    """The LoRA's config and tree, from the network's config, named tensors and the default alpha."""
+    from_tensors: Callable[
+        [Any, dict[str, np.ndarray], Callable[[str, int], float] | None], tuple[Any, Params]
+    ]
+    """The LoRA's config and tree, from the network's config, named tensors, and the scale of a layer by its
+    name and rank where the tensors hold none.
+    """
 
 
 class Encoder(NamedTuple):

@@ -87,8 +87,9 @@ def _from_file(file: Path, shardings: Params, kinds: Params) -> Params:
 
     def place(path: Any, sharding: Any, kind: np.dtype) -> jax.Array:
         tensor = tensors["/".join(key.key for key in path)]
+        whole = tensor.read()
         parts = [
-            jax.device_put(np.array(tensor.read()[index], kind), device)
+            jax.device_put(np.array(whole[index], kind), device)
             for device, index in sharding.addressable_devices_indices_map(tensor.shape).items()
         ]
         return jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)

@@ -12,14 +12,14 @@ from uno_jax.families.family import Family
 from uno_jax.families.registry import FAMILIES
 from uno_jax.networks.registry import row_of
 from uno_jax.support.errors import CheckpointError
-from uno_jax.support.json_files import check_fields, parse_json, shortened
+from uno_jax.support.json_files import parse_json
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import family_of_lora, restore_lora
+from uno_jax.weights.peft_config import ADAPTER, read_scale
 from uno_jax.weights.safetensors_file import read_header, write_safetensors
 
 METADATA = "uno_jax.unope"
-ADAPTER = "lora_adapter_metadata"
 
 
 def save_tensors(file: Path, info: Any, params: Params, format: str = "uno", overwrite: bool = False) -> None:
@@ -35,20 +35,22 @@ def save_tensors(file: Path, info: Any, params: Params, format: str = "uno", ove
 
 def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
     """A LoRA for the network of config `base` from a .safetensors file in any naming: its config, position
-    convention and tree. Without metadata the convention is UNO's.
+    convention and tree. Without metadata the convention is UNO's. PEFT's adapter_config.json beside its
+    adapter_model.safetensors gives the scales.
 
     Raises FileNotFoundError, or CheckpointError for keys of other layers and for a file that cannot be read.
     """
     header, metadata = read_header(Path(file))
     method = _family_drawn_by(base).lora
+    scale = read_scale(Path(file), metadata)
+    tensors = {name: tensor.read() for name, tensor in header.items()}
     try:
-        tensors = {name: tensor.read() for name, tensor in header.items()}
-        lora, params = method.from_tensors(base, tensors, _peft_alpha(metadata))
+        lora, params = method.from_tensors(base, tensors, scale)
         unope = from_dict(
             get_type_hints(method.info)["unope"], parse_json(metadata.get(METADATA, "{}"), METADATA)
         )
         return lora, unope, params
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{file}: {error}") from None
 
 
@@ -57,25 +59,15 @@ def _family_drawn_by(base: Any) -> Family:
     return next(family for family in FAMILIES if family.core == kind)
 
 
-def _peft_alpha(metadata: dict[str, str]) -> int | float | None:
-    """The alpha that diffusers' training scripts record in a file's metadata, or None."""
-    record = check_fields(parse_json(metadata.get(ADAPTER, "{}"), ADAPTER), {}, ADAPTER)
-    about = {name.removeprefix("transformer."): value for name, value in record.items()}
-    if asked := [name for name in ("use_dora", "use_rslora", "alpha_pattern") if about.get(name)]:
-        raise CheckpointError(f"its metadata asks for {', '.join(asked)}, which is not supported")
-    alpha = about.get("lora_alpha")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float | None):
-        raise CheckpointError(f"its metadata's lora_alpha must be a number, got {shortened(alpha)}")
-    return alpha
-
-
 def load_lora(path: Path, base: Any) -> tuple[Any, Any, Params]:
-    """A LoRA for the network of config `base` from a native directory or a .safetensors file: its config,
-    position convention and tree.
+    """A LoRA for the network of config `base` from a native directory, a .safetensors file or PEFT's folder:
+    its config, position convention and tree.
 
     Raises as `load_tensors`.
     """
     if not Path(path).is_dir():
         return load_tensors(Path(path), base)
+    if (Path(path) / ADAPTER).is_file():
+        return load_tensors(Path(path) / ADAPTER, base)
     info, params = restore_lora(Path(path))
     return info.lora, info.unope, params

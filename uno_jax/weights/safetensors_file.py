@@ -1,17 +1,20 @@
-"""Safetensors files: validated headers, slices of tensors as views of the file, and streamed writing.
+"""Safetensors: headers checked as the format demands, tensors read by rows, and streamed writing.
 
-The safetensors library's numpy API lacks fp8, keeps what it read in memory and writes only whole files.
-The format: eight bytes of length, a JSON object {name: {dtype, shape, data_offsets}}, then the data.
+The library's numpy API lacks fp8, keeps what it read in memory and writes only whole files.
+The format: eight bytes of length, a JSON object {name: {dtype, shape, data_offsets}}, then the data, in which
+the tensors lie one after another.
 """
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn, cast
 
 import ml_dtypes
 import numpy as np
+import safetensors.numpy
 
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import CheckpointError
@@ -34,66 +37,119 @@ DTYPES: dict[str, np.dtype] = {
     )
 }
 NAMES = {kind: name for name, kind in DTYPES.items()}
+# Bits of an element: of what is read, and of the format's other dtypes.
+BITS = {name: 8 * kind.itemsize for name, kind in DTYPES.items()}
+BITS |= {"U16": 16, "U32": 32, "U64": 64, "C64": 64, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
+BITS |= {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+LARGEST_HEADER = 100_000_000  # bytes, the format's own bound
+LFS_POINTER = b"version https://git-lfs"
+LARGEST, MOST_AXES = 2**63, 64  # numpy's bounds on an array's bytes and axes
 Shape = tuple[int, ...]
 
 
 class Tensor(NamedTuple):
-    """One tensor in a file, `offset` bytes from its start."""
+    """One tensor of a file: its dtype as the file names it, and `nbytes` at byte `offset` of the file."""
 
     file: Path
-    offset: int
-    dtype: np.dtype
+    name: str
+    stored: str
     shape: Shape
+    offset: int
+    nbytes: int
 
     @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+    def dtype(self) -> np.dtype:
+        """Raises CheckpointError for a dtype that is not read."""
+        if self.stored not in DTYPES:
+            raise CheckpointError(
+                f"{self.file}: tensor {self.name} has dtype {self.stored}, which is not read: use a file in "
+                f"{', '.join(DTYPES)}"
+            )
+        return DTYPES[self.stored]
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows [start, stop) as a memory map of the file, which is freed with the array."""
+        """Rows [start, stop), in memory of their own: a memory map of a file that shrinks ends the process.
+
+        Raises CheckpointError for a dtype that is not read, or if the file has become shorter.
+        """
+        shape, offset = self.shape, self.offset
+        if shape:
+            stop = shape[0] if stop is None else stop
+            offset += start * (self.nbytes // max(shape[0], 1))
+            shape = (stop - start, *shape[1:])
+        flat = np.fromfile(self.file, self.dtype, math.prod(shape), offset=offset)
+        if flat.size != math.prod(shape):
+            self._refuse_shorter()
+        return flat.reshape(shape)
+
+    def map(self) -> np.ndarray:
+        """The tensor as a memory map, which is read where it is used; for files of our own.
+
+        Raises as `read`; a file that shrinks afterwards ends the process.
+        """
         if not self.shape or not self.nbytes:
-            flat = np.fromfile(self.file, self.dtype, math.prod(self.shape), offset=self.offset)
-            return flat.reshape(self.shape)
-        row = self.nbytes // self.shape[0]
-        stop = self.shape[0] if stop is None else stop
-        raw = np.memmap(self.file, np.uint8, "r", self.offset + start * row, (stop - start) * row)
-        return raw.view(self.dtype).reshape(stop - start, *self.shape[1:])
+            return self.read()
+        if self.file.stat().st_size < self.offset + self.nbytes:
+            self._refuse_shorter()
+        raw = np.memmap(self.file, np.uint8, "r", self.offset, self.nbytes)
+        return cast(np.ndarray, raw.view(self.dtype).reshape(self.shape))
+
+    def _refuse_shorter(self) -> NoReturn:
+        raise CheckpointError(
+            f"{self.file} has become shorter since it was opened: its tensor {self.name} ends at byte "
+            f"{self.offset + self.nbytes}; is it still being copied?"
+        )
 
 
 def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a file.
+    """The tensors and the metadata of a file; those of a dtype that is not read are listed too.
 
-    Raises FileNotFoundError, or CheckpointError for a pickle (by name or content), another format, or a
-    truncated file.
+    Raises FileNotFoundError, or CheckpointError for a pickle (by name or content), another format, a
+    truncated file, or a header that the format does not allow.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     size = file.stat().st_size
     with file.open("rb") as stream:
-        start = stream.read(9)
+        start = stream.read(64)
         _refuse_others(file, start)
-        stream.seek(8)
         length = int.from_bytes(start[:8], "little")
-        text = stream.read(length) if 0 < length <= size - 8 else b""
-    try:
-        header = json.loads(text)
-        metadata = header.pop("__metadata__", {})
-        tensors = {name: _tensor(file, 8 + length, entry) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        fault = "truncated" if size < 8 + length < 2**32 else "not a safetensors file or damaged"
-        raise CheckpointError(f"{file} is {fault}: no header can be read from its {size} bytes") from None
-    end = max((tensor.offset + tensor.nbytes for tensor in tensors.values()), default=8 + length)
-    if size != end:
-        fault = "truncated" if size < end else "damaged"
-        raise CheckpointError(f"{file} is {fault}: it has {size} bytes where its header describes {end}")
-    return tensors, metadata
+        stream.seek(8)
+        text = stream.read(length) if length <= min(size - 8, LARGEST_HEADER) else None
+    if text is None and length <= LARGEST_HEADER and start[8:9] in (b"{", b""):
+        raise CheckpointError(f"{file} is truncated: no header can be read from its {size} bytes")
+    return _parse(file, text or b"", size)
+
+
+def from_bytes(content: bytes, name: Path) -> dict[str, np.ndarray]:
+    """The arrays of a whole file in memory, as views; `name` is what errors call it.
+
+    Raises CheckpointError as `read_header`.
+    """
+    length = int.from_bytes(content[:8], "little")
+    tensors, _ = _parse(name, content[8 : 8 + length] if length <= LARGEST_HEADER else b"", len(content))
+    return {
+        key: np.frombuffer(content, tensor.dtype, math.prod(tensor.shape), tensor.offset).reshape(
+            tensor.shape
+        )
+        for key, tensor in tensors.items()
+    }
+
+
+def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A whole file in memory."""
+    return safetensors.numpy.save(dict(arrays))
 
 
 def _refuse_others(file: Path, start: bytes) -> None:
     # A safetensors header's length may begin with a pickle's two bytes, but a JSON object follows it.
-    pickled = start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:] != b"{"
+    pickled = start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:9] != b"{"
     zipped = start[:4] == b"PK\x03\x04"
+    if start.startswith(LFS_POINTER):
+        raise CheckpointError(
+            f"{file} is a git-LFS pointer, which stands for the weights: run `git lfs pull` in its repository"
+        )
     if zipped or pickled or file.suffix in PICKLE_SUFFIXES:
         raise CheckpointError(
             f"{file} is a pickle (a PyTorch checkpoint), which can run any code when loaded and is not "
@@ -103,12 +159,71 @@ def _refuse_others(file: Path, start: bytes) -> None:
         raise CheckpointError(f"{file} is a GGUF file, which is not supported: use the .safetensors file")
 
 
-def _tensor(file: Path, data: int, entry: dict[str, Any]) -> Tensor:
-    begin, end = entry["data_offsets"]
-    tensor = Tensor(file, data + begin, DTYPES[entry["dtype"]], tuple(entry["shape"]))
-    if tensor.nbytes != end - begin:
-        raise ValueError("offsets and shape disagree")
-    return tensor
+def _parse(file: Path, text: bytes, size: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The content of a header, in a file of `size` bytes. Raises CheckpointError."""
+    try:
+        if text[:1] != b"{":
+            raise ValueError("no JSON object")
+        header = json.loads(text.decode(), object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file} is not a safetensors file or damaged: no header can be read from its {size} bytes "
+            f"({error})"
+        ) from None
+    metadata = header.pop("__metadata__", None)
+    if metadata is None:
+        metadata = {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise CheckpointError(f"{file} is damaged: its __metadata__ is not an object of texts")
+    start = 8 + len(text)
+    tensors = {name: _tensor(file, name, start, entry) for name, entry in header.items()}
+    _check_layout(file, tensors, start, size)
+    return tensors, metadata
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a name that comes twice, which the format forbids."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError(f"several entries for {Counter(name for name, _ in pairs).most_common(1)[0][0]}")
+    return found
+
+
+def _tensor(file: Path, name: str, start: int, entry: Any) -> Tensor:
+    """One entry of a header. Raises CheckpointError."""
+
+    def refuse(fault: str) -> NoReturn:
+        raise CheckpointError(f"{file} is damaged: in its header the entry of tensor {name} {fault}")
+
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        refuse("is not {dtype, shape, data_offsets}")
+    stored, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(stored, str):
+        refuse("has a dtype that is not a text")
+    if not _are_sizes(shape) or len(shape) > MOST_AXES or math.prod(max(n, 1) for n in shape) * 8 >= LARGEST:
+        refuse("has a shape that is not a list of sizes of an array")
+    if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        refuse("has data_offsets that are not two places, begin and end")
+    begin, end = offsets
+    if stored in BITS and math.prod(shape) * BITS[stored] != 8 * (end - begin):
+        refuse(f"has {end - begin} bytes for a shape of {shape} and dtype {stored}")
+    return Tensor(file, name, stored, tuple(shape), start + begin, end - begin)
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < LARGEST for value in values)
+
+
+def _check_layout(file: Path, tensors: Mapping[str, Tensor], start: int, size: int) -> None:
+    """Raises CheckpointError unless the tensors fill the file from `start` to its end, without holes."""
+    end = start
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.nbytes)):
+        if tensor.offset != end:
+            fault = "a hole" if tensor.offset > end else "an overlap"
+            raise CheckpointError(f"{file} is damaged: its header describes {fault} before {tensor.name}")
+        end += tensor.nbytes
+    if size != end:
+        fault = "truncated" if size < end else "damaged"
+        raise CheckpointError(f"{file} is {fault}: it has {size} bytes where its header describes {end}")
 
 
 def write_safetensors(

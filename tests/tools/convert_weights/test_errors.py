@@ -213,7 +213,7 @@ def test_back_from_what_is_no_model(refused, tmp_path, base):
 def test_lora_of_another_model(refused, base, tmp_path):
     told = refused("lora", LORA)
     assert "expected (rank, 3072) and (9216, rank)" in told
-    assert "not a LoRA in UNO's, diffusers' or kohya's naming" in refused("lora", FLUX, "--base", base)
+    assert "not a LoRA in UNO's, diffusers', BFL's or kohya's naming" in refused("lora", FLUX, "--base", base)
     assert "no model directory" in refused("lora", LORA, "--base", tmp_path / "absent")
     assert "offset_scale must be" in refused("lora", LORA, "--base", base, "--offset-scale", "-1")
 

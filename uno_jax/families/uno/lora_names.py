@@ -1,64 +1,31 @@
 """UNO's LoRA in other programs' key names: UNO's dit_lora.safetensors, diffusers/PEFT, and kohya's (ComfyUI).
 
-Pure functions from trees of `families.uno.lora` to {key: array} and back.
+Pure functions from trees of `families.uno.lora` to {key: array} and back; `lora_keys` has the names.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple, cast
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.lora import LoraInfo, abstract_lora, block_indices
+from uno_jax.families.uno.lora_keys import LINEAR1, TABLE, Site, read_key, read_keys
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, subtree
-from uno_jax.support.words import counted
 
 Format = Literal["uno", "diffusers", "kohya"]
 Tensors = dict[str, np.ndarray]
-Site = tuple[str, ...]
-LINEAR1: Site = ("single_blocks", "qkv")
+ScaleOf = Callable[[str, int], float]
 
 SUFFIXES: dict[Format, tuple[str, str]] = {
     "uno": ("down.weight", "up.weight"),
     "diffusers": ("lora_A.weight", "lora_B.weight"),
     "kohya": ("lora_down.weight", "lora_up.weight"),
-}
-# The modules of a site in each naming; {} is the block's index. diffusers has separate q, k and v.
-TABLE: dict[Site, dict[Format, tuple[str, ...]]] = {
-    ("double_blocks", "img", "qkv"): {
-        "uno": ("double_blocks.{}.processor.qkv_lora1",),
-        "diffusers": tuple(f"transformer.transformer_blocks.{{}}.attn.to_{x}" for x in "qkv"),
-        "kohya": ("lora_unet_double_blocks_{}_img_attn_qkv",),
-    },
-    ("double_blocks", "img", "proj"): {
-        "uno": ("double_blocks.{}.processor.proj_lora1",),
-        "diffusers": ("transformer.transformer_blocks.{}.attn.to_out.0",),
-        "kohya": ("lora_unet_double_blocks_{}_img_attn_proj",),
-    },
-    ("double_blocks", "txt", "qkv"): {
-        "uno": ("double_blocks.{}.processor.qkv_lora2",),
-        "diffusers": tuple(f"transformer.transformer_blocks.{{}}.attn.add_{x}_proj" for x in "qkv"),
-        "kohya": ("lora_unet_double_blocks_{}_txt_attn_qkv",),
-    },
-    ("double_blocks", "txt", "proj"): {
-        "uno": ("double_blocks.{}.processor.proj_lora2",),
-        "diffusers": ("transformer.transformer_blocks.{}.attn.to_add_out",),
-        "kohya": ("lora_unet_double_blocks_{}_txt_attn_proj",),
-    },
-    LINEAR1: {
-        "uno": ("single_blocks.{}.processor.qkv_lora",),
-        "diffusers": tuple(f"transformer.single_transformer_blocks.{{}}.attn.to_{x}" for x in "qkv"),
-        "kohya": ("lora_unet_single_blocks_{}_linear1",),
-    },
-    ("single_blocks", "linear2"): {
-        "uno": ("single_blocks.{}.processor.proj_lora",),
-        "diffusers": ("transformer.single_transformer_blocks.{}.proj_out",),
-        "kohya": ("lora_unet_single_blocks_{}_linear2",),
-    },
 }
 
 
@@ -68,14 +35,15 @@ def to_tensors(info: LoraInfo, params: Params, format: Format = "uno") -> Tensor
     down_name, up_name = SUFFIXES[format]
     chosen = block_indices(mmdit, lora)
     tensors: Tensors = {}
-    for site, names in TABLE.items():
+    for site in TABLE:
+        names = _written_names(site, format)
         pair = subtree(params, site)
         for block in chosen[site[0]]:
             down, up = (np.asarray(pair[name][block]).T for name in ("down", "up"))
             if format == "kohya" and site == LINEAR1:
                 # kohya's linear1 is qkv and mlp together; UNO does not adapt the mlp.
                 up = np.concatenate([up, np.zeros((mmdit.mlp_size, up.shape[1]), up.dtype)])
-            for stem, rows in zip(names[format], np.split(up, len(names[format])), strict=True):
+            for stem, rows in zip(names, np.split(up, len(names)), strict=True):
                 name = stem.format(block)
                 tensors[f"{name}.{down_name}"] = np.ascontiguousarray(down)
                 tensors[f"{name}.{up_name}"] = np.ascontiguousarray(rows)
@@ -84,59 +52,37 @@ def to_tensors(info: LoraInfo, params: Params, format: Format = "uno") -> Tensor
     return tensors
 
 
+def _written_names(site: Site, format: Format) -> tuple[str, ...]:
+    if format == "kohya":
+        return tuple(f"lora_unet_{name.replace('.', '_')}" for name in TABLE[site]["bfl"])
+    return tuple(("transformer." if format == "diffusers" else "") + name for name in TABLE[site][format])
+
+
 def from_tensors(
-    mmdit: MMDiTConfig, tensors: Tensors, alpha: int | float | None = None
+    mmdit: MMDiTConfig, tensors: Tensors, scale_of: ScaleOf | None = None
 ) -> tuple[LoraConfig, Params]:
     """A LoRA's config (rank and block subset as found) and tree from any of the namings.
 
-    `alpha` is used for modules that have no key for it; None means their rank, so a scale of 1. Lower ranks
-    are padded with zeros. Modules of one site without a common down matrix (q, k and v trained separately)
-    are joined, with their ranks added up.
+    `scale_of` gives the scale of a layer of some rank that has no key for its alpha; None: 1. Lower ranks are
+    padded with zeros. Modules of one site without a common down matrix (q, k and v trained separately) are
+    joined, with their ranks added up.
 
-    Raises CheckpointError for keys of layers that UNO does not adapt, for half a pair, and for shapes that do
-    not fit `mmdit`.
+    Raises CheckpointError as `read_keys`, and for arrays and an alpha that do not fit `mmdit` or each other.
     """
-    format, rest = detect(tensors), dict(tensors)
+    depths = {"double_blocks": mmdit.depth, "single_blocks": mmdit.depth_single_blocks}
     shapes, _ = abstract_lora(mmdit, LoraConfig(1))
-    found: dict[tuple[Site, int], Pair] = {}
-    for site in TABLE:
-        depth, fan_in, _ = subtree(shapes, site)["down"].shape
-        fan_out = subtree(shapes, site)["up"].shape[2]
-        for block in range(depth):
-            parts = []
-            for index, stem in enumerate(stems := TABLE[site][format]):
-                rows = fan_out // len(stems)
-                surplus = mmdit.mlp_size if format == "kohya" and site == LINEAR1 else 0
-                if pair := _take(rest, stem.format(block), SUFFIXES[format], (fan_in, rows), surplus, alpha):
-                    parts.append(pair._replace(row=index * rows))
-            if parts:
-                found[site, block] = _joined(parts, fan_out)
-    if rest or not found:
-        raise CheckpointError(
-            f"{counted(len(rest), 'key')} not of a layer that UNO adapts, in a model of {mmdit.depth} double "
-            f"and {mmdit.depth_single_blocks} single blocks: {', '.join(sorted(rest)[:4])}"
-        )
+    parts: dict[tuple[Site, int], list[Pair]] = {}
+    for module, keys in read_keys(tensors, depths).items():
+        site = subtree(shapes, module.site)
+        size = site["down"].shape[1], site["up"].shape[2] // module.parts
+        pair = _read_pair(tensors, keys, size, mmdit.mlp_size if module.whole else 0, scale_of)
+        parts.setdefault((module.site, module.block), []).append(pair._replace(row=module.part * size[1]))
+    found = {
+        place: _joined(pairs, subtree(shapes, place[0])["up"].shape[2]) for place, pairs in parts.items()
+    }
     rank = max(pair.down.shape[0] for pair in found.values())
-    double, single = (
-        _subset(found, kind, depth)
-        for kind, depth in (("double_blocks", mmdit.depth), ("single_blocks", mmdit.depth_single_blocks))
-    )
+    double, single = (_subset(found, kind, depth) for kind, depth in depths.items())
     return LoraConfig(rank, double, single), _stacked(shapes, rank, found)
-
-
-def detect(keys: Iterable[str]) -> Format:
-    """The naming of a set of keys.
-
-    Raises CheckpointError if it is not one of the known ones.
-    """
-    keys = list(keys)
-    marks: dict[Format, str] = {"kohya": "lora_unet_", "uno": ".processor.", "diffusers": ".lora_A."}
-    for format, mark in marks.items():
-        if any(mark in key for key in keys):
-            return format
-    raise CheckpointError(
-        f"not a LoRA in UNO's, diffusers' or kohya's naming: its keys are like {', '.join(sorted(keys)[:3])}"
-    )
 
 
 class Pair(NamedTuple):
@@ -147,43 +93,80 @@ class Pair(NamedTuple):
     row: int = 0
 
 
-def _take(
-    rest: Tensors,
-    name: str,
-    suffixes: tuple[str, str],
-    size: tuple[int, int],
-    surplus: int,
-    alpha: int | float | None,
-) -> Pair | None:
-    """Pops one module's pair from `rest` and applies its alpha. up may have `surplus` more rows of zeros."""
-    down, up = (rest.pop(f"{name}.{suffix}", None) for suffix in suffixes)
-    if down is None and up is None:
-        return None
-    if down is None or up is None:
-        raise CheckpointError(f"{name} has only one of {' and '.join(suffixes)}")
+def _read_pair(
+    tensors: Tensors, keys: dict[str, str], size: tuple[int, int], surplus: int, scale_of: ScaleOf | None
+) -> Pair:
+    """One module's pair, with its scale applied to up, which may have `surplus` more rows of zeros."""
+    down, up = (_read_factor(tensors, keys[kind]) for kind in ("down", "up"))
     fan_in, rows = size
     if surplus and up.shape[0] == rows + surplus:
         if up[rows:].any():
-            raise CheckpointError(f"{name} adapts the mlp of a single block too, which UNO's LoRA does not")
+            raise CheckpointError(
+                f"{keys['up']} adapts the mlp of a single block too, which UNO's LoRA does not"
+            )
         up = up[:rows]
     if down.shape != (up.shape[1], fan_in) or up.shape[0] != rows:
         raise CheckpointError(
-            f"{name} has down {down.shape} and up {up.shape}, expected (rank, {fan_in}) and ({rows}, rank)"
+            f"the layer of {keys['down']} has down {down.shape} and up {up.shape}, expected (rank, {fan_in}) "
+            f"and ({rows}, rank)"
         )
-    scale = float(rest.pop(f"{name}.alpha", alpha or len(down))) / len(down)
-    return Pair(down, up if scale == 1.0 else (up * scale).astype(up.dtype))
+    return Pair(down, _scaled(up, _read_scale(tensors, keys, len(down), scale_of)))
+
+
+def _read_factor(tensors: Tensors, key: str) -> np.ndarray:
+    """A matrix, in bfloat16 where it is stored in 8 bits. Raises CheckpointError."""
+    factor = tensors[key]
+    if not jnp.issubdtype(factor.dtype, jnp.floating):
+        raise CheckpointError(f"{key} is of {factor.dtype}, expected floating-point numbers")
+    if factor.ndim != 2 or not factor.size:
+        raise CheckpointError(f"{key} has the shape {factor.shape}, expected a matrix of rank 1 or more")
+    wide = factor.astype(ml_dtypes.bfloat16) if factor.dtype.itemsize == 1 else factor
+    if not np.isfinite(wide).all():
+        raise CheckpointError(f"{key} holds NaN or infinite values")
+    return wide
+
+
+def _read_scale(tensors: Tensors, keys: dict[str, str], rank: int, scale_of: ScaleOf | None) -> float:
+    """alpha / rank, or what `scale_of` says where no alpha is stored. Raises CheckpointError."""
+    if "alpha" not in keys:
+        layer = read_key(keys["down"])
+        return 1.0 if scale_of is None or layer is None else scale_of(layer.layer, rank)
+    key, alpha = keys["alpha"], tensors[keys["alpha"]]
+    if alpha.size != 1:
+        raise CheckpointError(f"{key} has the shape {alpha.shape}, expected one number")
+    value = float(alpha.reshape(()))
+    if not np.isfinite(value) or not value:
+        raise CheckpointError(
+            f"{key} is {value}, expected a finite number other than 0 (programs differ in what 0 means)"
+        )
+    return value / rank
+
+
+def _scaled(up: np.ndarray, scale: float) -> np.ndarray:
+    """Computed in float32, and kept in it unless up's own dtype holds the same values."""
+    if scale == 1.0:
+        return up
+    exact = up.astype(np.float32) * np.float32(scale)
+    narrow = exact.astype(up.dtype)
+    return narrow if np.array_equal(narrow.astype(np.float32), exact) else exact
 
 
 def _joined(parts: list[Pair], fan_out: int) -> Pair:
     """One pair equivalent to the parts side by side."""
     shared = all(np.array_equal(part.down, parts[0].down) for part in parts)
     downs = [part.down for part in (parts[:1] if shared else parts)]
-    up = np.zeros((fan_out, sum(len(down) for down in downs)), parts[0].up.dtype)
+    up = np.zeros((fan_out, sum(len(down) for down in downs)), _common_dtype(part.up for part in parts))
     column = 0
     for part in parts:
         up[part.row : part.row + len(part.up), column : column + len(part.down)] = part.up
         column += 0 if shared else len(part.down)
-    return Pair(np.concatenate(downs), up)
+    dtype = _common_dtype(downs)
+    return Pair(np.concatenate([down.astype(dtype, copy=False) for down in downs]), up)
+
+
+def _common_dtype(arrays: Iterable[np.ndarray]) -> np.dtype:
+    """That in which the values of all arrays can be held (float64 is read as float32)."""
+    return np.dtype(jnp.result_type(*{array.dtype for array in arrays}))
 
 
 def _subset(found: Iterable[tuple[Site, int]], kind: str, depth: int) -> tuple[int, ...] | None:
@@ -193,7 +176,7 @@ def _subset(found: Iterable[tuple[Site, int]], kind: str, depth: int) -> tuple[i
 
 def _stacked(shapes: Params, rank: int, found: dict[tuple[Site, int], Pair]) -> Params:
     """The pairs as a LoRA tree in (layers, in, out) order, zero for blocks without a pair."""
-    dtype = jnp.result_type(*{matrix.dtype for pair in found.values() for matrix in (pair.down, pair.up)})
+    dtype = _common_dtype(matrix for pair in found.values() for matrix in (pair.down, pair.up))
     leaves = {}
     for site in TABLE:
         depth, fan_in, _ = subtree(shapes, site)["down"].shape
