@@ -112,7 +112,7 @@ CASES = {
         "d with offset scale 2",
     ),
     "offset scale negative": ([*PROMPT, "--offset-scale", "-1"], "offset_scale must be a finite number"),
-    "out under a file": ([*PROMPT, "--out", "{}/good.png/out"], "cannot write in"),
+    "out under a file": ([*PROMPT, "--out", "{}/good.png/out"], "good.png is a file: choose another name"),
     "out an existing file": ([*PROMPT, "--out", "{}/model/vae/config.json"], "is a file"),
     "out another format": ([*PROMPT, "--out", "{}/new.jpg"], "pictures are written as .png"),
     "out one file for two": ([*PROMPT, "--num-images", "2", "--out", "{}/new.png"], "give a directory"),

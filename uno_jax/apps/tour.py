@@ -49,7 +49,7 @@ def drawing_commands(work: Path, model: str) -> list[list[str]]:
             made = ["--out", str(place), "--split", "val", "--size", "128", *numbers, "--seed", "3"]
             commands.append(["uno_jax.toybox", *made])
         drawn = ["--model", model, "--jobs", str(pairs), "--batch-size", str(count)]
-        commands.append(["uno_jax.sample", *drawn, "--out", str(place / "samples")])
+        commands.append(["uno_jax.sample", *drawn, "--out", str(place / "samples"), "--overwrite"])
     return commands
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +19,39 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     refuse_existing(path, overwrite)
     with made_parents(path):
-        partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+        partial = partial_of(path)
         try:
             yield partial
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """The temporary path of this process beside `path`."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+
+
+def check_output(option: str, path: Path) -> None:
+    """Checks, before work is done, that the file `path` can be written, its folders being made when needed.
+
+    Raises OSError naming `option` where it cannot: a folder of that name, a file in place of a folder, a name
+    that is too long, a place without permission or space. Nothing is left behind.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("is a directory: give a file")
+        missing = [parent for parent in path.absolute().parents if not parent.exists()]
+        folder = missing[-1].parent if missing else path.absolute().parent
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file: choose another name")
+        for name in (partial_of(path).name, *(parent.name for parent in missing)):
+            if len(os.fsencode(name)) > os.pathconf(folder, "PC_NAME_MAX"):
+                raise OSError("the name is too long for a file: choose a shorter one")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(f"{option} {path}: {error.strerror or error}") from None
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

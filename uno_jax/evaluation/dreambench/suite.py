@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from tyro.conf import FlagCreatePairsOff
 
 from uno_jax.evaluation.dreambench import prompts as dreambench
 from uno_jax.evaluation.dreambench.prompts import Prompt
@@ -61,6 +63,8 @@ class DreamBenchArgs(ModelArgs):
     """
     seed: int = 3407
     """Seed of a prompt's first picture; the next has the next seed."""
+    overwrite: Annotated[bool, FlagCreatePairsOff] = False
+    """Replace pictures that exist and were made with other settings."""
     process_count: int = 1
     """Number of commands that draw at the same time, each its share, into one --out that all can reach; the
     last to finish finds all pictures and scores them.
@@ -198,7 +202,7 @@ def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
 
 def sample_args(args: DreamBenchArgs) -> SampleArgs:
     """The same settings for `uno-sample`."""
-    own = ("width", "height", "ref_size", "seed", "num_images", "out")
+    own = ("width", "height", "ref_size", "seed", "num_images", "out", "overwrite")
     names = (*(field.name for field in fields(ModelArgs)), *own)
     return SampleArgs(jobs=args.out / "prompts.json", **{name: getattr(args, name) for name in names})
 
