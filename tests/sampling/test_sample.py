@@ -131,8 +131,8 @@ def test_damaged_weights_give_no_picture(model, pair):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": "a dog"}, "must be a list"),
-        ({"refs": [[], []]}, "1 prompts but references for 2"),
+        ({"prompts": 3}, "prompts must be a string or a list of strings, got int"),
+        ({"refs": [[], []]}, "1 prompt but references for 2"),
         ({"width": 100}, "multiples of 16"),
         ({"steps": 0}, "steps"),
         ({"guidance": float("nan")}, "guidance"),
