@@ -2,6 +2,7 @@
 pictures of equal shapes, for job lists and others that batch by themselves.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from uno_jax.families.family import Inputs
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
+from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sampling.references import References, as_prompts, as_references
 from uno_jax.sampling.request import Request, agreed_unope, check_request, make_settings, prepare_refs
 from uno_jax.support import images
@@ -93,6 +95,8 @@ def make_requests(
 ) -> list[Request]:
     """A request for each picture. Removes from `asked` what is not a setting of the model's family."""
     prompts = as_prompts(prompts)
+    for line in cut_prompts(config, prompts):
+        warnings.warn(line.removeprefix("warning: "), stacklevel=3)
     width, height = (asked.pop(side, None) for side in ("width", "height"))
     width = config.defaults.resolution if width is None else width
     height = config.defaults.resolution if height is None else height

@@ -5,6 +5,7 @@ Everything is checked before weights are loaded; pictures that exist already wit
 The Python API is `uno_jax.generate` with `uno_jax.load_model`.
 """
 
+import sys
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from uno_jax.sampling.job_list import (
     picture_reader,
     read_jobs,
 )
+from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sampling.results import (
     Output,
     common_record,
@@ -57,6 +59,8 @@ def prepare_work(args: SampleArgs) -> Work:
         refs = tuple(ref for refs in args.ref for ref in refs)
         jobs = [make_job(defaults, picture_reader(config), Entry(args.prompt or "", refs, args.left))]
     drawing = choose_model(args)
+    for line in cut_prompts(config, (job.prompt for job in jobs)):
+        print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype())
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
     if not args.overwrite:
