@@ -20,10 +20,12 @@ class ModelArgs:
     """Options of every command that draws pictures."""
 
     model: str = SMALL
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/), or small for the shipped model."""
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/), a repository of the Hugging Face hub that
+    holds one (OWNER/NAME), or small for the shipped model.
+    """
     lora: str = "auto"
-    """LoRA to draw with: a native directory, a .safetensors file, or none; auto takes the model's own lora/,
-    if it has one.
+    """LoRA to draw with: a native directory, a .safetensors file, a repository's on the hub (OWNER/NAME or
+    OWNER/NAME:FILE), or none; auto takes the model's own lora/, if it has one.
     """
     unope: Literal["d", "h", "w", "o"] | None = None
     """Axes along which references' positions are offset: d for both, h, w, or o for none. It must not
