@@ -60,7 +60,9 @@ def run_check(args: Check) -> int:
     for line in report.lines():
         print(line)
     if args.write:
-        write_json(args.write, sized_entries(records, report))
+        entries = sized_entries(records, report)
+        write_json(args.write, entries)
+        print(f"wrote {args.write} ({counted(len(entries), 'record')})")
     return 1 if report.bad or not report.sizes else 0
 
 
@@ -91,7 +93,7 @@ def run_pack(args: Pack) -> int:
     bad = pack_records(records, args.out, args.per_shard)
     for name, why in bad.items():
         print(f"left out {name}: {why}")
-    print(f"wrote {counted(len(records) - len(bad), 'record')} to {args.out / 'records.json'}")
+    print(f"wrote {args.out / 'records.json'} ({counted(len(records) - len(bad), 'record')})")
     return 0
 
 

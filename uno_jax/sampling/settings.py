@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.request import agreed_unope, make_settings
 from uno_jax.sampling.results import NUMBERED, is_picture
-from uno_jax.support.atomic import check_output
+from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.weights.load import Lora, read_model_config, read_named_lora
 from uno_jax.weights.names import SMALL, find_model
 
@@ -140,4 +140,7 @@ def check_args(args: SampleArgs) -> None:
         raise ValueError(f"--out {out}: pictures are written as .png; give such a file or a directory")
     if single and (args.jobs is not None or args.num_images != 1):
         raise ValueError(f"--out {out} is one file, but several pictures may be made: give a directory")
-    check_output("--out", out if single else out / "00000.png")
+    if single:
+        check_output("--out", out)
+    else:
+        check_output_folder("--out", out)

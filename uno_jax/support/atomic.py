@@ -36,22 +36,38 @@ def check_output(option: str, path: Path) -> None:
     """Checks, before work is done, that the file `path` can be written, its folders being made when needed.
 
     Raises OSError naming `option` where it cannot: a folder of that name, a file in place of a folder, a name
-    that is too long, a place without permission or space. Nothing is left behind.
+    that is too long, a place without permission. Nothing is left behind.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{option} {path} is a directory: give a file")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{option} {path} is a device or a pipe: give a file")
+    _check_place(f"{option} {path}", path.parent, partial_of(path).name)
+
+
+def check_output_folder(option: str, folder: Path) -> None:
+    """Checks, before work is done, that files can be written into `folder`, which is made when needed.
+
+    Raises OSError as `check_output`.
+    """
+    _check_place(f"{option} {folder}", folder)
+
+
+def _check_place(what: str, folder: Path, name: str = "") -> None:
+    """Makes a temporary file in the nearest folder that exists; `name` is the file's that will be written."""
     try:
-        if path.is_dir():
-            raise IsADirectoryError("is a directory: give a file")
-        missing = [parent for parent in path.absolute().parents if not parent.exists()]
-        folder = missing[-1].parent if missing else path.absolute().parent
+        missing = []
+        while not os.path.lexists(folder):
+            missing.append(folder.name)
+            folder = folder.parent
         if not folder.is_dir():
-            raise NotADirectoryError(f"{folder} is a file: choose another name")
-        for name in (partial_of(path).name, *(parent.name for parent in missing)):
-            if len(os.fsencode(name)) > os.pathconf(folder, "PC_NAME_MAX"):
-                raise OSError("the name is too long for a file: choose a shorter one")
+            raise NotADirectoryError(f"{folder} is not a directory: choose another name")
+        if max(len(os.fsencode(each)) for each in (*missing, name)) > os.pathconf(folder, "PC_NAME_MAX"):
+            raise OSError("the name is too long for a file: choose a shorter one")
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise type(error)(f"{option} {path}: {error.strerror or error}") from None
+        raise type(error)(f"{what}: {error.strerror or error}") from None
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

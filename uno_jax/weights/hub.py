@@ -33,7 +33,10 @@ def hub_model(name: str) -> Path:
     Raises FileNotFoundError for a repository that holds none (before its weights are downloaded), or that
     cannot be had.
     """
-    place = _download(name, ["*/config.json"])
+    try:
+        place = _download(name, ["*/config.json"])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}. uno-convert makes a model's directory of other weights") from None
     for family in FAMILIES:
         if all((place / kind / "config.json").is_file() for kind in family.networks):
             return _download(name, [f"{part}/*" for part in (*family.networks, "lora")])

@@ -24,7 +24,7 @@ from uno_jax.sampling.run import draw_missing
 from uno_jax.sampling.run import prepare_work as prepare_sampling
 from uno_jax.sampling.settings import ModelArgs, SampleArgs
 from uno_jax.support import images
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
@@ -132,6 +132,7 @@ def prepare_work(args: DreamBenchArgs) -> Work:
         )
     if args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1, got {args.num_images}")
+    check_output_folder("--out", args.out)
     prompts = choose_prompts(args)
     photos = check_photos(args.data, prompts)
     for name in ("dino", "clip"):
