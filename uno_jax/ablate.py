@@ -9,6 +9,7 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from uno_jax.ablation.grid import load_ablation
 from uno_jax.ablation.run import run_ablation, write_table
+from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.command_line import exit_on, parse_args
 
 
@@ -33,11 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "uno-ablate", argv)
     with exit_on(ValueError, OSError):
         ablation = load_ablation(args.config)
+        check_output_folder("--out", args.out)
         if args.table:
             write_table(ablation, args.out)
         else:
             run_ablation(ablation, args.out, args.only)
         print((args.out / "table.md").read_text(encoding="utf-8"))
+        print(f"wrote {args.out / 'table.md'} and {args.out / 'table.json'}")
 
 
 if __name__ == "__main__":

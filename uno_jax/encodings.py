@@ -8,6 +8,7 @@ from pathlib import Path
 from uno_jax.data import read_encodings
 from uno_jax.data.cached_encodings import read_info
 from uno_jax.sharding.processes import join_processes, wait_for_all
+from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.words import counted
@@ -20,7 +21,7 @@ from uno_jax.training.recipes import RecipeArgs, parse_recipe_args
 class Args(RecipeArgs):
     """Encode a recipe's lists once, to train from with --data.encodings."""
 
-    out: str
+    out: Path
     """Directory for the encodings; later --data.encodings."""
     networks: str | None = None
     """Names of the encoders to run, separated by commas; default all of the model's."""
@@ -32,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-encode`."""
     with exit_on(ValueError, OSError):
         args = parse_recipe_args(Args, "uno-encode", argv)
-        config, out = args.recipe, Path(args.out)
-        check_recipe(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=args.out)))
+        config, out = args.recipe, args.out
+        check_recipe(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=str(out))))
+        check_output_folder("--out", out)
         processes = config.processes
         join_processes(processes.coordinator, processes.count, processes.index)
         use_compile_cache()
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"left out {name}: {why}")
         wait_for_all(f"encoded {out}")
         kept, listed = len(read_encodings(str(out))), read_info(out).records
-        print(f"{out} is complete: {counted(kept, 'record')}, {listed - kept} left out")
+        print(f"wrote {out} ({counted(kept, 'record')}, {listed - kept} left out)")
 
 
 if __name__ == "__main__":

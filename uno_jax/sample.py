@@ -1,9 +1,10 @@
 """`uno-sample`, `python -m uno_jax.sample`: pictures of one prompt or of a list of jobs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from uno_jax.sampling.plan import plan_sampling
-from uno_jax.sampling.run import draw_missing, prepare_work
+from uno_jax.sampling.run import Work, draw_missing, prepare_work
 from uno_jax.sampling.settings import SampleArgs
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.compile_cache import use_compile_cache
@@ -24,7 +25,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = prepare_work(args)
     with exit_on(CheckpointError, ImageError, FloatingPointError, OSError):
         made = draw_missing(args, work)
-    print(f"{counted(made, 'picture')} made, {len(work.outputs) - made} already there: {args.out}")
+    print(written_line(args, work, made))
+
+
+def written_line(args: SampleArgs, work: Work, made: Sequence[Path]) -> str:
+    """What was written where, and what was there."""
+    kept = f", {len(work.outputs) - len(made)} kept" if len(made) < len(work.outputs) else ""
+    if len(made) == 1 and not kept:
+        return f"wrote {made[0]}"
+    if args.named is None:
+        return f"wrote {made[0]} to {made[-1]} ({counted(len(made), 'picture')})"
+    return f"wrote {args.named} ({counted(len(made), 'picture')}{kept})"
 
 
 if __name__ == "__main__":

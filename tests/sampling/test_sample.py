@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -18,6 +19,7 @@ from uno_jax.families.uno.sampling import initial_noise
 from uno_jax.families.uno.settings import make_settings, reference_side
 from uno_jax.sample import main
 from uno_jax.sampling.generate import batches, generate
+from uno_jax.sampling.results import claim_number
 from uno_jax.support import atomic
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.images import read_image
@@ -129,8 +131,8 @@ def test_damaged_weights_give_no_picture(model, pair):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": "a dog"}, "must be a list"),
-        ({"refs": [[], []]}, "1 prompts but references for 2"),
+        ({"prompts": 3}, "prompts must be a string or a list of strings, got int"),
+        ({"refs": [[], []]}, "1 prompt but references for 2"),
         ({"width": 100}, "multiples of 16"),
         ({"steps": 0}, "steps"),
         ({"guidance": float("nan")}, "guidance"),
@@ -209,7 +211,7 @@ def test_a_job_list_is_made_once_and_resumed(tmp_path, listed, capsys):
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert contents(tmp_path) == made
     assert {name for name in after if after[name] != before.get(name)} == {"2_0.png", "2_0.json"}
-    assert "1 picture made, 3 already there" in capsys.readouterr().out
+    assert f"wrote {tmp_path} (1 picture, 3 kept)" in capsys.readouterr().out
 
 
 def test_finished_pictures_need_no_weights(tmp_path, listed, monkeypatch):
@@ -219,7 +221,7 @@ def test_finished_pictures_need_no_weights(tmp_path, listed, monkeypatch):
     main([*listed, "--out", str(tmp_path)])
     assert contents(tmp_path) == made
     with pytest.raises(pytest.fail.Exception, match="weights"):
-        main([*listed, "--out", str(tmp_path), "--guidance", "3"])
+        main([*listed, "--out", str(tmp_path), "--guidance", "3", "--overwrite"])
 
 
 @pytest.mark.slow
@@ -228,7 +230,7 @@ def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, liste
 
     def interrupted(aside, final):
         calls.append(final.name)
-        if final.name == "2_0.json":
+        if final.name == "2_0.png":
             raise KeyboardInterrupt
         replace(aside, final)
 
@@ -236,11 +238,44 @@ def test_an_interrupted_picture_leaves_nothing_and_is_made_again(tmp_path, liste
     with pytest.raises(SystemExit) as stop:
         main([*listed, "--out", str(tmp_path)])
     assert stop.value.code == 130 and "interrupted" in capsys.readouterr().err
-    # The settings say that a picture is finished, so they are written last.
-    assert sorted(contents(tmp_path)) == ["0_0.json", "0_0.png", "2_0.png"]
+    assert sorted(contents(tmp_path)) == ["0_0.json", "0_0.png"]
     monkeypatch.undo()
     main([*listed, "--out", str(tmp_path)])
     assert len(contents(tmp_path)) == 8
+
+
+def test_pictures_of_other_settings_are_replaced_only_when_asked(tmp_path, listed, monkeypatch, capsys):
+    main([*listed, "--out", str(tmp_path)])
+    made = contents(tmp_path)
+    (tmp_path / "1_0.json").unlink()  # a picture of another program
+    monkeypatch.setattr("uno_jax.sampling.run.load_model", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(SystemExit) as stop:
+        main([*listed, "--out", str(tmp_path), "--seed", "3"])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and "and 1 more exist already, made with other settings" in told
+    assert "--overwrite" in told
+    assert contents(tmp_path) == {name: made[name] for name in made if name != "1_0.json"}
+
+
+def test_a_prompt_without_out_takes_the_next_number(tmp_path, folder, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["--model", str(folder / "model"), "--prompt", "a dog", *SMALL_ARGS]
+    main([*command, "--num-images", "2"])
+    assert "wrote out/00000.png to out/00001.png (2 pictures)" in capsys.readouterr().out
+    made = contents(tmp_path / "out")
+    (tmp_path / "out" / "00007.png").write_bytes(b"another program's")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    main(command)
+    assert "wrote out/00008.png\n" in capsys.readouterr().out
+    after = contents(tmp_path / "out")
+    assert after.keys() - made.keys() == {"00007.png", "notes.txt", "00008.png", "00008.json"}
+    assert {name: after[name] for name in made} == made
+
+
+def test_numbers_are_taken_once(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(lambda _: claim_number(tmp_path), range(200)))
+    assert sorted(path.name for path in claimed) == [f"{number:05}.png" for number in range(200)]
 
 
 @pytest.mark.slow

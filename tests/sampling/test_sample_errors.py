@@ -112,8 +112,11 @@ CASES = {
         "d with offset scale 2",
     ),
     "offset scale negative": ([*PROMPT, "--offset-scale", "-1"], "offset_scale must be a finite number"),
-    "out under a file": ([*PROMPT, "--out", "{}/good.png/out"], "cannot write in"),
-    "out an existing file": ([*PROMPT, "--out", "{}/model/vae/config.json"], "is a file"),
+    "out under a file": ([*PROMPT, "--out", "{}/good.png/out"], "good.png is not a directory"),
+    "out an existing file": (
+        [*PROMPT, "--out", "{}/model/vae/config.json"],
+        "config.json is not a directory",
+    ),
     "out another format": ([*PROMPT, "--out", "{}/new.jpg"], "pictures are written as .png"),
     "out one file for two": ([*PROMPT, "--num-images", "2", "--out", "{}/new.png"], "give a directory"),
     "jobs missing": (["--jobs", "{}/none.json"], "no job list"),

@@ -118,6 +118,6 @@ def test_two_processes_encode_a_list_together(data, tmp_path):
     outputs = ended(*start_two(data, tmp_path, *options(two), module="encodings"))
     files = {path.name: path.read_bytes() for path in one.iterdir()}
     assert {path.name: path.read_bytes() for path in two.iterdir()} == files and len(files) == 6
-    end = "is complete: 7 records, 1 left out"
+    end = "(7 records, 1 left out)"
     assert end in said and all(end in text for text in outputs)
     assert sum("missing.jpg" in text for text in outputs) == 1  # named by the one whose share it is in

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import transformers
 
-from uno_jax.tokenizers import FOLDER, clip_tokens, t5_tokens
+from uno_jax.tokenizers import FOLDER, clip_tokens, t5_cut, t5_tokens
 
 PROMPTS = [
     "",
@@ -54,3 +54,21 @@ def test_equal_to_transformers(reference, name, length):
 
 def test_no_prompts_give_no_rows():
     assert t5_tokens([]).shape == (0, 512) and clip_tokens([]).shape == (0, 77)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_what_t5_drops_is_what_its_tokens_lack(prompt):
+    for length in (4, 16, 512):
+        full = t5_tokens([prompt], 2000)[0]
+        count = int(np.flatnonzero(full == 1)[-1])
+        cut = t5_cut(prompt, length)
+        if count < length:
+            assert cut is None
+        else:
+            assert (cut.tokens, cut.kept) == (count, length - 1) and prompt.endswith(cut.dropped)
+            kept = t5_tokens([prompt[: len(prompt) - len(cut.dropped)]], length)[0]
+            assert kept[: cut.kept - 1].tolist() == full[: cut.kept - 1].tolist()
+
+
+def test_dropped_text_begins_where_the_tokens_end():
+    assert t5_cut("one two three four", 3) == (4, 2, " three four")

@@ -96,6 +96,7 @@ ARGUMENTS = [
     (("--config", "recipe.py", "--profile-steps", "-1"), "profile_steps must not be negative"),
     (("--config", "recipe.py", "--samples.every", "-1"), "samples.every must not be negative"),
     (("--config", "recipe.py", "--samples.every", "2"), "samples.every needs a list of prompts"),
+    (("--config", "recipe.py", "--samples.jobs", "pairs.json"), "give it too (--samples.every 500)"),
     ((*SAMPLES, "nowhere.json"), "no job list nowhere.json"),
     (
         (*SAMPLES, "pairs.json", "--samples.width", "20"),

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+from uno_jax.support.atomic import check_output_folder
+
 from ..common.command_line import exit_on_tool_errors
 from ..common.errors import ToolError
 from .command_line import Command, parse_command
@@ -24,17 +26,20 @@ def run_command(command: Command) -> None:
     for name, stage in STAGES.items():
         if name in steps:
             stage.check_settings(command.settings)
+    check_output_folder("--run", command.run)
     with open_run(command.run, command.settings, STAGES) as run:
         if command.name == "import":
             import_list(run, command.source)
         elif command.name == "marks":
             take_marks(run, command.source)
         elif command.name == "report":
-            print(write_report(run))
+            print(f"wrote {write_report(run)}")
         elif command.name == "run":
             run_all(run, command.retry_failed)
         else:
             run_steps(run, steps, command.retry_failed)
+    if command.name not in ("report", "run"):
+        print(f"wrote {command.run}")
 
 
 def run_all(run: Run, retry_failed: bool) -> None:
@@ -42,9 +47,9 @@ def run_all(run: Run, retry_failed: bool) -> None:
     try:
         run_steps(run, ORDER, retry_failed)
     except ToolError:
-        print(write_report(run))
+        print(f"wrote {write_report(run)}")
         raise
-    print(write_report(run))
+    print(f"wrote {write_report(run)}")
 
 
 def run_steps(run: Run, steps: Sequence[str], retry_failed: bool) -> None:

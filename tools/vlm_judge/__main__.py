@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.command_line import parse_args
 
 from ..common.command_line import exit_on_tool_errors
@@ -54,13 +54,16 @@ class Args:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "uno-judge", argv)
     with exit_on_tool_errors():
-        print_scores(run_judge(args))
+        found, path = run_judge(args)
+        print_scores(found)
+        print(f"wrote {path}")
 
 
-def run_judge(args: Args) -> Json:
-    """Judges the pictures, writes judge.json and returns its content. Raises ToolError."""
+def run_judge(args: Args) -> tuple[Json, Path]:
+    """Judges the pictures and writes judge.json; returns its content and its path. Raises ToolError."""
     check_settings(args.judging)
     cases, out = find_cases(args)
+    check_output_folder("--out", out)
     with locked(out):
         answers = judge_cases(cases, Manifest(out / "judge.jsonl"), args.judging)
         found = summarize(used_settings(args), cases, answers)
@@ -71,8 +74,7 @@ def run_judge(args: Args) -> Json:
             )
         with atomic_write(out / "judge.json") as partial:
             partial.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"wrote {out / 'judge.json'}")
-    return found
+    return found, out / "judge.json"
 
 
 def find_cases(args: Args) -> tuple[list[Case], Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import jinja2
 
 from uno_jax.data import Record, read_list
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.support.images import read_image
 from uno_jax.support.json_files import check_fields, parse_json
@@ -49,7 +49,7 @@ def drawing_commands(work: Path, model: str) -> list[list[str]]:
             made = ["--out", str(place), "--split", "val", "--size", "128", *numbers, "--seed", "3"]
             commands.append(["uno_jax.toybox", *made])
         drawn = ["--model", model, "--jobs", str(pairs), "--batch-size", str(count)]
-        commands.append(["uno_jax.sample", *drawn, "--out", str(place / "samples")])
+        commands.append(["uno_jax.sample", *drawn, "--out", str(place / "samples"), "--overwrite"])
     return commands
 
 
@@ -130,6 +130,7 @@ def give_tour(args: TourArgs) -> None:
     work = args.out / "demo"
     log = work / "run" / "metrics.jsonl"
     find_model(args.model)
+    check_output_folder("--out", args.out)
     samples, (*make, learn) = drawing_commands(work, args.model), training_commands(work, args.model)
     for command in [*samples, *make]:
         finish_command(start_command(command))

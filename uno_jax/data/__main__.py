@@ -76,7 +76,9 @@ def run_check(args: Check) -> int:
     for line in report.lines():
         print(line)
     if args.write:
-        write_json(args.write, sized_entries(records, report))
+        entries = sized_entries(records, report)
+        write_json(args.write, entries)
+        print(f"wrote {args.write} ({counted(len(entries), 'record')})")
     return 1 if report.bad or not report.sizes else 0
 
 
@@ -108,7 +110,7 @@ def run_pack(args: Pack) -> int:
     bad = pack_records(records, args.out, args.per_shard, args.max_bad_share)
     for name, why in bad.items():
         print(f"left out {name}: {why}")
-    print(f"wrote {counted(len(records) - len(bad), 'record')} to {args.out / 'records.json'}")
+    print(f"wrote {args.out / 'records.json'} ({counted(len(records) - len(bad), 'record')})")
     return 0
 
 

@@ -18,6 +18,7 @@ from uno_jax.costs.program import Program
 from uno_jax.families.model import Model
 from uno_jax.networks.registry import NETWORKS
 from uno_jax.support.trees import Params
+from uno_jax.tokenizers import Cut
 
 Loss = Callable[[dict[str, Params], Any, jax.Array], Float[Array, ""]]
 """(all parameter trees by name, a batch, a key) -> the loss."""
@@ -119,6 +120,8 @@ class Sampler(NamedTuple):
     """Pictures in [-1, 1] on the host, sampled with settings."""
     plan: Callable[[Any, dict[str, Params], Mesh, PlannedSampling], dict[str, Program]]
     """The compiled programs of `sample` by name, from a model config, abstract parameters and a mesh."""
+    prompt_cut: Callable[[Any, str], Cut | None] = lambda config, prompt: None
+    """What the model of a config drops of a prompt that is too long for it; None where it takes all."""
 
 
 class BatchSizes(NamedTuple):

@@ -14,7 +14,7 @@ from uno_jax.reporting.page import render_page
 from uno_jax.reporting.plots import check_matplotlib
 from uno_jax.reporting.runs import read_runs
 from uno_jax.reporting.thumbnails import Thumbnails
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, check_output
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ def write_report(args: ReportArgs) -> Thumbnails:
         raise ReportError("name at least one RUN: a directory with scores.json or metrics.jsonl")
     if args.thumbnail < 16:
         raise ReportError(f"--thumbnail must be at least 16 pixels, got {args.thumbnail}")
-    if args.out.is_dir():
-        raise ReportError(f"--out {args.out} is a directory: name the page's file")
+    check_output("--out", args.out)
     if args.data and not args.data.is_dir():
         raise ReportError(
             f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"

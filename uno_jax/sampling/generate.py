@@ -2,6 +2,7 @@
 pictures of equal shapes, for job lists and others that batch by themselves.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -15,13 +16,14 @@ from uno_jax.families.family import Inputs
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
+from uno_jax.sampling.prompt_length import cut_prompts
+from uno_jax.sampling.references import References, as_prompts, as_references
 from uno_jax.sampling.request import Request, agreed_unope, check_request, make_settings, prepare_refs
 from uno_jax.support import images
 from uno_jax.support.trees import Params
 from uno_jax.weights.load import local_mesh
 
 Item = TypeVar("Item")
-References = Sequence[Sequence[Image.Image]]
 SEED = 3407
 
 
@@ -52,7 +54,7 @@ class Options(TypedDict, total=False):
 
 def generate(
     model: Model,
-    prompts: Sequence[str],
+    prompts: str | Sequence[str],
     refs: References | None = None,
     lora: Params | None = None,
     batch_size: int = 4,
@@ -60,12 +62,15 @@ def generate(
 ) -> list[Image.Image]:
     """Pictures of the prompts, each with its own references: `num_images` of the first, then of the next.
 
-    `model` comes from `uno_jax.load_model`. `refs[i]` are the pictures of prompt i, none to many, of any
-    size. `lora` is not merged into the weights: it runs as a side path, for about 10 % more work
+    `model` comes from `uno_jax.load_model`. `prompts` is one prompt or a list of them. A reference is a
+    picture of any size or the path of one: `refs` is one for all prompts, a list of those of a single
+    prompt, or a list whose item i is the reference of prompt i or a list of them, none to many.
+    `lora` is not merged into the weights: it runs as a side path, for about 10 % more work
     but no copy of the weights. At most `batch_size` pictures of equal shapes are made at once.
 
     Raises:
       ValueError: for arguments that cannot work.
+      FileNotFoundError: for a reference's path without a file.
       images.ImageError: for a reference that cannot be used.
       FloatingPointError: when a picture comes out with NaN or infinite values.
     """
@@ -86,24 +91,20 @@ def generate(
 
 
 def make_requests(
-    config: Any, prompts: Sequence[str], refs: References | None, asked: dict[str, Any]
+    config: Any, prompts: str | Sequence[str], refs: References | None, asked: dict[str, Any]
 ) -> list[Request]:
     """A request for each picture. Removes from `asked` what is not a setting of the model's family."""
-    if isinstance(prompts, str):
-        raise ValueError("prompts must be a list of strings, got one string")
-    refs = [()] * len(prompts) if refs is None else refs
-    if len(refs) != len(prompts):
-        raise ValueError(
-            f"{len(prompts)} prompts but references for {len(refs)}: give one list for each prompt"
-        )
+    prompts = as_prompts(prompts)
+    for line in cut_prompts(config, prompts):
+        warnings.warn(line.removeprefix("warning: "), stacklevel=3)
     width, height = (asked.pop(side, None) for side in ("width", "height"))
     width = config.defaults.resolution if width is None else width
     height = config.defaults.resolution if height is None else height
     seed, num_images = asked.pop("seed", SEED), asked.pop("num_images", 1)
     ref_size = asked.pop("ref_size", None)
     check_request(config, width, height, seed, num_images)
-    requests = []
-    for number, (prompt, pictures) in enumerate(zip(prompts, refs, strict=True)):
+    requests, shown = [], as_references(refs, len(prompts))
+    for number, (prompt, pictures) in enumerate(zip(prompts, shown, strict=True)):
         names = [f"reference {i + 1} of prompt {number + 1}" for i in range(len(pictures))]
         prepared = prepare_refs(config, pictures, ref_size, names)
         requests += [Request(prompt, prepared, width, height, seed + j) for j in range(num_images)]

@@ -1,9 +1,11 @@
 """Jobs -> files that a later run recognises as finished.
 
 Picture j of entry i is written as {i}_{j}.png, as UNO's script names them, with its settings in {i}_{j}.json.
+Pictures of a prompt without --out are numbered in NUMBERED. Nothing that is there is replaced unasked.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,19 +13,21 @@ from PIL import Image
 
 from uno_jax import __version__
 from uno_jax.sampling.job_list import Job, Reference
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, made_parents
 from uno_jax.support.json_files import read_json
 from uno_jax.weights.identity import weights_id
 from uno_jax.weights.names import find_lora, find_model
 
+NUMBERED = Path("out")
+SHOWN = 3  # pictures that an error names
 # Recorded but not compared: another release of this program draws the same pictures.
 PROVENANCE = ("version",)
 
 
 class Output(NamedTuple):
-    """One picture to make, its file, and the settings written beside it."""
+    """One picture to make, its file (None: the next free number), and the settings written beside it."""
 
-    path: Path
+    path: Path | None
     job: Job
     record: dict[str, Any]
 
@@ -34,15 +38,15 @@ def is_picture(out: Path) -> bool:
 
 
 def plan_outputs(
-    jobs: list[Job], settings: Any, num_images: int, out: Path, common: dict[str, Any]
+    jobs: list[Job], settings: Any, num_images: int, out: Path | None, common: dict[str, Any]
 ) -> list[Output]:
-    """Every picture of every job, in `out`: a directory, or a .png file for the only picture. `common` is
-    the part that all records share.
+    """Every picture of every job, in `out`: a directory, or a .png file for the only picture; None numbers
+    them. `common` is the part that all records share.
     """
     outputs = []
     for index, job in enumerate(jobs):
         for j in range(num_images):
-            path = out if is_picture(out) else out / f"{index}_{j}.png"
+            path = out if out is None or is_picture(out) else out / f"{index}_{j}.png"
             own = job._replace(seed=job.seed + j)
             outputs.append(Output(path, own, common | make_record(own, settings)))
     return outputs
@@ -69,11 +73,25 @@ def reference_record(ref: Reference) -> dict[str, Any]:
 
 def is_finished(output: Output) -> bool:
     """Whether the picture exists and was made with the same settings."""
+    if output.path is None or not output.path.is_file():
+        return False
     try:
         recorded = read_json(output.path.with_suffix(".json"))
     except (OSError, ValueError):
         return False
-    return output.path.is_file() and _compared(recorded) == _compared(output.record)
+    return bool(_compared(recorded) == _compared(output.record))
+
+
+def refuse_replacing(outputs: Sequence[Output]) -> None:
+    """Raises FileExistsError naming pictures that exist and were made with other settings."""
+    paths = [output.path for output in outputs if output.path and output.path.exists()]
+    kept = {output.path for output in outputs if is_finished(output)}
+    if others := [str(path) for path in paths if path not in kept]:
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        raise FileExistsError(
+            f"{', '.join(others[:SHOWN])}{more} exist already, made with other settings: "
+            "choose another --out, or pass --overwrite to replace them"
+        )
 
 
 def _compared(record: Any) -> Any:
@@ -82,14 +100,35 @@ def _compared(record: Any) -> Any:
     return {name: value for name, value in record.items() if name not in PROVENANCE}
 
 
-def write_output(output: Output, picture: Image.Image) -> None:
-    """Writes the picture, then its settings, which say that the picture is done."""
-    record = output.path.with_suffix(".json")
-    with atomic_write(record) as written:
-        written.write_text(json.dumps(output.record, indent=1) + "\n", encoding="utf-8")
-        with atomic_write(output.path) as drawn:
-            picture.save(drawn, format="png")
-            record.unlink(missing_ok=True)  # the old settings must not stand beside the new picture
+def write_output(output: Output, picture: Image.Image) -> Path:
+    """Writes the settings, then the picture, whose file says that it is done; returns that file."""
+    with made_parents(output.path or NUMBERED / "picture"):
+        path = output.path or claim_number(NUMBERED)
+        record = path.with_suffix(".json")
+        path.unlink(missing_ok=True)  # the new settings must not stand beside an old picture
+        try:
+            with atomic_write(record) as written:
+                written.write_text(json.dumps(output.record, indent=1) + "\n", encoding="utf-8")
+            with atomic_write(path) as drawn:
+                picture.save(drawn, format="png")
+        except BaseException:
+            record.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def claim_number(folder: Path) -> Path:
+    """The next numbered picture of a folder. Its settings' file is created here, so that programs which draw
+    at the same time never get the same number.
+    """
+    number = max((int(path.stem) for path in folder.iterdir() if path.stem.isdecimal()), default=-1) + 1
+    while True:
+        path = folder / f"{number:05}.png"
+        try:
+            path.with_suffix(".json").touch(exist_ok=False)
+            return path
+        except FileExistsError:
+            number += 1
 
 
 def common_record(model: str, lora: str, dtype: str) -> dict[str, str | None]:

@@ -5,7 +5,9 @@ Everything is checked before weights are loaded; pictures that exist already wit
 The Python API is `uno_jax.generate` with `uno_jax.load_model`.
 """
 
+import sys
 from itertools import compress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +23,15 @@ from uno_jax.sampling.job_list import (
     picture_reader,
     read_jobs,
 )
-from uno_jax.sampling.results import Output, common_record, is_finished, plan_outputs, write_output
+from uno_jax.sampling.prompt_length import cut_prompts
+from uno_jax.sampling.results import (
+    Output,
+    common_record,
+    is_finished,
+    plan_outputs,
+    refuse_replacing,
+    write_output,
+)
 from uno_jax.sampling.settings import SampleArgs, check_args, choose_model
 from uno_jax.weights.load import Lora, default_dtype, load_model, local_mesh, read_model_config
 
@@ -49,18 +59,23 @@ def prepare_work(args: SampleArgs) -> Work:
         refs = tuple(ref for refs in args.ref for ref in refs)
         jobs = [make_job(defaults, picture_reader(config), Entry(args.prompt or "", refs, args.left))]
     drawing = choose_model(args)
+    for line in cut_prompts(config, (job.prompt for job in jobs)):
+        print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype())
-    outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.out, record)
+    outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
+    if not args.overwrite:
+        refuse_replacing(outputs)
     return Work(*drawing, outputs)
 
 
-def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -> int:
-    """Makes the pictures that do not exist yet, batch by batch, and returns how many were missing. Process
-    `index` of `count` makes its share of the batches only.
+def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -> list[Path]:
+    """Makes the pictures that do not exist yet, batch by batch, and returns their files. Process `index` of
+    `count` makes its share of the batches only.
     """
     finished = [is_finished(output) for output in work.outputs]
     if all(finished):
-        return 0
+        return []
+    made: list[Path] = []
     model = load_model(args.model, work.lora, args.dtype)
     indices = range(len(work.outputs))
     bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
@@ -75,6 +90,6 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
             requests = [make_request(output.job, work.config) for output in outputs]
             pictures = sample_batch(model, requests, work.settings)
             for output, picture in compress(zip(outputs, pictures, strict=True), missing):
-                write_output(output, picture)
+                made.append(write_output(output, picture))
                 bar.update()
-    return finished.count(False)
+    return made

@@ -1,6 +1,5 @@
 """The command line of sampling: options of every command that draws, and those of `uno-sample`."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -10,7 +9,8 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.request import agreed_unope, make_settings
-from uno_jax.sampling.results import is_picture
+from uno_jax.sampling.results import NUMBERED, is_picture
+from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.weights.load import Lora, read_model_config, read_named_lora
 from uno_jax.weights.names import SMALL, find_model
 
@@ -20,10 +20,12 @@ class ModelArgs:
     """Options of every command that draws pictures."""
 
     model: str = SMALL
-    """Directory of converted networks (mmdit/, vae/, t5/, clip/), or small for the shipped model."""
+    """Directory of converted networks (mmdit/, vae/, t5/, clip/), a repository of the Hugging Face hub that
+    holds one (OWNER/NAME), or small for the shipped model.
+    """
     lora: str = "auto"
-    """LoRA to draw with: a native directory, a .safetensors file, or none; auto takes the model's own lora/,
-    if it has one.
+    """LoRA to draw with: a native directory, a .safetensors file, a repository's on the hub (OWNER/NAME or
+    OWNER/NAME:FILE), or none; auto takes the model's own lora/, if it has one.
     """
     unope: Literal["d", "h", "w", "o"] | None = None
     """Axes along which references' positions are offset: d for both, h, w, or o for none. It must not
@@ -59,10 +61,12 @@ class SampleArgs(ModelArgs):
     """
     jobs: Path | None = None
     """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref."""
-    out: Path = Path("out")
-    """Directory for {entry}_{image}.png, or a .png file for a single picture. Pictures of other settings are
-    replaced.
+    out: Path | None = None
+    """Directory for {entry}_{image}.png, or a .png file for a single picture. By default the pictures of a
+    --prompt are out/00000.png and on, always with new numbers, and those of --jobs lie in out/.
     """
+    overwrite: Annotated[bool, FlagCreatePairsOff] = False
+    """Replace pictures that exist and were made with other settings."""
     width: int | None = None
     """Width in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
     height: int | None = None
@@ -84,6 +88,11 @@ class SampleArgs(ModelArgs):
     """With --plan, also print where the time goes: the kernels by kind and by place in the model."""
     refs: int = 1
     """Number of references of each picture, for --plan."""
+
+    @property
+    def named(self) -> Path | None:
+        """Where pictures are named by entry and image; None where they are numbered."""
+        return self.out or (None if self.jobs is None else NUMBERED)
 
 
 class Drawing(NamedTuple):
@@ -128,15 +137,13 @@ def check_args(args: SampleArgs) -> None:
         raise ValueError("--ref and --left go with --prompt; a job list names its own pictures")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {args.batch_size}")
-    single = is_picture(args.out)
-    if args.out.suffix.lower() in Image.registered_extensions() and not single:
-        raise ValueError(f"--out {args.out}: pictures are written as .png; give such a file or a directory")
+    out = args.named or NUMBERED
+    single = is_picture(out)
+    if out.suffix.lower() in Image.registered_extensions() and not single:
+        raise ValueError(f"--out {out}: pictures are written as .png; give such a file or a directory")
     if single and (args.jobs is not None or args.num_images != 1):
-        raise ValueError(f"--out {args.out} is one file, but several pictures may be made: give a directory")
-    if args.out.exists() and single == args.out.is_dir():
-        raise ValueError(f"--out {args.out} is a {'directory' if single else 'file'}: choose another name")
-    folder = args.out.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not (folder.is_dir() or folder == args.out.absolute()) or not os.access(folder, os.W_OK):
-        raise PermissionError(f"--out {args.out}: cannot write in {folder}")
+        raise ValueError(f"--out {out} is one file, but several pictures may be made: give a directory")
+    if single:
+        check_output("--out", out)
+    else:
+        check_output_folder("--out", out)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +19,55 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     refuse_existing(path, overwrite)
     with made_parents(path):
-        partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+        partial = partial_of(path)
         try:
             yield partial
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """The temporary path of this process beside `path`."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+
+
+def check_output(option: str, path: Path) -> None:
+    """Checks, before work is done, that the file `path` can be written, its folders being made when needed.
+
+    Raises OSError naming `option` where it cannot: a folder of that name, a file in place of a folder, a name
+    that is too long, a place without permission. Nothing is left behind.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{option} {path} is a directory: give a file")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{option} {path} is a device or a pipe: give a file")
+    _check_place(f"{option} {path}", path.parent, partial_of(path).name)
+
+
+def check_output_folder(option: str, folder: Path) -> None:
+    """Checks, before work is done, that files can be written into `folder`, which is made when needed.
+
+    Raises OSError as `check_output`.
+    """
+    _check_place(f"{option} {folder}", folder)
+
+
+def _check_place(what: str, folder: Path, name: str = "") -> None:
+    """Makes a temporary file in the nearest folder that exists; `name` is the file's that will be written."""
+    try:
+        missing = []
+        while not os.path.lexists(folder):
+            missing.append(folder.name)
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is not a directory: choose another name")
+        if max(len(os.fsencode(each)) for each in (*missing, name)) > os.pathconf(folder, "PC_NAME_MAX"):
+            raise OSError("the name is too long for a file: choose a shorter one")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(f"{what}: {error.strerror or error}") from None
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

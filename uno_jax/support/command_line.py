@@ -2,14 +2,34 @@
 
 import argparse
 import contextlib
+import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
 import jax
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+PIPE_CLOSED = 141  # exit code of a program that SIGPIPE ends, as a shell reports it
+PATHS = ConstructorRegistry()
 Args = TypeVar("Args")
+
+
+@PATHS.primitive_rule
+def _path_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """Paths. The empty one, as of an unset shell variable, is refused: `Path` takes it for this folder."""
+    if kind.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(1, "PATH", _as_path, lambda x: isinstance(x, Path), lambda x: [str(x)])
+
+
+def _as_path(words: list[str]) -> Path:
+    if not words[0]:
+        raise ValueError("the path is empty")
+    return Path(words[0])
 
 
 @overload
@@ -24,14 +44,22 @@ def parse_args(args_type: Any, prog: str, argv: Sequence[str] | None, default: A
 
     Exits with code 2 when they cannot be parsed.
     """
+    print_any_name()
     try:
         if default is None:
-            return tyro.cli(args_type, args=argv, prog=prog)
-        return tyro.cli(args_type, args=argv, prog=prog, default=default)
+            return tyro.cli(args_type, args=argv, prog=prog, registry=PATHS)
+        return tyro.cli(args_type, args=argv, prog=prog, default=default, registry=PATHS)
     except SystemExit as stop:
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)
         raise
+
+
+def print_any_name() -> None:
+    """Lets every file name be printed: bytes that are no text become escapes, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def option_value(words: Sequence[str], option: str) -> str | None:
@@ -44,10 +72,13 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 @contextlib.contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     """Prints `error: …` and exits with code 2 for these exceptions and when device memory runs out; exits
-    with 130 when interrupted.
+    with 130 when interrupted, and silently where whoever reads the output has gone.
     """
     try:
         yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
+        sys.exit(PIPE_CLOSED)
     except kinds as error:
         sys.exit(_print_error(str(error), 2))
     except jax.errors.JaxRuntimeError as error:

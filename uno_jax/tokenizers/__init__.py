@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from gzip import decompress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
@@ -21,9 +22,25 @@ CLIP_WORDS = (
 )
 
 
+class Cut(NamedTuple):
+    """A prompt that is too long for an encoder: its number of tokens, of those kept, and the text dropped."""
+
+    tokens: int
+    kept: int
+    dropped: str
+
+
 def t5_tokens(prompts: Sequence[str], length: int = 512) -> Int32[np.ndarray, "b length"]:
     """Token ids for T5 v1.1: the prompt, truncated to fit, then end-of-sequence 1, then padding 0."""
     return _rows(_t5(), prompts, length, start=(), end=T5_EOS, pad=T5_PAD)
+
+
+def t5_cut(prompt: str, length: int = 512) -> Cut | None:
+    """What `t5_tokens` drops of a prompt; None where it drops nothing."""
+    encoded, kept = _t5().encode(prompt, add_special_tokens=False), length - 1
+    if len(encoded.ids) <= kept:
+        return None
+    return Cut(len(encoded.ids), kept, prompt[encoded.offsets[kept][0] :])
 
 
 def clip_tokens(prompts: Sequence[str], length: int = 77) -> Int32[np.ndarray, "b length"]:

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.words import counted
 from uno_jax.toybox.compose import LARGEST, SMALLEST
 from uno_jax.toybox.samples import Alike, Sample, diptych, pair, text_image
 from uno_jax.toybox.subjects import Split, Subject, SubjectError, load_subjects
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_args(args)
         subjects = load_subjects(args.subjects, args.split)
         write_samples(args, subjects)
+        print(f"wrote {args.out / 'pairs.json'} ({counted(args.count, 'sample')})")
 
 
 def check_args(args: Args) -> None:
@@ -76,8 +78,7 @@ def check_args(args: Args) -> None:
         raise ToyboxError("--alike picture is for one reference: the target itself")
     if args.crop_second and args.references != 2:
         raise ToyboxError("--crop-second is for --references 2")
-    if args.out.exists() and not args.out.is_dir():
-        raise ToyboxError(f"--out {args.out} is a file")
+    check_output_folder("--out", args.out)
     if args.out.is_dir() and any(args.out.iterdir()):
         raise ToyboxError(f"--out {args.out} is not empty: name a new directory")
 

@@ -162,6 +162,10 @@ def _sample_problems(config: TrainConfig) -> Problems:
             "samples.every needs a list of prompts (--samples.jobs FILE)",
         ),
         (
+            bool(samples.jobs) and not samples.every,
+            "samples.jobs is drawn every samples.every steps, which is 0: give it too (--samples.every 500)",
+        ),
+        (
             samples.every > 0 and config.objective != "flow",
             "an autoencoder cannot draw samples (samples.every)",
         ),

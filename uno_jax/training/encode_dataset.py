@@ -6,6 +6,7 @@ interruption the same command makes what is missing (`uno_jax.data.cached_encodi
 """
 
 import dataclasses
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from uno_jax.data.image_files import READ_ERRORS, bucket_array
 from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of, picture_encoders
+from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sharding.processes import place_batch, wait_for_all
 from uno_jax.support import images
 from uno_jax.support.errors import RecipeError
@@ -101,6 +103,9 @@ def encode_lists(
                 bad, read = bad | table.bad, read + len(rows)
                 check_bad_share(bad, read, len(records), config.data.max_bad_share)
                 write_shard(out, number, table, samples)
+    if "t5" in kinds:
+        for line in cut_prompts(model, (records[row].prompt for n in todo for row in shard_rows(info, n))):
+            print(line, file=sys.stderr)
     return bad
 
 

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 from PIL import Image
+from tqdm import tqdm
 
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import batches, sample_batch
 from uno_jax.sampling.job_list import Job, JobDefaults, batch_shape, make_request, read_jobs
+from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sampling.request import make_settings
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
@@ -49,9 +51,12 @@ def read_samples(config: TrainConfig, model: Any) -> Samples | None:
     try:
         settings = make_settings(model, config.unope, options)
         defaults = JobDefaults(model, wanted.width, wanted.height, wanted.seed, ref_size=wanted.ref_size)
-        return Samples(model, read_jobs(Path(wanted.jobs), defaults), settings)
+        jobs = read_jobs(Path(wanted.jobs), defaults)
     except ValueError as error:
         raise RecipeError(f"samples: {error}") from None
+    for line in cut_prompts(model, (job.prompt for job in jobs)):
+        tqdm.write(line)
+    return Samples(model, jobs, settings)
 
 
 def draw_samples(

@@ -24,7 +24,7 @@ from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import make_optimizer
 from uno_jax.weights.checkpoint import read_config, read_defaults, restore_network
 from uno_jax.weights.load import abstract_lora_of, read_fitting_lora
-from uno_jax.weights.names import find_model
+from uno_jax.weights.names import local_model
 
 
 class TrainState(NamedTuple):
@@ -72,7 +72,7 @@ def model_config(config: TrainConfig) -> Any:
     parts = {kind: getattr(preset, kind) for kind in family.networks}
     defaults: Any = preset.defaults  # type: ignore[attr-defined]
     if config.weights:
-        root = find_model(config.weights)
+        root = local_model(config.weights)
         stored = [kind for kind in family.networks if (root / kind).is_dir()]
         parts |= {kind: read_config(root / kind, kind) for kind in stored}
         defaults = read_defaults(root / family.core) if family.core in stored else defaults

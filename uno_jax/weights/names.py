@@ -1,4 +1,5 @@
-"""The names that --model and --lora accept: a directory, or "small", the model shipped with the package.
+"""The names that --model and --lora accept: a path, a repository on the hub where there is no such path
+(`hub`), or "small", the model shipped with the package.
 
 "small" is always the shipped model; write ./small for a directory of that name.
 """
@@ -6,6 +7,7 @@
 from pathlib import Path
 
 from uno_jax.families.registry import PRESETS
+from uno_jax.weights.hub import hub_lora, hub_model, is_hub_name
 
 SMALL = "small"
 FOLDER = Path(__file__).parents[1] / "small"
@@ -17,10 +19,15 @@ def model_dir(name: str | Path) -> Path:
 
 
 def find_model(name: str | Path) -> Path:
-    """A model's directory.
+    """A model's directory, downloaded from the hub where the name is a repository's.
 
     Raises FileNotFoundError, saying what to do, if it does not exist.
     """
+    return hub_model(str(name)) if is_hub_name(str(name)) else local_model(name)
+
+
+def local_model(name: str | Path) -> Path:
+    """A model's directory on this machine. Raises as `find_model`."""
     path = model_dir(name)
     if path.is_dir():
         return path
@@ -37,7 +44,12 @@ def find_model(name: str | Path) -> Path:
 
 
 def find_lora(name: str | Path, model: Path) -> Path | None:
-    """The path of a LoRA: "auto" is the lora/ in the directory `model`, if it has one; "none" gives None."""
+    """The path of a LoRA: "auto" is the lora/ in the directory `model`, if it has one; "none" gives None.
+
+    Raises FileNotFoundError for a repository of the hub without it.
+    """
     if str(name) == "auto":
         return model / "lora" if (model / "lora").is_dir() else None
-    return None if str(name) == "none" else Path(name)
+    if str(name) == "none":
+        return None
+    return hub_lora(str(name)) if is_hub_name(str(name)) else Path(name)

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from tyro.conf import FlagCreatePairsOff
 
 from uno_jax.evaluation.dreambench import prompts as dreambench
 from uno_jax.evaluation.dreambench.prompts import Prompt
@@ -22,7 +24,7 @@ from uno_jax.sampling.run import draw_missing
 from uno_jax.sampling.run import prepare_work as prepare_sampling
 from uno_jax.sampling.settings import ModelArgs, SampleArgs
 from uno_jax.support import images
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
@@ -61,6 +63,8 @@ class DreamBenchArgs(ModelArgs):
     """
     seed: int = 3407
     """Seed of a prompt's first picture; the next has the next seed."""
+    overwrite: Annotated[bool, FlagCreatePairsOff] = False
+    """Replace pictures that exist and were made with other settings."""
     process_count: int = 1
     """Number of commands that draw at the same time, each its share, into one --out that all can reach; the
     last to finish finds all pictures and scores them.
@@ -128,6 +132,7 @@ def prepare_work(args: DreamBenchArgs) -> Work:
         )
     if args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1, got {args.num_images}")
+    check_output_folder("--out", args.out)
     prompts = choose_prompts(args)
     photos = check_photos(args.data, prompts)
     for name in ("dino", "clip"):
@@ -198,7 +203,7 @@ def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
 
 def sample_args(args: DreamBenchArgs) -> SampleArgs:
     """The same settings for `uno-sample`."""
-    own = ("width", "height", "ref_size", "seed", "num_images", "out")
+    own = ("width", "height", "ref_size", "seed", "num_images", "out", "overwrite")
     names = (*(field.name for field in fields(ModelArgs)), *own)
     return SampleArgs(jobs=args.out / "prompts.json", **{name: getattr(args, name) for name in names})
 

@@ -24,6 +24,7 @@ from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, mak
 from uno_jax.sampling.request import check_request
 from uno_jax.sampling.results import common_record
 from uno_jax.sampling.settings import Drawing, ModelArgs, choose_model
+from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
@@ -82,6 +83,7 @@ def prepare_work(args: ToyboxArgs) -> Work:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if args.out.exists() and (not args.out.is_dir() or not only_left_over(args.out)):
         raise FileExistsError(f"--out {args.out} is a file or not empty: name a new directory")
+    check_output_folder("--out", args.out)
     subjects = load_subjects(args.subjects, "val")
     check_subjects(subjects)
     check_scorer(args.scorer)

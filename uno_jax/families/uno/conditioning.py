@@ -20,7 +20,7 @@ from uno_jax.families.uno.types import Batch, Conditioning
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vae import Autoencoder, posterior_mean, posterior_sample
 from uno_jax.support.trees import AnyArray
-from uno_jax.tokenizers import clip_tokens, t5_tokens
+from uno_jax.tokenizers import Cut, clip_tokens, t5_cut, t5_tokens
 
 compiled = partial(jax.jit, inline=True)
 
@@ -28,6 +28,13 @@ compiled = partial(jax.jit, inline=True)
 def tokenize(config: ModelConfig, prompts: Sequence[str]) -> dict[str, Int[np.ndarray, "b l"]]:
     """Token ids of prompts for T5 and CLIP, padded or truncated to their lengths."""
     return {"t5": t5_tokens(prompts, config.t5.length), "clip": clip_tokens(prompts)}
+
+
+def prompt_cut(config: ModelConfig, prompt: str) -> Cut | None:
+    """What T5 drops of a prompt. CLIP's shorter limit of 77 is left out: it makes one vector of the
+    beginning, and the MM-DiT reads the whole prompt from T5's tokens.
+    """
+    return t5_cut(prompt, config.t5.length)
 
 
 def make_batch(config: ModelConfig, parts: BatchParts) -> Batch:

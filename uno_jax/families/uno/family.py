@@ -31,6 +31,7 @@ FAMILY = Family(
         prepare_reference=prepare_reference,
         sample=sampling.sample,
         plan=plan.plan_sampling,
+        prompt_cut=conditioning.prompt_cut,
     ),
     encoders={
         "vae": Encoder(conditioning.encode_vae),
