@@ -35,7 +35,7 @@ def suite_first(words: list[str]) -> list[str]:
         if f"--suite={suite}" not in words:
             rest.remove(suite)
         return [suite, *rest]
-    return words if words and words[0][0] != "-" or {"-h", "--help"} & set(words) else ["toybox", *words]
+    return words if words and words[0][:1] != "-" or {"-h", "--help"} & set(words) else ["toybox", *words]
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from uno_jax.sharding.rules import make_mesh
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> int:
-    """Operations of `function(*args)`, whose arguments may be ShapeDtypeStructs. Of a conditional the most
-    expensive branch counts.
+    """Operations of `function(*args)`, whose arguments may be ShapeDtypeStructs. The most expensive
+    branch of a conditional counts.
 
     Traced as for one CPU, where attention is plain JAX; on accelerators it is a kernel whose products cannot
     be seen.

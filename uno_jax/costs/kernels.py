@@ -142,7 +142,7 @@ def _flops(instruction: Instruction, given: Sequence[tuple[Array, ...]]) -> floa
 
 
 def _cudnn_attention(instruction: Instruction, given: Sequence[tuple[Array, ...]]) -> float:
-    """Of q (b, l, h, d) and k (b, s, h, d)."""
+    """Operations of cuDNN's attention for q (b, l, h, d) and k (b, s, h, d)."""
     (batch, length, heads, width), seen = given[0][0].dims, given[1][0].dims[1]
     forwards = BACKWARD_ATTENTION if "Backward" in instruction.word("custom_call_target") else 1
     return 4.0 * batch * heads * length * seen * width * forwards

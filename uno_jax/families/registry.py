@@ -26,6 +26,11 @@ def family_of(config: Any) -> Family:
     return next(family for family in FAMILIES if isinstance(config, family.config))
 
 
+def family_drawn_by(kind: str) -> Family | None:
+    """The family whose core network is of this kind."""
+    return next((family for family in FAMILIES if family.core == kind), None)
+
+
 def family_with(networks: Collection[str]) -> Family:
     """The family whose core network is among these names, or the first family if none is."""
     return next((family for family in FAMILIES if family.core in networks), FAMILIES[0])

@@ -107,7 +107,7 @@ def compile_step(job: Job, turn: int, params: dict[str, Params], inputs: Inputs)
 
 
 class Every:
-    """Says once in so many seconds that something is due."""
+    """Says that something is due, at most once in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.last = seconds, time.monotonic()

@@ -132,7 +132,7 @@ def panels_loss(
 
 
 def pairs_loss(recipe: TrainConfig, model: ModelConfig, references: int, batch: int) -> Loss:
-    """UNO's objective on pairs with so many references; on captioned pictures with 0."""
+    """UNO's objective on pairs with that number of references; on captioned pictures with 0."""
     objective = make_loss(recipe, model)
 
     def loss(params: dict[str, Params], inputs: Inputs, key: PRNGKeyArray, progress: Progress) -> Array:

@@ -33,5 +33,5 @@ GROUND_SQUASH, GROUND_SHEAR, GROUND_BLUR = 0.3, 0.9, 0.012
 GROUND_DARKENS, CAST_OPACITY, CONTACT_OPACITY = 0.8, 0.4, 0.6
 # A dark ellipse where the subject meets the ground, as wide as its lowest part.
 CONTACT_HEIGHT, CONTACT_WIDTH, CONTACT_SINKS = 0.025, 0.7, 0.4
-LOWEST_PART = 8  # the last of so many parts of a subject's height
+LOWEST_PART = 8  # the last eighth of a subject's height
 TOUCHING = 0.3  # of the largest alpha there

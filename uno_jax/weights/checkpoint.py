@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 from jax.sharding import Mesh
 
 from uno_jax.families.family import Family
-from uno_jax.families.registry import FAMILIES, family_with
+from uno_jax.families.registry import FAMILIES, family_drawn_by, family_with
 from uno_jax.networks.registry import NETWORKS, NetworkConfig, abstract_params, row_of
 from uno_jax.sharding.processes import is_first_process, wait_for_all
 from uno_jax.support.atomic import made_parents, refuse_existing, replace_directory
@@ -69,13 +69,9 @@ def network_record(config: NetworkConfig, defaults: Any = None) -> dict[str, Any
     """
     kind = row_of(config).kind
     values = to_dict(config)
-    if (family := _drawn_by(kind)) is not None:
+    if (family := family_drawn_by(kind)) is not None:
         values |= to_dict(family.defaults() if defaults is None else defaults)
     return {"kind": kind, "config": values}
-
-
-def _drawn_by(kind: str) -> Family | None:
-    return next((family for family in FAMILIES if family.core == kind), None)
 
 
 def save_network(
@@ -158,7 +154,7 @@ def read_config(directory: Path, kind: str | None = None) -> NetworkConfig:
     Raises as `read_record`, or CheckpointError if the network is not a `kind`.
     """
     found, values = _stored_values(directory, kind)
-    if (family := _drawn_by(found)) is not None:
+    if (family := family_drawn_by(found)) is not None:
         values = {name: value for name, value in values.items() if name not in _names(family.defaults)}
     return _parse(NETWORKS[found].config, values, directory)
 
@@ -169,7 +165,7 @@ def read_defaults(directory: Path) -> Any:
     Raises as `read_config`.
     """
     found, values = _stored_values(directory)
-    family = _drawn_by(found)
+    family = family_drawn_by(found)
     assert family is not None
     own = {name: value for name, value in values.items() if name in _names(family.defaults)}
     return _parse(family.defaults, own, directory)

@@ -16,7 +16,7 @@ BANDS = 12  # number of bands that the height is divided into
 WEAKEST = 4  # number of bands that decide whether an edge spans the height
 OFFSETS = 12  # neighbours on each side that a step is compared with
 NOISE = 6.0  # difference in step, summed over three channels of 255, that counts as noise
-# Of the mean score, the weakest bands' and a constant; fitted by `python -m benchmarks.seam --fit`.
+# Weights of the mean score, the weakest bands' and a constant; fitted by `python -m benchmarks.seam --fit`.
 COEFFICIENTS = (7.3, 8.72, -9.96)
 GUTTER_SCORE = 0.85  # lowest score of a line's second edge, in the weakest bands too
 GUTTER_NOISE = 8.0  # largest mean deviation from the line's colour, per channel

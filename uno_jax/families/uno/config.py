@@ -26,7 +26,9 @@ class UnoPE:
     """
 
     variant: Literal["d", "h", "w", "o"] = "d"
+    """Axes on which references are offset: d both, h rows, w columns, o neither."""
     offset_scale: float = 1.0
+    """Factor of the offset."""
 
     def __post_init__(self) -> None:
         if self.variant not in ("d", "h", "w", "o"):
@@ -42,8 +44,11 @@ class LoraConfig:
     """The rank of UNO's low-rank pairs and the blocks that have them; None means every block."""
 
     rank: int = 512
+    """Rank of each pair."""
     double_idx: tuple[int, ...] | None = None
+    """Indices of the double blocks that are adapted; default all."""
     single_idx: tuple[int, ...] | None = None
+    """Indices of the single blocks that are adapted; default all."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:

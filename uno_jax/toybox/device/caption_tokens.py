@@ -24,7 +24,7 @@ SIZES = ("", "small", "big")
 SIDES = ("", "on the left,", "on the right,")
 NOTHING = 0  # the piece without tokens
 CLIP_LENGTH = 77
-# Of panels one above the other; their nouns have no colon.
+# For panels one above the other; their nouns have no colon.
 ONE_ABOVE: dict[int, Template] = {
     1: ("two images of the same", "noun", "one above the other: top", "where,", "bottom", "there"),
     2: (

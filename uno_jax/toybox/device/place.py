@@ -72,7 +72,7 @@ def draw_placements(
 
 
 def _either_first(order: Float[Array, "b k"]) -> Int[Array, "b k"]:
-    """Of one or two subjects: the first in either slot, the second in the other."""
+    """The slots of one or two subjects: the first in either, the second in the other."""
     first = jnp.where(order[:, :1] < 0.5, 0, 1)
     return jnp.where(jnp.arange(order.shape[1]) == 0, first, 1 - first)
 
