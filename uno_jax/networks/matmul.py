@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import platform
@@ -17,11 +18,16 @@ def product(x: Float[Array, "... i"], kernel: Any) -> Float[Array, "... o"]:
     themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) are four times
     as fast with such inputs: on CPUs the rounding is done here.
     """
-    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    if asked == "bfloat16" and x.dtype == kernel.dtype == jnp.float32 and platform() == "cpu":
+    if isinstance(kernel, jax.Array | np.ndarray) and rounds_inputs(x, kernel):
         return rounded_product(x, kernel)
     y: Array = x @ kernel
     return y
+
+
+def rounds_inputs(x: Any, kernel: Any) -> bool:
+    """Whether their product rounds both to bfloat16."""
+    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return asked == "bfloat16" and bool(x.dtype == kernel.dtype == jnp.float32) and platform() == "cpu"
 
 
 @jax.custom_vjp
