@@ -18,6 +18,7 @@ from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import chip_bytes
 from uno_jax.data.config import DataConfig
 from uno_jax.families.uno.config import LoraConfig
+from uno_jax.networks import matmul
 from uno_jax.networks.blocks import REMAT_POLICIES
 from uno_jax.networks.mmdit import MMDiT
 from uno_jax.networks.registry import abstract_params
@@ -28,7 +29,7 @@ from uno_jax.training import config_check as recipe_check
 from uno_jax.training import run
 from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.plan import abstract_state
-from uno_jax.training.quantize import FORMATS, Kernel, product, quantize_base
+from uno_jax.training.quantize import FORMATS, Kernel, product, quantize_base, values
 from uno_jax.training.recipes import load_recipe
 from uno_jax.training.state import model_config
 
@@ -49,6 +50,21 @@ def trees() -> dict[str, Params]:
 def loss(net: MMDiT, lora: Params, params: Params) -> tuple[jax.Array, jax.Array]:
     velocity = flux_71m.forward(net, {"params": params, "lora": lora}, INPUTS)
     return jnp.square(velocity - 1).mean(), velocity
+
+
+@pytest.mark.parametrize("base", FORMATS)
+def test_products_may_be_rounded_to_bfloat16(trees, base):
+    """Their values and the gradient for x are those of the kernel's values, rounded."""
+    kernel = jax.tree.map(lambda leaf: leaf[0], trees[base]["double_blocks"]["img"]["proj"]["kernel"])
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((3, kernel.shape[0])), jnp.float32)
+
+    def total(x, kernel):
+        with jax.default_matmul_precision("bfloat16"):
+            return jnp.square(matmul.product(x, kernel)).sum()
+
+    found, expected = (jax.value_and_grad(total)(x, matrix) for matrix in (kernel, values(kernel)))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert found[0] != jnp.square(x @ values(kernel)).sum()
 
 
 @pytest.fixture(scope="module")

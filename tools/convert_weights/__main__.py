@@ -14,6 +14,7 @@ from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora_names import Format
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.words import printable
 from uno_jax.weights.arrays import holds_params
 from uno_jax.weights.names import find_lora, find_model, model_dir
 
@@ -139,7 +140,7 @@ class Vit:
 
 def _write(planned: Plan, dst: Path, overwrite: bool) -> int:
     if planned.ignored:
-        print(f"ignored {count_of(len(planned.ignored), 'unused key')}: {some(planned.ignored)}")
+        print(printable(f"ignored {count_of(len(planned.ignored), 'unused key')}: {some(planned.ignored)}"))
     print(f"wrote {convert(planned, dst, overwrite)}: {planned.config}")
     return 0
 
@@ -270,7 +271,7 @@ class Inspect:
 
     def run_command(self) -> int:
         for line in describe(hub.locate(self.path)):
-            print(line)
+            print(printable(line))
         return 0
 
 
@@ -309,9 +310,9 @@ Command: Any = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-convert`. Exits 2 with one line for an error, 1 when verification fails."""
-    command = parse_args(Command, "uno-convert", argv)
-    jax.config.update("jax_platforms", "cpu")  # nothing is computed: leave accelerators to other programs
     with exit_on(CheckpointError, OSError):
+        command = parse_args(Command, "uno-convert", argv)
+        jax.config.update("jax_platforms", "cpu")  # nothing is computed: leave accelerators to other programs
         sys.exit(command.run_command())
 
 

@@ -6,7 +6,7 @@ every parameter is filled, shapes, and the free space on the disk.
 
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from uno_jax.families.uno.lora_keys import WRAPPERS
 from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
@@ -30,6 +32,9 @@ from .tables import clip, flux, t5, vae
 MODELS: tuple[Model, ...] = (flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL)
 DTYPES = {"bf16": STORED["BF16"], "fp16": STORED["F16"], "fp32": STORED["F32"]}  # the values of --dtype
 FP8 = (STORED["F8_E4M3"], STORED["F8_E5M2"])
+CONFIG_METADATA = "uno_jax.config"  # in the metadata of exported files
+# What programs put a network into, each a prefix of its keys.
+OUTER = re.compile(r"((model|diffusion_model|transformer)\.)*")
 SCALE = ".scale_weight"  # ComfyUI's scaled fp8: weight = stored * scale_weight
 # Its marker, and the scales of activations, which are not part of the weights.
 SCALED_MARKS = r"scaled_fp8|.*\.scale_input"
@@ -51,13 +56,22 @@ class Plan(NamedTuple):
     ignored: list[str]
 
 
-def find_naming(model: Model, keys: Collection[str]) -> tuple[Naming, str] | None:
-    """Finds the naming and prefix under which a model's keys are present; None if they are not."""
+def find_naming(model: Model, keys: Iterable[str]) -> tuple[Naming, str] | None:
+    """Finds the naming and prefix under which a model's keys, without wrappers, are present; None if they are
+    not.
+    """
+    bare = [bare_key(key) for key in keys]
     for naming in model.namings:
-        for prefix in (*model.prefixes, ""):
-            if prefix + naming.marker in keys:
+        prefixes = {key.removesuffix(naming.marker) for key in bare if key.endswith(naming.marker)}
+        for prefix in (*model.prefixes, *sorted(filter(OUTER.fullmatch, prefixes), key=len)):
+            if prefix in prefixes:
                 return naming, prefix
     return None
+
+
+def bare_key(key: str) -> str:
+    """A key without the names of torch's wrappers."""
+    return ".".join(name for name in key.split(".") if name not in WRAPPERS)
 
 
 def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | None = None) -> Plan:
@@ -65,31 +79,47 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     naming, prefix = _naming(model, source)
     tensors, scales, ignored = _sort_keys(model, source, prefix)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
-    record = source.config if config_file is None else read_json(config_file)
-    try:
-        hints = model.hints(record)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConversionError(
-            f"{config_file or source.path}: its config.json is not valid: {error}"
-        ) from None
-    if config_file is not None and not hints:
-        raise ConversionError(f"{config_file} does not describe a {model.title}")
+    hints = _hints(model, source, config_file)
     try:
         config = model.infer(shapes, naming, hints)
         config = from_dict(type(config), to_dict(config))  # a config.json may hold values of other types
+        entries = mapping.expand(model, config, naming)
+        params = flatten_dict(abstract_params(config)[0])
         defaults = model.defaults(hints)
     except KeyError as error:
         raise ConversionError(
             f"{source.path} is not a complete {model.title}: it lacks {error.args[0]}"
         ) from None
-    except (ValueError, TypeError) as error:
-        raise ConversionError(f"{source.path} does not give a valid {model.title}: {error}") from None
-    entries = mapping.expand(model, config, naming)
-    params = flatten_dict(abstract_params(config)[0])
+    except ConversionError as error:
+        raise ConversionError(f"{source.path}: {error}") from None
+    except (ValueError, TypeError, ArithmeticError, IndexError) as error:
+        raise ConversionError(
+            f"{source.path} does not give a valid {model.title}: {error}; what shapes do not show can be "
+            "given in a JSON file, --config FILE"
+        ) from None
     _check_shapes(source, model, shapes, mapping.source_shapes(entries, params))
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
     return Plan(model, config, defaults, entries, tensors, scales, typed, ignored)
+
+
+def _hints(model: Model, source: Source, config_file: Path | None) -> dict[str, Any]:
+    """What is known beside the shapes: by `config_file`, or the file's own metadata, or config.json."""
+    if config_file is not None:
+        record = read_json(config_file)
+    elif (text := source.metadata.get(CONFIG_METADATA)) is not None:
+        name = f"{source.path}: its metadata {CONFIG_METADATA}"
+        record = check_fields(parse_json(text, name, ConversionError), {}, name, ConversionError)
+    else:
+        record = source.config
+    try:
+        hints = model.hints(record)
+    except (ValueError, TypeError, AttributeError) as error:
+        place = config_file or source.path
+        raise ConversionError(f"{place}: its config.json is not valid: {error}") from None
+    if config_file is not None and not hints:
+        raise ConversionError(f"{config_file} does not describe a {model.title}")
+    return hints
 
 
 def _naming(model: Model, source: Source) -> tuple[Naming, str]:
@@ -106,10 +136,21 @@ def _sort_keys(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
     """Sorts keys, without prefix, into parameters, their fp8 scales, and ignored ones."""
     tensors, scales, ignored = {}, {}, []
+    keys = {full: bare_key(full) for full in source.tensors}
+    known = set(keys.values())
+    if len(known) < len(keys):
+        raise ConversionError(f"{source.path} holds tensors twice, with and without a wrapper's name")
     for full, tensor in source.tensors.items():
-        key = full.removeprefix(prefix)
-        if not full.startswith(prefix) or re.fullmatch(f"{model.ignored}|{SCALED_MARKS}", key):
+        key = keys[full].removeprefix(prefix)
+        if key in model.stand_ins and prefix + model.stand_ins[key] not in known:
+            key = model.stand_ins[key]
+        if not keys[full].startswith(prefix) or re.fullmatch(f"{model.ignored}|{SCALED_MARKS}", key):
             ignored.append(full)  # a file with prefixes holds other networks too
+        elif tensor.stored not in STORED:
+            raise ConversionError(
+                f"{source.path} holds dtype {tensor.stored} ({full}), which is not read: use the file in "
+                "bf16, fp16, fp32 or fp8"
+            )
         elif QUANTISED.fullmatch(key):
             raise ConversionError(
                 f"{source.path} is quantised in an unsupported way ({full}): use the bf16 or fp8 file"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES
+from uno_jax.weights.safetensors_file import NAMES, PICKLE_SUFFIXES
 
 from .mapping import ConversionError
 from .source import Source, Tensor, open_source, read_json
@@ -36,6 +36,10 @@ class MemoryTensor(NamedTuple):
     """A tensor in memory, with the interface of `source.Tensor`."""
 
     array: np.ndarray
+
+    @property
+    def stored(self) -> str:
+        return NAMES.get(self.array.dtype, self.array.dtype.name)
 
     @property
     def dtype(self) -> np.dtype:

@@ -1,5 +1,6 @@
 """One network of a model directory to a single safetensors file in the original naming, tensor by tensor."""
 
+import json
 import math
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from tqdm import tqdm
 
 from uno_jax.networks.registry import abstract_params
 from uno_jax.support.prefetch import prefetch
-from uno_jax.weights.checkpoint import read_config
+from uno_jax.weights.checkpoint import read_config, read_record
 from uno_jax.weights.safetensors_file import write_safetensors
 
 from . import mapping, stream
-from .convert import DTYPES, require_space
+from .convert import CONFIG_METADATA, DTYPES, require_space
 from .mapping import Entry, Model
 
 
@@ -44,7 +45,8 @@ def export(
     require_space(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()))
     made = prefetch(lambda key: _read_tensor(entries[key], stores, *header[key]), header, stream.WORKERS)
     tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
-    write_safetensors(file, header, lambda key: next(tensors), {"format": "pt"}, overwrite)
+    metadata = {"format": "pt", CONFIG_METADATA: json.dumps(read_record(directory)["config"])}
+    write_safetensors(file, header, lambda key: next(tensors), metadata, overwrite)
     return file
 
 

@@ -19,6 +19,7 @@ from uno_jax.weights.peft_config import ADAPTER, CONFIG
 from .encoders import TORCH_FILE
 from .mapping import ConversionError
 
+FP16 = ("*.fp16.*", "*.fp16-*")  # a second copy of most networks
 NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
 
@@ -68,14 +69,19 @@ def _download(repo: str, file: str, folder: str, torch_too: bool) -> Path:
 
 
 def _download_folder(repo: str, folder: str) -> Path:
-    """Downloads only what one network needs: its folder of a pipeline, else the files at the root."""
-    ignored = ["*.fp16.*"]
+    """Downloads only what one network needs: its folder of a pipeline, else the files at the root; fp16 only
+    where there is nothing else.
+    """
     if folder:
-        wanted = [f"{folder}/*.safetensors", f"{folder}/*.json"]
-        place = Path(huggingface_hub.snapshot_download(repo, allow_patterns=wanted, ignore_patterns=ignored))
-        if (place / folder).is_dir():
-            return place / folder
-    wanted = ["*.safetensors", "*.json"]
-    return Path(
-        huggingface_hub.snapshot_download(repo, allow_patterns=wanted, ignore_patterns=[*ignored, "*/*"])
-    )
+        place = _snapshot(repo, [f"{folder}/*.safetensors", f"{folder}/*.json"], [], folder)
+        if place.is_dir():
+            return place
+    return _snapshot(repo, ["*.safetensors", "*.json"], ["*/*"])
+
+
+def _snapshot(repo: str, wanted: list[str], ignored: list[str], folder: str = "") -> Path:
+    for left_out in ([*ignored, *FP16], ignored):
+        root = huggingface_hub.snapshot_download(repo, allow_patterns=wanted, ignore_patterns=left_out)
+        if any((Path(root) / folder).glob("*.safetensors")):
+            break
+    return Path(root) / folder

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from uno_jax.families.uno.lora_keys import detect
+from uno_jax.families.uno.lora_keys import detect, read_key
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.settings import to_dict
 from uno_jax.weights.arrays import holds_params, stored_arrays
 from uno_jax.weights.checkpoint import read_record
 from uno_jax.weights.lora_files import METADATA
+from uno_jax.weights.safetensors_file import DTYPES
 
 from .convert import MODELS, find_naming, plan
 from .encoders import one_layout
@@ -63,8 +64,20 @@ def _source(source: Source) -> Iterator[str]:
                 yield f"  cannot be converted: {error}"
     if not found:
         yield f"{source.path}: {_lora(source)}"
-    rows = [(name, str(t.dtype), t.shape, t.nbytes) for name, t in sorted(source.tensors.items())]
-    yield from _table(rows)
+    unread = sorted({tensor.stored for tensor in source.tensors.values()} - DTYPES.keys())
+    if unread:
+        yield f"  dtypes that are not read: {', '.join(unread)}"
+    yield from _table(
+        [
+            (
+                name,
+                tensor.stored if tensor.stored in unread else str(tensor.dtype),
+                tensor.shape,
+                tensor.nbytes,
+            )
+            for name, tensor in sorted(source.tensors.items())
+        ]
+    )
 
 
 def _lora(source: Source) -> str:
@@ -72,7 +85,8 @@ def _lora(source: Source) -> str:
         naming = detect(source.tensors)
     except CheckpointError:
         return "safetensors of an unknown network"
-    ranks = {t.shape[0] for name, t in source.tensors.items() if "down.w" in name or "lora_A" in name}
+    downs = [t for name, t in source.tensors.items() if (key := read_key(name)) and key.kind == "down"]
+    ranks = {tensor.shape[0] for tensor in downs if tensor.shape}
     convention = source.metadata.get(METADATA, "not recorded")
     return f"a LoRA in {naming} naming, rank {', '.join(map(str, sorted(ranks)))}, UnoPE {convention}"
 

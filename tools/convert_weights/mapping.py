@@ -5,9 +5,10 @@ A table is a list of rows. A row names a module of ours and, for each naming, th
 fills tensors.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flax.traverse_util import flatten_dict
@@ -67,6 +68,8 @@ class Model:
     infer: Callable[[Shapes, Naming, dict[str, Any]], NetworkConfig]
     hints: Callable[[dict[str, Any]], dict[str, Any]]
     written_prefix: str = ""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """Ignored keys whose tensor is that of another key, which a file may lack."""
     defaults: Callable[[dict[str, Any]], Any] = lambda hints: None
     """Sampling's defaults of a drawing network, from hints."""
 
@@ -148,6 +151,12 @@ def source_shapes(entries: list[Entry], params: dict[Path, Any]) -> Shapes:
 
 
 def count_layers(shapes: Shapes, stem: str) -> int:
-    """Number of layers in keys of the form stem.N.: the highest N plus one."""
-    pattern = re.compile(re.escape(stem) + r"\.(\d+)\.")
-    return 1 + max((int(found[1]) for key in shapes if (found := pattern.match(key))), default=-1)
+    """Number of layers in keys of the form stem.N.: the highest N plus one.
+
+    Raises KeyError with a layer that is missing, when there are fewer keys than layers.
+    """
+    pattern = re.compile(re.escape(stem) + r"\.(\d{1,9})\.")
+    numbers = {int(found[1]) for key in shapes if (found := pattern.match(key))}
+    if numbers and max(numbers) > len(shapes):
+        raise KeyError(f"{stem}.{next(number for number in itertools.count() if number not in numbers)}")
+    return 1 + max(numbers, default=-1)

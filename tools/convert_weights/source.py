@@ -1,5 +1,7 @@
 """Sources: a safetensors file, a folder with one or with shards, or a pipeline; and its config.json."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +13,10 @@ from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES, read_header
 
 from .mapping import ConversionError
 
-INDEX = ".safetensors.index.json"
+PLAIN_INDEX = ".safetensors.index.json"
+# A variant's: NAME.safetensors.index.VARIANT.json, or in older files NAME.safetensors.VARIANT.index.json.
+INDEX = re.compile(r".*\.safetensors(\.[\w-]+)?\.index(\.[\w-]+)?\.json")
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.[\w-]+)?\.safetensors")
 WHOLE = (  # what the folder's own program would load
     "diffusion_pytorch_model.safetensors",
     "model.safetensors",
@@ -22,6 +27,10 @@ WHOLE = (  # what the folder's own program would load
 
 class Tensor(Protocol):
     """A tensor of a file, read by rows; also `uno_jax.weights.safetensors_file.Tensor`."""
+
+    @property
+    def stored(self) -> str:
+        """The dtype as safetensors name it; only those of `safetensors_file.DTYPES` are read."""
 
     @property
     def dtype(self) -> np.dtype: ...
@@ -80,27 +89,50 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, in order."""
+    """The safetensors files of a folder, in order: those of its index, the one that its program would load,
+    those of a variant's index, the only one, or all shards of one file.
+    """
     present = sorted(folder.glob("*.safetensors"))
+    found = [path for path in sorted(folder.glob("*.json")) if INDEX.fullmatch(path.name)]
     # A folder may also hold another precision (model.fp16.safetensors): the shorter name comes first.
-    indexes = sorted(folder.glob(f"*{INDEX}"), key=lambda path: len(path.name))
+    indexes = sorted(found, key=lambda path: len(path.name))
+    shards = [_indexed(index) for index in indexes]
+    plain = [files for index, files in zip(indexes, shards, strict=True) if index.name.endswith(PLAIN_INDEX)]
+    whole = [[folder / name] for name in WHOLE if (folder / name) in present]
+    alone = [present] if len(present) == 1 or _all_shards(present) else []
+    candidates = [*plain, *whole, *shards, *(alone if not indexes else [])]
+    complete = [files for files in candidates if all(file.is_file() for file in files)]
+    if complete:
+        return complete[0]
     if indexes:
-        weight_map = read_object(indexes[0], {"weight_map": dict[str, str]}, ConversionError)["weight_map"]
-        files = [folder / name for name in sorted(set(weight_map.values()))]
-        if missing := [file.name for file in files if not file.is_file()]:
-            raise FileNotFoundError(f"{indexes[0]} names missing shards: {', '.join(missing)}")
-        if files:
-            return files
-    for name in WHOLE:
-        if (folder / name) in present:
-            return [folder / name]
-    if len(present) == 1:
-        return present
+        missing = [file.name for file in shards[0] if not file.is_file()]
+        raise FileNotFoundError(f"{indexes[0]} names missing shards: {', '.join(missing)}")
     if present:
         names = ", ".join(file.name for file in present)
         raise ConversionError(
-            f"{folder} holds several safetensors files without an index ({names}): give one of them"
+            f"{folder} holds several safetensors files without an index ({names}): give one of them, or the "
+            "index of their shards"
         )
     if pickles := [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLE_SUFFIXES]:
         return [folder / pickles[0]]  # its reader explains why it is refused
     raise FileNotFoundError(f"{folder} holds no .safetensors file")
+
+
+def _indexed(index: Path) -> list[Path]:
+    """The files that an index names. Raises ConversionError."""
+    weights = read_json(index).get("weight_map")
+    names = set(weights.values()) if isinstance(weights, dict) and _are_texts(weights.values()) else set()
+    if not names or any(Path(name).name != name for name in names):
+        raise ConversionError(f"{index} has no weight_map that gives a file of its folder for each tensor")
+    return [index.parent / name for name in sorted(names)]
+
+
+def _are_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _all_shards(files: list[Path]) -> bool:
+    """Whether the files are, by their names, all the shards of one."""
+    found = [shard for file in files if (shard := SHARD.fullmatch(file.name))]
+    parts = [(shard[1], shard[4], int(shard[2]), int(shard[3])) for shard in found]
+    return bool(parts) and parts == [(*parts[0][:2], place + 1, len(files)) for place in range(len(files))]

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import platform
@@ -19,8 +20,7 @@ def product(x: Float[Array, "... i"], kernel: Any) -> Float[Array, "... o"]:
     themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) are four times
     as fast with such inputs: on CPUs the rounding is done here.
     """
-    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    if asked == "bfloat16" and x.dtype == kernel.dtype == jnp.float32 and platform() == "cpu":
+    if isinstance(kernel, jax.Array | np.ndarray) and rounds_inputs(x, kernel):
         return rounded_product(x, kernel)
     y: Array = x @ kernel
     return y
@@ -37,6 +37,12 @@ def product_of_parts(parts: Sequence[Float[Array, "... _"]], kernel: Any) -> Flo
     products = [product(part, each) for part, each in zip(parts, rows, strict=True)]
     # Products of rows of a kernel need no copy of them, but with a sum or a bias in one call they do.
     return cast(Array, sum(jax.lax.optimization_barrier(products)))
+
+
+def rounds_inputs(x: Any, kernel: Any) -> bool:
+    """Whether their product rounds both to bfloat16."""
+    asked: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return asked == "bfloat16" and bool(x.dtype == kernel.dtype == jnp.float32) and platform() == "cpu"
 
 
 @jax.custom_vjp

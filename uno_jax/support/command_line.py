@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import io
 import os
+import select
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +15,9 @@ import jax
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-PIPE_CLOSED = 141  # exit code of a program that SIGPIPE ends, as a shell reports it
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.words import printable
+
 PATHS = ConstructorRegistry()
 Args = TypeVar("Args")
 
@@ -72,13 +76,19 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 @contextlib.contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     """Prints `error: …` and exits with code 2 for these exceptions and when device memory runs out; exits
-    with 130 when interrupted, and silently where whoever reads the output has gone.
+    with 130 when interrupted, and silently with 141 when the reader of the output has gone (`| head`).
     """
     try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
-        sys.exit(PIPE_CLOSED)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        sys.exit(_leave_unread(error))
+    except CheckpointError as error:
+        if not isinstance(error, kinds):
+            raise
+        sys.exit(_print_error(printable(str(error)), 2))  # one line, whatever the names in a file
     except kinds as error:
         sys.exit(_print_error(str(error), 2))
     except jax.errors.JaxRuntimeError as error:
@@ -90,6 +100,18 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
         sys.exit(_print_error("interrupted", 130))
 
 
+def _leave_unread(error: BrokenPipeError) -> int:
+    """The exit status when nobody reads the output any more; for another pipe an error is printed."""
+    ask = select.poll()
+    ask.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in ask.poll(0)):
+        return _print_error(str(error), 2)
+    # What is still buffered has no reader either: Python would complain when it exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
+
+
 def _print_error(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    lines = (printable(line) for line in message.splitlines())
+    print("error: " + "\n".join(lines), file=sys.stderr)
     return code

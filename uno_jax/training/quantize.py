@@ -6,6 +6,7 @@ float8 values with a float32 scale for each layer and output channel. What is no
 kernel.
 """
 
+from functools import partial
 from typing import Any, cast
 
 import flax
@@ -15,6 +16,7 @@ import qwix
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
+from uno_jax.networks.matmul import rounded_product, rounds_inputs
 from uno_jax.networks.registry import NETWORKS
 from uno_jax.support.trees import Params
 
@@ -28,17 +30,22 @@ class Kernel(qwix.QArray):  # type: ignore[misc]  # qwix has no types
     __no_type_check__ = True  # as a pytree it also holds shapes or shardings in place of arrays
 
     def __rmatmul__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
-        return product(x, self)
+        return product(x, self, rounds_inputs(x, self))
 
 
-@jax.custom_vjp
-def product(x: Float[Array, "... i"], kernel: Kernel) -> Float[Array, "... o"]:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(x: Float[Array, "... i"], kernel: Kernel, rounded: bool = False) -> Float[Array, "... o"]:
     """x @ the kernel's values, in the dtype of its scales; XLA fuses the conversion into the product.
+    `rounded`: both are rounded to bfloat16, and so are they in the backward pass.
 
     The kernel gets no gradient. The backward pass converts again, since the values that autodiff would keep
     for it are the whole base in x's dtype.
     """
-    return x @ values(kernel)
+    return _matmul(x, values(kernel), rounded)
+
+
+def _matmul(x: Array, matrix: Array, rounded: bool) -> Array:
+    return rounded_product(x, matrix) if rounded else x @ matrix
 
 
 def values(kernel: Kernel) -> Float[Array, "*l i o"]:
@@ -46,12 +53,12 @@ def values(kernel: Kernel) -> Float[Array, "*l i o"]:
     return cast(Array, qwix.dequantize(kernel))
 
 
-def _forward(x: Array, kernel: Kernel) -> tuple[Array, Kernel]:
-    return x @ values(kernel), kernel
+def _forward(x: Array, kernel: Kernel, rounded: bool) -> tuple[Array, Kernel]:
+    return _matmul(x, values(kernel), rounded), kernel
 
 
-def _backward(kernel: Kernel, cotangent: Array) -> tuple[Array, None]:
-    return cotangent @ values(kernel).T, None
+def _backward(rounded: bool, kernel: Kernel, cotangent: Array) -> tuple[Array, None]:
+    return _matmul(cotangent, values(kernel).T, rounded), None
 
 
 product.defvjp(_forward, _backward)

@@ -165,6 +165,7 @@ def _parse(file: Path, text: bytes, size: int) -> tuple[dict[str, Tensor], dict[
         if text[:1] != b"{":
             raise ValueError("no JSON object")
         header = json.loads(text.decode(), object_pairs_hook=_without_repeats)
+        "".join(header).encode()  # half a surrogate pair is no name
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{file} is not a safetensors file or damaged: no header can be read from its {size} bytes "

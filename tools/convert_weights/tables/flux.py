@@ -4,6 +4,7 @@ UNO adapts only the qkv part of a single block's linear1, so ours keeps it as qk
 qkv and stores the final modulation as (scale, shift).
 """
 
+import dataclasses
 from typing import Any
 
 from uno_jax.families.uno.config import SamplingDefaults
@@ -55,7 +56,7 @@ def _block(ours: str, theirs: str, target: str, original: str, diffusers: str | 
     return Row(f"{ours}.{target}", (f"{kind}.{{}}.{original}", named if len(named) > 1 else named[0]))
 
 
-DEFAULTS = ("resolution", "guidance", "true_cfg")  # of SamplingDefaults, that hints may hold
+DEFAULTS = tuple(field.name for field in dataclasses.fields(SamplingDefaults))  # hints may hold them too
 
 
 def rows(config: MMDiTConfig) -> list[Row]:

@@ -53,8 +53,10 @@ MODEL = Model(
     folder="text_encoder_2",
     namings=(TRANSFORMERS,),
     prefixes=("text_encoders.t5xxl.transformer.",),
-    ignored=r"encoder\.embed_tokens\.weight",  # a second copy of shared.weight
+    ignored=r"encoder\.embed_tokens\.weight|logit_scale",  # a copy of shared.weight; ComfyUI's
     rows=rows,
     infer=infer,
     hints=hints,
+    # Of tensors that share memory, some programs save one name only.
+    stand_ins={"encoder.embed_tokens.weight": "shared.weight"},
 )
