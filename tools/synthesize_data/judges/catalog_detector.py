@@ -6,6 +6,7 @@ look for. Unlike a detector it cannot find things of which there is no picture. 
 measures how often it is right.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def read_catalog(folder: Path) -> dict[str, Path]:
         raise ToolError(
             f'{path} is not a list of {{"name", "file"}}: {type(error).__name__} {error}'
         ) from None
-    if missing := [file for file in files.values() if not file.is_file()]:
+    if missing := [file for file in files.values() if not os.path.isfile(file)]:
         raise ToolError(f"{path} names {count_of(len(missing), 'missing file')}, the first {missing[0]}")
     return files
 

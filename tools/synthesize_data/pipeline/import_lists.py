@@ -7,6 +7,7 @@ per picture).
 
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -143,7 +144,7 @@ def find_picture(path: Path, place: str) -> str | None:
     """Finds a picture named relative to a list; UNO-1M's are in images/, beside its list or above it."""
     folder = path.parent.absolute()
     for root in (folder, folder / "images", folder.parent / "images"):
-        if (root / place).is_file():
+        if os.path.isfile(root / place):  # unlike Path's, False for a name that is too long
             return str(root / place)
     return None
 
