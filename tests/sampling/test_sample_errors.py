@@ -87,7 +87,7 @@ CASES = {
     "no batch": ([*PROMPT, "--batch-size", "0"], "--batch-size must be at least 1"),
     "reference size below a token": ([*PROMPT, "--ref-size", "8"], "at least 16 pixels, got 8"),
     "reference missing": ([*PROMPT, "--ref", "{}/none.png"], "none.png: no such picture"),
-    "reference a directory": ([*PROMPT, "--ref", "{}/empty"], "empty is a directory; expected a picture"),
+    "reference a directory": ([*PROMPT, "--ref", "{}/empty"], "empty is a directory, expected a picture"),
     "reference truncated": ([*PROMPT, "--ref", "{}/cut.png"], "cut.png: cannot be read, truncated"),
     "reference no picture": ([*PROMPT, "--ref", "{}/text.png"], "text.png: not a picture"),
     "reference huge": ([*PROMPT, "--ref", "{}/huge.png"], "huge.png: 10000x5001 is more than 50"),
