@@ -80,7 +80,7 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
 def read_data(config: TrainConfig) -> Records:
     """The records that a recipe trains from."""
     cached = config.data.encodings
-    records = read_encodings(cached, config.data.sources) if cached else read_records(config.data)
+    records = read_encodings(cached, config.data.lists) if cached else read_records(config.data)
     return each_picture(records) if config.objective == "autoencoder" else records
 
 
