@@ -73,6 +73,19 @@ def test_shards_hold_the_same_records(tmp_path):
     assert run("pack", path, "--out", packed) == 2
 
 
+def test_shards_and_sized_lists_keep_scores(tmp_path):
+    path = write_list(tmp_path, 3)
+    entries = json.loads(path.read_text())
+    for entry, score in zip(entries, (3.5, 2, None), strict=True):
+        entry |= {} if score is None else {"score": score}
+    write_json(path, entries)
+    assert run("check", path, "--write", tmp_path / "sized.json") == 0
+    for source in (path, tmp_path / "sized.json"):
+        assert run("pack", source, "--out", tmp_path / source.stem) == 0
+        packed = json.loads((tmp_path / source.stem / "records.json").read_text())
+        assert [entry.get("score") for entry in packed] == [3.5, 2, None]
+
+
 def test_a_record_that_goes_bad_leaves_nothing_in_the_shard(tmp_path, capsys):
     path = write_list(tmp_path, 3)
     Path(tmp_path / "r1.png").write_bytes(b"no picture")

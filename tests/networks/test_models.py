@@ -1,6 +1,7 @@
 """Full-size shapes without arrays, logical axes everywhere, and errors of the MM-DiT."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig
 from uno_jax.families.uno.lora import abstract_lora
 from uno_jax.networks.layers import apply_rope, rope_table, seeded_features
 from uno_jax.networks.mmdit import MMDiTConfig, MMDiTInputs
-from uno_jax.networks.registry import abstract_params, apply
+from uno_jax.networks.registry import NETWORKS, abstract_params, apply
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import count
 
@@ -108,3 +109,32 @@ def test_positions_on_the_device_turn_as_those_on_the_host():
     host = apply_rope(x, *rope_table(ids, (8, 12, 12), 10_000))
     device = apply_rope(x, *rope_table(jnp.asarray(np.stack([ids, ids])), (8, 12, 12), 10_000))
     np.testing.assert_allclose(device, host, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "reason"),
+    [
+        ("mmdit", {"num_heads": 0}, "num_heads must be between 1 and"),
+        ("mmdit", {"hidden_size": 2**40}, "hidden_size must be between 1 and 131072"),
+        ("mmdit", {"depth": -1}, "depth must be between 0 and 1024"),
+        ("mmdit", {"axes_dim": [2, 2]}, "axes_dim must be three even numbers"),
+        ("mmdit", {"axes_dim": [0, 16, 16]}, "axes_dim must be between 1 and"),
+        ("mmdit", {"axes_dim": [2, 2, 2]}, "add up to 6, expected the head size"),
+        ("mmdit", {"theta": "many"}, "theta must be int, got 'many'"),
+        ("mmdit", {"mlp_ratio": float("nan")}, "mlp_ratio must be between"),
+        ("vae", {"norm_groups": 7}, "width 128 is not a multiple of norm_groups 7"),
+        ("vae", {"multipliers": []}, "multipliers must have between 1 and 16 numbers, got 0"),
+        ("vae", {"scale": 0}, "scale must not be 0"),
+        ("t5", {"length": 10**9}, "length must be between 1 and 2048"),
+        ("t5", {"relative_attention_num_buckets": 1}, "num_buckets must be between 4"),
+        ("t5", {"token_seed": -1}, "token_seed must be between 0"),
+        ("clip", {"num_heads": 5}, "hidden_size 768 is not a multiple of num_heads 5"),
+        ("clip", {"max_positions": True}, "max_positions must be int, got True"),
+        ("vit", {"std": [0.0, 1.0, 1.0]}, "std must be between"),
+        ("efficientnet", {"repeats": [1]}, "these must have equally many numbers"),
+    ],
+    ids=str,
+)
+def test_numbers_that_no_network_has_are_refused(kind, values, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        from_dict(NETWORKS[kind].config, values)

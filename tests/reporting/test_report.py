@@ -199,6 +199,24 @@ def test_a_log_may_end_in_half_a_line(tmp_path):
     assert np.isnan(read.training.metrics["loss"].values[4]) and "records" not in read.training.metrics
 
 
+@pytest.mark.parametrize("name", ["a$b", "$x^$", "$\\\\frac{", "<b>&", "\udcff", "\x01"], ids=ascii)
+def test_runs_and_metrics_of_any_name_are_drawn(tmp_path, name):
+    run = tmp_path / f"run {name}"
+    run.mkdir()
+    lines = [{"step": step, "loss": 1e308 * 10**step, f"m {name}": -1.7e308} for step in (1, 2, 3)]
+    lines.append({"step": 4, "loss": 1.0, f"m {name}": 0.5})
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    main([str(run), "--out", str(tmp_path / "report.html")])
+    assert 'alt="loss"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_log_of_another_encoding_is_told_or_read(tmp_path):
+    run = write_training(tmp_path / "run", 3)
+    log = run / "metrics.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"x"', b'"\xe9"'))
+    assert read_runs([run])[0].training.last_step == 30
+
+
 def test_metrics_that_stay_zero_are_not_plotted(page):
     html = page.read_text()
     assert 'alt="loss"' in html and 'alt="skipped steps"' in html and 'alt="records left out"' not in html

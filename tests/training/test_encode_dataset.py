@@ -226,7 +226,7 @@ def test_a_run_mixes_encodings_by_its_own_weights(recipe, tmp_path):
         seen = [batches.names[0] for _ in range(6) if next(batches)]
         assert sum(f"/{name}/" in record for record in seen) >= 5
     with pytest.raises(
-        RecipeError, match="encodings .* are of .*rare.*None.*, but data.sources names .*often"
+        RecipeError, match="encodings .* are of .*rare.*None.*, but data.path or data.sources names .*often"
     ):
         read_encodings(str(out), turned[1:])
     with pytest.raises(RecipeError, match=r"names .*rare.*, 3\.5\)"):
@@ -328,6 +328,17 @@ def test_another_list_is_refused(recipe, recipe_file, cache, capsys, tmp_path):
     pairs = write_pairs(tmp_path / "pairs", [(64, 64)] * 4)
     args = ("--config", recipe_file, "--out", cache, "--per-shard", PER_SHARD, "--data.path", pairs)
     assert "records: 5 -> 4" in fails(capsys, encodings.main, *args)
+
+
+def test_a_list_beside_encodings_must_be_the_encoded_one(recipe, recipe_file, cache, capsys, tmp_path):
+    args = ("--config", recipe_file, "--workdir", tmp_path / "run", "--data.encodings", cache)
+    found = fails(capsys, train.main, *args, "--data.path", "other.json")
+    assert f"give --data.path other.json or --data.encodings {cache}, not both" in found
+    other = changed(recipe, encodings=str(cache), path="other.json")
+    with pytest.raises(
+        RecipeError, match="encodings .* are of .*, but data.path or data.sources names .*other"
+    ):
+        run.read_data(other)
 
 
 def test_directories_that_hold_no_encodings(recipe_file, cache, capsys, tmp_path):

@@ -130,11 +130,12 @@ def test_a_recipe_must_return_a_config(here, capsys):
 
 
 LISTS = [
-    ({}, "must be a list of at least one record"),
+    ({}, 'record 0: "prompt" is missing'),
     ([], "at least one"),
-    ([3], "record 0: expected an object, got int"),
-    ([{"image_tgt_path": "a.png"}], '"prompt" must be a string'),
-    ([{"prompt": "a"}], '"image_tgt_path" must be a path'),
+    ([3], "record 0: expected an object, got 3"),
+    ([{"image_tgt_path": "a.png"}], '"prompt" is missing'),
+    ([{"image_tgt_path": "a.png", "prompt": 3}], '"prompt" must be a string, got 3'),
+    ([{"prompt": "a"}], '"image_tgt_path" is missing'),
     ([{"prompt": "a", "image_tgt_path": "a.png", "image_paths": "a.png"}], '"image_paths" must be a list'),
     ([{"prompt": "a", "image_tgt_path": "b.png"}], "no picture at b.png"),
     ([{"prompt": "a", "image_tgt_path": "a.png", "image_path": "c.png"}], "no picture at c.png"),

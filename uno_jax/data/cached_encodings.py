@@ -158,8 +158,8 @@ def missing_files(folder: Path, info: Info) -> list[str]:
 
 
 def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> EncodedRecords:
-    """The records that a run trains from, with the weights of its `sources` if it names any, else with those
-    of the encoded lists.
+    """The records that a run trains from, with the weights of its `sources`, which must be the encoded lists;
+    if it names none, with those of these lists.
 
     Raises as `read_info`, DataError while shards are missing, RecipeError for other sources.
     """
@@ -198,7 +198,8 @@ def _weighted(directory: str, encoded: list[Source], named: Sequence[SourceConfi
     there, asked = ([(each.path, each.min_score) for each in sources] for sources in (encoded, named))
     if there != asked:
         raise RecipeError(
-            f"the encodings {directory} are of (path, min_score) {there}, but data.sources names {asked}"
+            f"the encodings {directory} are of (path, min_score) {there}, but data.path or data.sources "
+            f"names {asked}"
         )
     pairs = zip(encoded, named, strict=True)
     return tuple(dataclasses.replace(source, weight=wanted.weight) for source, wanted in pairs)

@@ -53,6 +53,11 @@ class DataConfig:
     workers: int = 0
     """Processes that read batches; 0 reads in the trainer's own process."""
 
+    @property
+    def lists(self) -> tuple[SourceConfig, ...]:
+        """The lists that `sources` or `path` names; none where only encodings are given."""
+        return self.sources or ((SourceConfig(self.path),) if self.path else ())
+
 
 def with_weights(data: DataConfig, weights: Sequence[float]) -> DataConfig:
     """The same sources with other weights, in their order."""

@@ -47,7 +47,7 @@ def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | No
     """A command's arguments, with the fields of its --config as defaults. A --data.path replaces the recipe's
     sources. Exits 2 for unknown arguments.
 
-    Raises RecipeError when there is no recipe.
+    Raises RecipeError when there is no recipe, and for a --data.path beside --data.encodings.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     # Read first, since the other options' defaults come from this file.
@@ -61,6 +61,11 @@ def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | No
     blank.__dict__.update(unset | {"recipe": default})
     args = parse_args(args_type, prog, words, blank)
     recipe = args.recipe
+    listed, cached = (option_value(words, f"--data.{name}") for name in ("path", "encodings"))
+    if listed and cached:
+        raise RecipeError(
+            f"give --data.path {listed} or --data.encodings {cached}, not both: encodings hold their list"
+        )
     if recipe.data.path != default.data.path and recipe.data.sources == default.data.sources:
         recipe = replace(recipe, data=replace(recipe.data, sources=()))
     return replace(args, recipe=recipe)

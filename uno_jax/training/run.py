@@ -93,7 +93,7 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
 def read_data(config: TrainConfig) -> Sized:
     """The records that a recipe trains from, with their pictures' sizes where it asks for them."""
     cached = config.data.encodings
-    records = read_encodings(cached, config.data.sources) if cached else read_records(config.data)
+    records = read_encodings(cached, config.data.lists) if cached else read_records(config.data)
     if cached or config.data.buckets == "mean":
         return Sized(records, None, Path(config.workdir))
     with first_process_first("sizes"):

@@ -21,7 +21,7 @@ from uno_jax.networks.registry import NETWORKS, NetworkConfig, abstract_params, 
 from uno_jax.sharding.processes import is_first_process, wait_for_all
 from uno_jax.support.atomic import made_parents, refuse_existing, replace_directory
 from uno_jax.support.errors import CheckpointError
-from uno_jax.support.json_files import read_object, shortened
+from uno_jax.support.json_files import check_fields, read_object, shortened
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights import arrays as stored
@@ -127,9 +127,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     directory = Path(directory)
     if not directory.is_dir():
         raise FileNotFoundError(f"no checkpoint directory {directory}")
-    fields = {"format": Any, "kind": str, "params_bytes": int}
+    path = directory / "config.json"
     try:
-        record = read_object(directory / "config.json", fields, CheckpointError)
+        record = read_object(path, {"format": Any, "kind": str}, CheckpointError)
     except FileNotFoundError:
         found = ", ".join(sorted(path.name for path in directory.iterdir())[:8]) or "nothing"
         raise CheckpointError(
@@ -140,6 +140,7 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{directory} has format {shortened(record['format'])}; this program reads format {FORMAT}"
         )
+    check_fields(record, {"params_bytes": int}, str(path), CheckpointError)
     if (size := stored.stored_bytes(directory)) != record["params_bytes"]:
         raise CheckpointError(
             f"{directory} holds {size} bytes of parameters where {record['params_bytes']} were "

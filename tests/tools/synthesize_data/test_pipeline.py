@@ -11,7 +11,7 @@ from tests.tools.synthesize_data.drawn_run import drawn_config, paint
 from tools.common.errors import ToolError
 from tools.synthesize_data.__main__ import main, run_steps
 from tools.synthesize_data.output.export import export_run, subject_share
-from tools.synthesize_data.output.report import take_marks, write_report
+from tools.synthesize_data.output.report import link, take_marks, write_report
 from tools.synthesize_data.pipeline.run import Run, open_run
 from tools.synthesize_data.stages.order import ORDER, STAGES, TWO
 from uno_jax.data.config import SourceConfig
@@ -234,3 +234,21 @@ def test_command_lines_that_cannot_work(tmp_path, capsys, words, message):
         main([word.format(tmp=tmp_path) for word in words])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "new/config.json").exists()  # what was refused is not the run's settings
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("pictures/a b.png", "pictures/a%20b.png"),
+        ("/photos/ä#1?.png", "/photos/%C3%A4%231%3F.png"),
+        ("https://a.org/b.png?c=1", "https://a.org/b.png?c=1"),
+        ("javascript:alert(1)", "javascript%3Aalert%281%29"),
+        ("data:text/html,x", "data%3Atext/html%2Cx"),
+        (" JavaScript:alert(1)", "%20JavaScript%3Aalert%281%29"),
+        ("\ud83d.png", "%ED%A0%BD.png"),
+    ],
+    ids=ascii,
+)
+def test_the_page_links_to_pictures_alone(path, address):
+    assert link(path) == address

@@ -216,11 +216,12 @@ def cut_halves(image: Image.Image) -> list[Image.Image]:
 def line_at_edge(columns: np.ndarray) -> int:
     """How many of the columns, from the seam on, lie before and in a white line, and in its blurred edge.
 
-    A line that is neither in the middle nor of exactly one colour is none to `trim_padding`.
+    A line that is neither in the middle nor of exactly one colour is none to `trim_padding`. White that goes
+    on beyond SEAM columns is the panel's own.
     """
-    darkest = columns[:SEAM].min(-1)
+    darkest = columns[: SEAM + 1].min(-1)
     white = np.flatnonzero(np.quantile(darkest, 0.1, axis=1) >= WHITE)
-    return int(white[-1]) + 2 if len(white) else 0
+    return int(white[-1]) + 2 if len(white) and white[-1] < SEAM else 0
 
 
 def trim_padding(image: Image.Image) -> Image.Image:

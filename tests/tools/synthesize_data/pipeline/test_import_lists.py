@@ -157,6 +157,8 @@ def test_subjects200k_panels_are_cut_out(run, tmp_path):
     assert [row.failed is None for row in rows] == [True, False, False]
     import_list(run, tmp_path / "data")
     assert len(run.manifest("import").read()) == 3
+    import_list(run, tmp_path / "data/train-00000.parquet")  # the file by itself has the same rows
+    assert len(run.manifest("import").read()) == 3
 
 
 def test_only_padding_is_trimmed_and_not_a_plain_background():
@@ -164,6 +166,24 @@ def test_only_padding_is_trimmed_and_not_a_plain_background():
     assert [half.size for half in cut_halves(wide)] == [(100, 100), (100, 100)]
     wide.paste(noise(3, 20, 20), (40, 40))
     assert cut_halves(wide)[0].size == (68, 68)  # 16 pixels a side at most
+
+
+@pytest.mark.parametrize("line", [(64, 65), (63, 65), (61, 63), (66, 69), (58, 60)])
+def test_a_white_line_at_the_seam_is_cut_off(line):
+    page = noise(1, 128)
+    page.paste("white", (line[0], 0, line[1], 64))
+    file = io.BytesIO()
+    page.save(file, "JPEG", quality=90)
+    for half in cut_halves(Image.open(file).convert("RGB")):
+        assert half.height == 64 and half.width >= 64 - 9
+        assert np.quantile(np.asarray(half).min(-1), 0.1, axis=0).max() < 200
+
+
+def test_a_white_wall_at_the_seam_is_kept():
+    page = noise(1, 128)
+    page.paste("white", (40, 0, 90, 64))
+    page.paste(noise(2, 50, 4), (40, 0))  # so that it is not of one colour, as padding is
+    assert [half.size for half in cut_halves(page)] == [(64, 64), (64, 64)]
 
 
 @pytest.mark.parametrize(
