@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict
 
 from uno_jax.families.uno.lora_keys import WRAPPERS
 from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.support.atomic import refuse_existing
 from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.safetensors_file import DTYPES as STORED
@@ -199,6 +200,7 @@ def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
     Raises FileExistsError, or ConversionError when the disk is too small.
     """
     directory = Path(model_dir) / plan.model.kind
+    refuse_existing(directory, overwrite, folder=True)
     slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
     for entry in plan.entries:
         slices.setdefault((entry.target, entry.layer), []).append(entry)
@@ -221,7 +223,7 @@ def require_space(place: Path, nbytes: int) -> None:
     available = shutil.disk_usage(existing).free
     if available < nbytes:
         raise ConversionError(
-            f"not enough space for {place}: {nbytes / 1e9:.1f} GB needed, {available / 1e9:.1f} GB free"
+            f"not enough space for {place}: {nbytes / 1e9:.4g} GB needed, {available / 1e9:.4g} GB free"
         )
 
 

@@ -26,8 +26,14 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raises FileExistsError when `path` exists and `overwrite` is false."""
+def refuse_existing(path: Path, overwrite: bool, folder: bool = False) -> None:
+    """Raises FileExistsError when `path` exists and `overwrite` is false, or OSError when it is a folder where
+    a file will be written, or the reverse.
+    """
+    if folder and path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file: give a directory, or remove it")
+    if not folder and path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory: give a file")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already: choose another destination, or pass --overwrite")
 
