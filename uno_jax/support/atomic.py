@@ -27,8 +27,8 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path, overwrite: bool, folder: bool = False) -> None:
-    """Raises FileExistsError when `path` exists and `overwrite` is false, or OSError when it is a folder where
-    a file will be written, or the reverse.
+    """Raises FileExistsError when `path` exists and `overwrite` is false, or OSError when it is a folder
+    where a file will be written, or the reverse.
     """
     if folder and path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file: give a directory, or remove it")
