@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict
 from uno_jax.families.uno.lora_keys import WRAPPERS
 from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.support.atomic import refuse_existing
+from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.safetensors_file import DTYPES as STORED
@@ -41,6 +42,9 @@ SCALED_MARKS = r"scaled_fp8|.*\.scale_input"
 QUANTISED = re.compile(
     r".*\.(weight_scale|weight_scale_2|comfy_quant|absmax|quant_map|quant_state.*|qweight|SCB)"
 )
+
+
+Config = TypeVar("Config")
 
 
 class Plan(NamedTuple):
@@ -81,7 +85,8 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     hints = _hints(model, source, config_file)
     try:
-        config = model.infer(shapes, naming, hints)
+        config = _typed(model.infer(shapes, naming, hints))
+        defaults = _typed(model.defaults(hints))
         entries = mapping.expand(model, config, naming)
         params = flatten_dict(abstract_params(config)[0])
     except KeyError as error:
@@ -98,21 +103,28 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     _check_shapes(source, model, shapes, mapping.source_shapes(entries, params))
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
-    return Plan(model, config, model.defaults(hints), entries, tensors, scales, typed, ignored)
+    return Plan(model, config, defaults, entries, tensors, scales, typed, ignored)
+
+
+def _typed(config: Config) -> Config:
+    """The config, whose values may come from a JSON file. Raises ValueError for a wrong type."""
+    return config if config is None else from_dict(type(config), to_dict(config))
 
 
 def _hints(model: Model, source: Source, config_file: Path | None) -> dict[str, Any]:
     """What is known beside the shapes: by `config_file`, or the file's own metadata, or config.json."""
-    if config_file is not None:
-        if not (given := model.hints(read_json(config_file))):
-            raise ConversionError(f"{config_file} does not describe a {model.title}")
-        return given
-    if CONFIG_METADATA not in source.metadata:
-        return model.hints(source.config)
+    where = str(config_file or source.path.parent / "config.json")
+    record = source.config if config_file is None else read_json(config_file)
     try:
-        return model.hints(dict(json.loads(source.metadata[CONFIG_METADATA])))
-    except (ValueError, TypeError, RecursionError):
-        raise ConversionError(f"{source.path}: its metadata {CONFIG_METADATA} is not a JSON object") from None
+        if config_file is None and CONFIG_METADATA in source.metadata:
+            where = f"{source.path}: its metadata {CONFIG_METADATA}"
+            record = dict(json.loads(source.metadata[CONFIG_METADATA]))
+        found = model.hints(record)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConversionError(f"{where} does not describe a {model.title}: {error}") from None
+    if config_file is not None and not found:
+        raise ConversionError(f"{config_file} does not describe a {model.title}")
+    return found
 
 
 def _naming(model: Model, source: Source) -> tuple[Naming, str]:
