@@ -252,7 +252,7 @@ def test_samples_are_what_the_exported_lora_draws(recipe, plain):
     config = dataclasses.replace(recipe, samples=samples)
     read = read_samples(config, load_model(recipe.weights).config)
     run.train(config)  # has its last step behind it, but not the picture of it
-    model = load_model(recipe.weights, Path(recipe.workdir) / "dit_lora.safetensors")
+    model = load_model(recipe.weights, Path(recipe.workdir) / "lora")
     cat = [Image.open(jobs.with_name("chelsea.jpg"))]
     drawn = generate(model, ["a cat"], [cat], width=64, height=64, steps=2)
     expected = np.asarray(preview_sheet(read, drawn), np.int16)

@@ -27,6 +27,7 @@ from .inspection import describe
 from .lora import export_lora, import_lora
 from .mapping import Model
 from .pack import pack
+from .pipeline import convert_pipeline
 from .source import Source, open_source
 from .tables import clip, flux, t5, vae, vit
 from .tables.efficientnet import convert_efficientnet
@@ -112,6 +113,27 @@ class Clip(Network):
 
     def open(self, path: Path) -> Source:
         return open_encoder(path, self.model.folder) if self.projection else super().open(path)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Every network of a diffusers FLUX pipeline, to DST/mmdit, vae, t5 and clip. Run again, it goes on with
+    those that are missing. Tokenizers are part of this program.
+    """
+
+    src: str
+    """Folder with transformer/, vae/, text_encoder/ and text_encoder_2/, or name on the hub, owner/name."""
+    dst: Path
+    """Model directory to write to, later the --model of sampling."""
+    dtype: Dtype = "keep"
+    """Data type to write; keep: that of the source, with fp8 widened to bf16."""
+    overwrite: bool = False
+    """Replace existing networks."""
+
+    def run_command(self) -> int:
+        for line in convert_pipeline(self.src, self.dst, self.dtype, self.overwrite):
+            print(printable(line), flush=True)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -229,8 +251,10 @@ class ExportLora:
     """File to write."""
     format: Format
     """Naming to write. uno: dit_lora.safetensors; diffusers: PEFT; kohya: ComfyUI."""
-    dtype: Dtype = "keep"
-    """Data type to write; keep: that of the source."""
+    dtype: Dtype = "bf16"
+    """Data type to write: bf16, as LoRAs are shared; keep: that of the source, in which a training left it
+    (float32).
+    """
     overwrite: bool = False
     """Replace an existing destination."""
 
@@ -297,6 +321,7 @@ Command: Any = (
     | Annotated[Vae, subcommand("vae")]
     | Annotated[T5, subcommand("t5")]
     | Annotated[Clip, subcommand("clip")]
+    | Annotated[Pipeline, subcommand("pipeline")]
     | Annotated[Vit, subcommand("vit")]
     | Annotated[Efficientnet, subcommand("efficientnet")]
     | Annotated[Lpips, subcommand("lpips")]

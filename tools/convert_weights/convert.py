@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict
 
 from uno_jax.families.uno.lora_keys import WRAPPERS
 from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.weights.arrays import FOLDER
@@ -41,6 +42,9 @@ SCALED_MARKS = r"scaled_fp8|.*\.scale_input"
 QUANTISED = re.compile(
     r".*\.(weight_scale|weight_scale_2|comfy_quant|absmax|quant_map|quant_state.*|qweight|SCB)"
 )
+
+
+Config = TypeVar("Config")
 
 
 class Plan(NamedTuple):
@@ -81,11 +85,10 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     hints = _hints(model, source, config_file)
     try:
-        config = model.infer(shapes, naming, hints)
-        config = from_dict(type(config), to_dict(config))  # a config.json may hold values of other types
+        config = _typed(model.infer(shapes, naming, hints))
+        defaults = _typed(model.defaults(hints))
         entries = mapping.expand(model, config, naming)
         params = flatten_dict(abstract_params(config)[0])
-        defaults = model.defaults(hints)
     except KeyError as error:
         raise ConversionError(
             f"{source.path} is not a complete {model.title}: it lacks {error.args[0]}"
@@ -101,6 +104,11 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
     return Plan(model, config, defaults, entries, tensors, scales, typed, ignored)
+
+
+def _typed(config: Config) -> Config:
+    """The config, whose values may come from a JSON file. Raises ValueError for a wrong type."""
+    return config if config is None else from_dict(type(config), to_dict(config))
 
 
 def _hints(model: Model, source: Source, config_file: Path | None) -> dict[str, Any]:
@@ -207,6 +215,7 @@ def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
     Raises FileExistsError, or ConversionError when the disk is too small.
     """
     directory = Path(model_dir) / plan.model.kind
+    refuse_existing(directory, overwrite, folder=True)
     slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
     for entry in plan.entries:
         slices.setdefault((entry.target, entry.layer), []).append(entry)
@@ -229,7 +238,7 @@ def require_space(place: Path, nbytes: int) -> None:
     available = shutil.disk_usage(existing).free
     if available < nbytes:
         raise ConversionError(
-            f"not enough space for {place}: {nbytes / 1e9:.1f} GB needed, {available / 1e9:.1f} GB free"
+            f"not enough space for {place}: {nbytes / 1e9:.4g} GB needed, {available / 1e9:.4g} GB free"
         )
 
 

@@ -9,6 +9,7 @@ from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora import LoraInfo
 from uno_jax.families.uno.lora_names import Format
 from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import read_config, restore_lora, save_lora
 from uno_jax.weights.lora_files import METADATA, load_tensors, save_tensors
@@ -34,6 +35,7 @@ def import_lora(
     Raises CheckpointError for a file that is not a LoRA of that base or records another convention,
     FileExistsError.
     """
+    refuse_existing(Path(dst), overwrite, folder=True)
     source = open_source(Path(src))
     file, *others = source.files
     if others:
@@ -60,6 +62,7 @@ def export_lora(
 
     Raises CheckpointError, FileExistsError.
     """
+    refuse_existing(Path(dst), overwrite)
     src = src / "lora" if (src / "lora").is_dir() else src
     info, restored = restore_lora(src)
     params = _cast(restored, dtype)

@@ -70,8 +70,14 @@ def _check_place(what: str, folder: Path, name: str = "") -> None:
         raise type(error)(f"{what}: {error.strerror or error}") from None
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raises FileExistsError when `path` exists and `overwrite` is false."""
+def refuse_existing(path: Path, overwrite: bool, folder: bool = False) -> None:
+    """Raises FileExistsError when `path` exists and `overwrite` is false, or OSError when it is a folder
+    where a file will be written, or the reverse.
+    """
+    if folder and path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file: give a directory, or remove it")
+    if not folder and path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory: give a file")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already: choose another destination, or pass --overwrite")
 

@@ -16,6 +16,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.full_disk import is_full, without_full_disk_logs
 from uno_jax.support.words import printable
 
 PATHS = ConstructorRegistry()
@@ -75,12 +76,13 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 
 @contextlib.contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
-    """Prints `error: …` and exits with code 2 for these exceptions and when device memory runs out; exits
-    with 130 when interrupted, and silently with 141 when the reader of the output has gone (`| head`).
+    """Prints `error: …` and exits with code 2 for these exceptions and when a disk or device memory is full;
+    exits with 130 when interrupted, and silently with 141 when the reader of the output has gone (`| head`).
     """
     try:
         try:
-            yield
+            with without_full_disk_logs():
+                yield
         finally:
             sys.stdout.flush()
     except BrokenPipeError as error:
@@ -91,13 +93,19 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
         sys.exit(_print_error(printable(str(error)), 2))  # one line, whatever the names in a file
     except kinds as error:
         sys.exit(_print_error(str(error), 2))
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        reason = str(error).splitlines()[0]
-        sys.exit(_print_error(f"out of device memory ({reason}); try smaller batches or pictures", 2))
+    except Exception as error:
+        sys.exit(_print_error(_exhausted(error), 2))
     except KeyboardInterrupt:
         sys.exit(_print_error("interrupted", 130))
+
+
+def _exhausted(error: Exception) -> str:
+    """What to tell when the disk or a device's memory is full. Raises any other error again."""
+    if is_full(error):
+        return "no space left on the disk: free some and run the command again"
+    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        return f"out of device memory ({str(error).splitlines()[0]}); try smaller batches or pictures"
+    raise error
 
 
 def _leave_unread(error: BrokenPipeError) -> int:

@@ -1,7 +1,8 @@
 """Training, top to bottom: recipe -> mesh -> networks -> state -> restore -> steps -> export.
 
 A working directory holds checkpoints/, metrics.jsonl, tensorboard/, samples/ and, at the end, lora/ with
-dit_lora.safetensors (the same in UNO's naming), or model/ (every network, when more than a LoRA was trained).
+dit_lora.safetensors (the same in UNO's naming and bfloat16), or model/ (every network, when more than a LoRA
+was trained).
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -106,8 +108,8 @@ def read_data(config: TrainConfig) -> Sized:
 def export_weights(
     config: TrainConfig, model: Any, params: dict[str, Params], batches: Batches, mesh: Mesh
 ) -> None:
-    """Writes lora/ and dit_lora.safetensors (UNO's naming) when a LoRA was trained, and model/ with every
-    network when anything else was.
+    """Writes lora/ and dit_lora.safetensors (UNO's naming, in bfloat16) when a LoRA was trained, and model/
+    with every network when anything else was.
     """
     workdir, family = Path(config.workdir), family_of(model)
     if config.objective == "autoencoder":
@@ -117,7 +119,8 @@ def export_weights(
         save_lora(workdir / "lora", info, params["lora"], overwrite=True, defaults=model.defaults)
         lora = on_host(params["lora"])
         if is_first_process():
-            save_tensors(workdir / "dit_lora.safetensors", info, lora, overwrite=True)
+            half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), lora)
+            save_tensors(workdir / "dit_lora.safetensors", info, half, overwrite=True)
     if any(config.trains(kind) for kind in family.networks):
         for kind in family.networks:  # in this order, since all processes wait for each other at each network
             place = workdir / "model" / kind

@@ -38,7 +38,7 @@ def atomic_directory(directory: Path, overwrite: bool = False) -> Iterator[Path]
     Raises FileExistsError before anything is written when `directory` exists and `overwrite` is false.
     """
     directory = Path(directory).absolute()
-    refuse_existing(directory, overwrite)
+    refuse_existing(directory, overwrite, folder=True)
     # A fixed name, so that the next run finds and removes what a killed run left.
     partial = directory.with_name(f".{directory.name}.partial")
     with made_parents(directory):

@@ -192,9 +192,30 @@ def test_destination_exists(base, tmp_path, capsys):
     assert (tmp_path / "there.safetensors").read_text() == "mine"
 
 
+def test_a_destination_of_the_other_kind(base, tmp_path, capsys):
+    (file := tmp_path / "file").write_text("mine")
+    assert run("lora", "--src", LORA, "--dst", file, "--base", base, "--overwrite") == 2
+    assert "file is a file: give a directory, or remove it" in capsys.readouterr().err
+    assert run("flux", "--src", base, "--dst", tmp_path, "--overwrite") == 2
+    assert "is a directory: give a file" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and file.read_text() == "mine"
+
+
+def test_a_disk_that_fills_up(base, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise ValueError("RESOURCE_EXHAUSTED: … No space left on device")  # as tensorstore says it
+
+    monkeypatch.setattr("uno_jax.weights.arrays.save_params", full)
+    assert run("lora", "--src", LORA, "--dst", tmp_path / "lora", "--base", base) == 2
+    assert (
+        capsys.readouterr().err == "error: no space left on the disk: free some and run the command again\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_space(base, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10_000))
-    with pytest.raises(ConversionError, match="0.0 GB needed, 0.0 GB free"):
+    with pytest.raises(ConversionError, match="GB needed, 1e-05 GB free"):
         convert(plan(flux.MODEL, open_source(FLUX)), tmp_path / "model")
     with pytest.raises(ConversionError, match="not enough space for"):
         export(flux.MODEL, base, tmp_path / "file.safetensors")

@@ -16,7 +16,7 @@ from tools.convert_weights.convert import plan
 from tools.convert_weights.export import export
 from tools.convert_weights.mapping import ConversionError
 from tools.convert_weights.source import open_source
-from tools.convert_weights.tables import flux, t5, vae
+from tools.convert_weights.tables import clip, flux, t5, vae
 from uno_jax.support.settings import to_dict
 from uno_jax.weights.checkpoint import save_network
 
@@ -149,6 +149,26 @@ def test_an_exported_file_tells_its_config(tmp_path, capsys, table, config):
     assert "cannot be converted: " in capsys.readouterr().out.splitlines()[1]
     assert run(COMMANDS[table.kind], "--src", tmp_path / "plain.safetensors", "--dst", tmp_path / "m") == 2
     assert "--config FILE" in (told := capsys.readouterr().err) and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"axes_dims_rope": 3}, "config.json does not describe a FLUX transformer"),
+        ({"axes_dims_rope": ["a", 3, 2]}, "does not give a valid FLUX transformer"),
+        ({"axes_dims_rope": [8, 12, 14]}, "does not give a valid FLUX transformer"),
+    ],
+)
+def test_a_config_that_cannot_be(tmp_path, about, message):
+    (tmp_path / "flux.safetensors").symlink_to(FLUX)
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "FluxTransformer2DModel"} | about))
+    with pytest.raises(ConversionError, match=message):
+        plan(flux.MODEL, open_source(tmp_path / "flux.safetensors"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", "text_config": 3}))
+    with pytest.raises(ConversionError, match="does not describe a CLIP text encoder"):
+        clip_file = {"embeddings.token_embedding.weight": np.ones((9, 24), np.float32)}
+        save_file(clip_file, tmp_path / "clip.safetensors")
+        plan(clip.MODEL, open_source(tmp_path / "clip.safetensors"))
 
 
 def test_names_are_printed_without_control_characters(tmp_path, capsys):
