@@ -15,7 +15,6 @@ from uno_jax.costs.chips import PlanError, chip_of, find_devices
 from uno_jax.costs.program import Program, abstract, compile_program, fits, memory_line, placed, work_line
 from uno_jax.families.family import BatchSizes
 from uno_jax.families.registry import family_of
-from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import BATCH, tree_shardings
 from uno_jax.support.trees import Params, count
 from uno_jax.support.words import counted
@@ -25,14 +24,13 @@ from uno_jax.training.config_check import check_recipe
 from uno_jax.training.optimizer import make_optimizer
 from uno_jax.training.state import (
     TrainState,
+    abstract_trees,
     make_run_mesh,
     model_config,
-    networks_of,
     split_params,
     state_shardings,
 )
 from uno_jax.training.step import make_step
-from uno_jax.weights.load import abstract_lora_of
 
 REMAT: tuple[Literal["none", "selective", "full"], ...] = ("none", "selective", "full")
 
@@ -95,9 +93,7 @@ def abstract_state(
     config: TrainConfig, model: Any, mesh: Mesh
 ) -> tuple[TrainState, dict[str, Params], optax.GradientTransformation]:
     """The state and the frozen weights of a run as `state.make_state` places them, without arrays."""
-    trees = {kind: abstract_params(getattr(model, kind)) for kind in networks_of(config)}
-    if config.trains("lora"):
-        trees["lora"] = abstract_lora_of(model, config.lora)
+    trees = abstract_trees(config, model)
     params = {
         kind: placed(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
     }
