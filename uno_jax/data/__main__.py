@@ -17,6 +17,7 @@ from uno_jax.data.check import Report, check_records
 from uno_jax.data.config import SourceConfig
 from uno_jax.data.pack import pack_records, write_json
 from uno_jax.data.records import Records, parse_source, read_source
+from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.words import counted
 
@@ -55,6 +56,8 @@ class Pack:
 
 def run_check(args: Check) -> int:
     """Prints the report of a list; returns the exit code, 1 when any record is bad."""
+    if args.write:
+        check_output("--write", args.write)
     records = parse_source(SourceConfig(args.file, min_score=args.min_score, root=args.root))
     report = check_records(records)
     for line in report.lines():
@@ -88,6 +91,7 @@ def run_pack(args: Pack) -> int:
     """Packs a list and prints the bad records; returns the exit code."""
     if args.per_shard < 1:
         raise ValueError(f"--per-shard must be at least 1, got {args.per_shard}")
+    check_output_folder("--out", args.out)
     source = SourceConfig(args.file, min_score=args.min_score, root=args.root)
     records = read_source(source, args.max_bad_share)
     bad = pack_records(records, args.out, args.per_shard)

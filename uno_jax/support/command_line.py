@@ -20,7 +20,9 @@ Args = TypeVar("Args")
 
 @PATHS.primitive_rule
 def _path_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
-    """Paths. The empty one, as of an unset shell variable, is refused: `Path` takes it for this folder."""
+    """Paths that are local. The empty one, as of an unset shell variable, is refused, since `Path` takes it
+    for this folder, and a URL, which `Path` takes for a folder "http:".
+    """
     if kind.type is not Path:
         return None
     return PrimitiveConstructorSpec(1, "PATH", _as_path, lambda x: isinstance(x, Path), lambda x: [str(x)])
@@ -29,6 +31,8 @@ def _path_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None
 def _as_path(words: list[str]) -> Path:
     if not words[0]:
         raise ValueError("the path is empty")
+    if "://" in words[0]:
+        raise ValueError(f"{words[0]} must be a local path")
     return Path(words[0])
 
 
@@ -74,6 +78,7 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     """Prints `error: …` and exits with code 2 for these exceptions and when device memory runs out; exits
     with 130 when interrupted, and silently where whoever reads the output has gone.
     """
+    print_any_name()
     try:
         yield
     except BrokenPipeError:
