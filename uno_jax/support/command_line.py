@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 import jax
 import tyro
@@ -53,6 +53,8 @@ def parse_args(args_type: Any, prog: str, argv: Sequence[str] | None, default: A
         if default is None:
             return tyro.cli(args_type, args=argv, prog=prog, registry=PATHS)
         return tyro.cli(args_type, args=argv, prog=prog, default=default, registry=PATHS)
+    except BrokenPipeError:  # --help | head
+        _end_silently()
     except SystemExit as stop:
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)
@@ -82,8 +84,7 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
-        sys.exit(PIPE_CLOSED)
+        _end_silently()
     except kinds as error:
         sys.exit(_print_error(str(error), 2))
     except jax.errors.JaxRuntimeError as error:
@@ -93,6 +94,11 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
         sys.exit(_print_error(f"out of device memory ({reason}); try smaller batches or pictures", 2))
     except KeyboardInterrupt:
         sys.exit(_print_error("interrupted", 130))
+
+
+def _end_silently() -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
+    sys.exit(PIPE_CLOSED)
 
 
 def _print_error(message: str, code: int) -> int:

@@ -10,7 +10,7 @@ DOG = [*MODEL, "--prompt", "a dog"]
 CASES = [
     *(([*DOG, *words], message) for words, message in bad_folders("--out") if words[1] != "a.png"),
     *(([*DOG, *words], message) for words, message in bad_files("--out", ".png")),
-    ([*DOG, "--out", "a.png"], "a.png exist already, made with other settings"),
+    ([*DOG, "--out", "a.png"], "pictures of other settings would be replaced: a.png"),
     ([*DOG, "--out", "pipe.png"], "pipe.png is a device or a pipe"),
     ([*DOG, "--out", "\udcff/new.jpg"], "pictures are written as .png"),
     ([*DOG, "--ref", ""], "--ref"),
