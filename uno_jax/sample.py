@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def written_line(args: SampleArgs, work: Work, made: Sequence[Path]) -> str:
     """What was written where, and what was there."""
+    if not made:
+        return f"kept {args.named} ({counted(len(work.outputs), 'picture')}, all of these settings)"
     kept = f", {len(work.outputs) - len(made)} kept" if len(made) < len(work.outputs) else ""
     if len(made) == 1 and not kept:
         return f"wrote {made[0]}"

@@ -211,7 +211,7 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
         (["--model", "absent"], "no model directory absent"),
         (["--lora", "absent.safetensors"], "absent.safetensors"),
         (["--lora", "LORA", "--unope", "d"], "the LoRA was trained with h"),
-        (["--out", "."], "--out . is a file or not empty"),
+        (["--out", "."], "--out . is not empty"),
     ],
 )
 def test_bad_input_is_told_before_weights_are_loaded(

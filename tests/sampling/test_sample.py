@@ -252,7 +252,11 @@ def test_pictures_of_other_settings_are_replaced_only_when_asked(tmp_path, liste
     with pytest.raises(SystemExit) as stop:
         main([*listed, "--out", str(tmp_path), "--seed", "3"])
     told = capsys.readouterr().err
-    assert stop.value.code == 2 and "and 1 more exist already, made with other settings" in told
+    assert (
+        stop.value.code == 2
+        and "pictures of other settings would be replaced: " in told
+        and "and 1 more" in told
+    )
     assert "--overwrite" in told
     assert contents(tmp_path) == {name: made[name] for name in made if name != "1_0.json"}
 

@@ -26,6 +26,12 @@ def choose_device(name: str) -> "torch.device":
         raise ToolError(f"device {name!r} cannot be used here ({reason}); use auto, cpu or cuda") from None
 
 
+def check_device(name: str) -> None:
+    """Raises ToolError for a device that does not exist here, before any work. "auto" and "cpu" always do."""
+    if name not in ("auto", "cpu"):
+        choose_device(name)
+
+
 def check_model_named(setting: str, model: str) -> None:
     """Raises ToolError when `setting` is empty."""
     if not model:

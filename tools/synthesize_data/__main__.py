@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uno_jax.support.atomic import check_output_folder
 
 from ..common.command_line import exit_on_tool_errors
+from ..common.devices import check_device
 from ..common.errors import ToolError
 from .command_line import Command, parse_command
 from .output.export import export_run
@@ -26,6 +27,8 @@ def run_command(command: Command) -> None:
     for name, stage in STAGES.items():
         if name in steps:
             stage.check_settings(command.settings)
+    if set(steps) & STAGES.keys() and command.settings.engine == "in-process":
+        check_device(command.settings.device)
     check_output_folder("--run", command.run)
     with open_run(command.run, command.settings, STAGES) as run:
         if command.name == "import":

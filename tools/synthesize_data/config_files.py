@@ -3,13 +3,13 @@
 import dataclasses
 import importlib
 import json
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.json_files import read_json
+from uno_jax.support.python_config import ConfigError, returned_by
 from uno_jax.support.settings import from_dict
 
 from ..common.errors import ToolError
@@ -26,11 +26,10 @@ def load_config(name: str) -> SynthConfig:
         return importlib.import_module(f".presets.{name}", __package__).get_config()
     if not path.is_file():
         raise ToolError(f"no configuration {path}: expected a file, or one of {', '.join(presets)}")
-    get_config = runpy.run_path(str(path)).get("get_config")
-    config = get_config() if callable(get_config) else None
-    if not isinstance(config, SynthConfig):
-        raise ToolError(f"{path} must define get_config() that returns a SynthConfig")
-    return config
+    try:
+        return returned_by(path, SynthConfig)
+    except ConfigError as error:
+        raise ToolError(str(error)) from error
 
 
 def stored_config(folder: Path) -> SynthConfig | None:

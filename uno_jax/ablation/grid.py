@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.python_config import returned_by
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
-from uno_jax.training.recipes import find_recipe, returned_by
+from uno_jax.training.recipes import find_recipe, provide_modules_of_0_1
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def load_ablation(name: str) -> Ablation:
     Raises RecipeError for anything but a file with such a get_config(), and for recipes that cannot work.
     """
     path = find_recipe(name, ablation=True)
+    provide_modules_of_0_1()
     ablation = returned_by(path, Ablation)
     names = [variant.name for variant in ablation.variants]
     if not names or len(set(names)) < len(names):

@@ -17,6 +17,7 @@ from uno_jax.data.check import Report, check_records
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.pack import pack_records, scored, write_json
 from uno_jax.data.records import Records, parse_source, read_scores, read_source
+from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.images import bucket_size
 from uno_jax.support.words import counted
@@ -68,6 +69,8 @@ class Pack:
 
 def run_check(args: Check) -> int:
     """Prints the report of a list; returns the exit code, 1 when any record is bad."""
+    if args.write:
+        check_output("--write", args.write)
     records = parse_source(SourceConfig(args.file, min_score=args.min_score, root=args.root))
     data = DataConfig(resolution=args.data.resolution, ref_resolution=args.data.ref_resolution)
     for resolution in (data.resolution, data.ref_resolution):
@@ -105,6 +108,7 @@ def run_pack(args: Pack) -> int:
     """Packs a list and prints the bad records; returns the exit code."""
     if args.per_shard < 1:
         raise ValueError(f"--per-shard must be at least 1, got {args.per_shard}")
+    check_output_folder("--out", args.out)
     source = SourceConfig(args.file, min_score=args.min_score, root=args.root)
     records = read_source(source, args.max_bad_share)
     bad = pack_records(records, args.out, args.per_shard, args.max_bad_share)

@@ -89,8 +89,8 @@ def refuse_replacing(outputs: Sequence[Output]) -> None:
     if others := [str(path) for path in paths if path not in kept]:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         raise FileExistsError(
-            f"{', '.join(others[:SHOWN])}{more} exist already, made with other settings: "
-            "choose another --out, or pass --overwrite to replace them"
+            f"pictures of other settings would be replaced: {', '.join(others[:SHOWN])}{more}; "
+            "choose another --out, or pass --overwrite"
         )
 
 

@@ -137,6 +137,8 @@ def check_args(args: SampleArgs) -> None:
         raise ValueError("--ref and --left go with --prompt; a job list names its own pictures")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {args.batch_size}")
+    if () in args.ref:
+        raise ValueError("--ref names no picture: give at least one, or leave it out")
     out = args.named or NUMBERED
     single = is_picture(out)
     if out.suffix.lower() in Image.registered_extensions() and not single:

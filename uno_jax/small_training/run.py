@@ -29,7 +29,7 @@ from uno_jax.small_training.weights import (
     save_networks,
 )
 from uno_jax.small_training.worlds import Inputs, make_inputs
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import read_json
 
@@ -125,6 +125,7 @@ def plan_jobs(args: SmallArgs, model: ModelConfig) -> list[Job]:
     Raises ValueError, CheckpointError or FileNotFoundError.
     """
     check_args(args)
+    check_output_folder("--out", args.out)
     platform, done = choose_platform(model, args.batch_share, args.seed), read_done(args.out)
     jobs = [
         Job(part, model, platform.recipe, minutes, args.out)

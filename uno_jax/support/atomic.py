@@ -15,8 +15,10 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
 
     On failure it is removed, and so are the folders that were made for it.
 
-    Raises FileExistsError before anything is written when `path` exists and `overwrite` is false.
+    Raises FileExistsError before anything is written when `path` exists and `overwrite` is false, OSError for
+    a device or a pipe.
     """
+    _refuse_device(path)
     refuse_existing(path, overwrite)
     with made_parents(path):
         partial = partial_of(path)
@@ -40,8 +42,7 @@ def check_output(option: str, path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{option} {path} is a directory: give a file")
-    if path.exists() and not path.is_file():
-        raise OSError(f"{option} {path} is a device or a pipe: give a file")
+    _refuse_device(path)
     _check_place(f"{option} {path}", path.parent, partial_of(path).name)
 
 
@@ -68,6 +69,12 @@ def _check_place(what: str, folder: Path, name: str = "") -> None:
             pass
     except OSError as error:
         raise type(error)(f"{what}: {error.strerror or error}") from None
+
+
+def _refuse_device(path: Path) -> None:
+    """Raises OSError for a device or a pipe, which a rename would replace by a file."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(f"{path} is a device or a pipe: give a file")
 
 
 def refuse_existing(path: Path, overwrite: bool, folder: bool = False) -> None:

@@ -25,7 +25,9 @@ Args = TypeVar("Args")
 
 @PATHS.primitive_rule
 def _path_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
-    """Paths. The empty one, as of an unset shell variable, is refused: `Path` takes it for this folder."""
+    """Paths that are local. The empty one, as of an unset shell variable, is refused, since `Path` takes it
+    for this folder, and a URL, which `Path` takes for a folder "http:".
+    """
     if kind.type is not Path:
         return None
     return PrimitiveConstructorSpec(1, "PATH", _as_path, lambda x: isinstance(x, Path), lambda x: [str(x)])
@@ -34,6 +36,8 @@ def _path_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None
 def _as_path(words: list[str]) -> Path:
     if not words[0]:
         raise ValueError("the path is empty")
+    if "://" in words[0]:
+        raise ValueError(f"{words[0]} must be a local path")
     return Path(words[0])
 
 
@@ -54,6 +58,8 @@ def parse_args(args_type: Any, prog: str, argv: Sequence[str] | None, default: A
         if default is None:
             return tyro.cli(args_type, args=argv, prog=prog, registry=PATHS)
         return tyro.cli(args_type, args=argv, prog=prog, default=default, registry=PATHS)
+    except BrokenPipeError as error:  # --help | head
+        sys.exit(_leave_unread(error))
     except SystemExit as stop:
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)
@@ -79,6 +85,7 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     """Prints `error: …` and exits with code 2 for these exceptions and when a disk or device memory is full;
     exits with 130 when interrupted, and silently with 141 when the reader of the output has gone (`| head`).
     """
+    print_any_name()
     try:
         try:
             with without_full_disk_logs():

@@ -103,7 +103,7 @@ def _place_problems(config: TrainConfig) -> Problems:
     return [
         ("://" in place, f"{name} {place} must be a local folder: mount the bucket and give that path")
         for name, place in places.items()
-    ]
+    ] + [(not config.workdir, "workdir is empty: name a directory (--workdir DIR)")]
 
 
 def _data_problems(data: DataConfig) -> Problems:

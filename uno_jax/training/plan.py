@@ -24,7 +24,6 @@ from uno_jax.costs.program import (
 )
 from uno_jax.families.family import BatchSizes
 from uno_jax.families.registry import family_of
-from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import BATCH, tree_shardings
 from uno_jax.support.trees import Params, count
 from uno_jax.support.words import counted
@@ -34,15 +33,14 @@ from uno_jax.training.config_check import check_recipe
 from uno_jax.training.optimizer import make_optimizer
 from uno_jax.training.state import (
     TrainState,
+    abstract_trees,
     arrange_frozen,
     make_run_mesh,
     model_config,
-    networks_of,
     split_params,
     state_shardings,
 )
 from uno_jax.training.step import make_step
-from uno_jax.weights.load import abstract_lora_of
 
 REMAT: tuple[Literal["none", "selective", "full"], ...] = ("none", "selective", "full")
 
@@ -112,9 +110,7 @@ def abstract_state(
     """The state and the frozen weights of a run as `state.make_state` places them, without arrays; the blocks
     arranged as for another `platform` than the mesh's if one is given.
     """
-    trees = {kind: abstract_params(getattr(model, kind)) for kind in networks_of(config)}
-    if config.trains("lora"):
-        trees["lora"] = abstract_lora_of(model, config.lora)
+    trees = abstract_trees(config, model)
     params = {
         kind: placed(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
     }

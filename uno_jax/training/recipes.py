@@ -1,7 +1,6 @@
 """Recipes: Python files whose get_config() returns a TrainConfig, and command lines that override it."""
 
 import pprint
-import runpy
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ import tyro
 
 from uno_jax.support.command_line import option_value, parse_args
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.python_config import returned_by
 from uno_jax.training.config import TrainConfig
 
-Config = TypeVar("Config")
 Args = TypeVar("Args", bound="RecipeArgs")
 
 # What recipe files of version 0.1 import, and where it is now.
@@ -52,7 +51,7 @@ def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | No
     words = list(sys.argv[1:] if argv is None else argv)
     # Read first, since the other options' defaults come from this file.
     name = option_value(words, "--config")
-    if name is None and not {"-h", "--help"} & set(words):
+    if not name and not {"-h", "--help"} & set(words):
         raise RecipeError("no recipe: pass --config FILE, for example --config configs/small_stage1.py")
     default = load_recipe(name) if name else TrainConfig()
     defaults = {each.name: each.default for each in fields(args_type)}
@@ -77,6 +76,8 @@ def find_recipe(name: str, ablation: bool = False) -> Path:
 
     Raises RecipeError when there is neither.
     """
+    if not name:
+        raise RecipeError("the name of the recipe is empty: pass --config FILE")
     shipped = [Path(__file__).parents[2] / folder for folder in ("configs", "uno_jax_configs")]
     candidates = [Path(name), *(folder / Path(name).with_suffix(".py").name for folder in shipped)]
     for path in candidates:
@@ -92,22 +93,11 @@ def find_recipe(name: str, ablation: bool = False) -> Path:
 def load_recipe(name: str) -> TrainConfig:
     """The TrainConfig that a recipe's get_config() returns.
 
-    Raises RecipeError for anything but such a recipe.
+    Raises RecipeError where there is no such file, ConfigError for anything but such a recipe.
     """
-    return returned_by(find_recipe(name), TrainConfig)
-
-
-def returned_by(path: Path, kind: type[Config]) -> Config:
-    """What a file's get_config() returns.
-
-    Raises RecipeError when that is not a `kind`.
-    """
+    path = find_recipe(name)
     provide_modules_of_0_1()
-    get_config = runpy.run_path(str(path)).get("get_config")
-    config = get_config() if callable(get_config) else None
-    if not isinstance(config, kind):
-        raise RecipeError(f"{path} must define get_config() that returns a {kind.__module__}.{kind.__name__}")
-    return config
+    return returned_by(path, TrainConfig)
 
 
 def provide_modules_of_0_1() -> None:

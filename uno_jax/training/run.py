@@ -31,6 +31,7 @@ from uno_jax.sharding.processes import (
     place_batch,
     same_everywhere,
 )
+from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.trees import Params, count, join
 from uno_jax.support.words import counted
@@ -46,6 +47,7 @@ from uno_jax.training.config_check import check_recipe
 from uno_jax.training.disk_full import report_full_disk
 from uno_jax.training.loop import Run, stop_signal, take_steps
 from uno_jax.training.previews import read_samples
+from uno_jax.training.start_check import check_start
 from uno_jax.training.state import TrainState, load_params, make_run_mesh, make_state, model_config
 from uno_jax.training.step import make_step
 from uno_jax.weights.checkpoint import copy_network, save_lora, save_network
@@ -61,6 +63,7 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     Raises RecipeError for settings that cannot work, and when there is no checkpoint to export.
     """
     check_recipe(config)
+    check_output_folder("workdir", Path(config.workdir))
     if only_export and not has_checkpoint(config):
         raise RecipeError(f"nothing to export: {config.workdir} has no checkpoint")
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
@@ -69,6 +72,7 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     records = each_picture(sized.records) if config.objective == "autoencoder" else sized.records
     mesh, model = make_run_mesh(config), model_config(config)
     samples = read_samples(config, model)
+    check_start(config, model)
     make_batch = partial(family_of(model).make_batch, model)
     batches = make_dataset(
         records, config.data, config.batch_size, make_batch, config.seed, batch_share(mesh)

@@ -23,7 +23,7 @@ from uno_jax.training.cached import encoders_of
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import make_optimizer
 from uno_jax.weights.checkpoint import read_config, read_defaults, restore_network
-from uno_jax.weights.load import abstract_lora_of, read_fitting_lora
+from uno_jax.weights.load import Lora, abstract_lora_of, read_fitting_lora
 from uno_jax.weights.names import local_model
 
 
@@ -121,19 +121,33 @@ def load_params(config: TrainConfig, model: Any, mesh: Mesh) -> dict[str, Params
         stored = config.weights_dir / kind
         if kind not in wanted:
             continue
+        check_weights(config, kind)
         if config.weights and stored.is_dir():
             params[kind] = restore_network(stored, kind, mesh)[1]
-        elif config.trains(kind):
+        else:
             part = getattr(model, kind)
             shapes, axes = abstract_params(part)
             shardings = tree_shardings(mesh, axes, shapes)
             params[kind] = jax.jit(partial(init_params, part), out_shardings=shardings)(key)
-        else:
-            place = stored if config.weights else "the directory given as weights"
-            raise RecipeError(f"{kind} is frozen and has no weights: expected {place} to hold it")
     if config.trains("lora"):
         params["lora"] = load_lora(config, model, mesh)
     return params
+
+
+def check_weights(config: TrainConfig, kind: str) -> None:
+    """Raises RecipeError for a network that is frozen and has no weights."""
+    stored = config.weights_dir / kind
+    if not (config.weights and stored.is_dir()) and not config.trains(kind):
+        place = stored if config.weights else "the directory given as weights"
+        raise RecipeError(f"{kind} is frozen and has no weights: expected {place} to hold it")
+
+
+def abstract_trees(config: TrainConfig, model: Any) -> dict[str, tuple[Params, Params]]:
+    """Shapes and logical axes of what `load_params` loads."""
+    trees = {kind: abstract_params(getattr(model, kind)) for kind in networks_of(config)}
+    if config.trains("lora"):
+        trees["lora"] = abstract_lora_of(model, config.lora)
+    return trees
 
 
 def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
@@ -149,13 +163,18 @@ def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
         key = jax.random.fold_in(jax.random.key(config.seed), len(family.networks))
         init = jax.jit(family.lora.init, static_argnums=(1, 2), out_shardings=shardings)
         return cast(Params, init(key, getattr(model, family.core), config.lora))
+    return cast(Params, jax.device_put(read_start_lora(config, model).params, shardings))
+
+
+def read_start_lora(config: TrainConfig, model: Any) -> Lora:
+    """The LoRA that a run starts from. Raises as `load_lora`."""
     start = read_fitting_lora(config.init_lora, model)
     if (start.config, start.unope) != (config.lora, config.unope):
         raise RecipeError(
             f"init_lora {config.init_lora} has {start.config} and {start.unope}, "
             f"this run {config.lora} and {config.unope}"
         )
-    return cast(Params, jax.device_put(start.params, shardings))
+    return start
 
 
 def make_state(

@@ -28,6 +28,8 @@ def find_model(name: str | Path) -> Path:
 
 def local_model(name: str | Path) -> Path:
     """A model's directory on this machine. Raises as `find_model`."""
+    if not str(name):
+        raise FileNotFoundError("the model's name is empty: give a directory of converted networks, or small")
     path = model_dir(name)
     if path.is_dir():
         return path
@@ -50,6 +52,8 @@ def find_lora(name: str | Path, model: Path) -> Path | None:
     """
     if str(name) == "auto":
         return model / "lora" if (model / "lora").is_dir() else None
+    if not str(name):
+        raise FileNotFoundError("the name of the LoRA is empty: give auto, none, or where it lies")
     if str(name) == "none":
         return None
     return hub_lora(str(name)) if is_hub_name(str(name)) else Path(name)

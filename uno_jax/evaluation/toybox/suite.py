@@ -81,9 +81,9 @@ def prepare_work(args: ToyboxArgs) -> Work:
     for name, value in (("--count", args.count), ("--batch-size", args.batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if args.out.exists() and (not args.out.is_dir() or not only_left_over(args.out)):
-        raise FileExistsError(f"--out {args.out} is a file or not empty: name a new directory")
     check_output_folder("--out", args.out)
+    if args.out.exists() and not only_left_over(args.out):
+        raise FileExistsError(f"--out {args.out} is not empty: name a new directory")
     subjects = load_subjects(args.subjects, "val")
     check_subjects(subjects)
     check_scorer(args.scorer)

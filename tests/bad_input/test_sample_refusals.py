@@ -1,0 +1,52 @@
+"""Arguments that `uno-sample` cannot use."""
+
+import pytest
+
+from tests.bad_input.outputs import LONG, bad_files, bad_folders
+from uno_jax.sample import main
+
+MODEL = ["--model", "model"]
+DOG = [*MODEL, "--prompt", "a dog"]
+CASES = [
+    *(([*DOG, *words], message) for words, message in bad_folders("--out") if words[1] != "a.png"),
+    *(([*DOG, *words], message) for words, message in bad_files("--out", ".png")),
+    ([*DOG, "--out", "a.png"], "pictures of other settings would be replaced: a.png"),
+    ([*DOG, "--out", "pipe.png"], "pipe.png is a device or a pipe"),
+    ([*DOG, "--out", "\udcff/new.jpg"], "pictures are written as .png"),
+    ([*DOG, "--ref", ""], "--ref"),
+    ([*DOG, "--ref"], "--ref names no picture"),
+    ([*DOG, "--ref", "a.png", "--ref"], "--ref names no picture"),
+    ([*DOG, "--ref", "\udcff.png"], ".png: no such picture"),
+    ([*DOG, "--ref", LONG], LONG),
+    ([*DOG, "--left", ""], "the path is empty"),
+    ([*DOG, "--left", "empty"], "empty: cannot be read"),
+    ([*DOG, "--left", "text.txt"], "text.txt: not a picture"),
+    ([*MODEL, "--prompt", "\udcff"], "is invalid Unicode"),
+    ([*MODEL, "--jobs", ""], "the path is empty"),
+    ([*MODEL, "--jobs", "empty"], "no job list empty"),
+    ([*MODEL, "--jobs", "a.png"], "a.png"),
+    ([*MODEL, "--jobs", LONG * 20], "File name too long"),
+    ([*DOG, "--jobs", "pairs.json"], "not both"),
+    (["--prompt", "a", "--model", ""], "the model's name is empty"),
+    (["--prompt", "a", "--model", "a.png"], "no model directory a.png"),
+    (["--prompt", "a", "--model", "lora"], "lora is not a complete model"),
+    (["--prompt", "a", "--model", "\udcff"], "no model directory"),
+    (["--prompt", "a", "--model", LONG * 20], "File name too long"),
+    ([*DOG, "--lora", ""], "the name of the LoRA is empty"),
+    ([*DOG, "--lora", "empty"], "empty has no config.json"),
+    ([*DOG, "--lora", "text.txt"], "text.txt"),
+    ([*DOG, "--lora", "a.png"], "a.png"),
+    ([*DOG, "--lora", "model"], "model has no config.json"),
+    ([*DOG, "--lora", LONG * 20], "File name too long"),
+    ([*DOG, "--plan", "nowhere"], "--plan nowhere: expected local, or a chip"),
+    ([*DOG, "--plan", "local", "--model", "none"], "no model directory none"),
+    ([*DOG, "more"], "Unrecognized options: more"),
+    ([*DOG, "--unope"], "Missing value for argument '--unope'"),
+    ([*DOG, "--width", "1e3"], "--width"),
+    ([*DOG, "--seed", ""], "--seed"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), CASES)
+def test_refused(arguments, message, refused):
+    assert message in refused(main, arguments)

@@ -1,0 +1,40 @@
+"""How commands end: names that are no text, a closed pipe."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from uno_jax.support.command_line import exit_on, print_any_name
+
+
+def test_names_that_are_no_text_are_printed(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8"))
+    print_any_name()
+    print("wrote \udcff.png", flush=True)
+    assert written.getvalue() == b"wrote \\udcff.png\n"
+
+
+@pytest.mark.parametrize("lines", ["parse_args(Args, 'x', ['--help'])", "print(100_000 * 'line ')"])
+def test_a_closed_pipe_ends_silently(lines):
+    code = (
+        "from dataclasses import dataclass\n"
+        "from uno_jax.support.command_line import exit_on, parse_args\n"
+        "@dataclass\nclass Args:\n    option: int = 3\n"
+        f"with exit_on(OSError):\n    input()\n    {lines}\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-u", "-c", code], text=True, **pipes) as program:
+        program.stdout.close()
+        program.stdin.write("\n")
+        program.stdin.close()
+        told = program.stderr.read()
+    assert program.returncode == 141 and told == ""
+
+
+def test_other_errors_are_told(capsys):
+    with pytest.raises(SystemExit) as stop, exit_on(OSError):
+        raise OSError("no space")
+    assert stop.value.code == 2 and capsys.readouterr().err == "error: no space\n"
