@@ -135,7 +135,9 @@ def _naming(model: Model, source: Source) -> tuple[Naming, str]:
     if found := find_naming(model, keys):
         return found
     other = next((each.title for each in MODELS if find_naming(each, keys)), None)
-    looks = f"it looks like a {other}" if other else f"its keys are like {', '.join(sorted(keys)[:3])}"
+    looks = (
+        f"it looks like a {other}" if other else f"its keys are like {', '.join(sorted(keys)[:3]) or 'none'}"
+    )
     raise ConversionError(f"{source.path} is not a {model.title}: {looks}")
 
 

@@ -109,7 +109,7 @@ def read_header(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     truncated file, or a header that the format does not allow.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"no file {file}")
+        raise FileNotFoundError(f"{file} is a device or a pipe" if file.exists() else f"no file {file}")
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(64)

@@ -120,7 +120,7 @@ def detect(keys: Iterable[str]) -> str:
     if not layers:
         raise CheckpointError(
             "not a LoRA in UNO's, diffusers', BFL's or kohya's naming: its keys are like "
-            f"{', '.join(keys[:3])}"
+            f"{', '.join(keys[:3]) or 'none: it holds no tensors'}"
         )
     if "." not in layers[0]:
         return "kohya"
