@@ -128,7 +128,7 @@ def test_a_list_of_subjects_and_scenes_is_drawn(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ("[{", "is not JSON"),
+        ("[{", "is not readable JSON"),
         ("{}", "expected a list of subjects, got dict"),
         ('[{"subjects": ["tiger face"]}]', "entry 0: expected"),
         ('[{"subjects": "tomato", "scene": "snow", "seed": 0}]', 'a list of one or two names, got "tomato"'),

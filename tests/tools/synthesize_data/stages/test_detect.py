@@ -139,7 +139,7 @@ def test_a_model_of_another_kind_is_refused(owl, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not a list"),
+        ("{", "is not readable JSON"),
         ('[{"name": "dog"}]', "KeyError 'file'"),
         ('[{"name": "a", "file": "b"}]', "1 missing file"),
     ],
