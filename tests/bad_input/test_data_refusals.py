@@ -12,7 +12,7 @@ CASES = [
     (["chek"], "chek"),
     (["check"], "Missing from uno-data check"),
     (["check", "none"], "no list of records at none"),
-    (["check", "empty"], "no list of records at empty"),
+    (["check", "empty"], "empty is a directory, expected a file"),
     (["check", "a.png"], "a.png"),
     (["check", "text.txt"], "text.txt is not readable JSON"),
     (["check", LONG * 20], "File name too long"),

@@ -311,7 +311,7 @@ COMMANDS = [
     (("--objective", "autoencoder", "--trainable", "vae/.*"), "learns from pictures"),
     (("--weights", ""), "vae has no weights to encode with"),
     (("--data.path", "nowhere.json"), "no list of records at nowhere.json"),
-    (("--out", "gs://bucket/out"), "data.encodings gs://bucket/out must be a local folder"),
+    (("--out", "gs://bucket/out"), "gs://bucket/out must be a local path"),
     (("--batch-size", "0"), "batch_size must be at least 1"),
 ]
 

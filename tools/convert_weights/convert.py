@@ -123,8 +123,8 @@ def _hints(model: Model, source: Source, config_file: Path | None) -> dict[str, 
     try:
         hints = model.hints(record)
     except (ValueError, TypeError, AttributeError) as error:
-        place = config_file or source.path
-        raise ConversionError(f"{place}: its config.json is not valid: {error}") from None
+        place = config_file or source.path.parent / "config.json"
+        raise ConversionError(f"{place} does not describe a {model.title}: {error}") from None
     if config_file is not None and not hints:
         raise ConversionError(f"{config_file} does not describe a {model.title}")
     return hints

@@ -68,11 +68,11 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
         raise RecipeError(f"nothing to export: {config.workdir} has no checkpoint")
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
     config = as_begun(config)
-    sized = read_data(config)
-    records = each_picture(sized.records) if config.objective == "autoencoder" else sized.records
     mesh, model = make_run_mesh(config), model_config(config)
     samples = read_samples(config, model)
     check_start(config, model)
+    sized = read_data(config)
+    records = each_picture(sized.records) if config.objective == "autoencoder" else sized.records
     make_batch = partial(family_of(model).make_batch, model)
     batches = make_dataset(
         records, config.data, config.batch_size, make_batch, config.seed, batch_share(mesh)
