@@ -95,7 +95,7 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
     start = time.monotonic()
     jobs = plan_jobs(args, model)
     if not jobs:
-        tqdm.write(f"all parts with minutes are over: {args.out / MODEL_FOLDER} holds the networks")
+        tqdm.write(f"all parts with minutes are finished: the networks lie in {args.out / MODEL_FOLDER}")
         return
     args.out.mkdir(parents=True, exist_ok=True)
     inputs = make_inputs(args.out, model.defaults.resolution, args.per_scene, args.perceptual)
@@ -109,13 +109,15 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
             minutes = fit_minutes(args, job, jobs, start)
             over = minutes > 0 and run_job(job._replace(minutes=minutes), compiling, inputs, around)
             if not over:
-                why = "stopped by SIGTERM in" if minutes else "no time is left for"
-                tqdm.write(f"{why} {job.part.name}; the same command continues")
+                name, saved = job.part.name, state_path(job)
+                why = f"stopped in {name}, saved in {saved}" if minutes else f"no time is left for {name}"
+                tqdm.write(f"{why}; the same command continues")
                 pool.shutdown(cancel_futures=True)
                 break
+        else:
+            tqdm.write(f"wrote {args.out / MODEL_FOLDER} and {args.out / LOG_FILE}")
         if watch is not None:
             watch.wait()
-    tqdm.write(f"{args.out / MODEL_FOLDER} holds the networks, {args.out / LOG_FILE} the losses")
 
 
 def plan_jobs(args: SmallArgs, model: ModelConfig) -> list[Job]:
@@ -154,7 +156,7 @@ def check_args(args: SmallArgs) -> None:
 
 
 def run_job(job: Job, compiling: Mapping[Loss, Future[Any]], inputs: Inputs, around: Around) -> bool:
-    """Trains a part and writes its networks. Whether it is over, and not stopped by SIGTERM."""
+    """Trains a part and writes its networks. Whether it is over, and not stopped by a signal."""
     networks = job.folder / MODEL_FOLDER
     params = load_networks(job.part, job.model, networks, job.recipe.seed)
     steps = {turn: compiling[loss].result() for turn, loss in job.part.losses.items()}

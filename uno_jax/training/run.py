@@ -33,10 +33,11 @@ from uno_jax.training.checkpoints import carry_on, has_checkpoint, open_checkpoi
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.disk_full import report_full_disk
-from uno_jax.training.loop import Run, stop_signal, take_steps
+from uno_jax.training.loop import Run, take_steps
 from uno_jax.training.previews import read_samples
 from uno_jax.training.state import TrainState, load_params, make_run_mesh, make_state, model_config
 from uno_jax.training.step import make_step
+from uno_jax.training.stopping import stop_signal
 from uno_jax.weights.checkpoint import copy_network, save_lora, save_network
 from uno_jax.weights.lora_files import save_tensors
 
