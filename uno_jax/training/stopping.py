@@ -3,14 +3,14 @@
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
 import jax
 from jax.experimental import multihost_utils
 
-NOTICE = "\nstopping: this step is finished and saved first; Ctrl-C (again) ends at once\n"
+STDERR = 2
+NOTICE = b"\nstopping: this step is finished and saved first; Ctrl-C (again) ends at once\n"
 
 
 @contextlib.contextmanager
@@ -37,9 +37,9 @@ def _handled(stop: Callable[[], None], *signals: signal.Signals) -> Iterator[Non
 
     def handle(*_: object) -> None:
         stop()
-        os.write(sys.__stderr__.fileno(), NOTICE.encode())  # print may be what was interrupted
         if signal.SIGINT in heard:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.write(STDERR, NOTICE)  # not print, which may be what was interrupted
 
     before = {number: signal.signal(number, handle) for number in heard}
     try:
