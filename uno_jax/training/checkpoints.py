@@ -35,9 +35,12 @@ HARMLESS = {
 }
 
 
-def has_checkpoint(config: TrainConfig) -> bool:
-    """Whether a run's working directory holds a complete checkpoint, by the names of its folders."""
-    return any(path.name.isdigit() for path in (Path(config.workdir) / "checkpoints").glob("*"))
+def last_step(config: TrainConfig) -> int | None:
+    """The step of the newest complete checkpoint in a run's working directory, by the names of its folders;
+    None where there is none.
+    """
+    folders = (Path(config.workdir) / "checkpoints").glob("*")
+    return max((int(path.name) for path in folders if path.name.isdecimal()), default=None)
 
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
@@ -77,11 +80,22 @@ def restore_checkpoint(
     if changes := changed_fields(recipe, to_dict(config)):
         raise RecipeError(
             f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
-            "Continue with the old settings, or choose another workdir"
+            f"{way_on(checkpoints, recipe, config)}"
         )
     restored = _read_parts(checkpoints, number, state=_standard(state), data=ocp.args.JsonRestore())
     batches.set_state(restored["data"])
     return TrainState(**restored["state"])
+
+
+def way_on(checkpoints: ocp.CheckpointManager, recipe: dict[str, Any], config: TrainConfig) -> str:
+    """What to do with a run of another recipe."""
+    workdir = Path(checkpoints.directory).parent
+    if changed_fields(recipe, to_dict(config) | {"steps": recipe["steps"]}):
+        return "Continue with the old settings, or choose another workdir"
+    return (
+        f"Its learning rate decays to step {recipe['steps']}, so it cannot be lengthened: start a new run "
+        f"from it with --init-run {workdir} --workdir OTHER, which begins the schedule anew"
+    )
 
 
 def _read_parts(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:
