@@ -8,6 +8,7 @@ from pathlib import Path
 from uno_jax.data import read_encodings
 from uno_jax.data.cached_encodings import PARTS, read_info
 from uno_jax.sharding.processes import join_processes, wait_for_all
+from uno_jax.support.bounds import Count
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.words import counted
@@ -24,7 +25,7 @@ class Args(RecipeArgs):
     """Directory for the encodings; later --data.encodings."""
     networks: str = ",".join(PARTS)
     """Names of the encoders to run, separated by commas."""
-    per_shard: int = 256
+    per_shard: Count = 256
     """Number of records in each file."""
 
 

@@ -65,7 +65,7 @@ def test_a_local_plan_lists_the_run(capsys, recipe):
         (["--plan", "v5p"], "such as v5p:2x2x1"),
         (["--plan", "local", "--mesh.data", "3"], "does not fit 1 device"),
         (["--plan", "local", "--steps", "0"], "steps must be at least 1"),
-        (["--plan", "local", "--plan-refs", "-1"], "--plan-refs must be 0 or more"),
+        (["--plan", "local", "--plan-refs", "-1"], "--plan-refs must be at least 0"),
     ],
 )
 def test_impossible_plans_are_errors(capsys, recipe, argv, message):

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast, overload
 import jax
 import tyro
 
+from uno_jax.support.bounds import as_option, check_bounds
+
 Args = TypeVar("Args")
 
 
@@ -22,16 +24,18 @@ def parse_args(args_type: Any, prog: str, argv: Sequence[str] | None, default: A
     """Parses `argv` (None: the process's arguments) into `args_type`, a dataclass or a union of them as
     subcommands; absent options come from `default`.
 
-    Exits with code 2 when they cannot be parsed.
+    Exits with code 2 when they cannot be parsed, and naming every number that is out of its bounds.
     """
     try:
-        if default is None:
-            return tyro.cli(args_type, args=argv, prog=prog)
-        return tyro.cli(args_type, args=argv, prog=prog, default=default)
+        known = {} if default is None else {"default": default}
+        args = tyro.cli(args_type, args=argv, prog=prog, **known)
     except SystemExit as stop:
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)
         raise
+    if problems := [as_option(problem) for problem in check_bounds(args)]:
+        sys.exit(_print_error("; ".join(problems), 2))
+    return args
 
 
 def option_value(words: Sequence[str], option: str) -> str | None:
