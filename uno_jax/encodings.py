@@ -9,6 +9,7 @@ from uno_jax.data import read_encodings
 from uno_jax.data.cached_encodings import read_info
 from uno_jax.sharding.processes import join_processes, wait_for_all
 from uno_jax.support.atomic import check_output_folder
+from uno_jax.support.bounds import Count
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.words import counted
@@ -25,7 +26,7 @@ class Args(RecipeArgs):
     """Directory for the encodings; later --data.encodings."""
     networks: str | None = None
     """Names of the encoders to run, separated by commas; default all of the model's."""
-    per_shard: int = 256
+    per_shard: Count = 256
     """Number of records in each file."""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff
 
+from uno_jax.support.bounds import Bounds
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.training.plan import plan_training
@@ -21,7 +22,7 @@ class Args(RecipeArgs):
     """Hardware to plan for in place of training: a TPU topology such as v5p:2x2x1, a GPU such as h100 or
     several as h100:8, or local. Prints what a step needs, and the nearest setting that fits.
     """
-    plan_refs: int = 1
+    plan_refs: Annotated[int, Bounds(0, 64)] = 1
     """Number of references of each sample, for --plan."""
     detail: Annotated[bool, FlagCreatePairsOff] = False
     """With --plan, also print where the time goes: the kernels by kind and by place in the model."""

@@ -50,7 +50,7 @@ def test_a_command_that_fails_ends_the_demo(log):
     [
         ("--model", "nowhere", "no model directory nowhere"),
         ("--seconds", "0", "--seconds must be more than 0, got 0"),
-        ("--seconds", "nan", "--seconds must be more than 0, got nan"),
+        ("--seconds", "nan", "--seconds must be a finite number, got nan"),
     ],
 )
 def test_the_demo_says_what_is_wrong_before_it_starts(tmp_path, monkeypatch, capsys, option, value, message):

@@ -68,7 +68,7 @@ def test_a_local_plan_lists_the_run(capsys, recipe):
         (["--plan", "h100:none"], "expected 1 to 1024 GPUs, such as h100:8"),
         (["--plan", "local", "--mesh.data", "3"], "does not fit 1 device"),
         (["--plan", "local", "--steps", "0"], "steps must be at least 1"),
-        (["--plan", "local", "--plan-refs", "-1"], "--plan-refs must be 0 or more"),
+        (["--plan", "local", "--plan-refs", "-1"], "--plan-refs must be at least 0"),
     ],
 )
 def test_impossible_plans_are_errors(capsys, recipe, argv, message):

@@ -238,7 +238,7 @@ def paths(encoders, photos, small_list):
         (["--encoders", "{tmp}"], "no encoder {tmp}/dino/vit"),
         (["--process-index", "1"], "--process-index must be between 0 and 0, got 1"),
         (["--num-images", "0"], "--num-images must be at least 1"),
-        (["--subjects", "5"], "--subjects must be 2, 3 or 4, got 5"),
+        (["--subjects", "5"], "--subjects must be at most 4, got 5"),
         (["--lists", "{tmp}/none.json"], "none.json"),
         (["--lists", "{tmp}/object.json"], 'entry 0: "prompt" is missing'),
         (["--lists", "{tmp}/empty_prompt.json"], "entry 1: the prompt is empty"),

@@ -93,23 +93,6 @@ def test_networks_of_other_sizes_are_refused(tmp_path):
         train_small(SmallArgs(out=tmp_path), MODEL)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"minutes": Minutes(-1.0)}, "--minutes.autoencoder must be a finite number of 0 or more, got -1.0"),
-        ({"minutes": Minutes(base=float("nan"))}, "--minutes.base must be"),
-        ({"most_minutes": 0.0}, "--most-minutes must be a finite number above 0, got 0.0"),
-        ({"batch_share": float("inf")}, "--batch-share must be"),
-        ({"per_scene": 0}, "--per-scene must be"),
-        ({"watch_count": -3}, "--watch-count must be"),
-    ],
-)
-def test_numbers_that_cannot_work_are_refused(changes, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        train_small(SmallArgs(out=tmp_path / "new", **changes), PRESETS["tiny"])
-    assert not (tmp_path / "new").exists()
-
-
 @pytest.mark.slow
 def test_a_part_that_sigterm_stops_continues_where_it_was(trained, tmp_path, monkeypatch):
     stops = iter([False, False, False, True])

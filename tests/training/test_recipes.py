@@ -48,7 +48,7 @@ def test_unroll_and_size_are_checked():
     sources = (SourceConfig("a.json", size=(128, 250)),)
     bad = TrainConfig(unroll=0, data=DataConfig(sources=sources))
     object.__setattr__(bad, "precision", "int4")  # the constructor's types do not allow it
-    expected = "size of a.json .* 16, got .*unroll must.*precision must be bfloat16 or empty, got 'int4'"
+    expected = "unroll must.*size of a.json .* 16, got .*precision must be bfloat16 or empty, got 'int4'"
     with pytest.raises(RecipeError, match=expected):
         check_recipe(bad)
 

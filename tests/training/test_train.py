@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import to_dict
 from uno_jax.support.trees import join
 from uno_jax.training import checkpoints, run
-from uno_jax.training.config import TrainConfig
+from uno_jax.training.checkpoints import changed_fields, way_on
+from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.optimizer import count_updates
 from uno_jax.training.state import split_params
 from uno_jax.weights.checkpoint import read_config, read_lora, restore_lora, restore_network
@@ -124,6 +126,31 @@ def test_another_recipe_is_not_continued(recipe, finished):
     )
     with pytest.raises(RecipeError, match="optim.learning_rate: 0.01 -> 0.5; seed: 0 -> 3. Continue with"):
         run.train(changed)
+
+
+def test_a_finished_run_says_so_and_more_steps_lengthen_it(recipe, finished, tmp_path, capsys):
+    workdir = shutil.copytree(recipe.workdir, tmp_path / "run")
+    again = dataclasses.replace(recipe, workdir=str(workdir))
+    run.train(again)
+    told = capsys.readouterr().out
+    assert f"{workdir} is finished: more --steps than 4" in told
+    assert told.endswith(f"wrote {workdir / 'lora'} and {workdir / 'dit_lora.safetensors'} (step 4)\n")
+    with pytest.raises(RecipeError, match="is at step 4 already, beyond steps 3: give more --steps"):
+        run.train(dataclasses.replace(again, steps=3))
+    assert run.train(dataclasses.replace(again, steps=5)).step == 5
+    assert (workdir / "checkpoints" / "5").is_dir()
+
+
+def test_a_run_whose_rate_decays_is_not_lengthened(tmp_path):
+    decaying = dataclasses.replace(TrainConfig(), optim=OptimConfig(decay_to=0.1), steps=4)
+    checkpoints = SimpleNamespace(directory=tmp_path / "run" / "checkpoints")
+    longer = dataclasses.replace(decaying, steps=8)
+    assert changed_fields(to_dict(decaying), to_dict(longer)) == ["steps: 4 -> 8"]
+    advice = way_on(checkpoints, to_dict(decaying), longer)
+    assert f"cannot be lengthened: start a new run from it with --init-run {tmp_path / 'run'}" in advice
+    assert "Continue with the old settings" in way_on(
+        checkpoints, to_dict(decaying), dataclasses.replace(longer, seed=1)
+    )
 
 
 def test_a_run_from_before_a_field_was_there_goes_on(recipe, finished, tmp_path):

@@ -12,6 +12,7 @@ from tyro.conf import Positional, subcommand
 
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora_names import Format
+from uno_jax.support.bounds import Strength
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.words import printable
@@ -213,7 +214,7 @@ class Lora:
     """Model that it belongs to (small: the shipped one); default: a transformer of FLUX.1-dev's size."""
     unope: Literal["d", "h", "w", "o"] | None = None
     """Position convention that it was trained with; default: the recorded one, or else UNO's, d."""
-    offset_scale: float | None = None
+    offset_scale: Strength | None = None
     """Factor on the offsets that it was trained with; default: the recorded one, or else UNO's, 1."""
     dtype: Dtype = "keep"
     """Data type to write; keep: that of the source."""

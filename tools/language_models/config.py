@@ -1,7 +1,9 @@
 """Settings of a language model."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from uno_jax.support.bounds import Bounds, Count
 
 from ..common.manifest import not_in_id
 
@@ -18,15 +20,15 @@ class ModelConfig:
     """Base URL, such as http://localhost:8000/v1; empty: the value of OPENAI_BASE_URL. The key is read from
     OPENAI_API_KEY.
     """
-    temperature: float = 0.7
+    temperature: Annotated[float, Bounds(0, 100)] = 0.7
     """Sampling temperature; 0: the likeliest token."""
-    max_tokens: int = 4096
+    max_tokens: Count = 4096
     """Longest answer."""
-    attempts: int = not_in_id(3)
+    attempts: Annotated[int, Bounds(1, 1_000)] = not_in_id(3)
     """How many answers to ask for until one can be parsed."""
-    timeout: float = not_in_id(120.0)
+    timeout: Annotated[float, Bounds(0, 1_000_000, above=True)] = not_in_id(120.0)
     """Seconds to wait for one answer of an endpoint."""
-    retries: int = not_in_id(4)
+    retries: Annotated[int, Bounds(0, 1_000)] = not_in_id(4)
     """How often to repeat a request that was lost, rate-limited (429) or failed on the server (5xx)."""
-    parallel: int = not_in_id(8)
+    parallel: Annotated[int, Bounds(1, 1_024)] = not_in_id(8)
     """Requests sent to an endpoint at a time."""

@@ -4,12 +4,15 @@ Fields made by `not_in_id` can change without any row being made again; the othe
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from uno_jax.support.bounds import BatchSize, Bounds, Count, Seed, Share, Side, Steps, Strength
 
 from ..common.manifest import not_in_id
 from ..language_models.config import ModelConfig
 
 Manner = Literal["imaginative", "realistic", "with text"]
+Cosine = Annotated[float, Bounds(-1, 1)]
 Layout = Literal["left-right", "top-bottom"]
 
 
@@ -31,15 +34,15 @@ class SubjectsConfig:
     """Where subjects come from: the language model `llm`, or templates."""
     manners: tuple[Manner, ...] = ("imaginative", "realistic", "with text")
     """Kinds of subjects to make of each category."""
-    per_manner: int = 50
+    per_manner: Count = 50
     """Subjects per category and manner."""
-    max_words: int = 12
+    max_words: Count = 12
     """Longest subject."""
     templates: tuple[str, ...] = ()
     """Templates of the template backend, such as "{colour} {category}"; the word lists are in
     data/subjects.json. Empty: the built-in ones.
     """
-    batch_size: int = not_in_id(64)
+    batch_size: BatchSize = not_in_id(64)
     """Categories per batch."""
 
 
@@ -49,29 +52,29 @@ class ScenesConfig:
 
     backend: Literal["model", "template"] = "model"
     """Where scenes come from: the language model `llm`, or lists."""
-    per_subject: int = 8
+    per_subject: Count = 8
     """Scenes per subject."""
-    max_tokens: int = 77
+    max_tokens: Annotated[int, Bounds(3, 1_000_000)] = 77
     """Longest scene, in CLIP tokens."""
-    plain: float = 0.1
+    plain: Share = 0.1
     """Share of the subjects that are shown on plain studio backgrounds."""
     scenes: tuple[str, ...] = ()
     """Scenes of the template backend, such as "on a pier at dawn"; empty: the built-in ones."""
     plain_scenes: tuple[str, ...] = ()
     """Plain backgrounds of the template backend; empty: the built-in ones."""
-    batch_size: int = not_in_id(64)
+    batch_size: BatchSize = not_in_id(64)
     """Subjects per batch."""
 
 
 @dataclass(frozen=True)
 class DiptychsConfig:
-    per_subject: int = 4
+    per_subject: Count = 4
     """Diptychs per subject, each of two of its scenes."""
-    two: float = 0.5
+    two: Share = 0.5
     """Share of the diptychs whose second panel also shows another subject."""
     layouts: tuple[Layout, ...] = ("left-right", "top-bottom")
     """Arrangements of the two panels to choose from."""
-    panels: tuple[tuple[int, int], ...] = ((1024, 1024), (1024, 768), (768, 1024))
+    panels: tuple[tuple[Side, Side], ...] = ((1024, 1024), (1024, 768), (768, 1024))
     """Panel sizes (width, height) to choose from; a picture consists of two panels."""
     prompts: tuple[str, ...] = ()
     """Prompt templates with {subject}, {a_subject} (with its article), {scene_1}, {scene_2}, {first} and
@@ -83,7 +86,7 @@ class DiptychsConfig:
     """Template of one panel's caption, which becomes a sample's prompt."""
     caption_two: str = "{a_subject} and {a_other} {scene}"
     """Template of the caption of a panel with two subjects."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all choices."""
 
 
@@ -93,9 +96,9 @@ class GenerateConfig:
     """Any text-to-image pipeline of diffusers, or `uno-sample --jobs`."""
     model: str = "black-forest-labs/FLUX.1-dev"
     """Name on the hub or directory of the model."""
-    steps: int = 28
+    steps: Steps = 28
     """Sampling steps."""
-    guidance: float = 3.5
+    guidance: Strength = 3.5
     """Guidance scale."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Data type of a diffusers pipeline."""
@@ -105,17 +108,17 @@ class GenerateConfig:
     """For uno_jax: draw the left panel (toybox: the toy world's picture of the subject in its first scene)
     and generate the right one (diptych prompting). Empty: generate both.
     """
-    batch_size: int = not_in_id(4)
+    batch_size: BatchSize = not_in_id(4)
     """Pictures per batch; for uno_jax, pictures per start of the program."""
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    search: tuple[float, float] = (0.35, 0.65)
+    search: tuple[Share, Share] = (0.35, 0.65)
     """Range in which to look for the seam, as shares of the width or height."""
-    min_probability: float = not_in_id(0.5)
+    min_probability: Share = not_in_id(0.5)
     """Lowest probability of a seam; the default is even odds."""
-    batch_size: int = not_in_id(64)
+    batch_size: BatchSize = not_in_id(64)
     """Pictures per batch."""
 
 
@@ -127,11 +130,11 @@ class FilterDinoConfig:
     """Network that computes the features."""
     model: str = "facebook/dinov2-large"
     """Name on the hub or directory of the DINOv2 model."""
-    threshold: float = not_in_id(0.6)
+    threshold: Cosine = not_in_id(0.6)
     """Lowest cosine; below it the pictures show different subjects."""
-    max_cosine: float = not_in_id(0.99)
+    max_cosine: Cosine = not_in_id(0.99)
     """Highest cosine; above it the second picture is a copy of the first."""
-    batch_size: int = not_in_id(32)
+    batch_size: BatchSize = not_in_id(32)
     """Pairs per batch."""
 
 
@@ -142,9 +145,9 @@ class FilterVlmConfig:
     backend: Literal["model", "features"] = "model"
     """A vision-language model, or a comparison of EfficientNet-Lite0's features."""
     model: ModelConfig = ModelConfig(temperature=0.0)
-    threshold: float = not_in_id(4.0)
+    threshold: Annotated[float, Bounds(0, 4)] = not_in_id(4.0)
     """Lowest mean score."""
-    batch_size: int = not_in_id(16)
+    batch_size: BatchSize = not_in_id(16)
     """Pairs per batch."""
 
 
@@ -160,17 +163,17 @@ class DetectConfig:
     """For "catalog": a folder of pictures named in its manifest.json, to search by picture instead of by
     words; "toybox": the subjects of uno_jax.
     """
-    threshold: float = not_in_id(0.35)
+    threshold: Cosine = not_in_id(0.35)
     """Lowest score of a box: the detector's own, or the catalogue's cosine (see benchmarks/judge.py)."""
-    min_area: float = not_in_id(0.02)
+    min_area: Share = not_in_id(0.02)
     """Smallest share of the picture that a box may cover."""
-    max_area: float = not_in_id(0.6)
+    max_area: Share = not_in_id(0.6)
     """Largest share of the picture that a box may cover."""
-    max_aspect: float = not_in_id(4.0)
+    max_aspect: Annotated[float, Bounds(1, 1_000)] = not_in_id(4.0)
     """Largest ratio of a box's longer to its shorter side."""
-    margin: float = 0.05
+    margin: Annotated[float, Bounds(0, 10)] = 0.05
     """Margin added around a box before it is cut out, as a share of its sides."""
-    batch_size: int = not_in_id(16)
+    batch_size: BatchSize = not_in_id(16)
     """Pictures per batch."""
 
 
@@ -186,25 +189,25 @@ class SecondReferenceConfig:
     """LoRA directory; empty: the model's own."""
     prompt: str = "{subject}, {scene}"
     """Prompt template with {subject}, {a_subject} (with its article) and {scene}, one of the run's scenes."""
-    size: tuple[int, int] = (512, 512)
+    size: tuple[Side, Side] = (512, 512)
     """Width and height in pixels."""
-    steps: int = 25
+    steps: Steps = 25
     """Sampling steps."""
-    guidance: float = 4.0
+    guidance: Strength = 4.0
     """Guidance scale."""
     arguments: tuple[str, ...] = ()
     """Additional arguments of `uno_jax.sample`."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all choices."""
-    batch_size: int = not_in_id(64)
+    batch_size: BatchSize = not_in_id(64)
     """Pictures per start of `uno_jax.sample`."""
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    val_share: float = 0.02
+    val_share: Share = 0.02
     """Share of the subjects that are held out: all their pairs go to the validation lists."""
-    duplicate_distance: int = 4
+    duplicate_distance: Annotated[int, Bounds(-1, 64)] = 4
     """Number of bits (of 64) in which the perceptual hashes of two targets may differ to count as duplicates;
     -1: keep duplicates.
     """
@@ -218,9 +221,9 @@ class ExportConfig:
 class RayConfig:
     address: str = ""
     """Address of a cluster; empty: start one on this machine."""
-    actors: int = 0
+    actors: Annotated[int, Bounds(0, 1_000_000)] = 0
     """Largest number of actors; 0: one per GPU, or one per core where there is no GPU."""
-    object_store_mb: int = 0
+    object_store_mb: Annotated[int, Bounds(0, 1_000_000_000)] = 0
     """Object store of a cluster started here, in MB; 0: Ray's default."""
     logs: bool = False
     """Show what the actors print."""

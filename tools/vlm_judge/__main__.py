@@ -16,6 +16,7 @@ from typing import Annotated
 import tyro
 
 from uno_jax.support.atomic import atomic_write, check_output_folder
+from uno_jax.support.bounds import Count
 from uno_jax.support.command_line import parse_args
 
 from ..common.command_line import exit_on_tool_errors
@@ -40,7 +41,7 @@ class Args:
     """Instead of --evaluation: a list in UNO's format, with --pictures."""
     pictures: Path | None = None
     """Folder of {entry}_{image}.png; with --evaluation, where its pictures are now."""
-    num_images: int = 1
+    num_images: Count = 1
     """With --list: pictures per entry."""
     data: Path | None = None
     """Folder that contains the subjects' folders, as for uno_jax.evaluate, to look up references in; default:
@@ -81,8 +82,6 @@ def find_cases(args: Args) -> tuple[list[Case], Path]:
     """Returns what is to be judged, and the directory for the result. Raises ToolError."""
     if (args.evaluation is None) == (args.list_file is None):
         raise ToolError("pass either --evaluation DIR, or --list FILE and --pictures DIR")
-    if args.num_images < 1:
-        raise ToolError(f"--num-images must be 1 or more, got {args.num_images}")
     if args.evaluation is not None:
         return evaluation_cases(args.evaluation, args.data, args.pictures), args.out or args.evaluation
     if args.list_file is None or args.pictures is None:

@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
 
+from uno_jax.support.bounds import BatchSize, Bounds
 from uno_jax.support.images import ImageError, read_image
 
 from ..common.errors import ToolError
@@ -60,11 +61,11 @@ Points = Annotated[float, Field(ge=0, le=10)]
 class JudgeConfig:
     """How to ask. Fields made by `not_in_id` are not part of an answer's id."""
 
-    rounds: int = not_in_id(3)
+    rounds: Annotated[int, Bounds(1, 1_000)] = not_in_id(3)
     """Number of answers about each picture."""
-    side: int = 1024
+    side: Annotated[int, Bounds(1, 16_384)] = 1024
     """Longest side in pixels at which pictures are shown; smaller ones are not resized."""
-    batch_size: int = not_in_id(16)
+    batch_size: BatchSize = not_in_id(16)
     """Questions at a time; a killed run loses at most that many answers."""
     device: str = not_in_id("auto")
     """torch device of a model in this process, such as cuda:1; auto: an accelerator if there is one."""
@@ -75,10 +76,6 @@ class JudgeConfig:
 
 def check_settings(config: JudgeConfig) -> None:
     """Raises ToolError for settings that cannot be used."""
-    for name in ("rounds", "side", "batch_size"):
-        if getattr(config, name) < 1:
-            option = name.replace("_", "-")
-            raise ToolError(f"--{option} must be 1 or more, got {getattr(config, name)}")
     check_model_config(config.vlm, SETTING)
     if config.rounds > 1 and config.vlm.temperature == 0:
         raise ToolError(

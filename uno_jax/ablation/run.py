@@ -114,7 +114,13 @@ def run_program(what: str, module: str, *arguments: str) -> None:
     """
     command = [sys.executable, "-m", module, *arguments]
     print(f"{what}: {' '.join(command[1:])}", flush=True)
-    if code := subprocess.run(command).returncode:
+    with subprocess.Popen(command) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # a training saves; a second Ctrl-C ends both
+            raise
+    if code:
         raise RecipeError(f"{what} failed with code {code}; the same command continues from there")
 
 

@@ -18,6 +18,7 @@ from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.pack import pack_records, scored, write_json
 from uno_jax.data.records import Records, parse_source, read_scores, read_source
 from uno_jax.support.atomic import check_output, check_output_folder
+from uno_jax.support.bounds import Bounds, Count, Share
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.images import bucket_size
 from uno_jax.support.words import counted
@@ -39,7 +40,7 @@ class Check:
 
     file: Annotated[str, tyro.conf.Positional]
     """Training list in JSON."""
-    min_score: float | None = None
+    min_score: Annotated[float, Bounds(0, 4)] | None = None
     """Lowest score of entries that are taken. None takes all, but of UNO-1M's labels only those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
@@ -57,13 +58,13 @@ class Pack:
     """Training list in JSON."""
     out: Path
     """Directory for the shards and records.json."""
-    min_score: float | None = None
+    min_score: Annotated[float, Bounds(0, 4)] | None = None
     """Lowest score of entries that are taken. None takes all, but of UNO-1M's labels only those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
-    per_shard: int = 1000
+    per_shard: Count = 1000
     """Number of records in each shard."""
-    max_bad_share: float = 0.01
+    max_bad_share: Share = 0.01
     """Largest share of bad entries; with more of them nothing is written."""
 
 
@@ -106,8 +107,6 @@ def _absolute(path: str) -> str:
 
 def run_pack(args: Pack) -> int:
     """Packs a list and prints the bad records; returns the exit code."""
-    if args.per_shard < 1:
-        raise ValueError(f"--per-shard must be at least 1, got {args.per_shard}")
     check_output_folder("--out", args.out)
     source = SourceConfig(args.file, min_score=args.min_score, root=args.root)
     records = read_source(source, args.max_bad_share)

@@ -11,6 +11,7 @@ changes nothing. A record that cannot be read is replaced by the next good one o
 group without a good record by one of the next group.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -305,8 +306,17 @@ class Batches(Iterator[Any]):
         if workers:
             # grain asks absl flags, which only absl.app.run would have parsed.
             flags.FLAGS.mark_as_parsed()
-            batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+            in_processes = grain.MultiprocessingOptions(num_workers=workers)
+            batches = batches.mp_prefetch(in_processes, worker_init_fn=outlive_first_interrupt)
         return iter(batches)
+
+
+def outlive_first_interrupt(*_: int) -> None:
+    """Leaves the first Ctrl-C, which a terminal sends to workers too, and SIGHUP to the program that reads
+    from this worker: it may need more batches before it has saved.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def check_bad_share(bad: dict[str, str], read: int, total: int, max_bad_share: float) -> None:

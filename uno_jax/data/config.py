@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from uno_jax.support.bounds import Bounds, Share, Side
 
 
 @dataclass(frozen=True)
@@ -11,15 +13,15 @@ class SourceConfig:
 
     path: str
     """Path of the list: local, or a URL that fsspec knows, such as gs://bucket/list.json."""
-    weight: float = 1.0
+    weight: Annotated[float, Bounds(0, 1e12, above=True)] = 1.0
     """Share of the samples, relative to the weights of the other sources."""
-    min_score: float | None = None
+    min_score: Annotated[float, Bounds(0, 4)] | None = None
     """Lowest score, from 0 to 4, of entries that are taken. None takes all, but of UNO-1M's labels only those
     of 4, as in the paper.
     """
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
-    size: tuple[int, int] | None = None
+    size: tuple[Side, Side] | None = None
     """(height, width) in pixels of every target, for shapes that no bucket has, such as two pictures side by
     side. None takes the bucket of each picture's own shape.
     """
@@ -35,22 +37,22 @@ class DataConfig:
     """Several lists to mix, in place of `path`."""
     encodings: str = ""
     """Directory that `uno-encode` made of the lists, to train from in their place."""
-    resolution: int = 512
+    resolution: Annotated[int, Bounds(32, 8_192)] = 512
     """Bucket resolution of targets in pixels; the timestep schedule depends on it too."""
-    ref_resolution: int = 512
+    ref_resolution: Annotated[int, Bounds(32, 8_192)] = 512
     """Bucket resolution of references in pixels: 512 for one, 320 for several in the paper."""
     buckets: Literal["own", "mean"] = "own"
     """Shapes of batches where lists do not say their pictures' sizes. "own" reads these at the start, and a
     batch holds targets of one bucket; "mean" takes any targets and the bucket of their mean height/width, as
     UNO does, which stretches them.
     """
-    text_dropout: float = 0.1
+    text_dropout: Share = 0.1
     """Share of prompts replaced by the empty one."""
-    max_bad_share: float = 0.01
+    max_bad_share: Share = 0.01
     """Largest share of records that cannot be used. They are left out; with more of them the run stops."""
-    threads: int = 2
+    threads: Annotated[int, Bounds(1, 1_024)] = 2
     """Threads that read batches, in each worker."""
-    workers: int = 0
+    workers: Annotated[int, Bounds(0, 1_024)] = 0
     """Processes that read batches; 0 reads in the trainer's own process."""
 
     @property

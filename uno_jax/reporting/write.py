@@ -6,6 +6,7 @@ Several stand side by side; evaluations must be of one suite.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
@@ -15,6 +16,7 @@ from uno_jax.reporting.plots import check_matplotlib
 from uno_jax.reporting.runs import read_runs
 from uno_jax.reporting.thumbnails import Thumbnails
 from uno_jax.support.atomic import atomic_write, check_output
+from uno_jax.support.bounds import Bounds
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class ReportArgs:
     """File of the page."""
     data: Path | None = None
     """DreamBooth's `dataset` folder, for references that a run does not name or that lie elsewhere now."""
-    thumbnail: int = 192
+    thumbnail: Annotated[int, Bounds(16, 4_096)] = 192
     """Longest side of the pictures in pixels. A picture of 192 pixels takes about 10 KB."""
 
 
@@ -38,8 +40,6 @@ def write_report(args: ReportArgs) -> Thumbnails:
     """
     if not args.runs:
         raise ReportError("name at least one RUN: a directory with scores.json or metrics.jsonl")
-    if args.thumbnail < 16:
-        raise ReportError(f"--thumbnail must be at least 16 pixels, got {args.thumbnail}")
     check_output("--out", args.out)
     if args.data and not args.data.is_dir():
         raise ReportError(

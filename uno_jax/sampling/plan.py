@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from uno_jax.costs.chips import Chip
-from uno_jax.costs.devices import PlanError, assumptions, chip_of, find_devices
+from uno_jax.costs.devices import assumptions, chip_of, find_devices
 from uno_jax.costs.program import Program, fits, memory_line, placed, print_weighed, work_line
 from uno_jax.families.family import ONE_STEP, PlannedSampling
 from uno_jax.families.registry import PRESETS, family_of
@@ -26,10 +26,6 @@ def plan_sampling(args: SampleArgs) -> None:
     """
     devices = find_devices(args.plan)
     config = PRESETS[args.model] if args.model in PRESETS else read_model_config(args.model)
-    if args.batch_size < 1 or args.refs < 0:
-        raise PlanError(
-            f"--batch-size must be 1 or more and --refs 0 or more, got {args.batch_size} and {args.refs}"
-        )
     asked, dtype = planned(args, config), args.dtype or "bfloat16"
     check_request(config, asked.width, asked.height, 0)
     # The mesh over which weights.load.load_model spreads the weights.

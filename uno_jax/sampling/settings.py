@@ -11,6 +11,7 @@ from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.request import agreed_unope, make_settings
 from uno_jax.sampling.results import NUMBERED, is_picture
 from uno_jax.support.atomic import check_output, check_output_folder
+from uno_jax.support.bounds import BatchSize, Bounds, Count, RefSide, Seed, Side, Steps, Strength
 from uno_jax.weights.load import Lora, read_model_config, read_named_lora
 from uno_jax.weights.names import SMALL, find_model
 
@@ -31,17 +32,17 @@ class ModelArgs:
     """Axes along which references' positions are offset: d for both, h, w, or o for none. It must not
     contradict the LoRA's, which is the default.
     """
-    offset_scale: float | None = None
+    offset_scale: Strength | None = None
     """Factor on these offsets; default the LoRA's."""
-    steps: int | None = None
+    steps: Steps | None = None
     """Euler steps; default 25, for schnell 4."""
-    guidance: float | None = None
+    guidance: Strength | None = None
     """Strength of the guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
-    true_cfg: float | None = None
+    true_cfg: Strength | None = None
     """Scale of classifier-free guidance away from the empty prompt without references, for twice the work;
     default the model's: for FLUX 1, which leaves it out.
     """
-    batch_size: int = 4
+    batch_size: BatchSize = 4
     """Largest number of pictures of equal shapes to make at once."""
     dtype: Literal["bfloat16", "float32"] | None = None
     """Number format of the model; default bfloat16 on accelerators, float32 on the CPU."""
@@ -67,15 +68,15 @@ class SampleArgs(ModelArgs):
     """
     overwrite: Annotated[bool, FlagCreatePairsOff] = False
     """Replace pictures that exist and were made with other settings."""
-    width: int | None = None
+    width: Side | None = None
     """Width in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
-    height: int | None = None
+    height: Side | None = None
     """Height in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
-    seed: int = 3407
+    seed: Seed = 3407
     """Seed of the first picture of a prompt; the next has the next seed."""
-    num_images: int = 1
+    num_images: Count = 1
     """Pictures of each prompt."""
-    ref_size: int | None = None
+    ref_size: RefSide | None = None
     """Longest side of references in pixels; default the model's, for FLUX 512 for one and
     320 for several.
     """
@@ -86,7 +87,7 @@ class SampleArgs(ModelArgs):
     """
     detail: Annotated[bool, FlagCreatePairsOff] = False
     """With --plan, also print where the time goes: the kernels by kind and by place in the model."""
-    refs: int = 1
+    refs: Annotated[int, Bounds(0, 64)] = 1
     """Number of references of each picture, for --plan."""
 
     @property
@@ -135,8 +136,6 @@ def check_args(args: SampleArgs) -> None:
         raise ValueError("give either --prompt or --jobs" + (", not both" if args.prompt is not None else ""))
     if args.jobs is not None and (args.ref or args.left):
         raise ValueError("--ref and --left go with --prompt; a job list names its own pictures")
-    if args.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, got {args.batch_size}")
     if () in args.ref:
         raise ValueError("--ref names no picture: give at least one, or leave it out")
     out = args.named or NUMBERED

@@ -27,9 +27,9 @@ from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import parse_json
 from uno_jax.support.trees import Params, join
-from uno_jax.training.loop import stop_signal
 from uno_jax.training.state import TrainState, split_params
 from uno_jax.training.step import Metrics, StepMethod, train_step
+from uno_jax.training.stopping import stop_signal
 
 LOG_SECONDS, SAVE_SECONDS = 2.0, 300.0
 MOST_SKIPPED = 20
@@ -122,7 +122,7 @@ class Every:
 def train_part(
     job: Job, steps: Mapping[int, Any], params: dict[str, Params], inputs: Inputs, around: Around
 ) -> dict[str, Params] | None:
-    """Trains until the part's minutes are over. Returns its averaged weights; None if SIGTERM stopped it,
+    """Trains until the part's minutes are over. Returns its averaged weights; None if a signal stopped it,
     after which its state is saved.
 
     Raises FloatingPointError if the loss stays NaN or infinite.

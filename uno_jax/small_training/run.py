@@ -1,15 +1,13 @@
 """All parts in order: OUT/model holds the networks, OUT/log.jsonl the losses, OUT/done.json what is over."""
 
-import dataclasses
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from tqdm import tqdm
@@ -30,6 +28,7 @@ from uno_jax.small_training.weights import (
 )
 from uno_jax.small_training.worlds import Inputs, make_inputs
 from uno_jax.support.atomic import atomic_write, check_output_folder
+from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import read_json
 
@@ -37,20 +36,22 @@ DONE_FILE, LOG_FILE, MODEL_FOLDER = "done.json", "log.jsonl", "model"
 COMPILERS = 2 if (os.cpu_count() or 1) > 4 else 1  # at once; each uses several cores
 ENDING = 20.0  # seconds that are kept for the last files
 
+Duration = Annotated[float, Bounds(0, 1e9)]
+
 
 @dataclass(frozen=True)
 class Minutes:
     """Minutes of training for each part; 0 leaves a part out."""
 
-    autoencoder: float = 1.25
+    autoencoder: Duration = 1.25
     """The autoencoder."""
-    copying: float = 2.0
+    copying: Duration = 2.0
     """The MM-DiT and the text encoders, on panels that are nearly alike."""
-    base: float = 3.0
+    base: Duration = 3.0
     """The same networks, on panels whose subject stands anywhere."""
-    stage1: float = 0.75
+    stage1: Duration = 0.75
     """UNO's stage I, one reference."""
-    stage2: float = 1.5
+    stage2: Duration = 1.5
     """UNO's stage II, one to four references."""
 
 
@@ -71,19 +72,19 @@ class SmallArgs:
     """Directory that `uno-convert efficientnet --dst DIR` wrote, to score pictures of held-out subjects
     during the training.
     """
-    watch_every: float = 40.0
+    watch_every: Annotated[float, Bounds(0, 1e9, above=True)] = 40.0
     """Seconds from one scoring to the next."""
-    watch_count: int = 60
+    watch_count: Annotated[int, Bounds(1, 100_000)] = 60
     """Number of prompts of each kind that are scored."""
-    per_scene: int = 200
+    per_scene: Annotated[int, Bounds(1, 10_000)] = 200
     """Drawn backgrounds of each scene."""
-    batch_share: float | None = None
+    batch_share: Annotated[float, Bounds(0, 64, above=True)] | None = None
     """Share of the full batches; default 1 on GPUs and TPUs, 1/16 on CPUs."""
-    most_minutes: float | None = None
+    most_minutes: Annotated[float, Bounds(0, 1e9, above=True)] | None = None
     """Minutes for everything from the start of the program; the parts that remain share what is left of them
     in proportion to their minutes.
     """
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first weights, the samples and the noise."""
 
 
@@ -96,7 +97,7 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
     start = time.monotonic()
     jobs = plan_jobs(args, model)
     if not jobs:
-        tqdm.write(f"all parts with minutes are over: {args.out / MODEL_FOLDER} holds the networks")
+        tqdm.write(f"all parts with minutes are finished: the networks lie in {args.out / MODEL_FOLDER}")
         return
     args.out.mkdir(parents=True, exist_ok=True)
     inputs = make_inputs(args.out, model.defaults.resolution, args.per_scene, args.perceptual)
@@ -110,13 +111,15 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
             minutes = fit_minutes(args, job, jobs, start)
             over = minutes > 0 and run_job(job._replace(minutes=minutes), compiling, inputs, around)
             if not over:
-                why = "stopped by SIGTERM in" if minutes else "no time is left for"
-                tqdm.write(f"{why} {job.part.name}; the same command continues")
+                name, saved = job.part.name, state_path(job)
+                why = f"stopped in {name}, saved in {saved}" if minutes else f"no time is left for {name}"
+                tqdm.write(f"{why}; the same command continues")
                 pool.shutdown(cancel_futures=True)
                 break
+        else:
+            tqdm.write(f"wrote {args.out / MODEL_FOLDER} and {args.out / LOG_FILE}")
         if watch is not None:
             watch.wait()
-    tqdm.write(f"{args.out / MODEL_FOLDER} holds the networks, {args.out / LOG_FILE} the losses")
 
 
 def plan_jobs(args: SmallArgs, model: ModelConfig) -> list[Job]:
@@ -124,7 +127,6 @@ def plan_jobs(args: SmallArgs, model: ModelConfig) -> list[Job]:
 
     Raises ValueError, CheckpointError or FileNotFoundError.
     """
-    check_args(args)
     check_output_folder("--out", args.out)
     platform, done = choose_platform(model, args.batch_share, args.seed), read_done(args.out)
     jobs = [
@@ -138,25 +140,8 @@ def plan_jobs(args: SmallArgs, model: ModelConfig) -> list[Job]:
     return jobs
 
 
-def check_args(args: SmallArgs) -> None:
-    """Raises ValueError for numbers that cannot work."""
-    positive = {
-        "--watch-every": args.watch_every,
-        "--watch-count": args.watch_count,
-        "--per-scene": args.per_scene,
-        "--batch-share": args.batch_share,
-        "--most-minutes": args.most_minutes,
-    }
-    for name, value in positive.items():
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a finite number above 0, got {value}")
-    for name, minutes in dataclasses.asdict(args.minutes).items():
-        if not 0 <= minutes < math.inf:
-            raise ValueError(f"--minutes.{name} must be a finite number of 0 or more, got {minutes}")
-
-
 def run_job(job: Job, compiling: Mapping[Loss, Future[Any]], inputs: Inputs, around: Around) -> bool:
-    """Trains a part and writes its networks. Whether it is over, and not stopped by SIGTERM."""
+    """Trains a part and writes its networks. Whether it is over, and not stopped by a signal."""
     networks = job.folder / MODEL_FOLDER
     params = load_networks(job.part, job.model, networks, job.recipe.seed)
     steps = {turn: compiling[loss].result() for turn, loss in job.part.losses.items()}

@@ -15,6 +15,7 @@ import jax
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from uno_jax.support.bounds import as_option, check_bounds
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.full_disk import is_full, without_full_disk_logs
 from uno_jax.support.words import printable
@@ -51,19 +52,21 @@ def parse_args(args_type: Any, prog: str, argv: Sequence[str] | None, default: A
     """Parses `argv` (None: the process's arguments) into `args_type`, a dataclass or a union of them as
     subcommands; absent options come from `default`.
 
-    Exits with code 2 when they cannot be parsed.
+    Exits with code 2 when they cannot be parsed, and naming every number that is out of its bounds.
     """
     print_any_name()
     try:
-        if default is None:
-            return tyro.cli(args_type, args=argv, prog=prog, registry=PATHS)
-        return tyro.cli(args_type, args=argv, prog=prog, default=default, registry=PATHS)
+        known = {} if default is None else {"default": default}
+        args = tyro.cli(args_type, args=argv, prog=prog, registry=PATHS, **known)
     except BrokenPipeError as error:  # --help | head
         sys.exit(_leave_unread(error))
     except SystemExit as stop:
         if stop.code:
             print("error: the arguments could not be read (see above)", file=sys.stderr)
         raise
+    if problems := [as_option(problem) for problem in check_bounds(args)]:
+        sys.exit(_print_error("; ".join(problems), 2))
+    return args
 
 
 def print_any_name() -> None:

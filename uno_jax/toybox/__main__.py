@@ -9,13 +9,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from uno_jax.support.atomic import atomic_write, check_output_folder
+from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.words import counted
 from uno_jax.toybox.compose import LARGEST, SMALLEST
@@ -35,9 +36,9 @@ class Args:
     """Directory for the samples, which must be empty or not exist."""
     kind: Literal["pairs", "text-image", "diptychs"] = "pairs"
     """Kind of samples: pairs have references; text-image samples and diptychs (twice as wide) have none."""
-    count: int = 1000
+    count: Annotated[int, Bounds(1, 10_000_000)] = 1000
     """Number of samples."""
-    size: int = 128
+    size: Annotated[int, Bounds(SMALLEST, LARGEST)] = 128
     """Side of a picture in pixels."""
     split: Split = "train"
     """Split of the manifest to take subjects from."""
@@ -49,7 +50,7 @@ class Args:
     """
     crop_second: bool = False
     """Crop the second reference from the target, which teaches copying (an ablation in UNO's paper)."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed; sample i depends only on the seed and i."""
     subjects: Path | None = None
     """Folder with a manifest.json, to use in place of the shipped subjects."""
@@ -66,10 +67,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def check_args(args: Args) -> None:
     """Raises ToyboxError for arguments that cannot work."""
-    if args.count < 1:
-        raise ToyboxError(f"--count must be at least 1, got {args.count}")
-    if not SMALLEST <= args.size <= LARGEST:
-        raise ToyboxError(f"--size must be from {SMALLEST} to {LARGEST} pixels, got {args.size}")
     if args.references != 1 and args.kind != "pairs":
         raise ToyboxError(f"--references is for pairs; {args.kind} have none")
     if args.alike != "subject" and args.kind == "text-image":

@@ -11,12 +11,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from uno_jax.support.bounds import Bounds
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox.compose import LARGEST, SMALLEST, compose
 from uno_jax.toybox.scenes import SCENES
@@ -35,7 +36,7 @@ class Args:
     """JSON list of {"subjects", "scene", "seed"}, with subjects of any split."""
     out: Path
     """Directory for the pictures, in which files of the same names are replaced."""
-    size: int = 128
+    size: Annotated[int, Bounds(SMALLEST, LARGEST)] = 128
     """Side of a picture in pixels."""
     subjects: Path | None = None
     """Folder with a manifest.json, to use in place of the shipped subjects."""
@@ -48,8 +49,6 @@ class DrawError(ValueError):
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.toybox.draw", argv)
     with exit_on(DrawError, SubjectError, OSError):
-        if not SMALLEST <= args.size <= LARGEST:
-            raise DrawError(f"--size must be from {SMALLEST} to {LARGEST} pixels, got {args.size}")
         subjects = {each.name: each for split in SPLITS for each in load_subjects(args.subjects, split)}
         jobs = read_jobs(args.jobs, subjects)
         args.out.mkdir(parents=True, exist_ok=True)

@@ -43,9 +43,12 @@ HARMLESS = {
 }
 
 
-def has_checkpoint(config: TrainConfig) -> bool:
-    """Whether a run's working directory holds a complete checkpoint, by the names of its folders."""
-    return any(path.name.isdigit() for path in (Path(config.workdir) / "checkpoints").glob("*"))
+def last_step(config: TrainConfig) -> int | None:
+    """The step of the newest complete checkpoint in a run's working directory, by the names of its folders;
+    None where there is none.
+    """
+    folders = (Path(config.workdir) / "checkpoints").glob("*")
+    return max((int(path.name) for path in folders if path.name.isdecimal()), default=None)
 
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
@@ -74,7 +77,7 @@ def as_begun(config: TrainConfig) -> TrainConfig:
     """The recipe; with batches of mean shapes where the run in its working directory began with these, which
     every run on a list without sizes did before `data.buckets` was a choice.
     """
-    if config.data.buckets == "mean" or not has_checkpoint(config):
+    if config.data.buckets == "mean" or last_step(config) is None:
         return config
     with open_checkpoints(config) as checkpoints:
         number = checkpoints.latest_step()
@@ -99,7 +102,7 @@ def restore_checkpoint(
     if changes := changed_fields(recipe, to_dict(config)):
         raise RecipeError(
             f"{checkpoints.directory} has checkpoints of another recipe: {'; '.join(changes)}. "
-            "Continue with the old settings, or choose another workdir"
+            f"{way_on(checkpoints, recipe, config)}"
         )
     restored = _read_parts(checkpoints, number, state=_standard(state), data=ocp.args.JsonRestore())
     try:
@@ -132,6 +135,17 @@ def complete_recipe(recorded: Any) -> dict[str, Any]:
     if not version and isinstance(fields.get("data"), dict):
         fields["data"] = {"buckets": "mean"} | fields["data"]  # as every run of 0.2 and before had it
     return to_dict(from_dict(TrainConfig, fields))
+
+
+def way_on(checkpoints: ocp.CheckpointManager, recipe: dict[str, Any], config: TrainConfig) -> str:
+    """What to do with a run of another recipe."""
+    workdir = Path(checkpoints.directory).parent
+    if changed_fields(recipe, to_dict(config) | {"steps": recipe["steps"]}):
+        return "Continue with the old settings, or choose another workdir"
+    return (
+        f"Its learning rate decays to step {recipe['steps']}, so it cannot be lengthened: start a new run "
+        f"from it with --init-run {workdir} --workdir OTHER, which begins the schedule anew"
+    )
 
 
 def _read_parts(checkpoints: ocp.CheckpointManager, number: int, **parts: Any) -> Any:

@@ -2,10 +2,22 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from uno_jax.data.config import DataConfig, SourceConfig, with_weights
 from uno_jax.families.uno.config import LoraConfig, UnoPE
+from uno_jax.support.bounds import (
+    BELOW_1,
+    BatchSize,
+    Bounds,
+    Count,
+    RefSide,
+    Seed,
+    Share,
+    Side,
+    Steps,
+    Strength,
+)
 from uno_jax.support.errors import RecipeError
 from uno_jax.weights.names import model_dir
 
@@ -23,28 +35,33 @@ __all__ = [
     "with_weights",
 ]
 
+# The schedule of learning rates is an array with a number for each step.
+MOST_STEPS = 10_000_000
+StepCount = Annotated[int, Bounds(1, MOST_STEPS)]
+Devices = Annotated[int, Bounds(-1, 1_000_000)]
+
 
 @dataclass(frozen=True)
 class OptimConfig:
     """AdamW after clipping of the global gradient norm (UNO's `train.py`)."""
 
-    learning_rate: float = 1e-5
+    learning_rate: Annotated[float, Bounds(0, 1_000, above=True)] = 1e-5
     """Peak learning rate."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Bounds(0, MOST_STEPS)] = 0
     """Steps of linear warm-up."""
-    decay_to: float = 1.0
+    decay_to: Share = 1.0
     """Learning rate at the last step as a share of `learning_rate`, reached along a cosine."""
-    b1: float = 0.9
+    b1: Annotated[float, Bounds(0, BELOW_1)] = 0.9
     """Decay of AdamW's first moment."""
-    b2: float = 0.999
+    b2: Annotated[float, Bounds(0, BELOW_1)] = 0.999
     """Decay of AdamW's second moment."""
-    eps: float = 1e-8
+    eps: Annotated[float, Bounds(0, 1, above=True)] = 1e-8
     """Epsilon of AdamW."""
-    weight_decay: float = 0.01
+    weight_decay: Strength = 0.01
     """Weight decay of AdamW."""
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, Bounds(0, 1e12, above=True)] = 1.0
     """Global norm that gradients are clipped to."""
-    ema_decay: float = 0.0
+    ema_decay: Annotated[float, Bounds(0, BELOW_1)] = 0.0
     """Decay of the running average that is exported, warming up as (1 + step) / (10 + step); 0 for none."""
 
 
@@ -52,13 +69,13 @@ class OptimConfig:
 class MeshConfig:
     """Sizes of the mesh axes; -1 takes the remaining devices."""
 
-    data: int = 1
+    data: Devices = 1
     """Copies of the weights, each with a share of the samples."""
-    fsdp: int = -1
+    fsdp: Devices = -1
     """Shares of the weights, each also with a share of the samples."""
-    tensor: int = 1
+    tensor: Devices = 1
     """Shares of heads and MLPs."""
-    sequence: int = 1
+    sequence: Devices = 1
     """Shares of a sample's tokens, for pictures too large for one chip."""
 
 
@@ -70,9 +87,9 @@ class ProcessesConfig:
     """Address HOST:PORT of process 0, or "auto" where jax detects the cluster: TPU slices, SLURM, Open MPI,
     Kubernetes.
     """
-    count: int = 1
+    count: Count = 1
     """Number of processes; not needed with "auto"."""
-    index: int = 0
+    index: Annotated[int, Bounds(0, 999_999)] = 0
     """Index of this process, from 0; not needed with "auto"."""
 
 
@@ -80,23 +97,23 @@ class ProcessesConfig:
 class SamplesConfig:
     """Pictures of fixed prompts, drawn during the run."""
 
-    every: int = 0
+    every: Annotated[int, Bounds(0, MOST_STEPS)] = 0
     """Steps from one drawing to the next; the last step is always drawn. 0 draws nothing."""
     jobs: str = ""
     """List of the prompts and their references, as `uno-sample --jobs` takes it."""
-    steps: int | None = None
+    steps: Steps | None = None
     """Euler steps; default 25, for schnell 4."""
-    guidance: float | None = None
+    guidance: Strength | None = None
     """Strength of the guidance embedding; default 4, none for schnell."""
-    true_cfg: float | None = None
+    true_cfg: Strength | None = None
     """Scale of classifier-free guidance; default the model's, 1 (none) for FLUX."""
-    width: int | None = None
+    width: Side | None = None
     """Width in pixels of entries without their own; default the model's resolution."""
-    height: int | None = None
+    height: Side | None = None
     """Height in pixels of entries without their own; default the model's resolution."""
-    ref_size: int | None = None
+    ref_size: RefSide | None = None
     """Longest side of references in pixels; default as in `uno-sample`."""
-    seed: int = 3407
+    seed: Seed = 3407
     """Seed of entries without their own."""
 
 
@@ -124,25 +141,25 @@ class TrainConfig:
     """Working directory of a run to start from, with its optimizer but the schedule from the start."""
     unope: UnoPE = UnoPE()
     """Position convention of the references."""
-    guidance: float = 1.0
+    guidance: Strength = 1.0
     """Strength that the guidance embedding is given."""
-    completion: float = 0.0
+    completion: Share = 0.0
     """Share of the diptychs (pictures at least twice as wide as high) of which one half is given without
     noise, for the other to be learned from it; only that other half counts in the loss.
     """
-    kl_weight: float = 1e-6
+    kl_weight: Strength = 1e-6
     """Weight of the KL divergence in the autoencoder objective."""
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     processes: ProcessesConfig = field(default_factory=ProcessesConfig)
-    batch_size: int = 16
+    batch_size: BatchSize = 16
     """Samples in a step, over all devices."""
-    accumulate: int = 1
+    accumulate: BatchSize = 1
     """Equal parts of a batch that are computed one after another, for less memory."""
-    steps: int = 5000
+    steps: StepCount = 5000
     """Number of the last step."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the initial weights, the order of the data and the noise."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of frozen weights and of the computation; trained weights are kept in float32."""
@@ -150,7 +167,7 @@ class TrainConfig:
     """Precision of matrix products in float32. "bfloat16" rounds their inputs, which is faster, also on CPUs
     with matrix units; empty is jax's default.
     """
-    unroll: int = 1
+    unroll: Annotated[int, Bounds(1, 1_000)] = 1
     """Blocks that are compiled in one piece. More of them make steps faster on CPUs and compilation slower.
     """
     base: Literal["", "int8", "fp8"] = ""
@@ -159,20 +176,20 @@ class TrainConfig:
     remat: Literal["none", "selective", "full"] = "full"
     """Rematerialisation: the backward pass recomputes nothing, all but the matrix products, or whole blocks.
     """
-    max_skipped: int = 10
+    max_skipped: Annotated[int, Bounds(0, MOST_STEPS)] = 10
     """Steps with a non-finite loss or gradient, which change nothing, that a run may have before it stops."""
-    log_every: int = 10
+    log_every: StepCount = 10
     """Steps from one line of the logs to the next."""
     wandb_project: str = ""
     """W&B project to log to as well; needs the package wandb."""
     samples: SamplesConfig = field(default_factory=SamplesConfig)
-    profile_steps: int = 0
+    profile_steps: Annotated[int, Bounds(0, 1_000)] = 0
     """Number of steps to profile, from the third on, when everything is compiled."""
-    checkpoint_every: int = 500
+    checkpoint_every: StepCount = 500
     """Steps from one checkpoint to the next."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Count = 2
     """Number of newest checkpoints to keep."""
-    keep_every: int | None = None
+    keep_every: StepCount | None = None
     """Also keep every checkpoint whose step is a multiple of this, permanently."""
 
     @property

@@ -1,12 +1,14 @@
 """What a recipe's settings must satisfy together, checked without reading any file."""
 
 import importlib.util
+import re
 
 from uno_jax.data.config import DataConfig
 from uno_jax.families.registry import FAMILIES, PRESETS
 from uno_jax.support import images
+from uno_jax.support.bounds import check_bounds
 from uno_jax.support.errors import RecipeError
-from uno_jax.training.config import TrainConfig
+from uno_jax.training.config import ProcessesConfig, TrainConfig
 
 Problems = list[tuple[bool, str]]
 
@@ -16,52 +18,22 @@ def check_recipe(config: TrainConfig) -> None:
     kinds = (*dict.fromkeys(kind for family in FAMILIES for kind in family.networks), "lora")
     begins = tuple(f"{kind}/" for kind in kinds)
     problems = [
+        *((True, problem) for problem in check_bounds(config)),
         (config.preset not in PRESETS, f"preset must be one of {', '.join(PRESETS)}, got {config.preset!r}"),
         *_data_problems(config.data),
-        (config.batch_size < 1, f"batch_size must be at least 1, got {config.batch_size}"),
-        (config.steps < 1, f"steps must be at least 1, got {config.steps}"),
-        (config.checkpoint_every < 1, f"checkpoint_every must be at least 1, got {config.checkpoint_every}"),
         (
-            config.accumulate < 1 or config.batch_size % max(config.accumulate, 1) != 0,
+            config.batch_size % max(config.accumulate, 1) != 0,
             f"batch_size {config.batch_size} does not divide into {config.accumulate} parts (accumulate)",
-        ),
-        (not 0 <= config.optim.ema_decay < 1, f"ema_decay must lie in [0, 1), got {config.optim.ema_decay}"),
-        (config.keep_checkpoints < 1, f"keep_checkpoints must be at least 1, got {config.keep_checkpoints}"),
-        (
-            config.keep_every is not None and config.keep_every < 1,
-            f"keep_every must be at least 1, or None for never, got {config.keep_every}",
         ),
         (bool(config.init_lora and config.init_run), "give init_lora or init_run, not both"),
         *_place_problems(config),
-        (
-            not 0 <= config.processes.index < config.processes.count,
-            f"processes.index must be between 0 and {config.processes.count - 1}, "
-            f"got {config.processes.index}",
-        ),
-        (
-            config.processes.count > 1 and not config.processes.coordinator,
-            "several processes need --processes.coordinator HOST:PORT, or auto",
-        ),
-        (config.log_every < 1, f"log_every must be at least 1, got {config.log_every}"),
-        (config.profile_steps < 0, f"profile_steps must not be negative, got {config.profile_steps}"),
+        *_process_problems(config.processes),
         (
             bool(config.wandb_project) and importlib.util.find_spec("wandb") is None,
             "wandb_project needs the package wandb: pip install wandb",
         ),
         *_sample_problems(config),
-        (
-            not config.optim.learning_rate > 0,
-            f"learning_rate must be positive, got {config.optim.learning_rate}",
-        ),
-        (not config.trainable, "trainable is empty: nothing would be trained"),
-        *(
-            (
-                not pattern.startswith(begins),
-                f"trainable {pattern!r} must begin with one of {', '.join(begins)}",
-            )
-            for pattern in config.trainable
-        ),
-        (config.unroll < 1, f"unroll must be at least 1, got {config.unroll}"),
+        *_trainable_problems(config.trainable, begins),
         (
             config.precision not in ("", "bfloat16"),
             f"precision must be bfloat16 or empty, got {config.precision!r}",
@@ -75,7 +47,6 @@ def check_recipe(config: TrainConfig) -> None:
             config.objective == "autoencoder" and bool(config.data.encodings),
             "the autoencoder objective learns from pictures, not from data.encodings",
         ),
-        (not 0 <= config.completion <= 1, f"completion must be between 0 and 1, got {config.completion}"),
         (
             config.objective == "autoencoder" and config.completion > 0,
             "the autoencoder objective has no noise: completion must be 0",
@@ -89,6 +60,36 @@ def check_recipe(config: TrainConfig) -> None:
         raise RecipeError("; ".join(wrong))
     for resolution in (config.data.resolution, config.data.ref_resolution):
         images.bucket_size(1, 1, resolution)
+
+
+def _trainable_problems(patterns: tuple[str, ...], begins: tuple[str, ...]) -> Problems:
+    problems = [(not patterns, "trainable is empty: nothing would be trained")]
+    for pattern in patterns:
+        wrong = f"trainable {pattern!r} must begin with one of {', '.join(begins)}"
+        problems.append((not pattern.startswith(begins), wrong))
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            problems.append((True, f"trainable {pattern!r} is not a regular expression: {error}"))
+    return problems
+
+
+def _process_problems(processes: ProcessesConfig) -> Problems:
+    coordinator = processes.coordinator
+    return [
+        (
+            processes.index >= processes.count,
+            f"processes.index must be between 0 and {processes.count - 1}, got {processes.index}",
+        ),
+        (
+            processes.count > 1 and not coordinator,
+            "several processes need --processes.coordinator HOST:PORT, or auto",
+        ),
+        (
+            coordinator not in ("", "auto") and not re.fullmatch(r".+:[0-9]{1,5}", coordinator),
+            f"processes.coordinator must be HOST:PORT, or auto, got {coordinator!r}",
+        ),
+    ]
 
 
 def _place_problems(config: TrainConfig) -> Problems:
@@ -113,21 +114,10 @@ def _data_problems(data: DataConfig) -> Problems:
             "data.path is empty: give a JSON list of pairs (--data.path FILE)",
         ),
         (bool(data.path and data.sources), "give data.path or data.sources, not both"),
-        (not 0 <= data.text_dropout <= 1, f"text_dropout must be between 0 and 1, got {data.text_dropout}"),
-        (
-            not 0 <= data.max_bad_share <= 1,
-            f"max_bad_share must be between 0 and 1, got {data.max_bad_share}",
-        ),
         (data.buckets not in ("own", "mean"), f"data.buckets must be own or mean, got {data.buckets}"),
-        (data.threads < 1, f"data.threads must be at least 1, got {data.threads}"),
-        (data.workers < 0, f"data.workers must not be negative, got {data.workers}"),
-        *(
-            (not source.weight > 0, f"the weight of {source.path} must be positive, got {source.weight}")
-            for source in data.sources
-        ),
         *(
             (
-                any(side < images.MULTIPLE or side % images.MULTIPLE for side in source.size or ()),
+                any(side % images.MULTIPLE for side in source.size or ()),
                 f"the size of {source.path} must be multiples of {images.MULTIPLE}, got {source.size}",
             )
             for source in data.sources
@@ -156,7 +146,6 @@ def _base_problems(config: TrainConfig) -> Problems:
 def _sample_problems(config: TrainConfig) -> Problems:
     samples = config.samples
     return [
-        (samples.every < 0, f"samples.every must not be negative, got {samples.every}"),
         (
             samples.every > 0 and not samples.jobs,
             "samples.every needs a list of prompts (--samples.jobs FILE)",

@@ -131,8 +131,6 @@ def check_encoders(config: TrainConfig, asked: Sequence[str] | None) -> tuple[st
 
 def make_info(config: TrainConfig, kinds: Sequence[str], records: Records, per_shard: int) -> Info:
     """The description of the encodings that are to be made."""
-    if per_shard < 1:
-        raise RecipeError(f"--per-shard must be at least 1, got {per_shard}")
     sources = [to_dict(source) for source in records.sources]
     return Info(
         {kind: describe_network(config.weights_dir / kind, kind) for kind in kinds},

@@ -6,16 +6,13 @@ asked for, a profile.
 
 import contextlib
 import math
-import signal
-import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from PIL import Image
 from tqdm import tqdm
@@ -36,23 +33,6 @@ SETTLING = 2  # steps in which a run compiles and fills its queues, not worth a 
 
 class TrainingError(ValueError):
     """The run cannot continue; its last good checkpoint is complete."""
-
-
-@contextlib.contextmanager
-def stop_signal() -> Iterator[Callable[[int], bool]]:
-    """A function that says whether to stop after a step: once SIGTERM has arrived, as on a preempted machine,
-    the run saves and exits with code 0. Several processes, of which one may have received it, agree on the
-    step.
-    """
-    if jax.distributed.is_initialized():
-        yield multihost_utils.reached_preemption_sync_point
-        return
-    stopping = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    try:
-        yield lambda _: stopping.is_set()
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Run(NamedTuple):
@@ -107,8 +87,9 @@ def take_steps(
             check_skipped(config, pending, progress.report(pending))
         save_checkpoint(run.checkpoints, config, number, state, batches)
         run.checkpoints.wait_until_finished()
-    if stopped:
-        tqdm.write(f"stopped by SIGTERM after step {number}, which is saved; the same command continues")
+    if stopped and number < config.steps:
+        saved = Path(config.workdir) / "checkpoints" / str(number)
+        tqdm.write(f"stopped after step {number}, saved in {saved}; the same command continues")
     return state
 
 

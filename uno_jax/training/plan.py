@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from uno_jax.costs.devices import PlanError, assumptions, chip_of, find_devices
+from uno_jax.costs.devices import assumptions, chip_of, find_devices
 from uno_jax.costs.program import (
     Program,
     abstract,
@@ -62,8 +62,6 @@ def plan_training(config: TrainConfig, where: str, refs: int, detail: bool = Fal
     """
     devices = find_devices(where)
     check_recipe(config)  # does not read the list of records
-    if refs < 0:
-        raise PlanError(f"--plan-refs must be 0 or more, got {refs}")
     if config.weights and not config.weights_dir.is_dir():
         print(f"no weights at {config.weights}: planned with the sizes of preset {config.preset}")
         config = dataclasses.replace(config, weights="")

@@ -38,18 +38,19 @@ from uno_jax.support.words import counted
 from uno_jax.training.checkpoints import (
     as_begun,
     carry_on,
-    has_checkpoint,
+    last_step,
     open_checkpoints,
     restore_checkpoint,
 )
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.disk_full import report_full_disk
-from uno_jax.training.loop import Run, stop_signal, take_steps
+from uno_jax.training.loop import Run, take_steps
 from uno_jax.training.previews import read_samples
 from uno_jax.training.start_check import check_start
 from uno_jax.training.state import TrainState, load_params, make_run_mesh, make_state, model_config
 from uno_jax.training.step import make_step
+from uno_jax.training.stopping import stop_signal
 from uno_jax.weights.checkpoint import copy_network, save_lora, save_network
 from uno_jax.weights.lora_files import save_tensors
 
@@ -64,8 +65,14 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     """
     check_recipe(config)
     check_output_folder("workdir", Path(config.workdir))
-    if only_export and not has_checkpoint(config):
+    done = last_step(config)
+    if only_export and done is None:
         raise RecipeError(f"nothing to export: {config.workdir} has no checkpoint")
+    if not only_export and done is not None and done > config.steps:
+        raise RecipeError(
+            f"{config.workdir} is at step {done} already, beyond steps {config.steps}: give more --steps to "
+            "train on, or --export to write the weights of that step"
+        )
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
     config = as_begun(config)
     mesh, model = make_run_mesh(config), model_config(config)
@@ -92,7 +99,11 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
                 run = Run(config, model, mesh, batches, checkpoints, samples, stopping)
                 state = take_steps(run, step, state, frozen)
         if only_export or int(state.step) == config.steps:
-            export_weights(config, model, join(frozen, state.ema or state.trainable), batches, mesh)
+            params = join(frozen, state.ema or state.trainable)
+            places = export_weights(config, model, params, batches, mesh)
+            if done == config.steps and not only_export:
+                tqdm.write(f"{config.workdir} is finished: more --steps than {done} would train on")
+            tqdm.write(f"wrote {' and '.join(map(str, places))} (step {int(state.step)})")
     return state
 
 
@@ -111,11 +122,12 @@ def read_data(config: TrainConfig) -> Sized:
 
 def export_weights(
     config: TrainConfig, model: Any, params: dict[str, Params], batches: Batches, mesh: Mesh
-) -> None:
+) -> list[Path]:
     """Writes lora/ and dit_lora.safetensors (UNO's naming, in bfloat16) when a LoRA was trained, and model/
-    with every network when anything else was.
+    with every network when anything else was. Returns what it wrote.
     """
     workdir, family = Path(config.workdir), family_of(model)
+    written: list[Path] = []
     if config.objective == "autoencoder":
         model = standardised(model, params["vae"], batches, mesh)
     if "lora" in params:
@@ -125,6 +137,7 @@ def export_weights(
         if is_first_process():
             half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), lora)
             save_tensors(workdir / "dit_lora.safetensors", info, half, overwrite=True)
+        written += [workdir / "lora", workdir / "dit_lora.safetensors"]
     if any(config.trains(kind) for kind in family.networks):
         for kind in family.networks:  # in this order, since all processes wait for each other at each network
             place = workdir / "model" / kind
@@ -133,6 +146,8 @@ def export_weights(
                 save_network(place, part, params[kind], overwrite=True, defaults=defaults)
             elif config.data.encodings:  # an encoder that was not loaded, its encodings being cached
                 copy_network(config.weights_dir / kind, place)
+        written.append(workdir / "model")
+    return written
 
 
 def standardised(model: Any, vae: Params, batches: Iterator[Any], mesh: Mesh) -> Any:

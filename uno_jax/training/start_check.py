@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 from uno_jax.support.errors import RecipeError
-from uno_jax.training.checkpoints import has_checkpoint
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.state import (
     abstract_trees,
@@ -25,7 +24,7 @@ def check_start(config: TrainConfig, model: Any) -> None:
     split_params(shapes, config.trainable)
     if config.init_lora and config.trains("lora"):
         read_start_lora(config, model)
-    if config.init_run and not has_checkpoint(dataclasses.replace(config, workdir=config.init_run)):
+    if config.init_run and last_step(dataclasses.replace(config, workdir=config.init_run)) is None:
         raise RecipeError(
             f"init_run: no checkpoints in {config.init_run}; give the working directory of a run"
         )

@@ -236,7 +236,9 @@ def test_lora_of_another_model(refused, base, tmp_path):
     assert "expected (rank, 3072) and (9216, rank)" in told
     assert "not a LoRA in UNO's, diffusers', BFL's or kohya's naming" in refused("lora", FLUX, "--base", base)
     assert "no model directory" in refused("lora", LORA, "--base", tmp_path / "absent")
-    assert "offset_scale must be" in refused("lora", LORA, "--base", base, "--offset-scale", "-1")
+    assert "--offset-scale must be at least 0" in refused(
+        "lora", LORA, "--base", base, "--offset-scale", "-1"
+    )
 
 
 def test_lora_convention_is_not_contradicted(refused, base, tmp_path):

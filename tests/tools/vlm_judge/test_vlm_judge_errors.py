@@ -36,14 +36,14 @@ from tools.common.folder_lock import locked
             lambda folder, line: shutil.rmtree(folder.parent / "photos/can") or line,
             "missing 1 of 3 references: ",
         ),
-        (lambda _, line: [*line, "--rounds", "0"], "--rounds must be 1 or more, got 0"),
+        (lambda _, line: [*line, "--rounds", "0"], "--rounds must be at least 1, got 0"),
         (lambda _, line: [*line, "--temperature", "0"], "--rounds 3 at --temperature 0"),
-        (lambda _, line: [*line, "--batch-size", "0"], "--batch-size must be 1 or more"),
+        (lambda _, line: [*line, "--batch-size", "0"], "--batch-size must be at least 1"),
         (lambda _, line: [*line, "--model", ""], "judge.model is empty"),
         (lambda folder, line: [*line, "--list", str(folder / "prompts.json")], "either --evaluation DIR"),
         (lambda folder, line: [*line[:-2], "--list", str(folder / "prompts.json")], "--list needs --pict"),
         (lambda folder, line: [*line[:-2], "--list", "none.json", "--pictures", str(folder)], "none.json"),
-        (lambda _, line: [*line, "--num-images", "0"], "--num-images must be 1 or more"),
+        (lambda _, line: [*line, "--num-images", "0"], "--num-images must be at least 1"),
     ],
 )
 def test_what_cannot_work_is_told_before_a_model_is_loaded(drawn, capsys, monkeypatch, change, message):

@@ -25,6 +25,7 @@ from uno_jax.sampling.run import prepare_work as prepare_sampling
 from uno_jax.sampling.settings import ModelArgs, SampleArgs
 from uno_jax.support import images
 from uno_jax.support.atomic import atomic_write, check_output_folder
+from uno_jax.support.bounds import Bounds, Count, RefSide, Seed, Side
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
@@ -51,25 +52,25 @@ class DreamBenchArgs(ModelArgs):
     """
     score_only: Path | None = None
     """Directory of pictures named {prompt}_{image}.png, by any program, to score in place of drawing."""
-    num_images: int = 1
+    num_images: Count = 1
     """Pictures of each prompt: 1, or 6 as in the paper's tables of two subjects."""
-    width: int | None = None
+    width: Side | None = None
     """Width in pixels; default the model's resolution (512 for FLUX)."""
-    height: int | None = None
+    height: Side | None = None
     """Height in pixels; default the model's resolution (512 for FLUX)."""
-    ref_size: int | None = None
+    ref_size: RefSide | None = None
     """Longest side of references in pixels; default the model's, for FLUX 512 for one and
     320 for several.
     """
-    seed: int = 3407
+    seed: Seed = 3407
     """Seed of a prompt's first picture; the next has the next seed."""
     overwrite: Annotated[bool, FlagCreatePairsOff] = False
     """Replace pictures that exist and were made with other settings."""
-    process_count: int = 1
+    process_count: Count = 1
     """Number of commands that draw at the same time, each its share, into one --out that all can reach; the
     last to finish finds all pictures and scores them.
     """
-    process_index: int = 0
+    process_index: Annotated[int, Bounds(0, 999_999)] = 0
     """Index of this process, from 0."""
 
 
@@ -89,7 +90,7 @@ class MultiArgs(DreamBenchArgs):
     """
 
     suite: ClassVar[str] = "dreambench-multi"
-    subjects: int = 2
+    subjects: Annotated[int, Bounds(2, 4)] = 2
     """Subjects of each prompt: 2, 3 or 4."""
 
 
@@ -124,14 +125,10 @@ def prepare_work(args: DreamBenchArgs) -> Work:
         raise FileNotFoundError(
             f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"
         )
-    if isinstance(args, MultiArgs) and not 2 <= args.subjects <= 4:
-        raise ValueError(f"--subjects must be 2, 3 or 4, got {args.subjects}")
-    if not 0 <= args.process_index < args.process_count:
+    if not args.process_index < args.process_count:
         raise ValueError(
             f"--process-index must be between 0 and {args.process_count - 1}, got {args.process_index}"
         )
-    if args.num_images < 1:
-        raise ValueError(f"--num-images must be at least 1, got {args.num_images}")
     check_output_folder("--out", args.out)
     prompts = choose_prompts(args)
     photos = check_photos(args.data, prompts)

@@ -7,13 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from uno_jax.evaluation.toybox.cases import make_cases
 from uno_jax.evaluation.toybox.scorer import NAME, check_scorer, load_scorer
 from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summarise_verdicts
+from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox import Subject, load_subjects
+from uno_jax.toybox.compose import LARGEST, SMALLEST
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class Args:
 
     scorer: Path = Path("weights/scorer")
     """Directory that `uno-convert efficientnet --dst DIR` wrote."""
-    size: int = 128
+    size: Annotated[int, Bounds(SMALLEST, LARGEST)] = 128
     """Side of a picture in pixels: the model's resolution."""
-    count: int = 240
+    count: Annotated[int, Bounds(1, 100_000)] = 240
     """Number of pictures with one subject, and of those with two."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the pictures and the candidates."""
     subjects: Path | None = None
     """Folder with a manifest.json, whose split val takes the place of the shipped subjects."""
@@ -36,8 +38,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno ceilings`."""
     args = parse_args(Args, "uno-ceilings", argv)
     with exit_on(ValueError, OSError):
-        if args.count < 1:
-            raise ValueError(f"--count must be at least 1, got {args.count}")
         check_scorer(args.scorer)
         subjects = load_subjects(args.subjects, "val")
         check_subjects(subjects)

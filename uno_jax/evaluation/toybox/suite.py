@@ -6,7 +6,7 @@ model without references, from the same prompts and seeds, and of the real compo
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from uno_jax.evaluation.toybox.cases import Cases, make_cases
 from uno_jax.evaluation.toybox.draw import draw_cases
@@ -25,6 +25,7 @@ from uno_jax.sampling.request import check_request
 from uno_jax.sampling.results import common_record
 from uno_jax.sampling.settings import Drawing, ModelArgs, choose_model
 from uno_jax.support.atomic import check_output_folder
+from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
@@ -46,9 +47,9 @@ class ToyboxArgs(ModelArgs):
     """Directory that `uno-convert efficientnet --dst DIR` wrote."""
     subjects: Path | None = None
     """Folder with a manifest.json, whose split val is drawn in place of the shipped subjects."""
-    count: int = 60
+    count: Annotated[int, Bounds(1, 100_000)] = 60
     """Number of prompts with one subject, and of those with two."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the prompts, the candidates and the pictures' noise."""
 
 
@@ -78,9 +79,6 @@ def prepare_work(args: ToyboxArgs) -> Work:
 
     Raises ValueError or OSError saying what to change.
     """
-    for name, value in (("--count", args.count), ("--batch-size", args.batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
     check_output_folder("--out", args.out)
     if args.out.exists() and not only_left_over(args.out):
         raise FileExistsError(f"--out {args.out} is not empty: name a new directory")

@@ -5,7 +5,7 @@ Presets differ from `flux_dev` in numbers only. Field names follow the reference
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 
@@ -14,6 +14,7 @@ from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.t5 import T5Config
 from uno_jax.networks.vae import VAEConfig
+from uno_jax.support.bounds import Bounds, Strength
 
 
 @jax.tree_util.register_static
@@ -27,7 +28,7 @@ class UnoPE:
 
     variant: Literal["d", "h", "w", "o"] = "d"
     """Axes on which references are offset: d both, h rows, w columns, o neither."""
-    offset_scale: float = 1.0
+    offset_scale: Strength = 1.0
     """Factor of the offset."""
 
     def __post_init__(self) -> None:
@@ -43,11 +44,11 @@ class UnoPE:
 class LoraConfig:
     """The rank of UNO's low-rank pairs and the blocks that have them; None means every block."""
 
-    rank: int = 512
+    rank: Annotated[int, Bounds(1, 8_192)] = 512
     """Rank of each pair."""
-    double_idx: tuple[int, ...] | None = None
+    double_idx: tuple[Annotated[int, Bounds(0, 1_000)], ...] | None = None
     """Indices of the double blocks that are adapted; default all."""
-    single_idx: tuple[int, ...] | None = None
+    single_idx: tuple[Annotated[int, Bounds(0, 1_000)], ...] | None = None
     """Indices of the single blocks that are adapted; default all."""
 
     def __post_init__(self) -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from uno_jax.support.atomic import refuse_existing
+from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox.compose import LARGEST, SMALLEST
 from uno_jax.toybox.device.bank import PER_SCENE, SIDE, BankError, draw_bank, save_bank
@@ -16,13 +18,13 @@ class Args:
 
     out: Path = Path("data/backgrounds.npz")
     """File for the bank."""
-    per_scene: int = PER_SCENE
+    per_scene: Annotated[int, Bounds(1, 10_000)] = PER_SCENE
     """Drawings of each of the 24 scenes."""
-    side: int = SIDE
+    side: Annotated[int, Bounds(SMALLEST, LARGEST)] = SIDE
     """Pixels of a side: 1.25 times the pictures' size, or more."""
-    seed: int = 0
+    seed: Seed = 0
     """Drawing i of a scene depends on the seed, the scene and i alone."""
-    processes: int | None = None
+    processes: Annotated[int, Bounds(1, 1024)] | None = None
     """Processes that draw; one for each core by default."""
     overwrite: bool = False
     """Replace a bank that is there."""
@@ -32,11 +34,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.toybox.device", argv)
     with exit_on(BankError, OSError):
         refuse_existing(args.out, args.overwrite)
-        for name, value in (("--per-scene", args.per_scene), ("--processes", args.processes)):
-            if value is not None and value < 1:
-                raise BankError(f"{name} must be at least 1, got {value}")
-        if not SMALLEST <= args.side <= LARGEST:
-            raise BankError(f"--side must be from {SMALLEST} to {LARGEST} pixels, got {args.side}")
         bank = draw_bank(args.per_scene, args.side, args.seed, args.processes)
         save_bank(bank, args.out)
         print(f"wrote {args.out}: {bank.pictures.nbytes / 1e6:.0f} MB, {args.per_scene} of each scene")

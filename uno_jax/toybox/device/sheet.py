@@ -6,6 +6,7 @@ python -m uno_jax.toybox.device.sheet --size 96 --out docs/toybox_device.png
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on, parse_args
-from uno_jax.toybox.compose import compose
+from uno_jax.toybox.compose import LARGEST, SMALLEST, compose
 from uno_jax.toybox.device.bank import BankError, draw_bank, load_bank
 from uno_jax.toybox.device.composite import World, make_world
 from uno_jax.toybox.device.pairs import make_diptychs, make_pairs, make_pictures
@@ -35,9 +37,9 @@ class Args:
     out: Path
     bank: Path | None = None
     """Bank of backgrounds; by default two drawings of each scene are made."""
-    size: int = 128
+    size: Annotated[int, Bounds(SMALLEST, LARGEST)] = 128
     """Pixels of a side."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
