@@ -122,7 +122,10 @@ def outcome(content: bytes, file: Path | None = None) -> tuple[str, str]:
 
 
 def fuzz(runs: int, first: int, folder: Path) -> Counter[tuple[str, str]]:
-    """How often each pair of outcomes came. Raises RuntimeError with the seed of a failure."""
+    """How often each pair of outcomes came.
+
+    Raises RuntimeError with the seed of a failure.
+    """
     counts: Counter[tuple[str, str]] = Counter()
     for seed in range(first, first + runs):
         try:

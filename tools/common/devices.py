@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> "torch.device":
-    """Returns the named device; for "auto" an accelerator if there is one. Raises ToolError."""
+    """Returns the named device; for "auto" an accelerator if there is one.
+
+    Raises ToolError.
+    """
     import torch
 
     if name == "auto":

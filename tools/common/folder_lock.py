@@ -10,7 +10,10 @@ from .errors import ToolError
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Locks `folder`, created if needed, against other commands. Raises ToolError if it is locked."""
+    """Locks `folder`, created if needed, against other commands.
+
+    Raises ToolError if it is locked.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:

@@ -79,7 +79,10 @@ def identity(stage: str, settings: Any, inputs: Json) -> str:
 
 
 def read_row(line: str | bytes) -> Row:
-    """A line of a manifest. Raises ValueError."""
+    """A line of a manifest.
+
+    Raises ValueError.
+    """
     fields = {"id": str, "inputs": dict, "result": dict | None}
     found = check_fields(parse_json(line, "the line"), fields, "the line")
     if unknown := sorted(found.keys() - set(Row._fields)):

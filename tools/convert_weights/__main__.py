@@ -230,7 +230,10 @@ class Lora:
         return 0
 
     def given_unope(self) -> UnoPE | None:
-        """The convention, with UNO's for what is not given; None if neither is. Raises CheckpointError."""
+        """The convention, with UNO's for what is not given; None if neither is.
+
+        Raises CheckpointError.
+        """
         if self.unope is None and self.offset_scale is None:
             return None
         unope = UnoPE() if self.unope is None else UnoPE(self.unope)

@@ -79,7 +79,10 @@ def bare_key(key: str) -> str:
 
 
 def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | None = None) -> Plan:
-    """Checks a source against the model's table. Raises ConversionError saying what does not fit."""
+    """Checks a source against the model's table.
+
+    Raises ConversionError saying what does not fit.
+    """
     naming, prefix = _naming(model, source)
     tensors, scales, ignored = _sort_keys(model, source, prefix)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
@@ -107,7 +110,10 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
 
 
 def _typed(config: Config) -> Config:
-    """The config, whose values may come from a JSON file. Raises ValueError for a wrong type."""
+    """The config, whose values may come from a JSON file.
+
+    Raises ValueError for a wrong type.
+    """
     return config if config is None else from_dict(type(config), to_dict(config))
 
 

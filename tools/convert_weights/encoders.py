@@ -83,7 +83,10 @@ def one_layout(source: Source) -> Source:
 
 
 def read_torch(file: Path) -> Source:
-    """Reads a torch file of named tensors, and the config.json beside it. Raises ConversionError."""
+    """Reads a torch file of named tensors, and the config.json beside it.
+
+    Raises ConversionError.
+    """
     advice = (
         "it may be a training state or a TorchScript archive; use its .safetensors file, or save the "
         "model's state_dict with safetensors.torch.save_file"
@@ -96,7 +99,10 @@ def read_torch(file: Path) -> Source:
 
 
 def torch_arrays(file: Path, advice: str) -> dict[str, np.ndarray]:
-    """Reads a torch file of named tensors. Raises ConversionError, which ends with `advice`."""
+    """Reads a torch file of named tensors.
+
+    Raises ConversionError, which ends with `advice`.
+    """
     try:
         import torch
     except ImportError:

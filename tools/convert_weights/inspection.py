@@ -21,7 +21,10 @@ Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
 
 
 def describe(path: Path) -> Iterator[str]:
-    """Yields the lines. Raises FileNotFoundError, or CheckpointError for an unknown format."""
+    """Yields the lines.
+
+    Raises FileNotFoundError, or CheckpointError for an unknown format.
+    """
     path = Path(path)
     ours = [path / model.kind for model in (*MODELS, vit.MODEL) if holds_params(path / model.kind)]
     pipeline = [path / model.folder for model in MODELS if (path / model.folder / "config.json").is_file()]

@@ -36,7 +36,10 @@ def convert_pipeline(src: str, dst: Path, dtype: str = "keep", overwrite: bool =
 
 
 def _is_there(planned: Plan, dst: Path) -> bool:
-    """Whether the network is written. Raises CheckpointError when another one is in its place."""
+    """Whether the network is written.
+
+    Raises CheckpointError when another one is in its place.
+    """
     place = dst / planned.model.kind
     if not place.exists():
         return False

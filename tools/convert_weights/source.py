@@ -82,7 +82,10 @@ def open_source(path: Path, folder: str = "") -> Source:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object. Raises FileNotFoundError, or ConversionError when it is not one."""
+    """Reads a JSON object.
+
+    Raises FileNotFoundError, or ConversionError when it is not one.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     return read_object(path, {}, ConversionError)
@@ -119,7 +122,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _indexed(index: Path) -> list[Path]:
-    """The files that an index names. Raises ConversionError."""
+    """The files that an index names.
+
+    Raises ConversionError.
+    """
     weights = read_json(index).get("weight_map")
     names = set(weights.values()) if isinstance(weights, dict) and _are_texts(weights.values()) else set()
     if not names or any(Path(name).name != name for name in names):

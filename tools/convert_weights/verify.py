@@ -174,7 +174,10 @@ def channels_first(array: jax.Array) -> np.ndarray:
 
 
 def load_golden(folder: Path) -> Golden:
-    """Reads golden.npz. Raises FileNotFoundError, or ConversionError when it cannot be read."""
+    """Reads golden.npz.
+
+    Raises FileNotFoundError, or ConversionError when it cannot be read.
+    """
     file = folder / "golden.npz"
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not a golden folder: it has no golden.npz")

@@ -58,7 +58,10 @@ class Endpoint:
             return list(pool.map(self.answer, conversations))
 
     def answer(self, conversation: Conversation) -> str | Failed:
-        """Returns the next turn; Failed if this request is to blame. Raises ToolError if the endpoint is."""
+        """Returns the next turn; Failed if this request is to blame.
+
+        Raises ToolError if the endpoint is.
+        """
         self.check_silence()  # another thread may have noticed it
         result = self.request(conversation)
         with self.lock:

@@ -67,14 +67,20 @@ def read_answer(text: str | Failed, read: Callable[[str], Any]) -> tuple[Any, Ma
 
 
 def require_usable(listed: Json | Failed) -> Json:
-    """Returns the result of applying limits to an answer. Raises Malformed when nothing is left of it."""
+    """Returns the result of applying limits to an answer.
+
+    Raises Malformed when nothing is left of it.
+    """
     if isinstance(listed, Failed):
         raise Malformed(listed.reason)
     return listed
 
 
 def parse_answer(text: str, answer: type[AnswerType]) -> AnswerType:
-    """Parses JSON, alone or in a fenced block, after a model's thoughts. Raises Malformed."""
+    """Parses JSON, alone or in a fenced block, after a model's thoughts.
+
+    Raises Malformed.
+    """
     text = text.rpartition(THOUGHTS_END)[2].strip()
     fenced = FENCE.fullmatch(text)
     try:

@@ -19,7 +19,10 @@ PRESETS = Path(__file__).parent / "presets"
 
 
 def load_config(name: str) -> SynthConfig:
-    """Returns what get_config() of the file, or of the preset of that name, returns. Raises ToolError."""
+    """Returns what get_config() of the file, or of the preset of that name, returns.
+
+    Raises ToolError.
+    """
     path = Path(name)
     presets = sorted(file.stem for file in PRESETS.glob("[!_]*.py"))
     if name in presets:
@@ -33,7 +36,10 @@ def load_config(name: str) -> SynthConfig:
 
 
 def stored_config(folder: Path) -> SynthConfig | None:
-    """Returns the settings of the last command in `folder`, if there was one. Raises ToolError."""
+    """Returns the settings of the last command in `folder`, if there was one.
+
+    Raises ToolError.
+    """
     path = folder / "config.json"
     if not path.exists():
         return None

@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_judge(args: Args) -> tuple[Json, Path]:
-    """Judges the pictures and writes judge.json; returns its content and its path. Raises ToolError."""
+    """Judges the pictures and writes judge.json; returns its content and its path.
+
+    Raises ToolError.
+    """
     check_settings(args.judging)
     cases, out = find_cases(args)
     check_output_folder("--out", out)
@@ -79,7 +82,10 @@ def run_judge(args: Args) -> tuple[Json, Path]:
 
 
 def find_cases(args: Args) -> tuple[list[Case], Path]:
-    """Returns what is to be judged, and the directory for the result. Raises ToolError."""
+    """Returns what is to be judged, and the directory for the result.
+
+    Raises ToolError.
+    """
     if (args.evaluation is None) == (args.list_file is None):
         raise ToolError("pass either --evaluation DIR, or --list FILE and --pictures DIR")
     if args.evaluation is not None:

@@ -67,7 +67,9 @@ class Source(NamedTuple):
 
 
 def evaluation_cases(folder: Path, data: Path | None, pictures: Path | None) -> list[Case]:
-    """Returns the pictures that scores.json has rows for. Raises ToolError.
+    """Returns the pictures that scores.json has rows for.
+
+    Raises ToolError.
 
     `data` and `pictures` are the folders of photos and pictures, if they were moved after the evaluation.
     """
@@ -109,7 +111,10 @@ def list_cases(path: Path, data: Path | None, pictures: Path, count: int) -> lis
 
 
 def read_list(path: Path, data: Path | None) -> list[Source]:
-    """Reads a list's entries, with references relative to it, or in folders of `data`. Raises ToolError."""
+    """Reads a list's entries, with references relative to it, or in folders of `data`.
+
+    Raises ToolError.
+    """
     form = "a list of {prompt, image_paths}, with at least one reference per entry"
     entries = checked(list(read_list_file(path, told(form))), path, ListFile, form).root
     sources = []
@@ -130,7 +135,10 @@ def told(what: str) -> JsonFault:
 
 
 def checked(value: Any, path: Path, form: type[Form], what: str) -> Form:
-    """What a file holds, as that form. Raises ToolError saying that it is not `what`."""
+    """What a file holds, as that form.
+
+    Raises ToolError saying that it is not `what`.
+    """
     try:
         return form.model_validate(value)
     except ValidationError as error:
@@ -140,7 +148,10 @@ def checked(value: Any, path: Path, form: type[Form], what: str) -> Form:
 
 
 def check_cases(cases: Sequence[Case]) -> list[Case]:
-    """Returns the cases if all their files exist. Raises ToolError naming missing ones."""
+    """Returns the cases if all their files exist.
+
+    Raises ToolError naming missing ones.
+    """
     check_files("picture", [case.picture for case in cases], "draw them, or pass --pictures")
     references = (path for case in cases for path in case.references)
     check_files("reference", references, "pass --data, the folder of the subjects' folders")

@@ -145,7 +145,10 @@ class Judge:
 
 
 def judge_cases(cases: Sequence[Case], manifest: Manifest, config: JudgeConfig) -> list[list[Row]]:
-    """Returns the rows of each case, one per round; asks for those not in the manifest. Raises ToolError."""
+    """Returns the rows of each case, one per round; asks for those not in the manifest.
+
+    Raises ToolError.
+    """
     files = dict.fromkeys(path for case in cases for path in (case.picture, *case.references))
     digests = {path: digest(path) for path in files}
     asked = [round_jobs(case, digests, config) for case in cases]

@@ -80,8 +80,10 @@ def read_size(source: PictureSource, name: str = "") -> tuple[int, int]:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any picture as upright 8-bit RGB: EXIF rotation applied, alpha over white, 16-bit grey scaled.
 
-    A picture that needs none of this is returned without a copy. Raises ImageError for floating-point
-    pixels, for grey values beyond 16 bits and for a picture that was opened and cannot be decoded.
+    A picture that needs none of this is returned without a copy.
+
+    Raises ImageError for floating-point pixels, for grey values beyond 16 bits and for a picture that was
+    opened and cannot be decoded.
     """
     with picture_errors(str(getattr(image, "filename", "")) or "the picture"):
         image.load()  # PNG has metadata behind its pixels; TIFF is turned here

@@ -96,7 +96,10 @@ class _Window:
         return bool(added)
 
     def value(self) -> Any:
-        """The next value. Raises ValueError or RecursionError."""
+        """The next value.
+
+        Raises ValueError or RecursionError.
+        """
         self.next()
         while True:
             fault, end = None, len(self.text)

@@ -45,7 +45,9 @@ class Directory(NamedTuple):
 def split(file: IO[bytes], header: bool = False) -> Parts:
     """The parts of a file; of PNG and JPEG with `header` only what says the size, so that little is read.
 
-    Formats without metadata that Pillow would parse come back whole. Raises ValueError for endless chunks.
+    Formats without metadata that Pillow would parse come back whole.
+
+    Raises ValueError for endless chunks.
     """
     file.seek(0)
     start = file.read(16)

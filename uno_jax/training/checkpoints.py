@@ -113,7 +113,10 @@ def restore_checkpoint(
 
 
 def _saved_recipe(checkpoints: ocp.CheckpointManager, number: int) -> dict[str, Any]:
-    """The recipe of a checkpoint with every field. Raises RecipeError."""
+    """The recipe of a checkpoint with every field.
+
+    Raises RecipeError.
+    """
     recipe = _read_parts(checkpoints, number, recipe=ocp.args.JsonRestore())["recipe"]
     try:
         return complete_recipe(recipe)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from uno_jax.support.errors import RecipeError
+from uno_jax.training.checkpoints import last_step
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.state import (
     abstract_trees,

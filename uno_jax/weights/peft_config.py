@@ -78,7 +78,10 @@ def _number(about: dict[str, Any], name: str, where: str) -> float | None:
 
 
 def _pattern(about: dict[str, Any], name: str, where: str) -> dict[str, float]:
-    """Numbers by the (end of the) name of a layer. Raises CheckpointError for regular expressions."""
+    """Numbers by the (end of the) name of a layer.
+
+    Raises CheckpointError for regular expressions.
+    """
     values = about.get(name) or {}
     if not isinstance(values, dict) or not all(re.fullmatch(r"[\w.]+", key) for key in values):
         raise CheckpointError(

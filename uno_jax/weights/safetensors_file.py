@@ -160,7 +160,10 @@ def _refuse_others(file: Path, start: bytes) -> None:
 
 
 def _parse(file: Path, text: bytes, size: int) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The content of a header, in a file of `size` bytes. Raises CheckpointError."""
+    """The content of a header, in a file of `size` bytes.
+
+    Raises CheckpointError.
+    """
     try:
         if text[:1] != b"{":
             raise ValueError("no JSON object")
@@ -183,14 +186,20 @@ def _parse(file: Path, text: bytes, size: int) -> tuple[dict[str, Tensor], dict[
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Raises ValueError for a name that comes twice, which the format forbids."""
+    """An object of JSON.
+
+    Raises ValueError for a name that comes twice, which the format forbids.
+    """
     if len(found := dict(pairs)) < len(pairs):
         raise ValueError(f"several entries for {Counter(name for name, _ in pairs).most_common(1)[0][0]}")
     return found
 
 
 def _tensor(file: Path, name: str, start: int, entry: Any) -> Tensor:
-    """One entry of a header. Raises CheckpointError."""
+    """One entry of a header.
+
+    Raises CheckpointError.
+    """
 
     def refuse(fault: str) -> NoReturn:
         raise CheckpointError(f"{file} is damaged: in its header the entry of tensor {name} {fault}")

@@ -40,7 +40,10 @@ def convert_efficientnet(src: Path | None, dst: Path, overwrite: bool = False) -
 
 
 def packaged_file() -> Path:
-    """Returns the file in the installed package. Raises ConversionError if it is not installed."""
+    """Returns the file in the installed package.
+
+    Raises ConversionError if it is not installed.
+    """
     try:
         package = importlib.import_module(PACKAGE.replace("-", "_"))
     except ImportError:
@@ -61,7 +64,10 @@ def origin(file: Path) -> dict[str, str]:
 
 
 def read_state(file: Path) -> dict[str, np.ndarray]:
-    """Reads the network's arrays. Raises FileNotFoundError or ConversionError."""
+    """Reads the network's arrays.
+
+    Raises FileNotFoundError or ConversionError.
+    """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     return torch_arrays(file, f"expected the one of {PACKAGE}")
@@ -83,7 +89,10 @@ def modules(config: EfficientNetConfig) -> dict[str, tuple[str, str]]:
 
 
 def fold_norms(config: EfficientNetConfig, state: dict[str, np.ndarray], file: Path) -> dict[str, Any]:
-    """Makes parameters of a state dict. Raises ConversionError unless it has exactly the expected tensors."""
+    """Makes parameters of a state dict.
+
+    Raises ConversionError unless it has exactly the expected tensors.
+    """
     params = flatten_dict(abstract_params(config)[0])
     expected: Shapes = {}
     for ours, (convolution, norm) in modules(config).items():

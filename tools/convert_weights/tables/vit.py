@@ -168,7 +168,10 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> ViTConfig:
 
 
 def _find_shapes(shapes: Shapes, naming: Naming) -> dict[str, Any]:
-    """Returns what the shapes determine. Raises KeyError naming a required tensor that is missing."""
+    """Returns what the shapes determine.
+
+    Raises KeyError naming a required tensor that is missing.
+    """
     names = TABLES[naming]
 
     def find(part: str, suffix: str = "") -> tuple[int, ...]:

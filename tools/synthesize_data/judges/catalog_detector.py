@@ -70,7 +70,10 @@ class Catalog:
         return Found(box, float(cosines.max((0, 1)).mean()))
 
     def look_up(self, name: str) -> tuple[NDArray[np.float32], float]:
-        """Returns a subject's cells, each of length 1, and its aspect ratio. Raises KeyError."""
+        """Returns a subject's cells, each of length 1, and its aspect ratio.
+
+        Raises KeyError.
+        """
         plain = key(name)
         if plain not in self.files:
             raise KeyError(f"{name!r} is not in the catalogue of {len(self.files)} subjects")
@@ -83,7 +86,10 @@ class Catalog:
 
 
 def read_catalog(folder: Path) -> dict[str, Path]:
-    """Returns files by normalised name. Raises ToolError."""
+    """Returns files by normalised name.
+
+    Raises ToolError.
+    """
     path = folder / "manifest.json"
     if not path.is_file():
         raise ToolError(f'detect.catalog: no {path}; it is a list of {{"name", "file"}}')
@@ -101,7 +107,9 @@ def read_catalog(folder: Path) -> dict[str, Path]:
 
 def set_on_ground(file: Path) -> tuple[Image.Image, NDArray[np.float64], float]:
     """Returns a cut-out in the middle of a plain page, in the size of EXTENT; the share of each cell that it
-    covers; its aspect ratio. Raises OSError.
+    covers; its aspect ratio.
+
+    Raises OSError.
     """
     try:
         cutout = read_rgba(file)

@@ -35,7 +35,9 @@ class Seam(NamedTuple):
 def find_seam(pixels: NDArray[np.uint8], search: tuple[float, float] = (0.35, 0.65)) -> Seam:
     """Finds the likeliest vertical seam of a picture (height, width, 3) within shares `search` of its width.
 
-    For panels one above the other, transpose the picture. Raises ValueError for fewer than SMALLEST pixels.
+    For panels one above the other, transpose the picture.
+
+    Raises ValueError for fewer than SMALLEST pixels.
     """
     if min(pixels.shape[:2]) < SMALLEST:
         raise ValueError(f"no seam can be found in {pixels.shape[1]}x{pixels.shape[0]} pixels")

@@ -117,7 +117,10 @@ READERS: tuple[Callable[[Talk, str], Any], ...] = (read_parts, read_differences,
 
 
 def in_parts_order(entries: Sequence[Any], parts: Sequence[str]) -> list[Any]:
-    """Returns one entry per part, in the parts' order. Raises Malformed for missing or other parts."""
+    """Returns one entry per part, in the parts' order.
+
+    Raises Malformed for missing or other parts.
+    """
     by_part = {key(entry.part): entry for entry in entries}
     wanted = {key(part) for part in parts}
     if missing := [part for part in parts if key(part) not in by_part]:

@@ -85,7 +85,10 @@ def write_list(path: Path, folder: Path, samples: Sequence[Sample]) -> None:
 
 
 def picture_size(folder: Path, path: str) -> tuple[int, int]:
-    """(width, height) of a run's picture. Raises ToolError."""
+    """(width, height) of a run's picture.
+
+    Raises ToolError.
+    """
     try:
         return read_size(folder / path)
     except (OSError, ImageError) as error:
@@ -93,7 +96,10 @@ def picture_size(folder: Path, path: str) -> tuple[int, int]:
 
 
 def write_shards(path: Path) -> None:
-    """Writes WebDataset shards beside a list, in a folder named by the list's content. Raises ToolError."""
+    """Writes WebDataset shards beside a list, in a folder named by the list's content.
+
+    Raises ToolError.
+    """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     out = path.with_name(f"{path.stem}-shards-{digest}")
     if (out / "records.json").exists():

@@ -125,7 +125,10 @@ def link(path: str) -> str:
 
 
 def take_marks(run: Run, source: Path | None) -> None:
-    """Adds marks that a person saved from the page to the run. Raises ToolError."""
+    """Adds marks that a person saved from the page to the run.
+
+    Raises ToolError.
+    """
     if source is None or not source.is_file():
         raise ToolError(f"no marks at {source}: pass --source with the file saved from report.html")
     given = read_marks(source)

@@ -42,7 +42,10 @@ def free_accelerator() -> None:
 
 
 def load_worker(stage: Stage, config: SynthConfig, folder: Path) -> Halving:
-    """Makes the stage's worker. Raises ToolError when its weights alone do not fit into memory."""
+    """Makes the stage's worker.
+
+    Raises ToolError when its weights alone do not fit into memory.
+    """
     try:
         return Halving(stage.worker(config, folder))
     except (RuntimeError, MemoryError) as error:

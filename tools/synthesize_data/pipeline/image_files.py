@@ -19,7 +19,10 @@ def save_image(image: Image.Image, folder: Path, stage: str, id: str, name: str 
 
 
 def load_image(folder: Path, path: str) -> Image.Image:
-    """Loads a picture as RGB; imported ones may have absolute paths. Raises OSError if it is unreadable."""
+    """Loads a picture as RGB; imported ones may have absolute paths.
+
+    Raises OSError if it is unreadable.
+    """
     try:
         return read_image(folder / path, path)
     except (FileNotFoundError, ImageError) as error:

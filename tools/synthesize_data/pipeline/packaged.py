@@ -17,7 +17,10 @@ def read_data(name: str) -> Any:
 
 
 def in_uno_jax(*parts: str) -> Path:
-    """Finds a file or folder of the package. Raises ToolError if it does not exist."""
+    """Finds a file or folder of the package.
+
+    Raises ToolError if it does not exist.
+    """
     spec = find_spec("uno_jax")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         if (path := Path(place, *parts)).exists():

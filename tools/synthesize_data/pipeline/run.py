@@ -123,7 +123,10 @@ class Run:
 
 
 def read_marks(path: Path) -> dict[str, str]:
-    """Marks by row id: "keep", "reject", or "" for none. Raises ToolError."""
+    """Marks by row id: "keep", "reject", or "" for none.
+
+    Raises ToolError.
+    """
     marks = read_json(path, ToolError)
     if not isinstance(marks, dict) or not all(mark in ("", *MARKS) for mark in marks.values()):
         raise ToolError(f'{path} must be {{"row id": "keep" or "reject"}}')

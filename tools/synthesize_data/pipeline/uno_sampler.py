@@ -80,7 +80,10 @@ class Sampler:
 
 
 def run_program(command: Sequence[str]) -> None:
-    """Runs a program of uno_jax and passes its stderr on. Raises ToolError or OutOfMemoryError."""
+    """Runs a program of uno_jax and passes its stderr on.
+
+    Raises ToolError or OutOfMemoryError.
+    """
     tail = ""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0) as program:
         assert program.stderr is not None

@@ -133,7 +133,10 @@ def size_of(job: Job) -> tuple[int, int]:
 
 
 def accepted_parameters(pipeline: Any, model: str) -> set[str]:
-    """Names of the arguments that a pipeline accepts. Raises ToolError for one that needs a picture."""
+    """Names of the arguments that a pipeline accepts.
+
+    Raises ToolError for one that needs a picture.
+    """
     parameters = inspect.signature(pipeline.__call__).parameters
     needed = {name for name, each in parameters.items() if each.default is each.empty} - {"prompt", "kwargs"}
     lacking = {"prompt", "width", "height", "generator"} - set(parameters)

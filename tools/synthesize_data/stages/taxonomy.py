@@ -25,7 +25,10 @@ def inputs(run: Rows) -> Iterator[Json]:
 
 
 def choose_groups(settings: TaxonomyConfig) -> dict[str, list[str]]:
-    """Returns the selected groups, in the list's order. Raises ToolError for one that is not in the list."""
+    """Returns the selected groups, in the list's order.
+
+    Raises ToolError for one that is not in the list.
+    """
     path = Path(settings.path) if settings.path else OBJECTS365
     groups = toybox_groups() if settings.path == TOYBOX else read_groups(path)
     for name in settings.groups:
@@ -44,7 +47,10 @@ def toybox_groups() -> dict[str, list[str]]:
 
 
 def read_groups(path: Path) -> dict[str, list[str]]:
-    """Reads categories by group. Raises ToolError for anything but {"group": ["category", ...]}."""
+    """Reads categories by group.
+
+    Raises ToolError for anything but {"group": ["category", ...]}.
+    """
     form = 'expected a JSON object {"group": ["category", ...]}'
     try:
         groups = read_json(path, ToolError)

@@ -14,7 +14,10 @@ WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 @lru_cache(2**16)
 def clip_length(text: str) -> int:
-    """Number of tokens including start and end, without padding. Raises ToolError without the vocabulary."""
+    """Number of tokens including start and end, without padding.
+
+    Raises ToolError without the vocabulary.
+    """
     return len(clip_tokenizer().encode(text).ids) + 2
 
 

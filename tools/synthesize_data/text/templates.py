@@ -11,7 +11,10 @@ from ...common.hashed_choice import scattered
 
 
 def template_fields(template: str, known: Iterable[str], setting: str) -> list[str]:
-    """Returns the fields of a template, in order. Raises ToolError for an unknown one."""
+    """Returns the fields of a template, in order.
+
+    Raises ToolError for an unknown one.
+    """
     known = sorted(known)
     try:
         parts = list(string.Formatter().parse(template))

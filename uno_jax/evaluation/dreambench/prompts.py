@@ -102,7 +102,10 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
 
 
 def _listed(entry: Any) -> tuple[str, tuple[str, ...]]:
-    """The prompt and the references of an entry. Raises DataError."""
+    """The prompt and the references of an entry.
+
+    Raises DataError.
+    """
     if not isinstance(entry, dict):
         raise DataError(f"expected an object, got {shortened(entry)}")
     if own := sorted({"width", "height", "seed", "left_path"} & entry.keys()):

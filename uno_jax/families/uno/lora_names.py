@@ -114,7 +114,10 @@ def _read_pair(
 
 
 def _read_factor(tensors: Tensors, key: str) -> np.ndarray:
-    """A matrix, in bfloat16 where it is stored in 8 bits. Raises CheckpointError."""
+    """A matrix, in bfloat16 where it is stored in 8 bits.
+
+    Raises CheckpointError.
+    """
     factor = tensors[key]
     if not jnp.issubdtype(factor.dtype, jnp.floating):
         raise CheckpointError(f"{key} is of {factor.dtype}, expected floating-point numbers")
@@ -127,7 +130,10 @@ def _read_factor(tensors: Tensors, key: str) -> np.ndarray:
 
 
 def _read_scale(tensors: Tensors, keys: dict[str, str], rank: int, scale_of: ScaleOf | None) -> float:
-    """alpha / rank, or what `scale_of` says where no alpha is stored. Raises CheckpointError."""
+    """alpha / rank, or what `scale_of` says where no alpha is stored.
+
+    Raises CheckpointError.
+    """
     if "alpha" not in keys:
         layer = read_key(keys["down"])
         return 1.0 if scale_of is None or layer is None else scale_of(layer.layer, rank)
