@@ -15,11 +15,10 @@ from uno_jax.families.uno.lora_names import Format
 from uno_jax.support.bounds import Strength
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.errors import CheckpointError
-from uno_jax.support.words import printable
+from uno_jax.support.words import counted, printable
 from uno_jax.weights.arrays import holds_params
 from uno_jax.weights.names import find_lora, find_model, model_dir
 
-from ..common.words import count_of
 from . import hub
 from .convert import Plan, convert, plan, some
 from .encoders import open_encoder
@@ -163,7 +162,7 @@ class Vit:
 
 def _write(planned: Plan, dst: Path, overwrite: bool) -> int:
     if planned.ignored:
-        print(printable(f"ignored {count_of(len(planned.ignored), 'unused key')}: {some(planned.ignored)}"))
+        print(printable(f"ignored {counted(len(planned.ignored), 'unused key')}: {some(planned.ignored)}"))
     print(f"wrote {convert(planned, dst, overwrite)}: {planned.config}")
     return 0
 
@@ -316,7 +315,7 @@ class Verify:
         for result in verify(self.golden):
             print(f"{result.key:<68} {result.error:9.1e} {result.relative:9.1e}", flush=True)
             worst, number = max(worst, result.relative), number + 1
-        print(f"verify: {count_of(number, 'array')}, worst {worst:.1e}")
+        print(f"verify: {counted(number, 'array')}, worst {worst:.1e}")
         return int(worst > LIMIT)
 
 

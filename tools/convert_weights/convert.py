@@ -20,11 +20,11 @@ from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.support.settings import from_dict, to_dict
+from uno_jax.support.words import counted
 from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.safetensors_file import DTYPES as STORED
 
-from ..common.words import count_of
 from . import mapping, stream
 from .mapping import ConversionError, Entry, Model, Naming
 from .source import Source, Tensor, read_json
@@ -184,16 +184,16 @@ def _check_shapes(source: Source, model: Model, found: mapping.Shapes, wanted: m
     """Raises ConversionError for wrong keys or shapes. A 1x1 convolution may be stored as a matrix."""
     faults = []
     if missing := sorted(wanted.keys() - found.keys()):
-        faults.append(f"{count_of(len(missing), 'missing key')} ({some(missing)})")
+        faults.append(f"{counted(len(missing), 'missing key')} ({some(missing)})")
     if surplus := sorted(found.keys() - wanted.keys()):
-        faults.append(f"{count_of(len(surplus), 'surplus key')} ({some(surplus)})")
+        faults.append(f"{counted(len(surplus), 'surplus key')} ({some(surplus)})")
     wrong = [
         f"{key} {found[key]} where {shape} is expected"
         for key, shape in sorted(wanted.items())
         if key in found and found[key] != shape and (*found[key], 1, 1) != shape
     ]
     if wrong:
-        faults.append(f"{count_of(len(wrong), 'wrong shape')} ({some(wrong)})")
+        faults.append(f"{counted(len(wrong), 'wrong shape')} ({some(wrong)})")
     if faults:
         raise ConversionError(f"{source.path} does not fit a {model.title}: {'; '.join(faults)}")
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
+from uno_jax.support.words import counted
+
 from ..common.errors import ToolError
 from ..common.manifest import Failed
-from ..common.words import count_of
 from .config import ModelConfig
 from .conversation import Conversation, Message
 
@@ -87,7 +88,7 @@ class Endpoint:
         except errors.APITimeoutError as error:
             if type(error.__cause__).__name__ == "ConnectTimeout":
                 raise self.error(f"cannot be reached within {CONNECT:.0f} s") from None
-            tries = count_of(self.config.retries + 1, "time")
+            tries = counted(self.config.retries + 1, "time")
             return Failed(f"no answer within {self.config.timeout:g} s, {tries}")
         except errors.APIConnectionError as error:
             raise self.error(f"cannot be reached: {error.__cause__ or error}") from None

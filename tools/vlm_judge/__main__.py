@@ -18,12 +18,12 @@ import tyro
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Count
 from uno_jax.support.command_line import parse_args
+from uno_jax.support.words import counted
 
 from ..common.command_line import exit_on_tool_errors
 from ..common.errors import ToolError
 from ..common.folder_lock import locked
 from ..common.manifest import Json, Manifest, id_settings
-from ..common.words import count_of
 from .cases import Case, evaluation_cases, list_cases
 from .judge import WORDING, JudgeConfig, check_settings, judge_cases
 from .scores import summarize
@@ -73,7 +73,7 @@ def run_judge(args: Args) -> tuple[Json, Path]:
         found = summarize(used_settings(args), cases, answers)
         if not found["scores"]:
             raise ToolError(
-                f"no usable answer to {count_of(len(cases) * args.judging.rounds, 'question')}; the first:"
+                f"no usable answer to {counted(len(cases) * args.judging.rounds, 'question')}; the first:"
                 f" {found['reasons'][0]}. --retry-failed asks again"
             )
         with atomic_write(out / "judge.json") as partial:
@@ -111,7 +111,7 @@ def print_scores(found: Json) -> None:
         spread = "" if score["spread"] is None else f" (standard deviation of rounds {score['spread']:.3f})"
         print(f"{name} {score['mean']:.3f}{spread}")
     if found["malformed"] or found["failed"]:
-        malformed, reason = count_of(found["malformed"], "answer"), found["reasons"][0]
+        malformed, reason = counted(found["malformed"], "answer"), found["reasons"][0]
         print(
             f"{malformed} malformed, {found['failed']} failed otherwise; the first: {reason}."
             " --retry-failed asks again"

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field, RootModel, ValidationError
 
 from uno_jax.support.json_files import JsonFault, read_json
 from uno_jax.support.json_lists import read_list_file
+from uno_jax.support.words import counted
 
 from ..common.errors import ToolError
-from ..common.words import count_of
 
 SHOWN = 10
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -164,6 +164,6 @@ def check_files(what: str, paths: Iterable[Path], remedy: str) -> None:
     if missing := [str(path) for path in every if not path.is_file()]:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise ToolError(
-            f"missing {len(missing)} of {count_of(len(every), what)}: {', '.join(missing[:SHOWN])}{more};"
+            f"missing {len(missing)} of {counted(len(every), what)}: {', '.join(missing[:SHOWN])}{more};"
             f" {remedy}"
         )

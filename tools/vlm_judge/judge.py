@@ -5,7 +5,6 @@ of references and picture, the prompt and the round. When any of them changes, t
 files' paths do not matter.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from uno_jax.support.bounds import BatchSize, Bounds
 from uno_jax.support.images import ImageError, read_image
+from uno_jax.weights.identity import file_hash
 
 from ..common.errors import ToolError
 from ..common.manifest import Failed, Job, Json, Manifest, Row, identity, not_in_id
@@ -98,11 +98,6 @@ def read_verdict(count: int, text: str) -> Verdict:
     return verdict
 
 
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def round_jobs(case: Case, digests: Mapping[Path, str], config: JudgeConfig) -> list[Job]:
     """The questions about a picture, identified by the content of its files."""
     shown = {"references": [digests[path] for path in case.references], "picture": digests[case.picture]}
@@ -150,7 +145,7 @@ def judge_cases(cases: Sequence[Case], manifest: Manifest, config: JudgeConfig) 
     Raises ToolError.
     """
     files = dict.fromkeys(path for case in cases for path in (case.picture, *case.references))
-    digests = {path: digest(path) for path in files}
+    digests = {path: file_hash(path) for path in files}
     asked = [round_jobs(case, digests, config) for case in cases]
     manifest.cut_torn_line()
     stored = manifest.read()

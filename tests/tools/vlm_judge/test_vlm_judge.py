@@ -32,8 +32,9 @@ from tools.common.manifest import Failed
 from tools.language_models.questions import Malformed
 from tools.vlm_judge.__main__ import main
 from tools.vlm_judge.cases import evaluation_cases
-from tools.vlm_judge.judge import WORDING, Judge, JudgeConfig, digest, read_verdict, round_jobs
+from tools.vlm_judge.judge import WORDING, Judge, JudgeConfig, read_verdict, round_jobs
 from uno_jax.evaluate import main as evaluate
+from uno_jax.weights.identity import file_hash
 
 
 def test_scores_are_geometric_means_of_rounds_then_of_groups(drawn):
@@ -268,7 +269,7 @@ def test_rounds_of_a_local_model_are_drawn_apart_and_can_be_repeated(llava, draw
     """Its seed follows from the words, which name the round."""
     config = JudgeConfig(vlm=llava_config(llava, temperature=1.0, max_tokens=8), device="cpu", rounds=2)
     case = evaluation_cases(drawn, None, None)[2]
-    files = {digest(path): path for path in (case.picture, *case.references)}
+    files = {file_hash(path): path for path in (case.picture, *case.references)}
     judge = Judge(config, files)
     one, two = round_jobs(case, {path: name for name, path in files.items()}, config)
     answers = [judge.model([judge.make_question(job).conversation]) for job in (one, two, one)]

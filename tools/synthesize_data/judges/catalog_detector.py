@@ -16,10 +16,10 @@ from PIL import Image
 
 from uno_jax.support.images import ImageError, read_rgba
 from uno_jax.support.json_files import read_json
+from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
 from ...common.manifest import Failed
-from ...common.words import count_of
 from ..config import DetectConfig
 from ..pipeline.packaged import in_uno_jax
 from ..text.phrases import key
@@ -101,7 +101,7 @@ def read_catalog(folder: Path) -> dict[str, Path]:
             f'{path} is not a list of {{"name", "file"}}: {type(error).__name__} {error}'
         ) from None
     if missing := [file for file in files.values() if not os.path.isfile(file)]:
-        raise ToolError(f"{path} names {count_of(len(missing), 'missing file')}, the first {missing[0]}")
+        raise ToolError(f"{path} names {counted(len(missing), 'missing file')}, the first {missing[0]}")
     return files
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.words import counted
 
-from ...common.words import count_of
 from ..pipeline.import_lists import imported_pairs
 from ..pipeline.lineage import Sample
 from ..pipeline.run import Run
@@ -62,7 +62,7 @@ def histogram(values: Sequence[float], edges: Sequence[float]) -> dict[str, int]
 def markdown(sheet: dict[str, Any]) -> str:
     lines = ["# Datasheet", "", "| list | samples | subjects |", "|---|---|---|"]
     lines += [f"| {name} | {total} | {sheet['subjects'][name]} |" for name, total in sheet["samples"].items()]
-    lines += ["", f"Removed {count_of(sheet['near_duplicates_removed'], 'near-duplicate target')}.", ""]
+    lines += ["", f"Removed {counted(sheet['near_duplicates_removed'], 'near-duplicate target')}.", ""]
     if sheet["imported"]:
         lines += ["| pairs imported from | usable |", "|---|---|"]
         lines += [*(f"| {source} | {total} |" for source, total in sheet["imported"].items()), ""]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.images import ImageError, read_size
+from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
-from ...common.words import count_of
 from ..pipeline.lineage import Sample, single_samples, two_samples
 from ..pipeline.run import Run
 from ..stages.perceptual_hashes import near_duplicates
@@ -46,7 +46,7 @@ def export_run(run: Run) -> None:
         write_list(path, run.folder, samples)
         if samples and config.shards:
             write_shards(path)
-        print(f"{path}: {count_of(len(samples), 'sample')}")
+        print(f"{path}: {counted(len(samples), 'sample')}")
     write_datasheet(run, lists, len(repeats))
 
 

@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 import jinja2
 
+from uno_jax.support.words import counted
+
 from ...common.errors import ToolError
 from ...common.manifest import Row
-from ...common.words import count_of
 from ..pipeline.run import Run, read_marks
 from .datasheet import BINS, PAPER_SCORES, histogram, stage_counts, stage_results, write_text
 
@@ -137,4 +138,4 @@ def take_marks(run: Run, source: Path | None) -> None:
         raise ToolError(f"{source} marks rows that are not in {run.folder}, such as {strange[0]}")
     marks = {id: mark for id, mark in (run.marks | given).items() if mark}
     write_text(run.folder / "marks.json", json.dumps(marks, indent=1) + "\n")
-    print(f"{count_of(len(marks), 'mark')}; applied from the next command on")
+    print(f"{counted(len(marks), 'mark')}; applied from the next command on")

@@ -18,10 +18,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from uno_jax.support.images import read_image
+from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Json, Row, identity, make_row
-from ...common.words import count_of
 from .image_files import save_image
 from .stage import Rows
 
@@ -67,7 +67,7 @@ def import_list(run: Rows, source: Path | None) -> None:
     run.forget()
     for row in failed[:SHOWN]:
         print(f"cannot be used: {row.inputs}: {row.failed}")
-    print(f"{STAGE}: {count_of(added, 'new row')}, {len(failed)} of them cannot be used")
+    print(f"{STAGE}: {counted(added, 'new row')}, {len(failed)} of them cannot be used")
 
 
 def import_row(inputs: Json, outcome: Json | Failed) -> Row:

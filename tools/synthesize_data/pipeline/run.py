@@ -7,11 +7,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from uno_jax.support.json_files import read_json
+from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
 from ...common.folder_lock import locked
 from ...common.manifest import Job, Manifest, Row, id_settings, identity
-from ...common.words import count_of
 from ..config import SynthConfig
 from ..config_files import changed_settings, store_config, stored_config
 from .engine import make_rows
@@ -91,7 +91,7 @@ class Run:
             raise ToolError(f"{stage}: nothing to do, because no row was kept before it ({self.folder})")
         missing = [job for job in jobs if job.id not in stored]
         if other := len(stored) - (len(jobs) - len(missing)):
-            print(f"{stage}: ignoring {count_of(other, 'row')} of other settings or inputs")
+            print(f"{stage}: ignoring {counted(other, 'row')} of other settings or inputs")
         self.make_missing(self.stages[stage], missing)
         self.forget()
         print(f"{stage}: {self.summary(stage)}")
@@ -119,7 +119,7 @@ class Run:
         failed = sum(row.result is None for row in rows)
         kept = sum(not self.verdict(stage, row) for row in rows)
         rejected = len(rows) - kept - failed
-        return f"{count_of(len(rows), 'row')}, {kept} kept, {rejected} rejected, {failed} failed"
+        return f"{counted(len(rows), 'row')}, {kept} kept, {rejected} rejected, {failed} failed"
 
 
 def read_marks(path: Path) -> dict[str, str]:
