@@ -133,4 +133,4 @@ def test_what_check_calls_good_is_what_training_reads(tmp_path, capsys):
         next(batches)
     assert sorted(batches.bad) == [f"{path} record 7", f"{path} record 8"]
     assert run("check", path, "--data.resolution", 16) == 2
-    assert "resolution 16: buckets need at least 32" in capsys.readouterr().err
+    assert "--data.resolution must be at least 32" in capsys.readouterr().err

@@ -213,6 +213,7 @@ def as_version_0_2(workdir: Path) -> None:
     """Takes out of a run's checkpoints what that version did not know."""
     for path in workdir.glob("checkpoints/*/recipe/metadata"):
         recipe = json.loads(path.read_text())
+        recipe.pop("version", None)
         del recipe["data"]["buckets"]
         path.write_text(json.dumps(recipe))
 

@@ -35,7 +35,7 @@ DTYPES = {"bf16": STORED["BF16"], "fp16": STORED["F16"], "fp32": STORED["F32"]} 
 FP8 = (STORED["F8_E4M3"], STORED["F8_E5M2"])
 CONFIG_METADATA = "uno_jax.config"  # in the metadata of exported files
 # What programs put a network into, each a prefix of its keys.
-OUTER = re.compile(r"((model|diffusion_model|transformer)\.)*")
+OUTER = re.compile(r"((model|diffusion_model|transformer|base_model)\.)*")
 SCALE = ".scale_weight"  # ComfyUI's scaled fp8: weight = stored * scale_weight
 # Its marker, and the scales of activations, which are not part of the weights.
 SCALED_MARKS = r"scaled_fp8|.*\.scale_input"

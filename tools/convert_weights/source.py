@@ -68,7 +68,9 @@ def open_source(path: Path, folder: str = "") -> Source:
         raise FileNotFoundError(
             f"no source {path}: expected a file, a folder, or a name on the hub, owner/name"
         )
-    files = _files(path) if path.is_dir() else [path]
+    files = _files(path) if path.is_dir() else _indexed(path) if INDEX.fullmatch(path.name) else [path]
+    if missing := [file.name for file in files if not file.exists()]:
+        raise FileNotFoundError(f"{path} names missing shards: {', '.join(missing)}")
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for file in files:
@@ -110,6 +112,8 @@ def _files(folder: Path) -> list[Path]:
     if indexes:
         missing = [file.name for file in shards[0] if not file.is_file()]
         raise FileNotFoundError(f"{indexes[0]} names missing shards: {', '.join(missing)}")
+    if missing := _missing_shards(present):
+        raise FileNotFoundError(f"{folder} lacks shards of {present[0].name}: {', '.join(missing)}")
     if present:
         names = ", ".join(file.name for file in present)
         raise ConversionError(
@@ -135,6 +139,21 @@ def _indexed(index: Path) -> list[Path]:
 
 def _are_texts(values: Iterable[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
+
+
+def _missing_shards(files: list[Path]) -> list[str]:
+    """The names of the shards that are absent beside these; none where the files are not shards of one."""
+    found = [SHARD.fullmatch(file.name) for file in files]
+    if not found or not all(found) or len({(shard[1], shard[3], shard[4]) for shard in found if shard}) > 1:
+        return []
+    one, names = found[0], {file.name for file in files}
+    assert one is not None
+    width = len(one[2])
+    wanted = [
+        files[0].name.replace(f"-{one[2]}-of-", f"-{number:0{width}d}-of-")
+        for number in range(1, int(one[3]) + 1)
+    ]
+    return [name for name in wanted if name not in names]
 
 
 def _all_shards(files: list[Path]) -> bool:

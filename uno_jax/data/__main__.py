@@ -20,7 +20,6 @@ from uno_jax.data.records import Records, parse_source, read_scores, read_source
 from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.bounds import Bounds, Count, Share
 from uno_jax.support.command_line import exit_on, parse_args
-from uno_jax.support.images import bucket_size
 from uno_jax.support.words import counted
 
 
@@ -28,9 +27,9 @@ from uno_jax.support.words import counted
 class Resolutions:
     """As the recipe's `data`."""
 
-    resolution: int = 512
+    resolution: Annotated[int, Bounds(32, 8_192)] = 512
     """Bucket resolution of targets in pixels."""
-    ref_resolution: int = 512
+    ref_resolution: Annotated[int, Bounds(32, 8_192)] = 512
     """Bucket resolution of references in pixels."""
 
 
@@ -74,8 +73,6 @@ def run_check(args: Check) -> int:
         check_output("--write", args.write)
     records = parse_source(SourceConfig(args.file, min_score=args.min_score, root=args.root))
     data = DataConfig(resolution=args.data.resolution, ref_resolution=args.data.ref_resolution)
-    for resolution in (data.resolution, data.ref_resolution):
-        bucket_size(1, 1, resolution)  # raises ValueError for one below the smallest
     report = check_records(records, data)
     for line in report.lines():
         print(line)

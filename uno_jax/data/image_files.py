@@ -120,9 +120,9 @@ def _header_size(path: str) -> tuple[int, int]:
     fs, name = file_system(path)
     if IN_SHARD.fullmatch(path):
         return images.read_size(io.BytesIO(read_bytes(path)), path)
-    if isinstance(fs, LocalFileSystem):
-        return images.read_size(name, path)
     try:
+        if isinstance(fs, LocalFileSystem):
+            return images.read_size(name, path)
         with fs.open(name) as file:
             return images.read_size(file, path)
     except FileNotFoundError as error:

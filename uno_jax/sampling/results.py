@@ -85,13 +85,22 @@ def is_finished(output: Output) -> bool:
 def refuse_replacing(outputs: Sequence[Output]) -> None:
     """Raises FileExistsError naming pictures that exist and were made with other settings."""
     paths = [output.path for output in outputs if output.path and output.path.exists()]
-    kept = {output.path for output in outputs if is_finished(output)}
+    kept = {output.path for output in outputs if is_finished(output) or _is_torn(output)}
     if others := [str(path) for path in paths if path not in kept]:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         raise FileExistsError(
             f"pictures of other settings would be replaced: {', '.join(others[:SHOWN])}{more}; "
             "choose another --out, or pass --overwrite"
         )
+
+
+def _is_torn(output: Output) -> bool:
+    """Whether a picture's settings are there but cannot be read, as what ended in the middle leaves them."""
+    settings = output.path.with_suffix(".json") if output.path else None
+    try:
+        return settings is not None and settings.is_file() and read_json(settings) is None
+    except (OSError, ValueError):
+        return True
 
 
 def _compared(record: Any) -> Any:

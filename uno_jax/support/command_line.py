@@ -94,7 +94,8 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
             with without_full_disk_logs():
                 yield
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed by whoever started this
+                sys.stdout.flush()
     except BrokenPipeError as error:
         sys.exit(_leave_unread(error))
     except CheckpointError as error:

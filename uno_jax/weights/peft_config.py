@@ -11,6 +11,7 @@ from uno_jax.support.errors import CheckpointError
 
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 METADATA = "lora_adapter_metadata"  # diffusers' training scripts record it in the file
+LARGEST = 1e30  # far above any alpha, and still finite in float32
 # Initialisations that change the base's weights too: the factors alone are not the update.
 CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
 
@@ -72,8 +73,8 @@ def _number(about: dict[str, Any], name: str, where: str) -> float | None:
     value = about.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not value:
-        raise CheckpointError(f"{where}: {name} is {value!r}, expected a number other than 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < abs(value) < LARGEST:
+        raise CheckpointError(f"{where}: {name} is {value!r:.40}, expected a finite number other than 0")
     return value
 
 

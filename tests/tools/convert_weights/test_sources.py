@@ -184,3 +184,17 @@ def test_a_reader_that_leaves_ends_it_in_silence():
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == ("", 141)
+
+
+def test_an_index_is_a_source_and_absent_shards_are_named(tmp_path):
+    tensors = load_file(FLUX)
+    names = sorted(tensors)
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        path = tmp_path / f"model-0000{number}-of-00003.safetensors"
+        save_file({name: tensors[name] for name in part}, path)
+    with pytest.raises(FileNotFoundError, match="lacks shards of .*: model-00003-of-00003.safetensors"):
+        open_source(tmp_path)
+    weights = {name: f"model-0000{1 + place % 2}-of-00003.safetensors" for place, name in enumerate(names)}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weights}))
+    assert sorted(open_source(index).tensors) == names

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import jax
 
-from uno_jax.networks.bounds import LAYERS, SCALE, SIDE, WIDTH, check_bounds
+from uno_jax.networks.bounds import LAYERS, SCALE, SIDE, check_bounds
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.t5 import T5Config
@@ -54,7 +54,6 @@ class LoraConfig:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"LoRA rank must be at least 1, got {self.rank}")
-        check_bounds(self, rank=WIDTH)
         for index in (*(self.double_idx or ()), *(self.single_idx or ())):
             if not 0 <= index < LAYERS[1]:
                 raise ValueError(f"a LoRA's blocks are numbered from 0, got {index}")

@@ -149,11 +149,17 @@ def _read_scale(tensors: Tensors, keys: dict[str, str], rank: int, scale_of: Sca
 
 
 def _scaled(up: np.ndarray, scale: float) -> np.ndarray:
-    """Computed in float32, and kept in it unless up's own dtype holds the same values."""
+    """Computed in float32, and kept in it unless up's own dtype holds the same values.
+
+    Raises CheckpointError for values that overflow.
+    """
     if scale == 1.0:
         return up
-    exact = up.astype(np.float32) * np.float32(scale)
-    narrow = exact.astype(up.dtype)
+    with np.errstate(over="ignore"):
+        exact = up.astype(np.float32) * np.float32(scale)
+        narrow = exact.astype(up.dtype)
+    if not np.isfinite(exact).all():
+        raise CheckpointError(f"the scale {scale:g} of a layer makes its update infinite")
     return narrow if np.array_equal(narrow.astype(np.float32), exact) else exact
 
 
