@@ -57,7 +57,7 @@ def test_scales(scale_of, about, scale):
         ({"init_lora_weights": "pissa_niter_16"}, "asks for init_lora_weights pissa_niter_16"),
         ({"peft_type": "LOHA"}, "describes a LOHA"),
         ({"lora_alpha": "8"}, "lora_alpha is '8', expected a finite number"),
-        ({"lora_alpha": 10**400}, "lora_alpha is 1000, expected a finite number"),
+        ({"lora_alpha": 10**400}, "lora_alpha is 10{20,}, expected a finite number"),
         ({"lora_alpha": float("nan")}, "lora_alpha is nan"),
         ({"lora_alpha": 8, "r": 16}, "adapter_config.json says rank 16 for .*, which has rank 4"),
         ({"alpha_pattern": {"to_.*": 3}}, "alpha_pattern is not supported unless"),
