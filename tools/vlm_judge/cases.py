@@ -77,7 +77,7 @@ def evaluation_cases(folder: Path, data: Path | None, pictures: Path | None) -> 
         raise ToolError(f"no directory {folder}: --evaluation takes the --out of uno_jax.evaluate")
     path = folder / "scores.json"
     what = "an evaluation of --suite dreambench-…; let uno_jax.evaluate finish"
-    scores = checked(read_json(path, told(what)), path, Scores, what)
+    scores = checked(read_json(path, fault_of(what)), path, Scores, what)
     place = pictures or (Path(scores.pictures) if scores.pictures else folder)
     sources = read_list(folder / "prompts.json", data)
     cases = []
@@ -116,7 +116,7 @@ def read_list(path: Path, data: Path | None) -> list[Source]:
     Raises ToolError.
     """
     form = "a list of {prompt, image_paths}, with at least one reference per entry"
-    entries = checked(list(read_list_file(path, told(form))), path, ListFile, form).root
+    entries = checked(list(read_list_file(path, fault_of(form))), path, ListFile, form).root
     sources = []
     for index, entry in enumerate(entries):
         names = entry.image_paths or ([entry.image_path] if entry.image_path else [])
@@ -129,7 +129,7 @@ def read_list(path: Path, data: Path | None) -> list[Source]:
     return sources
 
 
-def told(what: str) -> JsonFault:
+def fault_of(what: str) -> JsonFault:
     """Makes the error of a file that is not even JSON."""
     return lambda message: ToolError(f"{message}; expected {what}")
 

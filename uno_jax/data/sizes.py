@@ -55,7 +55,7 @@ class Sized(NamedTuple):
 
 def with_sizes(listed: Records, workdir: Path, max_bad_share: float = MAX_BAD_SHARE) -> Sized:
     """The records with the ratios of all their pictures, as the run in `workdir` began with them; those with
-    an unreadable picture are left out and told.
+    an unreadable picture are left out and reported.
 
     Raises DataError when more than `max_bad_share` of a list's entries are, or all.
     """

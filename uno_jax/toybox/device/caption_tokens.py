@@ -193,11 +193,11 @@ def draw_panel_captions(
     values = _values(tables.phrases[subjects, 0], {"where": first})
     values |= {"noun": nouns[:, 0], "noun:": nouns[:, 1], "there": second[:, 0]}
 
-    def told(templates: Mapping[int, Template]) -> Pieces:
+    def pieces_of(templates: Mapping[int, Template]) -> Pieces:
         one, both = (_pieces(templates[count], values) for count in (1, 2))
         return jnp.where(two[:, None], both, one)
 
-    return told(grammar.SIDE_BY_SIDE), told(ONE_ABOVE)
+    return pieces_of(grammar.SIDE_BY_SIDE), pieces_of(ONE_ABOVE)
 
 
 def to_tokens(tables: CaptionTables, pieces: Pieces, t5_length: int) -> Caption:
