@@ -1,8 +1,8 @@
-"""A light instance of benchmarks/fuzz_lists.py: no mutated list or config ends in another exception."""
+"""A light instance of benchmarks/fuzz/lists.py: no mutated list or config ends in another exception."""
 
 import pytest
 
-from benchmarks.fuzz_lists import fuzz, kinds, mutation, write_pictures
+from benchmarks.fuzz.lists import fuzz, kinds, mutation, write_pictures
 
 RUNS = 60
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from benchmarks.fuzz_safetensors import fuzz
+from benchmarks.fuzz.safetensors import fuzz
 from uno_jax.support.errors import CheckpointError
 from uno_jax.weights.safetensors_file import read_header
 

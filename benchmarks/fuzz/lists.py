@@ -1,7 +1,7 @@
 """Mutated lists and settings, read by the commands' own readers: each is taken, or refused with one message.
 
-    python -m benchmarks.fuzz_lists --runs 200000     # minutes on one core
-    python -m benchmarks.fuzz_lists --runs 200000 --only jobs --keep FOLDER
+    python -m benchmarks.fuzz.lists --runs 200000     # minutes on one core
+    python -m benchmarks.fuzz.lists --runs 200000 --only jobs --keep FOLDER
 
 Prints a row for each kind of file. A good run is one whose file was read, with or without records left out; a
 clear error is of the exceptions that the commands print in one line, and names the file. Everything else is
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from benchmarks.json_mutations import mutated
+from benchmarks.fuzz.json_mutations import mutated
 from tools.common.errors import ToolError
 from tools.common.manifest import Manifest
 from tools.convert_weights.mapping import ConversionError

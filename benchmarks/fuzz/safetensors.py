@@ -1,6 +1,6 @@
 """Mutated safetensors files, read by `uno_jax.weights.safetensors_file`: refused by name, or read to the end.
 
-    python -m benchmarks.fuzz_safetensors --runs 200000
+    python -m benchmarks.fuzz.safetensors --runs 200000
 
 Each run changes a small file's bytes, or values of its header, and reads it, from memory and from the disk.
 What is neither read nor refused with a CheckpointError is a failure and ends the program with its seed. The
