@@ -63,7 +63,7 @@ def test_scales(scale_of, about, scale):
         ({"alpha_pattern": {"to_.*": 3}}, "alpha_pattern is not supported unless"),
         ({"alpha_pattern": [3]}, "alpha_pattern is not supported unless"),
         ("[" * 100_000, "adapter_config.json is not readable JSON"),
-        ("[3]", "adapter_config.json is not a JSON object"),
+        ("[3]", r"adapter_config.json must hold an object, got \[3\]"),
     ],
 )
 def test_refusals(scale_of, about, message):

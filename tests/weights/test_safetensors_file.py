@@ -72,7 +72,7 @@ def test_what_the_format_allows(write, header, size):
         ({"a": {"dtype": "F32", "shape": [2]}}, "tensor a is not .dtype, shape, data_offsets"),
         ({"__metadata__": ["a"], "a": A}, "its __metadata__ is not an object of texts"),
         ({"__metadata__": {"a": 1}, "a": A}, "its __metadata__ is not an object of texts"),
-        (b'{"a": 1, "a": 2}', "several entries for a"),
+        (b'{"a": 1, "a": 2}', "an object has the name 'a' twice"),
         (b'{"a": ' + b"[" * 100_000, "no header can be read"),
         (b'{"a": "\xff"}', "no header can be read"),
         ({"\ud800": A}, "no header can be read"),

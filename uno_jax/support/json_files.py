@@ -65,7 +65,8 @@ def check_fields(
 ) -> dict[str, Any]:
     """The value itself, if it is an object with these fields; see `read_object`."""
     if not isinstance(value, dict):
-        raise fault(f"{name} must hold an object with {', '.join(fields)}, got {shortened(value)}")
+        wanted = f"an object with {', '.join(fields)}" if fields else "an object"
+        raise fault(f"{name} must hold {wanted}, got {shortened(value)}")
     if missing := [field for field in fields if field not in value]:
         raise fault(f"{name} lacks {', '.join(missing)}")
     try:

@@ -8,8 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from uno_jax.families.family import Family
-from uno_jax.families.registry import FAMILIES
+from uno_jax.families.registry import family_with
 from uno_jax.networks.registry import row_of
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import parse_json
@@ -41,7 +40,7 @@ def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
     Raises FileNotFoundError, or CheckpointError for keys of other layers and for a file that cannot be read.
     """
     header, metadata = read_header(Path(file))
-    method = _family_drawn_by(base).lora
+    method = family_with([row_of(base).kind]).lora
     scale = read_scale(Path(file), metadata)
     tensors = {name: tensor.read() for name, tensor in header.items()}
     try:
@@ -52,11 +51,6 @@ def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
         return lora, unope, params
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{file}: {error}") from None
-
-
-def _family_drawn_by(base: Any) -> Family:
-    kind = row_of(base).kind
-    return next(family for family in FAMILIES if family.core == kind)
 
 
 def load_lora(path: Path, base: Any) -> tuple[Any, Any, Params]:

@@ -1,6 +1,5 @@
 """PEFT's description of a LoRA, which says its layers' scales: adapter_config.json, or a file's metadata."""
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.json_files import check_fields, parse_json, read_object
 
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 METADATA = "lora_adapter_metadata"  # diffusers' training scripts record it in the file
@@ -23,15 +23,15 @@ def read_scale(file: Path, metadata: dict[str, str]) -> Callable[[str, int], flo
     """
     if METADATA in metadata:
         where = f"{file}: its metadata {METADATA}"
-        about = {
-            name.removeprefix("transformer."): value
-            for name, value in _object(metadata[METADATA], where).items()
-        }
+        record = check_fields(
+            parse_json(metadata[METADATA], where, CheckpointError), {}, where, CheckpointError
+        )
+        about = {name.removeprefix("transformer."): value for name, value in record.items()}
     elif file.name == ADAPTER:
         where = str(file.parent / CONFIG)
         if not (file.parent / CONFIG).is_file():
             raise FileNotFoundError(f"no file {where}, which gives the scale of {ADAPTER}: copy it there too")
-        about = _object((file.parent / CONFIG).read_bytes(), where)
+        about = read_object(where, {}, CheckpointError)
     else:
         return None
     _refuse_more(about, where)
@@ -46,16 +46,6 @@ def read_scale(file: Path, metadata: dict[str, str]) -> Callable[[str, int], flo
         return 1.0 if over is None else over / (math.sqrt(found) if root else found)
 
     return scale
-
-
-def _object(text: str | bytes, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{where} is not readable JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{where} is not a JSON object")
-    return record
 
 
 def _refuse_more(about: dict[str, Any], where: str) -> None:

@@ -7,7 +7,6 @@ the tensors lie one after another.
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
@@ -18,6 +17,7 @@ import safetensors.numpy
 
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.json_files import DECODER, reason
 
 DTYPES: dict[str, np.dtype] = {
     name: np.dtype(kind)
@@ -167,12 +167,12 @@ def _parse(file: Path, text: bytes, size: int) -> tuple[dict[str, Tensor], dict[
     try:
         if text[:1] != b"{":
             raise ValueError("no JSON object")
-        header = json.loads(text.decode(), object_pairs_hook=_without_repeats)
+        header = DECODER.decode(text.decode())
         "".join(header).encode()  # half a surrogate pair is no name
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{file} is not a safetensors file or damaged: no header can be read from its {size} bytes "
-            f"({error})"
+            f"({reason(error)})"
         ) from None
     metadata = header.pop("__metadata__", None)
     if metadata is None:
@@ -183,16 +183,6 @@ def _parse(file: Path, text: bytes, size: int) -> tuple[dict[str, Tensor], dict[
     tensors = {name: _tensor(file, name, start, entry) for name, entry in header.items()}
     _check_layout(file, tensors, start, size)
     return tensors, metadata
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON.
-
-    Raises ValueError for a name that comes twice, which the format forbids.
-    """
-    if len(found := dict(pairs)) < len(pairs):
-        raise ValueError(f"several entries for {Counter(name for name, _ in pairs).most_common(1)[0][0]}")
-    return found
 
 
 def _tensor(file: Path, name: str, start: int, entry: Any) -> Tensor:
