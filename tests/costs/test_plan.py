@@ -151,6 +151,21 @@ def test_a_step_is_compiled_for_gpus_without_one(capsys, recipe):
     assert "all-gather" in out and "products, attention and convolutions alone" in out
 
 
+@pytest.mark.parametrize(
+    ("kind", "chip"),
+    [
+        *((card.name, card.chip) for card in gpus.CARDS.values()),
+        ("NVIDIA H100 PCIe", ("NVIDIA H100 PCIe", None, 989)),
+        ("NVIDIA A100-PCIE-40GB", ("NVIDIA A100-PCIE-40GB", None, 312)),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", gpus.CARDS["rtxpro6000"].chip),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", ("NVIDIA GeForce RTX 4090 Laptop GPU", None, None)),
+        ("NVIDIA L40", ("NVIDIA L40", None, None)),
+    ],
+)
+def test_a_card_is_found_by_its_own_name(kind, chip):
+    assert devices.gpu_named(kind) == devices.Chip(*chip)
+
+
 def test_every_card_has_limits_and_a_description(monkeypatch):
     monkeypatch.setattr(gpus, "installed_versions", lambda: {"cudnn": (9, 1, 0), "cuda": (13, 0, 0)})
     for name, card in gpus.CARDS.items():

@@ -4,12 +4,13 @@ GPUs through XLA's. None of these needs the hardware.
 
 import importlib.util
 import os
+import re
 
 import jax
 from jax.experimental import topologies
 
 from uno_jax.costs.chips import GIB, TPUS, Chip
-from uno_jax.costs.gpus import CARDS, PLUGINS, installed_versions, target_config
+from uno_jax.costs.gpus import CARDS, FORMS, PLUGINS, installed_versions, target_config
 
 MOST_GPUS = 1024
 
@@ -89,9 +90,20 @@ def chip_of(device: jax.Device) -> Chip:
     if device.platform == "tpu":
         return TPUS.get(kind, Chip(kind, None, None))
     if device.platform == "gpu":
-        known = next((card.chip for card in CARDS.values() if card.name in kind), Chip(kind, None, None))
+        known = gpu_named(kind)
         return known._replace(memory=_usable(device) or known.memory)
     return Chip(kind, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, None)
+
+
+def gpu_named(kind: str) -> Chip:
+    """The card of that name. Other forms of a card, such as an H100 for PCIe, have other memories and rates:
+    of those only the card's peak is given, which they do not exceed.
+    """
+    for card in CARDS.values():
+        if re.fullmatch(rf"{re.escape(card.name)}( \w+ Edition)?", kind):
+            return card.chip
+    peak = next((CARDS[card].peak for form, card in FORMS.items() if form in kind), None)
+    return Chip(kind, None, peak)
 
 
 def _usable(device: jax.Device) -> float | None:

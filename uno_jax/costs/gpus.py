@@ -67,6 +67,7 @@ CARDS: dict[str, Card] = {
         "NVIDIA RTX PRO 6000 Blackwell", (12, 0), 188, 2.6, 128 * MIB, 97887 * MIB, 503.8, 1792, 64
     ),
 }
+FORMS = {"A100": "a100-40", "H100": "h100", "H200": "h200"}  # part of a device's name -> the card
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
 
@@ -75,18 +76,15 @@ def installed_versions() -> dict[str, tuple[int, int, int]]:
 
     Raises PackageNotFoundError where there are none.
     """
-    names = {"cudnn": "nvidia-cudnn-cu{}", "cuda": "nvidia-cuda-runtime{}"}
-    for cuda, suffix in (("13", ""), ("12", "-cu12")):
-        try:
-            found = [
-                importlib.metadata.version(name)
-                for name in (names["cudnn"].format(cuda), names["cuda"].format(suffix))
-            ]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        first, second = (tuple(map(int, version.split(".")[:3])) for version in found)
-        return {"cudnn": first, "cuda": second}  # type: ignore[dict-item]
-    raise importlib.metadata.PackageNotFoundError("nvidia-cudnn-cu13")
+    try:
+        return {"cudnn": _version("nvidia-cudnn-cu13"), "cuda": _version("nvidia-cuda-runtime")}
+    except importlib.metadata.PackageNotFoundError:
+        return {"cudnn": _version("nvidia-cudnn-cu12"), "cuda": _version("nvidia-cuda-runtime-cu12")}
+
+
+def _version(package: str) -> tuple[int, int, int]:
+    major, minor, patch = map(int, importlib.metadata.version(package).split(".")[:3])
+    return major, minor, patch
 
 
 def target_config(card: Card) -> str:

@@ -121,9 +121,8 @@ def _flops(instruction: Instruction, given: Sequence[tuple[Array, ...]]) -> floa
     target = instruction.word("custom_call_target")
     if instruction.opcode == "dot" or "cublas" in target:
         lhs, out = given[0][0].dims, instruction.shapes[0].dims
-        contracted = instruction.numbers("lhs_contracting_dims") or instruction.numbers(
-            "lhs_contracting_dimension"
-        )
+        written_by_libraries = instruction.numbers("lhs_contracting_dimension")
+        contracted = instruction.numbers("lhs_contracting_dims") or written_by_libraries
         return 2.0 * math.prod(out) * math.prod(lhs[axis] for axis in contracted)
     if instruction.opcode == "convolution" or "__cudnn$conv" in target:
         labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.attributes)
@@ -134,9 +133,8 @@ def _flops(instruction: Instruction, given: Sequence[tuple[Array, ...]]) -> floa
         return _cudnn_attention(instruction, given)
     if target == "tpu_custom_call" and "attention" in instruction.attributes:
         q, k = (next(shape.dims for shape in shapes) for shapes in _heads(given)[:2])
-        forwards = (
-            BACKWARD_ATTENTION / 2 if "dkv" in instruction.attributes or "dq" in instruction.attributes else 1
-        )
+        backward = "dkv" in instruction.attributes or "dq" in instruction.attributes  # two kernels
+        forwards = BACKWARD_ATTENTION / 2 if backward else 1
         return 4.0 * math.prod(q) * k[-2] * forwards
     return 0.0
 

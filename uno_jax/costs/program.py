@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from uno_jax.costs.chips import GIB, Chip
 from uno_jax.costs.devices import compiler_options
 from uno_jax.costs.flops import count_flops
-from uno_jax.costs.weigh import detail_lines, weighed_line
+from uno_jax.costs.weigh import detail_lines, total_seconds, weigh
 
 
 class Program(NamedTuple):
@@ -104,10 +104,10 @@ def fits(program: Program, chip: Chip) -> bool:
 
 def print_weighed(program: Program, chip: Chip, chips: int, detail: bool, indent: str = "  ") -> None:
     """Prints the time of a program's kernels where the chip's rates are known, with `detail` a table."""
-    if line := weighed_line(program.text, chip, chips):
-        print(f"{indent}{line}")
+    if kernels := weigh(program.text, chip, chips):
+        print(f"{indent}{total_seconds(kernels):.4g} s by its kernels")
         if detail:
-            print(*(f"{indent}  {each}" for each in detail_lines(program.text, chip, chips)), sep="\n")
+            print(*(f"{indent}  {line}" for line in detail_lines(kernels)), sep="\n")
 
 
 def work_line(flops: int | float, chip: Chip, chips: int) -> str:

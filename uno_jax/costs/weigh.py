@@ -7,7 +7,7 @@ in the shares of its data sheet that a chip was measured to reach (`chips.REACHE
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from uno_jax.costs.chips import REACHED, Chip
@@ -64,34 +64,32 @@ def rows_by(kernels: Iterable[Kernel], attribute: str) -> list[Row]:
             sum(kernel.times for kernel in group),
             sum(kernel.times * kernel.flops for kernel in group),
             sum(kernel.times * kernel.bytes for kernel in group),
-            sum(kernel.times * kernel.seconds for kernel in group),
+            total_seconds(group),
         )
         for name, group in groups.items()
     ]
     return sorted(rows, key=lambda row: -row.seconds)
 
 
-def detail_lines(text: str, chip: Chip, chips: int = 1) -> list[str]:
+def total_seconds(kernels: Iterable[Kernel]) -> float:
+    """The time of all runs of the kernels."""
+    return sum(kernel.times * kernel.seconds for kernel in kernels)
+
+
+def detail_lines(kernels: Sequence[Kernel]) -> list[str]:
     """A table of a program's kernels by kind and by place in the model."""
-    kernels = weigh(text, chip, chips)
+    total = total_seconds(kernels)
     lines = [f"{'':32} {'kernels':>9} {'TFLOP':>9} {'GB':>9} {'ms':>9} {'share':>6}"]
     for attribute in ("kind", "where"):
         rows = rows_by(kernels, attribute)
-        total = sum(row.seconds for row in rows)
         lines += [
             f"{row.name[:32]:32} {row.kernels:9,} {row.flops / 1e12:9.2f} {row.bytes / 1e9:9.2f} "
             f"{1e3 * row.seconds:9.3f} {row.seconds / total:6.1%}"
             for row in rows[:SHOWN_ROWS]
         ]
         lines.append("")
-    floor = sum(row.seconds for row in rows_by(kernels, "kind") if row.name in FLOOR)
+    floor = total_seconds(kernel for kernel in kernels if kernel.kind in FLOOR)
     return [*lines[:-1], f"products, attention and convolutions alone: {1e3 * floor:.3f} ms"]
-
-
-def weighed_line(text: str, chip: Chip, chips: int = 1) -> str:
-    """One line: the time of all kernels; empty where it is not known."""
-    seconds = sum(row.seconds for row in rows_by(weigh(text, chip, chips), "kind"))
-    return f"{seconds:.4g} s by its kernels" if seconds else ""
 
 
 def _kernels(
@@ -107,7 +105,7 @@ def _kernels(
                 list(_kernels(program, branch, times, chip, chips))
                 for branch in _branches(program, instruction)
             ]
-            yield from max(branches, key=lambda branch: sum(kernel.seconds for kernel in branch))
+            yield from max(branches, key=total_seconds)
         elif opcode in ("call", "async-start"):
             attribute = "to_apply" if opcode == "call" else "calls"
             yield from _kernels(program, program.called(instruction, attribute), times, chip, chips)
