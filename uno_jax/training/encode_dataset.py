@@ -92,6 +92,9 @@ def encode_lists(
     read = sum(len(shard_rows(info, number)) for number in done)
     if not todo and has_empty(out):
         return bad
+    if any(family_of(model).encoders[kind].text for kind in kinds):
+        for line in cut_prompts(model, (records[row].prompt for n in todo for row in shard_rows(info, n))):
+            print(line, file=sys.stderr)
     encoders = {kind: load_encoder(config, model, kind, mesh) for kind in kinds}
     with jax.set_mesh(mesh):
         if index == 0 and not has_empty(out):
@@ -103,9 +106,6 @@ def encode_lists(
                 bad, read = bad | table.bad, read + len(rows)
                 check_bad_share(bad, read, len(records), config.data.max_bad_share)
                 write_shard(out, number, table, samples)
-    if "t5" in kinds:
-        for line in cut_prompts(model, (records[row].prompt for n in todo for row in shard_rows(info, n))):
-            print(line, file=sys.stderr)
     return bad
 
 
