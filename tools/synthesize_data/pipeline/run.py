@@ -101,8 +101,9 @@ class Run:
             return
         manifest, kept, failed = self.manifest(stage.name), 0, 0
         with tqdm(total=len(jobs), desc=stage.name, unit="row", dynamic_ncols=True) as bar:
-            for rows in make_rows(stage, self.config, self.folder, jobs):
-                store_config(self.folder, self.config)
+            for number, rows in enumerate(make_rows(stage, self.config, self.folder, jobs)):
+                if number == 0:
+                    store_config(self.folder, self.config)
                 manifest.append(rows)
                 failed += sum(row.result is None for row in rows)
                 kept += sum(not self.verdict(stage.name, row) for row in rows)
