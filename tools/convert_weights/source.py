@@ -104,15 +104,16 @@ def _files(folder: Path) -> list[Path]:
     shards = [_indexed(index) for index in indexes]
     plain = [files for index, files in zip(indexes, shards, strict=True) if index.name.endswith(PLAIN_INDEX)]
     whole = [[folder / name] for name in WHOLE if (folder / name) in present]
-    alone = [present] if len(present) == 1 or _all_shards(present) else []
+    missing = _missing_shards(present)
+    alone = [present] if missing == [] or (missing is None and len(present) == 1) else []
     candidates = [*plain, *whole, *shards, *(alone if not indexes else [])]
     complete = [files for files in candidates if all(file.is_file() for file in files)]
     if complete:
         return complete[0]
     if indexes:
-        missing = [file.name for file in shards[0] if not file.is_file()]
-        raise FileNotFoundError(f"{indexes[0]} names missing shards: {', '.join(missing)}")
-    if missing := _missing_shards(present):
+        absent = [file.name for file in shards[0] if not file.is_file()]
+        raise FileNotFoundError(f"{indexes[0]} names missing shards: {', '.join(absent)}")
+    if missing:
         raise FileNotFoundError(f"{folder} lacks shards of {present[0].name}: {', '.join(missing)}")
     if present:
         names = ", ".join(file.name for file in present)
@@ -141,23 +142,12 @@ def _are_texts(values: Iterable[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def _missing_shards(files: list[Path]) -> list[str]:
-    """The names of the shards that are absent beside these; none where the files are not shards of one."""
-    found = [SHARD.fullmatch(file.name) for file in files]
-    if not found or not all(found) or len({(shard[1], shard[3], shard[4]) for shard in found if shard}) > 1:
-        return []
-    one, names = found[0], {file.name for file in files}
-    assert one is not None
-    width = len(one[2])
-    wanted = [
-        files[0].name.replace(f"-{one[2]}-of-", f"-{number:0{width}d}-of-")
-        for number in range(1, int(one[3]) + 1)
-    ]
-    return [name for name in wanted if name not in names]
-
-
-def _all_shards(files: list[Path]) -> bool:
-    """Whether the files are, by their names, all the shards of one."""
+def _missing_shards(files: list[Path]) -> list[str] | None:
+    """The names of the shards that are absent beside these; None where the files are not shards of one."""
     found = [shard for file in files if (shard := SHARD.fullmatch(file.name))]
-    parts = [(shard[1], shard[4], int(shard[2]), int(shard[3])) for shard in found]
-    return bool(parts) and parts == [(*parts[0][:2], place + 1, len(files)) for place in range(len(files))]
+    if len(found) < len(files) or len({(shard[1], shard[3], shard[4]) for shard in found}) != 1:
+        return None
+    stem, count, variant = found[0][1], found[0][3], found[0][4] or ""
+    wanted = [f"{stem}-{number:05}-of-{count}{variant}.safetensors" for number in range(1, int(count) + 1)]
+    names = {file.name for file in files}
+    return [name for name in wanted if name not in names] if names <= set(wanted) else None
