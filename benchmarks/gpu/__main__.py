@@ -14,10 +14,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from benchmarks.gpu.results import Results, summary, write_report
 from benchmarks.gpu.schedule import Run, chosen, run_parts, succeeded
+from uno_jax.support.bounds import Bounds
 from uno_jax.support.command_line import exit_on, parse_args
 
 
@@ -27,7 +28,7 @@ class Args:
 
     out: Path = Path("out/gpu")
     """Directory for the results; those of an earlier run are removed."""
-    minutes: float = 5.0
+    minutes: Annotated[float, Bounds(0, 1e9, above=True)] = 5.0
     """Time for all parts together."""
     model: Literal["auto", "flux_dev", "small", "tiny"] = "auto"
     """Preset of the model's sizes; auto is flux_dev on a GPU, and tiny without one."""
@@ -43,8 +44,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m benchmarks.gpu", argv)
     end += 60 * args.minutes
     with exit_on(ValueError, OSError):
-        if not args.minutes > 0:
-            raise ValueError(f"--minutes must be above 0, got {args.minutes}")
         parts = chosen(args.parts)
         args.out.mkdir(parents=True, exist_ok=True)
         for name in ("results.json", "results.md", "log.txt"):

@@ -20,13 +20,13 @@ from tools.common.folder_lock import locked
         (lambda folder, line: (folder / "scores.json").unlink() or line, "scores.json cannot be read"),
         (
             lambda folder, line: tear(folder / "scores.json", line),
-            "scores.json is not (readable JSON.*expected )?an evaluation",
+            "scores.json is not readable JSON: .*; expected an evaluation",
         ),
         (lambda folder, line: put(folder / "scores.json", {"single": 1}, line), "rows Field required"),
         (lambda folder, line: put(folder / "scores.json", {"rows": []}, line), "rows List should have"),
         (
             lambda folder, line: tear(folder / "prompts.json", line),
-            "prompts.json is not (readable JSON.*expected )?a list",
+            "prompts.json is not readable JSON.*; expected a list",
         ),
         (lambda folder, line: put(folder / "prompts.json", entries("other"), line), "run uno_jax.evaluate"),
         (lambda folder, line: put(folder / "prompts.json", [{"prompt": "a"}], line), "entry 0: no reference"),
