@@ -43,7 +43,10 @@ def locate(src: str, folder: str = "", torch_too: bool = False) -> Path:
 
 
 def _download(repo: str, file: str, folder: str, torch_too: bool) -> Path:
-    """Downloads a file of a repository, or what one network needs of it. Raises as `locate`."""
+    """Downloads a file of a repository, or what one network needs of it.
+
+    Raises as `locate`.
+    """
     src = f"{repo}/{file}" if file else repo
     try:
         if file.rpartition("/")[2] == ADAPTER:  # its scale is in the file beside it

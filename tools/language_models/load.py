@@ -44,6 +44,9 @@ def check_model_config(config: ModelConfig, setting: str) -> None:
 def question_worker(
     config: ModelConfig, device: str, setting: str, question: Callable[[Json], Question]
 ) -> Worker:
-    """Makes a worker that asks the model one question about each job's inputs. Raises as `load_model`."""
+    """Makes a worker that asks the model one question about each job's inputs.
+
+    Raises as `load_model`.
+    """
     model = load_model(config, device, setting)
     return lambda jobs: ask(model, [question(job.inputs) for job in jobs], config.attempts)

@@ -122,7 +122,10 @@ class Records:
 
 
 def read_records(config: DataConfig) -> Records:
-    """The records of every source of a run. Raises like `read_list`."""
+    """The records of every source of a run.
+
+    Raises like `read_list`.
+    """
     sources = config.sources or (SourceConfig(config.path),)
     return concatenate([read_source(source, config.max_bad_share) for source in sources])
 

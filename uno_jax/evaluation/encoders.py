@@ -70,7 +70,10 @@ def check_encoder(directory: Path) -> None:
 
 
 def load_encoder(directory: Path) -> Encoder:
-    """The encoder in `directory`, in float32. Raises as `check_encoder`."""
+    """The encoder in `directory`, in float32.
+
+    Raises as `check_encoder`.
+    """
     directory = Path(directory)
     check_encoder(directory)
     config, params = restore_network(directory / VIT, VIT, dtype=np.float32)

@@ -106,7 +106,9 @@ class Sampler(NamedTuple):
 
     make_settings: Callable[..., Any]
     """Settings, with a method `record(width, height)`, from a model config and options by name; absent
-    options take the model's defaults. Raises ValueError for values that cannot work.
+    options take the model's defaults.
+
+    Raises ValueError for values that cannot work.
     """
     check_size: Callable[[Any, int, int], None]
     """Raises ValueError if the model of a config cannot sample pictures of (width, height) pixels."""

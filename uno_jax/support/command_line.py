@@ -111,7 +111,10 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def _exhausted(error: Exception) -> str:
-    """What to tell when the disk or a device's memory is full. Raises any other error again."""
+    """What to tell when the disk or a device's memory is full.
+
+    Raises any other error again.
+    """
     if is_full(error):
         return "no space left on the disk: free some and run the command again"
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):

@@ -167,7 +167,10 @@ def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
 
 
 def read_start_lora(config: TrainConfig, model: Any) -> Lora:
-    """The LoRA that a run starts from. Raises as `load_lora`."""
+    """The LoRA that a run starts from.
+
+    Raises as `load_lora`.
+    """
     start = read_fitting_lora(config.init_lora, model)
     if (start.config, start.unope) != (config.lora, config.unope):
         raise RecipeError(
@@ -210,8 +213,9 @@ def arrange_frozen(
 ) -> dict[str, Params]:
     """The networks of which nothing is trained, or their shapes, as they run fastest on a platform.
 
-    Stacked with remat: by its kernels a step with remat "full" takes 2 % less time with separate blocks, but
-    twice the temporary memory and four times as long to compile; without remat 20 % less, and less memory.
+    Stacked with remat: as weighed in docs/benchmarks.md, a step with remat "full" takes 2 % less time with
+    separate blocks, but twice the temporary memory and four times as long to compile; without remat 20 % less,
+    and less memory.
     """
     if config.remat != "none":
         return frozen

@@ -27,7 +27,10 @@ def find_model(name: str | Path) -> Path:
 
 
 def local_model(name: str | Path) -> Path:
-    """A model's directory on this machine. Raises as `find_model`."""
+    """A model's directory on this machine.
+
+    Raises as `find_model`.
+    """
     if not str(name):
         raise FileNotFoundError("the model's name is empty: give a directory of converted networks, or small")
     path = model_dir(name)
