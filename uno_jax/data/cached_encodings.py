@@ -24,7 +24,7 @@ from jaxtyping import Int32
 
 from uno_jax.data.config import SourceConfig
 from uno_jax.data.entries import DataError
-from uno_jax.data.records import PICTURES, Records, Source, concatenate
+from uno_jax.data.records import PICTURES, Records, Source, concatenate, take_rows
 from uno_jax.families.registry import all_encoders
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import CheckpointError, RecipeError
@@ -240,19 +240,10 @@ def read_table(folder: Path, number: int) -> Table:
 
 def select_rows(records: Records, rows: Sequence[int], ratios: Sequence[Sequence[float]]) -> Records:
     """The table of some rows, with the ratios of their pictures filled in and empty `sources`."""
-    texts = [records.text[records.ends[row - 1] if row else 0 : records.ends[row]] for row in rows]
     known = np.full((len(rows), records.ratios.shape[1]), np.nan)
     for row, values in zip(known, ratios, strict=True):
         row[: len(values)] = values
-    return Records(
-        (),
-        b"".join(texts),
-        np.cumsum([len(text) for text in texts], dtype=np.int64),
-        records.source[rows],
-        records.entry[rows],
-        records.refs[rows],
-        known,
-    )
+    return dataclasses.replace(take_rows(records, rows), sources=(), ratios=known)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -9,11 +9,12 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
+from numpy.typing import ArrayLike
 
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, score_of
@@ -245,6 +246,21 @@ def refuse_bad(path: str, bad: dict[int, str], looked_at: int, total: int, max_b
         shown = "; ".join(f"record {index}: {why}" for index, why in list(bad.items())[:SHOWN_PROBLEMS])
         of = str(total) if looked_at == total else f"the {looked_at} looked up"
         raise DataError(f"{path} has {counted(len(bad), 'bad record')} of {of}: {shown}")
+
+
+def take_rows(records: Records, rows: ArrayLike) -> Records:
+    """The table of some rows."""
+    chosen = np.asarray(rows, np.int64)
+    texts = [records.text[records.ends[row - 1] if row else 0 : records.ends[row]] for row in chosen]
+    return replace(
+        records,
+        text=b"".join(texts),
+        ends=np.cumsum([len(text) for text in texts], dtype=np.int64),
+        source=records.source[chosen],
+        entry=records.entry[chosen],
+        refs=records.refs[chosen],
+        ratios=records.ratios[chosen],
+    )
 
 
 def concatenate(parts: Sequence[Records]) -> Records:

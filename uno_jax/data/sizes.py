@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import READ_ERRORS, picture_size, refuse_irregular
-from uno_jax.data.records import MAX_BAD_SHARE, Records, refuse_bad
+from uno_jax.data.records import MAX_BAD_SHARE, Records, refuse_bad, take_rows
 from uno_jax.support.atomic import atomic_write
 
 THREADS = 16
@@ -97,16 +97,7 @@ def readable(listed: Records, ratios: Float64[np.ndarray, "r pictures"]) -> Reco
     """The records with these ratios, without those whose pictures' stay unknown."""
     filled = dataclasses.replace(listed, ratios=ratios)
     rows = np.flatnonzero(~unknown(filled))
-    if len(rows) == len(filled):
-        return filled
-    starts = np.concatenate([[0], filled.ends[:-1]])
-    texts = [filled.text[starts[row] : filled.ends[row]] for row in rows]
-    return dataclasses.replace(
-        filled,
-        text=b"".join(texts),
-        ends=np.cumsum([len(text) for text in texts], dtype=np.int64),
-        **{name: getattr(filled, name)[rows] for name in ("source", "entry", "refs", "ratios")},
-    )
+    return filled if len(rows) == len(filled) else take_rows(filled, rows)
 
 
 def read_ratios(records: Records) -> tuple[Float64[np.ndarray, "r pictures"], dict[int, str]]:
