@@ -62,7 +62,7 @@ def read_bytes(path: str) -> bytes:
     fs, name = file_system(path)
     part = IN_SHARD.fullmatch(path)
     try:
-        local = refuse_irregular(path)
+        local = _regular(fs, name)
         length = int(part[3]) if part else local.stat().st_size if local else 0
         if length > MAX_BYTES:
             raise ImageError(f"{path}: {length >> 20} MiB are more than {MAX_BYTES >> 20}, too large a file")
@@ -79,7 +79,10 @@ def refuse_irregular(path: str) -> Path | None:
 
     Raises FileNotFoundError or OSError for a local one that is not a regular file.
     """
-    fs, name = file_system(path)
+    return _regular(*file_system(path))
+
+
+def _regular(fs: Any, name: str) -> Path | None:
     if not isinstance(fs, LocalFileSystem):
         return None
     check_regular_file(name)

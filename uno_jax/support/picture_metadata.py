@@ -59,7 +59,7 @@ def split(file: IO[bytes], header: bool = False) -> Parts:
     if start[:2] in (b"II", b"MM"):
         return _split_tiff(file.read())
     if start[4:8] == b"ftyp":
-        # AVIF is turned by its own boxes alone, as its standard says: its EXIF is hidden from the decoder.
+        # AVIF's own boxes count, as its standard says: the decoder reports them as EXIF if it finds no other.
         return Parts(io.BytesIO(re.sub(rb"(?s)(infe[\2\3].{7,9})Exif", rb"\1____", file.read())))
     return Parts(file)
 

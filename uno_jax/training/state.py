@@ -214,8 +214,8 @@ def arrange_frozen(
     """The networks of which nothing is trained, or their shapes, as they run fastest on a platform.
 
     Stacked with remat: as weighed in docs/benchmarks.md, a step with remat "full" takes 2 % less time with
-    separate blocks, but twice the temporary memory and four times as long to compile; without remat 20 % less,
-    and less memory.
+    separate blocks, but twice the temporary memory and four times as long to compile; without remat 20 %
+    less, and less memory.
     """
     if config.remat != "none":
         return frozen
