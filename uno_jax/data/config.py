@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from uno_jax.support.bounds import Bounds, Share, Side
 
+Resolution = Annotated[int, Bounds(32, 8_192)]
+Score = Annotated[float, Bounds(0, 4)]
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -15,7 +18,7 @@ class SourceConfig:
     """Path of the list: local, or a URL that fsspec knows, such as gs://bucket/list.json."""
     weight: Annotated[float, Bounds(0, 1e12, above=True)] = 1.0
     """Share of the samples, relative to the weights of the other sources."""
-    min_score: Annotated[float, Bounds(0, 4)] | None = None
+    min_score: Score | None = None
     """Lowest score, from 0 to 4, of entries that are taken. None takes all, but of UNO-1M's labels only those
     of 4, as in the paper.
     """
@@ -37,9 +40,9 @@ class DataConfig:
     """Several lists to mix, in place of `path`."""
     encodings: str = ""
     """Directory that `uno-encode` made of the lists, to train from in their place."""
-    resolution: Annotated[int, Bounds(32, 8_192)] = 512
+    resolution: Resolution = 512
     """Bucket resolution of targets in pixels; the timestep schedule depends on it too."""
-    ref_resolution: Annotated[int, Bounds(32, 8_192)] = 512
+    ref_resolution: Resolution = 512
     """Bucket resolution of references in pixels: 512 for one, 320 for several in the paper."""
     buckets: Literal["own", "mean"] = "own"
     """Shapes of batches where lists do not say their pictures' sizes. "own" reads these at the start, and a

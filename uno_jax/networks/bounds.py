@@ -1,4 +1,6 @@
-"""Bounds of a network's numbers, so that a damaged config.json is refused before anything is made of it."""
+"""Bounds of a network's numbers, checked when its config is made, since a damaged config.json may hold any.
+Those of options and recipes are declared with `support.bounds`.
+"""
 
 from typing import Any
 
