@@ -116,6 +116,7 @@ def test_the_lists_are_dreambenchs(photos):
         assert len(set(prompt.subjects)) == 3 == len(prompt.references)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dino", "clip_i"])
 def test_picture_scores_equal_an_independent_computation(scored, modules, photos, given, name):
     theirs = Independent(modules)

@@ -88,6 +88,7 @@ def test_noise_is_each_seeds_own():
     assert np.array_equal(together[1], alone) and not np.array_equal(together[0], alone)
 
 
+@pytest.mark.slow
 def test_references_matter_with_their_order_and_their_size(model, pair):
     plain, ordered, swapped = (
         generate(model, [PROMPT], [refs], **SMALL)[0] for refs in ([], pair, pair[::-1])
@@ -214,6 +215,7 @@ def test_a_job_list_is_made_once_and_resumed(tmp_path, listed, capsys):
     assert f"wrote {tmp_path} (1 picture, 3 kept)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_finished_pictures_need_no_weights(tmp_path, listed, monkeypatch):
     main([*listed, "--out", str(tmp_path)])
     made = contents(tmp_path)
@@ -261,6 +263,7 @@ def test_pictures_of_other_settings_are_replaced_only_when_asked(tmp_path, liste
     assert contents(tmp_path) == {name: made[name] for name in made if name != "1_0.json"}
 
 
+@pytest.mark.slow
 def test_a_prompt_without_out_takes_the_next_number(tmp_path, folder, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["--model", str(folder / "model"), "--prompt", "a dog", *SMALL_ARGS]

@@ -29,6 +29,8 @@ from uno_jax.toybox.device.composite import Backdrop, Shot, cut_background, cut_
 from uno_jax.toybox.device.place import Light, Placements, draw_light, draw_placements
 from uno_jax.toybox.samples import SCENE_NAMES
 
+pytestmark = pytest.mark.slow
+
 composer = importlib.import_module("uno_jax.toybox.compose")  # in the package this name is the function
 RENDER = jax.jit(render)
 SIZE, BATCH = 64, 6
@@ -248,7 +250,6 @@ def test_references_stand_as_freely_as_they_should(world, pairs, freedom):
     np.testing.assert_array_equal(mixed.target, pairs.target)
 
 
-@pytest.mark.slow
 def test_pairs_that_are_alike(world):
     place = make_pairs(jax.random.key(0), world, BATCH, alike="place")
     for one, other in zip(place.placements, place.ref_placements, strict=True):
@@ -259,7 +260,6 @@ def test_pairs_that_are_alike(world):
     assert (picture.scenes == picture.ref_scenes[:, 0]).all()
 
 
-@pytest.mark.slow
 def test_diptychs(world):
     wide = make_diptychs(jax.random.key(0), world, 24, two=0.5)
     assert wide.target.shape == (24, SIZE, 2 * SIZE, 3) and 0 < wide.two.sum() < 24

@@ -27,6 +27,8 @@ from uno_jax.training.plan import abstract_batch, abstract_state
 from uno_jax.training.state import load_params, make_run_mesh, model_config, networks_of
 from uno_jax.weights.checkpoint import read_model, restore_network, save_network
 
+pytestmark = pytest.mark.slow
+
 PER_SHARD = 2
 
 
@@ -95,7 +97,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.slow
 def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
     mesh = make_mesh()
     params = load_params(recipe, TINY, mesh)
@@ -125,7 +126,6 @@ def test_the_plan_counts_the_networks_that_the_trainer_loads(recipe, cache):
         assert params.keys() - {"lora"} == frozen.keys() == set(networks_of(config)) == kinds
 
 
-@pytest.mark.slow
 def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
     whole = dataclasses.replace(
         changed(recipe, path="", encodings=str(cache)),
@@ -141,7 +141,6 @@ def test_a_model_trained_from_encodings_is_whole(recipe, cache, tmp_path):
     assert jax.tree.all(jax.tree.map(np.array_equal, stored, given))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("vae",), ("t5", "clip")])
 def test_what_is_not_encoded_is_read_from_the_lists(recipe, cache, tmp_path, kinds):
     encode_lists(recipe, tmp_path / "part", kinds, per_shard=5)
@@ -154,7 +153,6 @@ def test_what_is_not_encoded_is_read_from_the_lists(recipe, cache, tmp_path, kin
     np.testing.assert_array_equal(part.vec, texts.vec)
 
 
-@pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_what_is_missing(recipe, cache, tmp_path, monkeypatch):
     out, write = tmp_path / "encodings", encode_dataset.write_shard
 
@@ -196,7 +194,6 @@ def test_every_picture_has_its_own_bucket_and_bad_ones_are_left_out(recipe, tmp_
         encode_lists(changed(config, max_bad_share=0.01), tmp_path / "strict", ("vae",))
 
 
-@pytest.mark.slow
 def test_a_source_with_a_size_has_it_from_pictures_and_from_the_cache(recipe, tmp_path):
     """Two to one, which no bucket is: targets of two shapes in one batch, one of another list in its own."""
     wide = SourceConfig(str(write_pairs(tmp_path / "wide", [(64, 32), (64, 30)])), size=(32, 64))
@@ -247,7 +244,6 @@ def test_batches_are_resumed_and_shared_out(recipe, cache):
         batches_of(recipe).set_state(whole.get_state())
 
 
-@pytest.mark.slow
 def test_a_run_from_the_cache_needs_no_encoder(recipe, cache, weights, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "mmdit").symlink_to(weights / "mmdit")

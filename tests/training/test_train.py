@@ -90,6 +90,7 @@ def test_a_damaged_checkpoint_is_told_before_a_step(recipe, finished, tmp_path, 
         run.train(damaged)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
     recipe, finished, tmp_path, monkeypatch
 ):
@@ -120,6 +121,7 @@ def test_a_run_killed_while_it_saves_ends_bit_for_bit_like_an_undisturbed_one(re
         np.testing.assert_array_equal(whole, resumed)
 
 
+@pytest.mark.slow
 def test_another_recipe_is_not_continued(recipe, finished):
     changed = dataclasses.replace(
         recipe, seed=3, log_every=2, optim=dataclasses.replace(recipe.optim, learning_rate=0.5)
@@ -128,6 +130,7 @@ def test_another_recipe_is_not_continued(recipe, finished):
         run.train(changed)
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_more_steps_lengthen_it(recipe, finished, tmp_path, capsys):
     workdir = shutil.copytree(recipe.workdir, tmp_path / "run")
     again = dataclasses.replace(recipe, workdir=str(workdir))
@@ -153,6 +156,7 @@ def test_a_run_whose_rate_decays_is_not_lengthened(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_from_before_a_field_was_there_goes_on(recipe, finished, tmp_path):
     old = dataclasses.replace(recipe, workdir=str(tmp_path / "old"))
     shutil.copytree(recipe.workdir, old.workdir)

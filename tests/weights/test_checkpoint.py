@@ -168,6 +168,7 @@ print("sharded")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["saved", "converted", "packed"])
 def test_each_shard_is_read_to_its_device(tmp_path, monkeypatch, form):
     """On eight simulated devices a sharded array is never transferred as a whole."""

@@ -67,6 +67,7 @@ def test_a_table_fills_every_parameter_once_and_tells_its_config(model, naming, 
     assert model.infer(shapes, naming, model.hints(to_dict(config))) == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_there_and_back_is_the_same_model(model_dir, tmp_path, kind):
     file, config = tmp_path / f"{kind}.safetensors", tmp_path / "config.json"
@@ -135,6 +136,7 @@ def save(file, tensors):
     (file.parent / "config.json").write_text((GOLDEN / "config.json").read_text())
 
 
+@pytest.mark.slow
 def test_tensors_at_odd_offsets_are_read(tmp_path):
     """The format asks for no alignment."""
     raw = FLUX.read_bytes()
@@ -196,6 +198,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_overwrite_replaces(tmp_path, model_dir):
     source = tmp_path / "flux.safetensors"
     assert run("flux", "--src", model_dir, "--dst", source) == 0

@@ -46,6 +46,7 @@ def test_every_network_and_again_only_what_is_missing(pipeline, tmp_path, capsys
         assert read_config(dst / model.kind, model.kind) == config
 
 
+@pytest.mark.slow
 def test_what_is_none_is_refused_before_anything_is_written(pipeline, tmp_path, capsys):
     def refused(src):
         assert run("pipeline", "--src", src, "--dst", tmp_path / "model") == 2
@@ -68,6 +69,7 @@ def test_what_is_none_is_refused_before_anything_is_written(pipeline, tmp_path, 
     assert "is not a T5 v1.1 encoder: it looks like a CLIP text encoder" in refused(part)
 
 
+@pytest.mark.slow
 def test_another_network_in_its_place_is_not_kept(pipeline, tmp_path, capsys):
     save_network(tmp_path / "vae", dataclasses.replace(TINY.vae, scale=0.5), random_params(TINY.vae, 0))
     assert run("pipeline", "--src", pipeline, "--dst", tmp_path) == 2

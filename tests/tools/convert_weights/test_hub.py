@@ -15,6 +15,8 @@ from tests.tools.convert_weights.golden import FLUX, GOLDEN
 from tools.convert_weights import hub as hub_source
 from uno_jax.weights.checkpoint import restore_network
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "0" * 40
 CONFIG = (GOLDEN / "config.json").read_bytes()
 FILES = {
@@ -90,7 +92,6 @@ def convert(hub, tmp_path):
     return convert
 
 
-@pytest.mark.slow
 def test_a_file_of_a_repository(convert, tmp_path):
     config = ["--config", GOLDEN / "config.json"]
     source = "team/flux/flux1-dev.safetensors"

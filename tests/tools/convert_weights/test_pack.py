@@ -17,6 +17,8 @@ from uno_jax.weights.identity import fingerprint, weights_id
 from uno_jax.weights.load import load_model
 from uno_jax.weights.lora_files import load_lora
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -58,7 +60,6 @@ def test_networks_and_lora_are_restored(folder):
     equal(load_lora(folder / "packed" / "lora", TINY.mmdit)[2], make_lora())
 
 
-@pytest.mark.slow
 def test_a_lora_merges_alike(folder):
     models = [load_model(folder / name, lora=folder / "lora") for name in ("model", "packed")]
     equal(models[0].params, models[1].params)

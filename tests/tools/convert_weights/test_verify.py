@@ -43,6 +43,7 @@ def test_the_recorded_folder_is_reproduced(capsys):
     assert {key: error for key, error in rows.items() if error > limit(key)} == {}
 
 
+@pytest.mark.slow
 def test_one_forward_pass_and_the_autoencoder_are_reproduced(folder, capsys):
     """The part that takes seconds: two references with the LoRA, positions, schedules."""
     with np.load(GOLDEN / "golden.npz") as recorded:

@@ -40,6 +40,8 @@ from uno_jax.support.settings import to_dict
 from uno_jax.tokenizers import clip_tokens
 from uno_jax.weights.checkpoint import read_config, restore_network
 
+pytestmark = pytest.mark.slow
+
 SIZES = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, patch_size=4, image_size=20)
 MLP = dict(intermediate_size=48)
 TOLERANCE = 2e-5  # of the largest value

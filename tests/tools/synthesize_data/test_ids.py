@@ -70,6 +70,7 @@ def test_ids_of_a_judges_answer(tmp_path):
     assert round_jobs(case, digests, JudgeConfig())[1].id == JUDGED
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_small_run(tmp_path):
     """The stages before the first picture: how many jobs, the first one's id, and a hash of all ids."""
     found = {}

@@ -116,6 +116,7 @@ def test_every_subject_gets_scenes_once(rows):
         assert len(set(row.result["scenes"])) == 8
 
 
+@pytest.mark.slow
 def test_a_subject_that_comes_twice_in_a_run_gets_scenes_once(tmp_path):
     config = changed(TEMPLATES, "subjects", templates=("the instrument",), per_manner=1)
     counts = {stage: len(found) for stage, found in made(tmp_path, config, TEXT[:3]).items()}
@@ -242,6 +243,7 @@ def test_wordings_of_ones_own(tmp_path):
     assert (result["caption_1"], result["caption_2"]) == ("a cat at sea", "cat+owl on ice")
 
 
+@pytest.mark.slow
 def test_the_whole_text_half_by_an_endpoint(tmp_path):
     with serving(obliging) as server:
         config = changed(TEMPLATES, "taxonomy", groups=("people", "street"))
@@ -358,6 +360,7 @@ def test_diptychs_that_cannot_be_made_are_told_before_work(settings, message):
         diptychs.STAGE.check_settings(changed(TEMPLATES, "diptychs", **settings))
 
 
+@pytest.mark.slow
 def test_two_subjects_take_two_groups(tmp_path):
     config = changed(TEMPLATES, "taxonomy", groups=("music",))
     with pytest.raises(ToolError, match="needs subjects of two groups; the run has only 'music'"):
