@@ -101,6 +101,11 @@ def test_alpha_is_a_scale(tmp_path):
     equal(update(load_tensors(tmp_path / "peft.safetensors", MMDIT)[2]), halved)
 
 
+def test_a_folder_of_diffusers_is_loaded(tmp_path):
+    save_file(to_tensors(INFO, make_lora(), "diffusers"), tmp_path / "pytorch_lora_weights.safetensors")
+    equal(update(load_lora(tmp_path, MMDIT)[2]), update(make_lora()))
+
+
 def refusals():
     diffusers, kohya = (to_tensors(INFO, make_lora(), format) for format in ("diffusers", "kohya"))
     linear1 = "lora_unet_single_blocks_0_linear1.lora_up.weight"

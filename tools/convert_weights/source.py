@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from uno_jax.support.json_files import read_object
+from uno_jax.weights.peft_config import IN_FOLDERS
 from uno_jax.weights.safetensors_file import PICKLE_SUFFIXES, read_header
 
 from .mapping import ConversionError
@@ -20,8 +21,7 @@ SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.[\w-]+)?\.safetensors")
 WHOLE = (  # what the folder's own program would load
     "diffusion_pytorch_model.safetensors",
     "model.safetensors",
-    "adapter_model.safetensors",
-    "pytorch_lora_weights.safetensors",
+    *IN_FOLDERS,
 )
 
 

@@ -15,7 +15,7 @@ from uno_jax.support.json_files import parse_json
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import family_of_lora, restore_lora
-from uno_jax.weights.peft_config import ADAPTER, read_scale
+from uno_jax.weights.peft_config import IN_FOLDERS, read_scale
 from uno_jax.weights.safetensors_file import read_header, write_safetensors
 
 METADATA = "uno_jax.unope"
@@ -54,14 +54,15 @@ def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
 
 
 def load_lora(path: Path, base: Any) -> tuple[Any, Any, Params]:
-    """A LoRA for the network of config `base` from a native directory, a .safetensors file or PEFT's folder:
-    its config, position convention and tree.
+    """A LoRA for the network of config `base` from a native directory, a .safetensors file, or a folder of
+    PEFT or diffusers with one: its config, position convention and tree.
 
     Raises as `load_tensors`.
     """
     if not Path(path).is_dir():
         return load_tensors(Path(path), base)
-    if (Path(path) / ADAPTER).is_file():
-        return load_tensors(Path(path) / ADAPTER, base)
+    for name in IN_FOLDERS:
+        if (Path(path) / name).is_file():
+            return load_tensors(Path(path) / name, base)
     info, params = restore_lora(Path(path))
     return info.lora, info.unope, params

@@ -10,6 +10,7 @@ from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import check_fields, parse_json, read_object
 
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+IN_FOLDERS = (ADAPTER, "pytorch_lora_weights.safetensors")  # a LoRA's file as PEFT and diffusers name it
 METADATA = "lora_adapter_metadata"  # diffusers' training scripts record it in the file
 LARGEST = 1e30  # far above any alpha, and still finite in float32
 # Initialisations that change the base's weights too: the factors alone are not the update.
