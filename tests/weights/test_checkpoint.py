@@ -90,7 +90,7 @@ def test_missing_and_interrupted(clip, model, tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint directory"):
         read_config(tmp_path / "absent")
     (clip / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"no config.json \(it holds params\).*interrupted"):
+    with pytest.raises(CheckpointError, match=r"no config.json \(it holds digests.*params\).*interrupted"):
         read_config(clip)
     lacking = shutil.copytree(model, tmp_path / "lacking", ignore=shutil.ignore_patterns("t5"))
     with pytest.raises(CheckpointError, match="is not a complete model: it lacks t5"):
@@ -100,6 +100,9 @@ def test_missing_and_interrupted(clip, model, tmp_path):
 def test_copied_in_part(clip):
     largest = max((clip / "params").rglob("*"), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=f"{largest} is damaged: .* bytes where .* were written"):
+        restore_network(clip)
+    (clip / "digests.json").unlink()
     with pytest.raises(CheckpointError, match="damaged or was copied in part"):
         restore_network(clip)
     shutil.rmtree(clip / "params")
@@ -110,6 +113,7 @@ def test_copied_in_part(clip):
 def edit(folder, **changes):
     record = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(record | changes))
+    (folder / "digests.json").unlink(missing_ok=True)  # which would tell the change
 
 
 def test_another_kind_or_format(clip, tmp_path):

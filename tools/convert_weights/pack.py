@@ -3,12 +3,12 @@
 It is meant to be shipped and copied. Every command reads both forms; DST/lora is the model's own LoRA.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from uno_jax.families.registry import family_of
+from uno_jax.support.digests import file_hash
 from uno_jax.weights import arrays as params
 from uno_jax.weights.checkpoint import atomic_directory, read_lora, read_model, read_record, write_config
 from uno_jax.weights.safetensors_file import write_safetensors
@@ -54,7 +54,6 @@ def pack_network(source: Path, directory: Path, dtype: str, overwrite: bool) -> 
         write_safetensors(file, header, read_tensor, {})
         # It identifies the weights by config.json alone.
         about = {name: value for name, value in record.items() if name not in ("format", "params_bytes")}
-        with file.open("rb") as whole:
-            about["params_sha256"] = hashlib.file_digest(whole, "sha256").hexdigest()
+        about["params_sha256"] = file_hash(file)
         write_config(partial, about)
         return file.stat().st_size

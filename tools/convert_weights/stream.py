@@ -22,6 +22,7 @@ from flax.traverse_util import unflatten_dict
 from tqdm import tqdm
 
 from uno_jax.weights import arrays as params
+from uno_jax.weights.integrity import check_files
 from uno_jax.weights.safetensors_file import read_header
 
 from . import mapping
@@ -120,7 +121,11 @@ def contiguous(array: np.ndarray) -> np.ndarray:
 
 
 def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
-    """Opens the arrays of a checkpoint, of either form, to be read by slices."""
+    """Opens the arrays of a checkpoint, of either form, to be read by slices.
+
+    Raises CheckpointError for a damaged file.
+    """
+    check_files(directory)
     if params.is_compact(directory):
         tensors, _ = read_header(directory / params.FILE)
         return {path: ts.array(tensors["/".join(path)].map(), write=False) for path in paths}

@@ -17,8 +17,8 @@ from pydantic import Field
 from tqdm import tqdm
 
 from uno_jax.support.bounds import BatchSize, Bounds
+from uno_jax.support.digests import file_hash
 from uno_jax.support.images import ImageError, read_image
-from uno_jax.weights.identity import file_hash
 
 from ..common.errors import ToolError
 from ..common.manifest import Failed, Job, Json, Manifest, Row, identity, not_in_id

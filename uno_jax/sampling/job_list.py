@@ -16,9 +16,9 @@ from uno_jax.data.list_files import read_entries
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.request import Request, check_request, prepare_left, prepare_refs
 from uno_jax.support import images
+from uno_jax.support.digests import file_hash
 from uno_jax.support.json_files import shortened
 from uno_jax.support.words import counted
-from uno_jax.weights.identity import file_hash
 
 OWN = ("width", "height", "seed")
 KEYS = frozenset({"prompt", "left_path", *REFERENCES, *OWN})

@@ -6,13 +6,17 @@ from pathlib import Path
 import jax
 
 
+def cache_folder() -> Path:
+    """This program's folder in the user's cache directory, whether it exists or not."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uno_jax"
+
+
 def use_compile_cache() -> Path:
     """Keeps compiled programs in JAX's configured directory (JAX_COMPILATION_CACHE_DIR), or else in the
     user's cache directory. Returns that directory.
     """
     configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if not configured:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        configured = str(Path(home) / "uno_jax" / "xla")
+        configured = str(cache_folder() / "xla")
         jax.config.update("jax_compilation_cache_dir", configured)
     return Path(configured)

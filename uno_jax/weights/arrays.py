@@ -18,9 +18,10 @@ from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, TreePath
 from uno_jax.support.words import counted
+from uno_jax.weights.integrity import COMPACT, check_files
 from uno_jax.weights.safetensors_file import read_header
 
-FOLDER, FILE = "params", "params.safetensors"
+FOLDER, FILE = "params", COMPACT
 HOST_LIMIT_GB = 8  # in flight between disk and devices, to bound host memory
 
 
@@ -67,8 +68,9 @@ def restore_params(
 
     `dtype` None keeps each array's own.
 
-    Raises CheckpointError if the stored arrays have other names or shapes.
+    Raises CheckpointError if the stored arrays have other names or shapes, or a file is not as written.
     """
+    check_files(Path(directory))
     shapes, axes = abstract
     here = SingleDeviceSharding(jax.local_devices()[0])
     shardings = jax.tree.map(lambda _: here, shapes) if mesh is None else tree_shardings(mesh, axes, shapes)
@@ -114,7 +116,11 @@ def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params)
 
 
 def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarray]:
-    """The arrays that are True in the tree `chosen`, in the tree's order, on the host."""
+    """The arrays that are True in the tree `chosen`, in the tree's order, on the host.
+
+    Raises CheckpointError for a damaged file.
+    """
+    check_files(Path(directory))
     if is_compact(directory):
         tensors, _ = read_header(Path(directory) / FILE)
         return [tensors["/".join(path)].read() for path, keep in sorted(flatten_dict(chosen).items()) if keep]

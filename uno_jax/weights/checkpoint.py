@@ -20,11 +20,13 @@ from uno_jax.families.registry import FAMILIES, family_drawn_by, family_with
 from uno_jax.networks.registry import NETWORKS, NetworkConfig, abstract_params, row_of
 from uno_jax.sharding.processes import is_first_process, wait_for_all
 from uno_jax.support.atomic import made_parents, refuse_existing, replace_directory
+from uno_jax.support.digests import write_digests
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import check_fields, read_object, shortened
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights import arrays as stored
+from uno_jax.weights.integrity import check_files, check_record
 
 FORMAT = 1
 
@@ -58,9 +60,10 @@ def atomic_directory(directory: Path, overwrite: bool = False) -> Iterator[Path]
 
 
 def write_config(directory: Path, record: dict[str, Any]) -> None:
-    """Writes config.json, which makes the directory a checkpoint: call it last."""
+    """Writes config.json, which makes the directory a checkpoint, and digests.json: call it last."""
     record = {"format": FORMAT, **record, "params_bytes": stored.stored_bytes(directory)}
     (directory / "config.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_digests(directory)
 
 
 def network_record(config: NetworkConfig, defaults: Any = None) -> dict[str, Any]:
@@ -92,7 +95,11 @@ def save_network(
 
 
 def copy_network(source: Path, directory: Path) -> None:
-    """Copies a stored network to `directory`, replacing what is there."""
+    """Copies a stored network to `directory`, replacing what is there.
+
+    Raises CheckpointError for a damaged one.
+    """
+    check_files(source)
     with atomic_directory(directory, overwrite=True) as partial:
         if is_first_process():
             shutil.copytree(source, partial, dirs_exist_ok=True)
@@ -142,10 +149,12 @@ def read_record(directory: Path) -> dict[str, Any]:
         )
     check_fields(record, {"params_bytes": int}, str(path), CheckpointError)
     if (size := stored.stored_bytes(directory)) != record["params_bytes"]:
+        check_files(directory)  # names the file
         raise CheckpointError(
             f"{directory} holds {size} bytes of parameters where {record['params_bytes']} were "
             "written: it is damaged or was copied in part; copy or convert it again"
         )
+    check_record(directory)
     return record
 
 

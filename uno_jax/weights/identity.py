@@ -13,28 +13,24 @@ import jax
 import numpy as np
 
 from uno_jax.networks.registry import abstract_params
+from uno_jax.support import digests
 from uno_jax.weights import arrays
 from uno_jax.weights.checkpoint import read_config
 
 HASHED_WHOLE = 1_000_000  # bytes; of larger files in a directory only samples are hashed
 SAMPLED, SAMPLE = 32, 16_384  # number of samples, and bytes of each
-NO_WEIGHTS = ("_CHECKPOINT_METADATA", "commit_success.txt", "README.md")
+NO_WEIGHTS = ("_CHECKPOINT_METADATA", "commit_success.txt", "README.md", digests.NAME)
 FINGERPRINTED = 1 << 17  # elements: `fingerprint` reads no larger array
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as whole:
-        return hashlib.file_digest(whole, "sha256").hexdigest()
 
 
 def weights_id(path: Path) -> str:
     """A hash of a file or of a directory's files; of large files the size and SAMPLED samples are hashed.
 
-    A model's card is excluded, as are Orbax's records of where and when a checkpoint was written.
+    A model's card and digests.json are excluded, as are Orbax's records of where and when a checkpoint was
+    written.
     """
     if path.is_file():
-        return file_hash(path)
+        return digests.file_hash(path)
     digest = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name not in NO_WEIGHTS):
         size = file.stat().st_size

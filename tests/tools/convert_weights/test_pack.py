@@ -1,5 +1,6 @@
 """The compact form: what reads a converted model reads a packed one, and finds the same."""
 
+import json
 import shutil
 
 import jax
@@ -41,9 +42,9 @@ def equal(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-def test_a_packed_model_is_two_files_a_network(folder):
+def test_a_packed_model_is_one_file_a_network_and_its_records(folder):
     files = sorted(str(path.relative_to(folder / "packed")) for path in (folder / "packed").glob("*/*"))
-    names = ("config.json", "params.safetensors")
+    names = ("config.json", "digests.json", "params.safetensors")
     assert files == sorted(f"{kind}/{name}" for kind in (*FAMILY.networks, "lora") for name in names)
 
 
@@ -100,11 +101,32 @@ def test_nothing_is_overwritten_unless_told(folder, tmp_path, capsys):
 def test_damaged(clip):
     file = clip / "params.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="damaged or was copied in part"):
+    with pytest.raises(CheckpointError, match=f"{file} is damaged: .* bytes where .* were written"):
         read_config(clip)
     file.unlink()
-    with pytest.raises(CheckpointError, match="holds 0 bytes of parameters"):
+    with pytest.raises(CheckpointError, match=f"{file} is missing"):
         read_config(clip)
+
+
+@pytest.mark.parametrize("kept", ["digests.json", "config.json"], ids=["digests.json", "params_sha256"])
+def test_other_bytes_are_told_by_either_record(clip, kept):
+    file = clip / "params.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    if kept == "config.json":  # as before there was digests.json
+        (clip / "digests.json").unlink()
+    with pytest.raises(CheckpointError, match=f"{file} is damaged: its bytes are not those"):
+        restore_network(clip)
+
+
+def test_records_that_disagree_are_told(clip):
+    path = clip / "digests.json"
+    record = json.loads(path.read_text())
+    record["files"]["params.safetensors"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match="params_sha256.* disagree about params.safetensors"):
+        restore_network(clip)
 
 
 def test_arrays_of_another_network(clip, folder):
@@ -112,7 +134,10 @@ def test_arrays_of_another_network(clip, folder):
     record = (clip / "config.json").read_text()
     size = (clip / "params.safetensors").stat().st_size
     before = (folder / "packed" / "clip" / "params.safetensors").stat().st_size
-    (clip / "config.json").write_text(record.replace(str(before), str(size)))
+    record = json.loads(record.replace(str(before), str(size)))
+    del record["params_sha256"]
+    (clip / "config.json").write_text(json.dumps(record))
+    (clip / "digests.json").unlink()
     with pytest.raises(CheckpointError, match=r"does not fit its config\.json in .*stored, .*expected"):
         restore_network(clip)
 

@@ -34,7 +34,7 @@ from tools.vlm_judge.__main__ import main
 from tools.vlm_judge.cases import evaluation_cases
 from tools.vlm_judge.judge import WORDING, Judge, JudgeConfig, read_verdict, round_jobs
 from uno_jax.evaluate import main as evaluate
-from uno_jax.weights.identity import file_hash
+from uno_jax.support.digests import file_hash
 
 
 def test_scores_are_geometric_means_of_rounds_then_of_groups(drawn):
