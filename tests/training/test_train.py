@@ -20,7 +20,7 @@ from uno_jax.data.config import DataConfig
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import to_dict
 from uno_jax.support.trees import join
-from uno_jax.training import checkpoints, run
+from uno_jax.training import checkpoints, restoring, run
 from uno_jax.training.checkpoints import changed_fields, way_on
 from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.optimizer import count_updates
@@ -239,9 +239,9 @@ def test_a_run_keeps_the_shapes_of_batches_that_it_began_with(tmp_path, saved, a
     if not saved:
         as_version_0_2(tmp_path)
     now = dataclasses.replace(config, data=dataclasses.replace(config.data, buckets=asked))
-    assert checkpoints.as_begun(now).data.buckets == goes_on
+    assert restoring.as_begun(now).data.buckets == goes_on
     elsewhere = dataclasses.replace(now, workdir=str(tmp_path / "new"))
-    assert checkpoints.as_begun(elsewhere) == elsewhere
+    assert restoring.as_begun(elsewhere) == elsewhere
 
 
 @pytest.mark.slow

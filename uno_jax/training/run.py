@@ -35,18 +35,13 @@ from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.trees import Params, count, join
 from uno_jax.support.words import counted
-from uno_jax.training.checkpoints import (
-    as_begun,
-    carry_on,
-    last_step,
-    open_checkpoints,
-    restore_checkpoint,
-)
+from uno_jax.training.checkpoints import last_step, open_checkpoints
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.disk_full import report_full_disk
 from uno_jax.training.loop import Run, take_steps
 from uno_jax.training.previews import read_samples
+from uno_jax.training.restoring import as_begun, carry_on, restore_checkpoint
 from uno_jax.training.start_check import check_start
 from uno_jax.training.state import TrainState, load_params, make_run_mesh, make_state, model_config
 from uno_jax.training.step import make_step
