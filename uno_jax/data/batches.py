@@ -30,6 +30,7 @@ from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, pict
 from uno_jax.families.family import BatchParts
 from uno_jax.families.registry import all_encoders
 from uno_jax.support import images
+from uno_jax.support.json_files import JsonError, check_fields
 from uno_jax.support.words import counted
 
 EPOCHS = 1_000_000  # practically endless; the length of a truly endless dataset overflows in grain
@@ -288,8 +289,13 @@ class Batches(Iterator[Any]):
     def set_state(self, state: dict[str, Any]) -> None:
         """Moves to the position of a state.
 
-        Raises DataError when the lists are not those of the state.
+        Raises DataError when the lists are not those of the state, JsonError for anything but a state.
         """
+        check_fields(
+            state, {"records": str, "next_index": int, "read": int, "bad": dict[str, str]}, "position"
+        )
+        if min(state["next_index"], state["read"]) < 0:
+            raise JsonError(f"position must not be negative, got {state['next_index']}, {state['read']}")
         if state["records"] != self._records.fingerprint():
             paths = ", ".join(source.path for source in self._records.sources)
             raise DataError(

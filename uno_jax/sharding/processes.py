@@ -55,6 +55,13 @@ def same_everywhere(number: int) -> bool:
     return bool((numbers == numbers[0]).all())
 
 
+def everywhere(holds: bool) -> bool:
+    """Whether something holds in every process."""
+    if not jax.distributed.is_initialized():
+        return holds
+    return bool(multihost_utils.process_allgather(np.array(holds)).all())
+
+
 def on_host(tree: Any) -> Any:
     """The tree as numpy arrays, gathered from the devices of all processes."""
     if not jax.distributed.is_initialized():

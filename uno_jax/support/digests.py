@@ -81,10 +81,7 @@ def check_digests(folder: Path, digests: Mapping[str, Digest], fault: JsonFault)
     wrong = [f"{folder / name} {problem}" for name, problem in zip(digests, problems, strict=True) if problem]
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise fault(
-            f"{'; '.join(wrong[:SHOWN])}{more}. Copy or make the folder again; if the change was meant, "
-            f"remove its {NAME}"
-        )
+        raise fault(f"{'; '.join(wrong[:SHOWN])}{more}")
 
 
 def _problem(path: Path, digest: Digest) -> str:

@@ -2,19 +2,25 @@
 
 A checkpoint holds the state (trainable, optimizer, running average, step), the data iterator's position and
 the recipe with its RECIPE_VERSION. It is written asynchronously and appears under its step's name when it is
-complete. A field that a recipe lacks, since it was written before there was one, has its default.
+complete, with digests of its files. A field that a recipe lacks, since it was written before there was one,
+has its default.
 """
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
+from orbax.checkpoint.utils import TMP_DIR_SUFFIX
 
+from uno_jax.sharding.processes import is_first_process
+from uno_jax.support.digests import write_digests
 from uno_jax.support.settings import differences, from_dict, to_dict
 from uno_jax.training.config import MeshConfig, ProcessesConfig, TrainConfig
 from uno_jax.training.state import TrainState
 
+LATER = "_CHECKPOINT_METADATA"  # orbax's times, completed last
 RECIPE_VERSION = 1  # to be raised when a field of old recipes has another meaning; 0.2 wrote none
 
 # Fields that do not change what is computed; `steps` is one where the learning rate does not depend on it.
@@ -49,10 +55,21 @@ def last_step(config: TrainConfig) -> int | None:
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
     """The checkpoints of a run's working directory, which is made if needed."""
+    folder = Path(config.workdir).absolute() / "checkpoints"
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=config.keep_checkpoints, keep_period=config.keep_every, cleanup_tmp_directories=True
+        max_to_keep=config.keep_checkpoints,
+        keep_period=config.keep_every,
+        cleanup_tmp_directories=True,
+        async_options=ocp.AsyncOptions(post_finalization_callback=partial(digest_written, folder)),
     )
-    return ocp.CheckpointManager(Path(config.workdir).absolute() / "checkpoints", options=options)
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def digest_written(folder: Path) -> None:
+    """Writes the digests of the checkpoint that is written but not yet renamed to its step."""
+    if is_first_process():
+        for written in folder.glob(f"*{TMP_DIR_SUFFIX}*"):
+            write_digests(written, without=[LATER])
 
 
 def save_checkpoint(

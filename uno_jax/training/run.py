@@ -87,7 +87,8 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
     tqdm.write(f"{sizes}, {counted(len(records), 'record')}")
     with report_full_disk(Path(config.workdir)):
         with jax.set_mesh(mesh), open_checkpoints(config) as checkpoints, stop_signal() as stopping:
-            state = restore_checkpoint(checkpoints, config, state, batches)
+            state = restore_checkpoint(checkpoints, config, state, batches, only_export)
+            finished = int(state.step) == config.steps
             if is_first_process():
                 keep_sizes(sized)
             if not only_export:
@@ -96,8 +97,8 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
         if only_export or int(state.step) == config.steps:
             params = join(frozen, state.ema or state.trainable)
             places = export_weights(config, model, params, batches, mesh)
-            if done == config.steps and not only_export:
-                tqdm.write(f"{config.workdir} is finished: more --steps than {done} would train on")
+            if finished and not only_export:
+                tqdm.write(f"{config.workdir} is finished: more --steps than {config.steps} would train on")
             tqdm.write(f"wrote {' and '.join(map(str, places))} (step {int(state.step)})")
     return state
 

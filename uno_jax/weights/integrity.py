@@ -20,11 +20,18 @@ LARGE = 1_000_000_000  # bytes
 COMPACT = "params.safetensors"  # the parameters in one file
 
 
+def damaged(message: str) -> CheckpointError:
+    """The error for files that are not as they were written."""
+    return CheckpointError(
+        f"{message}. Copy or make the folder again; if the change was meant, remove its digests.json"
+    )
+
+
 def check_record(directory: Path) -> None:
     """Raises CheckpointError where config.json is not as it was written."""
     known = {} if verification() == "never" else read_digests(directory, CheckpointError)
     if "config.json" in known:
-        check_digests(directory, {"config.json": known["config.json"]}, CheckpointError)
+        check_digests(directory, {"config.json": known["config.json"]}, damaged)
 
 
 def check_files(directory: Path) -> None:
@@ -37,7 +44,7 @@ def check_files(directory: Path) -> None:
     mark = None if mode == "always" or size <= LARGE else _mark(directory, known)
     if mark is not None and mark.exists():
         return
-    check_digests(directory, known, CheckpointError)
+    check_digests(directory, known, damaged)
     if mark is not None:
         with contextlib.suppress(OSError):  # a cache that cannot be written is one that remembers nothing
             mark.parent.mkdir(parents=True, exist_ok=True)
