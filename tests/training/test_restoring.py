@@ -1,4 +1,4 @@
-"""Damaged checkpoints of a run: what is used instead, what is told, and what is kept."""
+"""Damaged checkpoints of a run: what is used instead, what is reported, and what is kept."""
 
 import dataclasses
 import json
@@ -190,3 +190,15 @@ def test_files_are_not_hashed_where_the_setting_says_so(config, steps, monkeypat
     flip(steps / "3" / "digests.json")
     monkeypatch.setenv("UNO_JAX_VERIFY", "never")
     assert restored(config) == 3
+
+
+@pytest.mark.parametrize("damage", ["[" * 100_000, "no JSON"])
+def test_a_damaged_record_of_times_is_named(config, steps, damage):
+    """orbax reads it of every step when it opens a run."""
+    record = steps / "2" / "_CHECKPOINT_METADATA"
+    record.write_text(damage)
+    with pytest.raises(RecipeError, match=re.escape(str(record)) + ".*delete this file"):
+        open_checkpoints(config)
+    record.unlink()
+    with open_checkpoints(config) as checkpoints:
+        assert sorted(checkpoints.all_steps()) == [1, 2, 3]

@@ -1,5 +1,5 @@
 """SHA-256 digests of a folder's files, written beside them in digests.json and checked before the files are
-used, so that a damaged array is told rather than computed with.
+used, so that a damaged array is reported and not computed with.
 
 A folder without digests.json, as versions before 0.3 wrote them, is used unchecked.
 """

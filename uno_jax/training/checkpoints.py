@@ -16,6 +16,8 @@ from orbax.checkpoint.utils import TMP_DIR_SUFFIX
 
 from uno_jax.sharding.processes import is_first_process
 from uno_jax.support.digests import write_digests
+from uno_jax.support.errors import RecipeError
+from uno_jax.support.json_files import read_object
 from uno_jax.support.settings import differences, from_dict, to_dict
 from uno_jax.training.config import MeshConfig, ProcessesConfig, TrainConfig
 from uno_jax.training.state import TrainState
@@ -54,8 +56,12 @@ def last_step(config: TrainConfig) -> int | None:
 
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
-    """The checkpoints of a run's working directory, which is made if needed."""
+    """The checkpoints of a run's working directory, which is made if needed.
+
+    Raises RecipeError for a damaged record of times, without which orbax opens none of them.
+    """
     folder = Path(config.workdir).absolute() / "checkpoints"
+    check_times(folder)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=config.keep_checkpoints,
         keep_period=config.keep_every,
@@ -63,6 +69,12 @@ def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
         async_options=ocp.AsyncOptions(post_finalization_callback=partial(digest_written, folder)),
     )
     return ocp.CheckpointManager(folder, options=options)
+
+
+def check_times(folder: Path) -> None:
+    """Raises RecipeError for a record of orbax's times, in one of a folder's checkpoints, that is not one."""
+    for record in sorted(folder.glob(f"*/{LATER}")):
+        read_object(record, {}, lambda why: RecipeError(f"{why}. It holds times only: delete this file"))
 
 
 def digest_written(folder: Path) -> None:

@@ -21,6 +21,7 @@ from uno_jax.support.json_files import JsonError, read_json
 from uno_jax.support.settings import to_dict
 from uno_jax.training.checkpoints import (
     changed_fields,
+    check_times,
     complete_recipe,
     last_step,
     open_checkpoints,
@@ -102,6 +103,7 @@ def carry_on(workdir: str, state: TrainState) -> TrainState:
     path = Path(workdir).absolute() / "checkpoints"
     if not path.is_dir():
         raise RecipeError(f"init_run: no checkpoints in {workdir}; give the working directory of a run")
+    check_times(path)
     with ocp.CheckpointManager(path) as checkpoints:
         try:
             found = newest_intact(checkpoints, lambda number: read_state(checkpoints, number, state))
