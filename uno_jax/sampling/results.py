@@ -25,11 +25,21 @@ PROVENANCE = ("version",)
 
 
 class Output(NamedTuple):
-    """One picture to make, its file (None: the next free number), and the settings written beside it."""
+    """One picture to make, its file (None: the next free number), how it is sampled, and the part of its
+    record that all pictures share.
+    """
 
     path: Path | None
     job: Job
-    record: dict[str, Any]
+    settings: Any
+    common: dict[str, Any]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The settings written beside the picture; made when asked for, since those of a long list would not
+        fit in memory.
+        """
+        return self.common | make_record(self.job, self.settings)
 
 
 def is_picture(out: Path) -> bool:
@@ -47,8 +57,8 @@ def plan_outputs(
     for index, job in enumerate(jobs):
         for j in range(num_images):
             path = out if out is None or is_picture(out) else out / f"{index}_{j}.png"
-            own = job._replace(seed=job.seed + j)
-            outputs.append(Output(path, own, common | make_record(own, settings)))
+            own = job._replace(seed=job.seed + j) if j else job
+            outputs.append(Output(path, own, settings, common))
     return outputs
 
 
