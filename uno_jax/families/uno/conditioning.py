@@ -1,11 +1,11 @@
 """Prompts and pictures to the MM-DiT's conditioning: token ids -> (txt, vec), pictures -> latents.
 
 A cached encoding (`data.cached_encodings`) may replace its source; its network is then not needed.
-Every function is compiled when called on its own, and inlined when called from a jitted function.
+Every function is compiled when called on its own, for the latest few shapes (`bounded_jit`), and inlined when
+called from a jitted function.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import cast
 
 import jax
@@ -19,10 +19,9 @@ from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.families.uno.types import Batch, Conditioning
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vae import Autoencoder, posterior_mean, posterior_sample
+from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 from uno_jax.tokenizers import Cut, clip_tokens, t5_cut, t5_tokens
-
-compiled = partial(jax.jit, inline=True)
 
 
 def tokenize(config: ModelConfig, prompts: Sequence[str]) -> dict[str, Int[np.ndarray, "b l"]]:
@@ -49,28 +48,28 @@ def is_encoded(part: AnyArray) -> bool:
     return part.shape[-1] != 3 if part.ndim == 4 else jnp.issubdtype(part.dtype, jnp.floating)
 
 
-@compiled
+@bounded_jit
 def encode_t5(model: Model, tokens: Int[AnyArray, "b s"]) -> Float[Array, "b s d"]:
     """T5's hidden states."""
     params = {"params": model.params["t5"]}
     return cast(Array, apply(model.config.t5, params, tokens, dtype=model.compute_dtype))
 
 
-@compiled
+@bounded_jit
 def encode_clip(model: Model, tokens: Int[AnyArray, "b 77"]) -> Float[Array, "b v"]:
     """CLIP's pooled output."""
     params = {"params": model.params["clip"]}
     return cast(Array, apply(model.config.clip, params, tokens, dtype=model.compute_dtype))
 
 
-@compiled
+@bounded_jit
 def encode_vae(model: Model, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
     """Mean and log variance of the autoencoder's posterior."""
     params, encode = {"params": model.params["vae"]}, Autoencoder.encode
     return cast(Array, apply(model.config.vae, params, image, dtype=model.compute_dtype, method=encode))
 
 
-@compiled
+@bounded_jit
 def encode_text(
     model: Model,
     txt: Int[AnyArray, "b s"] | Float[AnyArray, "b s d"],
@@ -84,7 +83,7 @@ def encode_text(
     )
 
 
-@compiled
+@bounded_jit
 def encode_image(
     model: Model,
     image: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h2 w2 m"],
@@ -99,7 +98,7 @@ def encode_image(
     return posterior_sample(model.config.vae, moments, key)
 
 
-@compiled
+@bounded_jit
 def decode_image(model: Model, latent: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
     """Pictures, not yet clamped to [-1, 1]."""
     params, decode = {"params": model.params["vae"]}, Autoencoder.decode

@@ -1,4 +1,8 @@
-"""Sampling: encode text and references, denoise in one loop, decode."""
+"""Sampling: encode text and references, denoise in one loop, decode.
+
+References keep their shapes, so a list of photos has many: programs are compiled for each and those of the
+latest few are kept (`bounded_jit`).
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +24,7 @@ from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import Contrast, denoise
 from uno_jax.networks.vae import decode_tiled
 from uno_jax.sharding.processes import on_host
+from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 
 
@@ -44,7 +49,7 @@ def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
     """T5's hidden states and CLIP's pooled output of prompts."""
     tokens = tokenize(model.config, prompts)
-    return cast(tuple[Array, Array], encode_text(model, tokens["t5"], tokens["clip"]))
+    return encode_text(model, tokens["t5"], tokens["clip"])
 
 
 def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int, int]:
@@ -53,13 +58,13 @@ def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int
     return height // cells, width // cells, config.vae.latent_channels
 
 
-@partial(jax.jit, static_argnames="shape")
+@partial(bounded_jit, static_argnames="shape")
 def initial_noise(seeds: UInt32[AnyArray, "b"], shape: tuple[int, int, int]) -> Float[Array, "b h w z"]:
     """Normal noise in float32, each picture's from its own seed."""
     return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape, jnp.float32))(seeds)
 
 
-@jax.jit
+@bounded_jit
 def denoise_latent(
     model: Model,
     noise: Float[AnyArray, "b h w z"],

@@ -1,0 +1,67 @@
+import gc
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uno_jax.support.bounded_jit import bounded_jit
+
+
+@pytest.fixture
+def counted():
+    """A function of at most two programs, and the shapes that it was traced with."""
+    traced = []
+
+    def double(x):
+        traced.append(x.shape)
+        return 2 * x
+
+    return bounded_jit(double, kept=2), traced
+
+
+def test_shapes_in_use_are_not_compiled_again(counted):
+    double, traced = counted
+    for size in (1, 2, 1, 3, 1, 4, 1):  # 1 stays, since each of the others was used before it
+        np.testing.assert_array_equal(double(np.ones(size)), np.full(size, 2.0))
+    assert traced == [(1,), (2,), (3,), (4,)]
+
+
+def test_the_shape_unused_for_longest_is_let_go(counted):
+    double, traced = counted
+    for size in (1, 2, 3, 1):
+        double(np.ones(size))
+    assert traced == [(1,), (2,), (3,), (1,)]
+
+
+def test_a_program_that_is_let_go_is_freed():
+    """A constant that a program was traced with lives as long as the program."""
+    made = []
+
+    def add(x):
+        with jax.ensure_compile_time_eval():
+            constant = jnp.arange(x.shape[0])
+        made.append(weakref.ref(constant))
+        return x + constant
+
+    function = bounded_jit(add, kept=1)
+    function(np.ones(5))
+    gc.collect()
+    assert made[0]() is not None
+    function(np.ones(6))
+    gc.collect()
+    assert made[0]() is None
+
+
+def test_it_is_inlined_in_a_jitted_function(counted):
+    double, traced = counted
+    jaxpr = jax.make_jaxpr(jax.jit(lambda x: double(x) + 1))(np.ones(3))
+    assert traced == [(3,)] and str(jaxpr).count("jit") == 1
+    assert jax.eval_shape(double, jax.ShapeDtypeStruct((7,), "float32")).shape == (7,)
+
+
+def test_options_are_those_of_jit():
+    ones = bounded_jit(lambda like, shape: jnp.ones(shape) + like, static_argnames="shape")
+    assert ones(np.float32(1), shape=(2, 3)).shape == (2, 3)
+    assert ones(np.float32(1), shape=(4,)).shape == (4,)

@@ -1,0 +1,55 @@
+"""jax.jit that keeps the programs of the latest shapes only.
+
+jax.jit keeps every program that it compiled: with references of hundreds of shapes memory would grow without
+end, by about 20 MB a shape even for a tiny model on the CPU.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import jax
+
+P = ParamSpec("P")
+R = TypeVar("R")
+KEPT = 8  # programs of a function, about 160 MB for all functions of a picture on the CPU
+
+
+def bounded_jit(function: Callable[P, R], kept: int = KEPT, **options: Any) -> Callable[P, R]:
+    """The function compiled by `jax.jit` with `options`, for each shape of its arguments when it first
+    occurs. The programs of the `kept` shapes used last stay; another shape lets go of the one unused for
+    longest, which is compiled again when it comes back. Inlined where a jitted function calls it. The
+    attribute `programs` holds what is kept.
+    """
+    programs: OrderedDict[Any, Any] = OrderedDict()
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return function(*args, **kwargs)
+        key = (tree, tuple(map(_kind, leaves)))
+        program = programs.pop(key, None) or _fresh(function, options)
+        programs[key] = program
+        if len(programs) > kept:
+            programs.popitem(last=False)[1].clear_cache()
+        return cast(R, program(*args, **kwargs))
+
+    call.programs = programs  # type: ignore[attr-defined]
+    return call
+
+
+def _fresh(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """A jitted function with programs of its own; jax.jit shares those of one function object."""
+
+    @wraps(function)
+    def own(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return jax.jit(own, **options)
+
+
+def _kind(leaf: Any) -> Any:
+    """What a program depends on of an argument: shape and dtype, or the type and value of a number."""
+    return (leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else (type(leaf), leaf)
