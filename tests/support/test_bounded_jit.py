@@ -15,7 +15,7 @@ def counted():
     traced = []
 
     def double(x):
-        traced.append(x.shape)
+        traced.append(jnp.shape(x))
         return 2 * x
 
     return bounded_jit(double, kept=2), traced
@@ -59,6 +59,11 @@ def test_it_is_inlined_in_a_jitted_function(counted):
     jaxpr = jax.make_jaxpr(jax.jit(lambda x: double(x) + 1))(np.ones(3))
     assert traced == [(3,)] and str(jaxpr).count("jit") == 1
     assert jax.eval_shape(double, jax.ShapeDtypeStruct((7,), "float32")).shape == (7,)
+
+
+def test_another_number_is_not_another_program(counted):
+    double, traced = counted
+    assert [float(double(x)) for x in (1.5, 2.5)] == [3.0, 5.0] and len(traced) == 1
 
 
 def test_options_are_those_of_jit():

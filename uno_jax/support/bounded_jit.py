@@ -51,5 +51,7 @@ def _fresh(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 
 def _kind(leaf: Any) -> Any:
-    """What a program depends on of an argument: shape and dtype, or the type and value of a number."""
-    return (leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else (type(leaf), leaf)
+    """What a program depends on of an argument: its shape and dtype, that it is a float, or its value."""
+    if hasattr(leaf, "shape"):
+        return leaf.shape, leaf.dtype
+    return float if isinstance(leaf, float) else (type(leaf), leaf)
