@@ -34,7 +34,7 @@ def parameter(
 class Dense(nn.Module):
     """x @ kernel + bias, plus (x @ down) @ up when the `lora` collection holds this layer.
 
-    `axes` names the kernel's input and output axes. A quantized kernel (`training.quantize`) brings its own
+    `axes` names the kernel's input and output axes. A quantized kernel (`networks.quantize`) brings its own
     product; Flax compares the shape of its values with this layer's. The side path is never merged here: in
     bfloat16 a merged kernel rounds most of a small update away.
     """

@@ -14,7 +14,7 @@ from uno_jax.networks.attention.dispatch import platform
 
 def product(x: Float[Array, "... i"], kernel: Any) -> Float[Array, "... o"]:
     """x @ kernel (i, o), in the precision that `jax.default_matmul_precision` asks for. The kernel may be a
-    quantized one (`training.quantize`).
+    quantized one (`networks.quantize`).
 
     Under "bfloat16", float32 inputs are rounded and their products summed in float32, which TPUs do by
     themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) are four times

@@ -28,7 +28,7 @@ class Network(NamedTuple):
     smallest_inputs: Callable[[Any], tuple[Any, ...]]
     """The smallest valid inputs for a config. They suffice, as no parameter's shape depends on a length."""
     large: bool = False
-    """Whether its frozen blocks are worth holding in 8 bits (`training.quantize`)."""
+    """Whether its frozen blocks are worth holding in 8 bits (`networks.quantize`)."""
     separable: tuple[str, ...] = ()
     """Names of the stacked blocks that the module also takes as separate ones (`networks.blocks`)."""
 

@@ -115,7 +115,7 @@ def abstract_state(
     frozen, trainable = split_params(params, config.trainable)
     frozen = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.dtype(config.dtype)), frozen)
     if config.base:
-        from uno_jax.training.quantize import quantize_base  # needs qwix, an extra
+        from uno_jax.networks.quantize import quantize_base  # needs qwix, an extra
 
         quantize_base(frozen, config.base)
     frozen = arrange_frozen(config, frozen, trainable, platform or mesh.devices.flat[0].platform)

@@ -191,7 +191,7 @@ def make_state(
     params.clear()
     frozen = jax.tree.map(lambda leaf: leaf.astype(config.dtype), frozen)
     if config.base:
-        from uno_jax.training.quantize import quantize_base
+        from uno_jax.networks.quantize import quantize_base
 
         quantize_base(frozen, config.base)
     frozen = arrange_frozen(config, frozen, trainable, mesh.devices.flat[0].platform)

@@ -1,5 +1,5 @@
 """Eight bits: products of float8 and int8 matrices against bfloat16 in the model's main shapes, and a forward
-with the frozen base of `training.quantize`, whose kernels are converted to bfloat16 in each product.
+with the frozen base of `networks.quantize`, whose kernels are converted to bfloat16 in each product.
 """
 
 import importlib.util
@@ -102,7 +102,7 @@ def quantized(x: Float[Array, "m k"], dtype: Any) -> tuple[Array, Float[Array, "
 
 def quantized_forward(bench: Bench, base: str) -> None:
     """The forward at 4608 tokens with the blocks' kernels in 8 bits."""
-    from uno_jax.training.quantize import quantize_base
+    from uno_jax.networks.quantize import quantize_base
 
     with jax.set_mesh(make_mesh()):
         networks = {"mmdit": weights(bench)["params"]}

@@ -21,6 +21,7 @@ from uno_jax.families.uno.config import LoraConfig
 from uno_jax.networks import matmul
 from uno_jax.networks.blocks import REMAT_POLICIES
 from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.quantize import FORMATS, Kernel, product, quantize_base, values
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.errors import RecipeError
@@ -29,7 +30,6 @@ from uno_jax.training import config_check as recipe_check
 from uno_jax.training import run
 from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.plan import abstract_state
-from uno_jax.training.quantize import FORMATS, Kernel, product, quantize_base, values
 from uno_jax.training.recipes import load_recipe
 from uno_jax.training.state import model_config
 
