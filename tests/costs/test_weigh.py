@@ -85,5 +85,26 @@ def test_a_program_compiled_here_is_weighed():
     assert rows["products"].flops == 5 * 2 * 256 * 128 * 128
 
 
+def test_a_slice_after_elementwise_operations_reads_what_it_cuts():
+    text = """
+%fused (p0: bf16[64,96], p1: f32[64]) -> f32[64,32] {
+  %p0 = bf16[64,96]{1,0} parameter(0)
+  %wide = f32[64,96]{1,0} convert(%p0)
+  %p1 = f32[64]{0} parameter(1)
+  %rows = f32[64,96]{1,0} broadcast(%p1), dimensions={0}
+  %scaled = f32[64,96]{1,0} multiply(%wide, %rows)
+  ROOT %cut = f32[64,32]{1,0} slice(%scaled), slice={[0:64], [32:64]}
+}
+
+ENTRY %main (x: bf16[64,96], rows: f32[64]) -> f32[64,32] {
+  %x = bf16[64,96]{1,0} parameter(0)
+  %s = f32[64]{0} parameter(1)
+  ROOT %y = f32[64,32]{1,0} fusion(%x, %s), kind=kLoop, calls=%fused
+}
+"""
+    (kernel,) = weigh(text, CHIP)
+    assert kernel.bytes == 2 * 64 * 32 + 4 * 64 + 4 * 64 * 32
+
+
 def test_an_unknown_chip_weighs_nothing():
     assert weigh(GPU, Chip("unknown", None, None)) == []

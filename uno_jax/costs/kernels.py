@@ -15,6 +15,10 @@ NO_KERNEL = {
 SLICES = {"slice", "dynamic-slice", "gather"}
 UPDATE = "dynamic-update-slice"
 MOVES = {"copy", "transpose", "reshape", "concatenate", "pad", UPDATE, *SLICES}
+ELEMENTWISE = {
+    *("add", "subtract", "multiply", "divide", "negate", "abs", "maximum", "minimum", "convert", "select"),
+    *("compare", "exponential", "tanh", "rsqrt", "sqrt", "logistic", "power"),
+}
 COLLECTIVES = {
     *("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute"),
     "collective-broadcast",
@@ -105,13 +109,18 @@ def _fused(called: Computation, operands: Sequence[int]) -> tuple[int, int | Non
 
 
 def _read(source: Instruction, users: dict[str, list[Instruction]], update: Instruction | None) -> int:
-    """Bytes that a fusion reads of an array: all, or what it slices; nothing of one that it only updates."""
+    """Bytes that a fusion reads of an array: all, or what it slices, be it after elementwise operations;
+    nothing of one that it only updates.
+    """
     total = 0
     for user in users[source.name]:
         if user.opcode in SLICES and user.operands[0] == source.name:
             total += sum(shape.bytes for shape in user.shapes)
         elif user.opcode == "bitcast":
             total += _read(user, users, update)
+        elif user.opcode in ELEMENTWISE and users[user.name]:
+            size, computed = (sum(shape.bytes for shape in each.shapes) for each in (source, user))
+            total += size * min(_read(user, users, update), computed) // computed
         elif not (update is user and user.operands[0] == source.name):
             return sum(shape.bytes for shape in source.shapes)
     return total
