@@ -112,10 +112,11 @@ def test_shapes_give_shapes():
     assert kernel.shape == (64, 192) and kernel.sharding.mesh == mesh
 
 
-def test_a_quantized_base_can_be_separate(placed):
+@pytest.mark.parametrize("base", ["int8", "fp8-products"])
+def test_a_quantized_base_can_be_separate(placed, base):
     params, lora = jax.tree.map(jnp.copy, placed[0]), placed[1]
     frozen = {"mmdit": params}
-    quantize_base(frozen, "int8")
+    quantize_base(frozen, base)
     expected = velocity_of({"params": frozen["mmdit"], "lora": lora})
     found = velocity_of({"params": separated(frozen["mmdit"]), "lora": lora})
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())

@@ -84,6 +84,16 @@ def compiler_options(device: jax.Device) -> dict[str, bool]:
     return {"xla_gpu_enable_triton_gemm": False} if device.platform == "gpu" else {}
 
 
+def multiplies_float8(device: jax.Device) -> bool:
+    """Whether a device, here or only compiled for, has products of float8 numbers: NVIDIA's from Ada
+    (compute capability 8.9) on, and TPUs from v7 on.
+    """
+    if device.platform == "gpu":
+        return tuple(map(int, device.compute_capability.split("."))) >= (8, 9)
+    generation = re.match(r"TPU ?v?(\d+)", device.device_kind)
+    return device.platform == "tpu" and generation is not None and int(generation.group(1)) >= 7
+
+
 def chip_of(device: jax.Device) -> Chip:
     """Memory and rates of a device: looked up by name for a TPU or GPU; a CPU has the machine's memory."""
     kind = device.device_kind

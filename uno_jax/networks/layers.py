@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt32
 
 from uno_jax.networks.attention.dispatch import platform
-from uno_jax.networks.matmul import product, product_of_parts
+from uno_jax.networks.matmul import Bound, Replacement, product, product_of_parts
 from uno_jax.support.trees import AnyArray
 
 Initializer = nn.initializers.Initializer
@@ -26,8 +26,12 @@ def parameter(
     module: nn.Module, name: str, init: Initializer, axes: tuple[str, ...], shape: tuple[int, ...]
 ) -> Any:
     """A parameter of `module` with one logical axis name per dimension: an array, or what replaces one, such
-    as a quantized kernel.
+    as a quantized kernel, whose parts need not have this shape.
     """
+    if module.has_variable("params", name):
+        stored: Any = module.get_variable("params", name)
+        if isinstance(stored, Replacement):
+            return stored
     return module.param(name, nn.with_logical_partitioning(init, axes), shape)
 
 
@@ -35,8 +39,8 @@ class Dense(nn.Module):
     """x @ kernel + bias, plus (x @ down) @ up when the `lora` collection holds this layer.
 
     `axes` names the kernel's input and output axes. A quantized kernel (`networks.quantize`) brings its own
-    product; Flax compares the shape of its values with this layer's. The side path is never merged here: in
-    bfloat16 a merged kernel rounds most of a small update away.
+    product. The side path is never merged here: in bfloat16 a merged kernel rounds most of a small update
+    away.
     """
 
     features: int
@@ -46,12 +50,14 @@ class Dense(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, *parts: Float[Array, "... _"]) -> Float[Array, "... o"]:
-        """`parts` are the input's channels, in one array or several."""
+    def __call__(self, *parts: Float[Array, "... _"], bound: Bound | None = None) -> Float[Array, "... o"]:
+        """`parts` are the input's channels, in one array or several. `bound` is one of the last part's rows,
+        computed sooner than the part itself, which a product in 8 bits uses.
+        """
         width = sum(part.shape[-1] for part in parts)
         kernel = parameter(self, "kernel", self.kernel_init, self.axes, (width, self.features))
         x = [part.astype(self.dtype) for part in parts]
-        y = product_of_parts(x, kernel.astype(self.dtype))
+        y = product_of_parts(x, kernel.astype(self.dtype), bound)
         if self.use_bias:
             bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
             y += bias.astype(self.dtype)
@@ -123,6 +129,11 @@ def layer_norm(x: Float[Array, "... d"], epsilon: float = 1e-6) -> Float[Array, 
 def gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """GELU by tanh, recomputed from x in the backward pass; autodiff would keep five arrays of x's size."""
     return nn.gelu(x, approximate=True)
+
+
+def gelu_bound(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
+    """An upper bound of |gelu(x)| in each row: GELU lies between -0.17 and 0 below 0, and below x above 0."""
+    return jnp.maximum(x.max(-1, keepdims=True), 0.17)
 
 
 def exact_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:

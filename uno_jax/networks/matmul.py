@@ -1,36 +1,54 @@
 """The matrix product of the dense layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import platform
 
+Bound = Callable[[], Float[Array, "... 1"]]
+"""Computes an upper bound of the magnitudes in each row of an array."""
+
+
+class Replacement:
+    """What stands for a kernel and brings its own product, such as a quantized one (`networks.quantize`)."""
+
+    def multiply(
+        self, parts: Sequence[Float[Array, "... _"]], bound: Bound | None = None
+    ) -> Float[Array, "... o"]:
+        """The product of the parts' channels, put together, with the kernel."""
+        raise NotImplementedError
+
 
 def product(x: Float[Array, "... i"], kernel: Any) -> Float[Array, "... o"]:
-    """x @ kernel (i, o), in the precision that `jax.default_matmul_precision` asks for. The kernel may be a
-    quantized one (`networks.quantize`).
+    """x @ kernel (i, o), in the precision that `jax.default_matmul_precision` asks for.
 
     Under "bfloat16", float32 inputs are rounded and their products summed in float32, which TPUs do by
     themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) are four times
     as fast with such inputs: on CPUs the rounding is done here.
     """
-    if isinstance(kernel, jax.Array | np.ndarray) and rounds_inputs(x, kernel):
+    if isinstance(kernel, Replacement):
+        return kernel.multiply([x])
+    if rounds_inputs(x, kernel):
         return rounded_product(x, kernel)
     y: Array = x @ kernel
     return y
 
 
-def product_of_parts(parts: Sequence[Float[Array, "... _"]], kernel: Any) -> Float[Array, "... o"]:
+def product_of_parts(
+    parts: Sequence[Float[Array, "... _"]], kernel: Any, bound: Bound | None = None
+) -> Float[Array, "... o"]:
     """The product of the parts' channels, put together, with a kernel. On GPUs it is a sum of products, since
-    putting them together writes and reads them once more; elsewhere cutting the kernel takes longer.
+    putting them together writes and reads them once more; elsewhere cutting the kernel takes longer. `bound`
+    is one of the last part, which a product in 8 bits uses.
     """
-    if len(parts) == 1 or platform() != "gpu" or not isinstance(kernel, jax.Array):
+    if isinstance(kernel, Replacement):
+        return kernel.multiply(parts, bound)
+    if len(parts) == 1 or platform() != "gpu":
         return product(jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0], kernel)
     ends = list(accumulate(part.shape[-1] for part in parts))
     rows = [kernel[end - part.shape[-1] : end] for part, end in zip(parts, ends, strict=True)]

@@ -23,6 +23,7 @@ from uno_jax.networks.layers import (
     RMSNorm,
     apply_rope,
     gelu,
+    gelu_bound,
     layer_norm,
     rope_table,
     timestep_embedding,
@@ -142,8 +143,8 @@ class Stream(nn.Module):
     def finish(self, x: Array, attended: Array, modulation: Float[Array, "4 b 1 d"]) -> Array:
         gate, shift, scale, mlp_gate = modulation
         x = x + gate * self.proj(attended)
-        hidden = gelu(self.mlp_in(modulate(x, shift, scale)))
-        finished: Array = x + mlp_gate * self.mlp_out(hidden)
+        hidden = self.mlp_in(modulate(x, shift, scale))
+        finished: Array = x + mlp_gate * self.mlp_out(gelu(hidden), bound=partial(gelu_bound, hidden))
         return finished
 
 
@@ -203,7 +204,9 @@ class SingleStreamBlock(nn.Module):
         q, k, v = split_heads(self.qkv(normed), self.config.num_heads)
         q, k = self.norm(q, k)
         attended = attention(apply_rope(q, *rope), apply_rope(k, *rope), v).reshape(x.shape)
-        return spread(x + gate * self.linear2(attended, gelu(self.mlp(normed))), *TOKENS), None
+        hidden = self.mlp(normed)
+        joined = self.linear2(attended, gelu(hidden), bound=partial(gelu_bound, hidden))
+        return spread(x + gate * joined, *TOKENS), None
 
 
 class Modulations(NamedTuple):

@@ -29,6 +29,10 @@ class Network(NamedTuple):
     """The smallest valid inputs for a config. They suffice, as no parameter's shape depends on a length."""
     large: bool = False
     """Whether its frozen blocks are worth holding in 8 bits (`networks.quantize`)."""
+    rounds_tokens: bool = False
+    """Whether its blocks also multiply in 8 bits where the base says so. T5's do not: it runs once a picture,
+    and a few of its activations are a hundred times as large as the others.
+    """
     separable: tuple[str, ...] = ()
     """Names of the stacked blocks that the module also takes as separate ones (`networks.blocks`)."""
 
@@ -42,6 +46,7 @@ NETWORKS: dict[str, Network] = {
             mmdit.MMDiT,
             mmdit.smallest_inputs,
             large=True,
+            rounds_tokens=True,
             separable=tuple(mmdit.BLOCKS),
         ),
         Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),
