@@ -16,6 +16,7 @@ from uno_jax.sampling.settings import SampleArgs
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.trees import Params, count
 from uno_jax.support.words import counted
+from uno_jax.weights.base import check_base
 from uno_jax.weights.load import read_model_config
 
 
@@ -25,17 +26,19 @@ def plan_sampling(args: SampleArgs) -> None:
     Raises PlanError or ValueError before anything is compiled.
     """
     devices = find_devices(args.plan)
+    check_base(args.base, devices[0])
     config = PRESETS[args.model] if args.model in PRESETS else read_model_config(args.model)
     asked, dtype = planned(args, config), args.dtype or "bfloat16"
     check_request(config, asked.width, asked.height, 0)
     # The mesh over which weights.load.load_model spreads the weights.
     mesh = make_mesh(fsdp=1, tensor=-1, devices=devices)
-    params, chip, chips = abstract_weights(config, mesh, dtype), chip_of(devices[0]), len(devices)
+    params, chip, chips = abstract_weights(config, mesh, dtype, args.base), chip_of(devices[0]), len(devices)
     print(f"{args.plan}: {chips} {chip.name}, weights spread over all of them (tensor {chips})")
     if assumed := assumptions(devices[0]):
         print(f"  {assumed}")
     size, refs = f"{asked.width}x{asked.height}", counted(args.refs, "reference")
-    print(f"  {count(params):,} parameters, {dtype}; {size}, {refs}")
+    kept = f"{dtype}, blocks' kernels {args.base}" if args.base else dtype
+    print(f"  {count(params):,} parameters, {kept}; {size}, {refs}")
     while True:
         programs = family_of(config).sampler.plan(config, params, mesh, asked)
         print(f"\n{counted(asked.batch, 'picture')} at once")
@@ -68,13 +71,17 @@ def print_programs(programs: dict[str, Program], chip: Chip, chips: int, detail:
     print(f"  all stages: {work_line(work, chip, chips)}", flush=True)
 
 
-def abstract_weights(config: Any, mesh: Mesh, dtype: str) -> dict[str, Params]:
+def abstract_weights(config: Any, mesh: Mesh, dtype: str, base: str = "") -> dict[str, Params]:
     """Shapes of every network's parameters, placed as `weights.load.load_model` places them."""
     trees = {
         kind: abstract_params(getattr(config, kind), jnp.dtype(dtype)) for kind in family_of(config).networks
     }
-    platform = mesh.devices.flat[0].platform
-    return {
-        kind: arrange(kind, placed(shapes, tree_shardings(mesh, axes, shapes)), platform)
-        for kind, (shapes, axes) in trees.items()
+    params = {
+        kind: placed(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
     }
+    if base:
+        from uno_jax.networks.quantize import quantize_base  # needs qwix, an extra
+
+        quantize_base(params, base)
+    platform = mesh.devices.flat[0].platform
+    return {kind: arrange(kind, tree, platform) for kind, tree in params.items()}

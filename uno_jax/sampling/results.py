@@ -150,9 +150,12 @@ def claim_number(folder: Path) -> Path:
             number += 1
 
 
-def common_record(model: str, lora: str, dtype: str) -> dict[str, str | None]:
-    """The part of the record that all pictures share; `model` and `lora` as on the command line."""
+def common_record(model: str, lora: str, dtype: str, base: str) -> dict[str, str | None]:
+    """The part of the record that all pictures share; `model` and `lora` as on the command line. A `base` is
+    recorded if there is one.
+    """
     record: dict[str, str | None] = {"version": __version__, "dtype": dtype}
+    record |= {"base": base} if base else {}
     directory = find_model(model)
     for name, path in (("model", directory), ("lora", find_lora(lora, directory))):
         record[name] = None if path is None else str(path.absolute())

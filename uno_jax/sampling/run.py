@@ -61,7 +61,7 @@ def prepare_work(args: SampleArgs) -> Work:
     drawing = choose_model(args)
     for line in cut_prompts(config, (job.prompt for job in jobs)):
         print(line, file=sys.stderr)
-    record = common_record(args.model, args.lora, args.dtype or default_dtype())
+    record = common_record(args.model, args.lora, args.dtype or default_dtype(), args.base)
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
     if not args.overwrite:
         refuse_replacing(outputs)
@@ -76,7 +76,7 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
     if all(finished):
         return []
     made: list[Path] = []
-    model = load_model(args.model, work.lora, args.dtype)
+    model = load_model(args.model, work.lora, args.dtype, args.base)
     indices = range(len(work.outputs))
     bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
     with jax.set_mesh(local_mesh()), bar:

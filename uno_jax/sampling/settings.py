@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import jax
 from PIL import Image
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
@@ -12,6 +13,7 @@ from uno_jax.sampling.request import agreed_unope, make_settings
 from uno_jax.sampling.results import NUMBERED, is_picture
 from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.bounds import BatchSize, Bounds, Count, RefSide, Seed, Side, Steps, Strength
+from uno_jax.weights.base import Base, check_base
 from uno_jax.weights.load import Lora, read_model_config, read_named_lora
 from uno_jax.weights.names import SMALL, find_model
 
@@ -46,6 +48,11 @@ class ModelArgs:
     """Largest number of pictures of equal shapes to make at once."""
     dtype: Literal["bfloat16", "float32"] | None = None
     """Number format of the model; default bfloat16 on accelerators, float32 on the CPU."""
+    base: Base = ""
+    """Hold the kernels of the MM-DiT's and T5's blocks in 8 bits: int8 or fp8 for half the memory of
+    bfloat16, or fp8-products, which also multiplies in float8 (W8A8), for speed on NVIDIA GPUs from Ada and
+    Hopper on; the CPU computes the same numbers slowly. Needs qwix (extra: quant).
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,7 @@ def choose_model(args: ModelArgs) -> Drawing:
 
     Raises ValueError or OSError saying what to change, before any weight is loaded.
     """
+    check_base(args.base, jax.local_devices()[0])
     config = read_model_config(args.model)
     options = {"steps": args.steps, "guidance": args.guidance, "true_cfg": args.true_cfg}
     make_settings(config, None, options)  # cheaper than reading a LoRA

@@ -19,6 +19,7 @@ from uno_jax.support.bounds import (
     Strength,
 )
 from uno_jax.support.errors import RecipeError
+from uno_jax.weights.base import Base
 from uno_jax.weights.names import model_dir
 
 __all__ = [
@@ -170,8 +171,9 @@ class TrainConfig:
     unroll: Annotated[int, Bounds(1, 1_000)] = 1
     """Blocks that are compiled in one piece. More of them make steps faster on CPUs and compilation slower.
     """
-    base: Literal["", "int8", "fp8"] = ""
+    base: Base = ""
     """Number format, in LoRA training, of the frozen kernels in the MM-DiT's and T5's blocks; empty: `dtype`.
+    fp8-products also multiplies in float8, forward and backward.
     """
     remat: Literal["none", "selective", "full"] = "full"
     """Rematerialisation: the backward pass recomputes nothing, all but the matrix products, or whole blocks.

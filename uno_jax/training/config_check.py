@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from typing import get_args
 
 from uno_jax.data.config import DataConfig
 from uno_jax.families.registry import FAMILIES, PRESETS
@@ -9,6 +10,7 @@ from uno_jax.support import images
 from uno_jax.support.bounds import check_bounds
 from uno_jax.support.errors import RecipeError
 from uno_jax.training.config import ProcessesConfig, TrainConfig
+from uno_jax.weights.base import Base
 
 Problems = list[tuple[bool, str]]
 
@@ -128,8 +130,8 @@ def _data_problems(data: DataConfig) -> Problems:
 def _base_problems(config: TrainConfig) -> Problems:
     return [
         (
-            config.base not in ("", "int8", "fp8"),
-            f"base must be int8, fp8 or empty (dtype), got {config.base!r}",
+            config.base not in get_args(Base),
+            f"base must be int8, fp8, fp8-products or empty (dtype), got {config.base!r}",
         ),
         (
             bool(config.base) and any(not pattern.startswith("lora/") for pattern in config.trainable),

@@ -22,6 +22,7 @@ from uno_jax.support.trees import Params
 from uno_jax.training.cached import encoders_of
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import make_optimizer
+from uno_jax.weights.base import check_base
 from uno_jax.weights.checkpoint import read_config, read_defaults, restore_network
 from uno_jax.weights.load import Lora, abstract_lora_of, read_fitting_lora
 from uno_jax.weights.names import local_model
@@ -91,13 +92,15 @@ def networks_of(config: TrainConfig) -> tuple[str, ...]:
 def make_run_mesh(config: TrainConfig, devices: list[jax.Device] | None = None) -> Mesh:
     """The recipe's mesh over `devices` (default all).
 
-    Raises RecipeError where the devices do not divide into it, or the batch does not divide over it.
+    Raises RecipeError where the devices do not divide into it, or the batch does not divide over it, and
+    ValueError for a base that they cannot use.
     """
     sizes = config.mesh
     try:
         mesh = make_mesh(sizes.data, sizes.fsdp, sizes.tensor, sizes.sequence, devices)
     except ValueError as error:
         raise RecipeError(str(error)) from None
+    check_base(config.base, mesh.devices.flat[0])
     if config.batch_size // config.accumulate % (share := mesh.shape["data"] * mesh.shape["fsdp"]):
         parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
         raise RecipeError(

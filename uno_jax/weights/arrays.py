@@ -4,14 +4,14 @@ The file is the compact form, with parameter paths joined by "/" as names (`uno-
 Restoring reads each shard directly to its device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from uno_jax.sharding.rules import tree_shardings
@@ -22,6 +22,7 @@ from uno_jax.weights.integrity import COMPACT, check_files
 from uno_jax.weights.safetensors_file import read_header
 
 FOLDER, FILE = "params", COMPACT
+Convert = Callable[[TreePath, jax.Array], Any]
 HOST_LIMIT_GB = 8  # in flight between disk and devices, to bound host memory
 
 
@@ -62,11 +63,16 @@ def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
 
 
 def restore_params(
-    directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None = None, dtype: Any = None
+    directory: Path,
+    abstract: tuple[Params, Params],
+    mesh: Mesh | None = None,
+    dtype: Any = None,
+    convert: Convert | None = None,
 ) -> Params:
     """The tree whose (shapes, logical axes) are `abstract`, sharded over `mesh` (None: on one device).
 
-    `dtype` None keeps each array's own.
+    `dtype` None keeps each array's own. With `convert` arrays are read one after another, and what it returns
+    stands in their places.
 
     Raises CheckpointError if the stored arrays have other names or shapes, or a file is not as written.
     """
@@ -80,21 +86,30 @@ def restore_params(
         lambda path, _: np.dtype(dtype or stored[tuple(key.key for key in path)].dtype), shapes
     )
     if is_compact(directory):
-        return _from_file(directory / FILE, shardings, kinds)
-    return _from_folder(directory / FOLDER, shapes, shardings, kinds)
+        return _from_file(directory / FILE, shardings, kinds, convert)
+    if convert is None:
+        return _from_folder(directory / FOLDER, shapes, shardings, kinds)
+    converted: dict[TreePath, Any] = {}
+    for path in flatten_dict(shapes):
+        alone = [{path: flatten_dict(tree)[path]} for tree in (shapes, shardings, kinds)]
+        part = _from_folder(directory / FOLDER, *map(unflatten_dict, alone))
+        converted[path] = convert(path, flatten_dict(part).pop(path))
+    return cast(Params, unflatten_dict(converted))
 
 
-def _from_file(file: Path, shardings: Params, kinds: Params) -> Params:
+def _from_file(file: Path, shardings: Params, kinds: Params, convert: Convert | None) -> Params:
     tensors, _ = read_header(file)
 
-    def place(path: Any, sharding: Any, kind: np.dtype) -> jax.Array:
-        tensor = tensors["/".join(key.key for key in path)]
+    def place(keys: Any, sharding: Any, kind: np.dtype) -> Any:
+        path = tuple(key.key for key in keys)
+        tensor = tensors["/".join(path)]
         whole = tensor.read()
         parts = [
             jax.device_put(np.array(whole[index], kind), device)
             for device, index in sharding.addressable_devices_indices_map(tensor.shape).items()
         ]
-        return jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
+        array = jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
+        return array if convert is None else convert(path, array)
 
     return cast(Params, jax.tree_util.tree_map_with_path(place, shardings, kinds))
 
@@ -111,7 +126,8 @@ def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params)
     )
     handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
     with ocp.Checkpointer(handler) as checkpointer:
-        restored = ocp.args.PyTreeRestore(item=shapes, restore_args=args)
+        # Partial: the tree of a single array is a part of what is stored.
+        restored = ocp.args.PyTreeRestore(item=shapes, restore_args=args, partial_restore=True)
         return cast(Params, checkpointer.restore(folder.absolute(), args=restored))
 
 

@@ -233,16 +233,20 @@ def read_lora(directory: Path) -> Any:
 
 
 def restore_network(
-    directory: Path, kind: str | None = None, mesh: Mesh | None = None, dtype: Any = None
+    directory: Path,
+    kind: str | None = None,
+    mesh: Mesh | None = None,
+    dtype: Any = None,
+    convert: stored.Convert | None = None,
 ) -> tuple[NetworkConfig, Params]:
     """A network's config and parameters, sharded over `mesh` by `sharding.rules` (None: on one device).
 
-    `dtype` None keeps each array's own.
+    `dtype` and `convert` as of `arrays.restore_params`.
 
     Raises as `read_config`.
     """
     config = read_config(directory, kind)
-    return config, stored.restore_params(Path(directory), abstract_params(config), mesh, dtype)
+    return config, stored.restore_params(Path(directory), abstract_params(config), mesh, dtype, convert)
 
 
 def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[Any, Params]:

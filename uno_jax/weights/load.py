@@ -1,7 +1,7 @@
 """Converted weights on disk -> a Model on this process's devices, with a LoRA merged into it if given."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ from uno_jax.families.registry import family_of
 from uno_jax.networks.registry import arrange
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.errors import CheckpointError
-from uno_jax.support.trees import Params
+from uno_jax.support.trees import Params, TreePath
+from uno_jax.weights.arrays import Convert
+from uno_jax.weights.base import Base, check_base
 from uno_jax.weights.checkpoint import read_model, restore_network
 from uno_jax.weights.lora_files import load_lora
 from uno_jax.weights.names import find_lora, find_model
@@ -33,36 +35,72 @@ def default_dtype() -> str:
     return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
-def load_model(path: str | Path, lora: str | Path | Lora | None = "auto", dtype: str | None = None) -> Model:
+def load_model(
+    path: str | Path,
+    lora: str | Path | Lora | None = "auto",
+    dtype: str | None = None,
+    base: Base = "",
+) -> Model:
     """The model in a directory of converted networks, or the shipped one ("small"), read directly to the
     devices; several devices each hold a share of heads and MLPs.
 
     `lora` is a native LoRA directory, a .safetensors file, a LoRA from `read_fitting_lora`, "auto" for the
     lora/ in the model's directory if it has one, or None; it is merged in float32. Weights are kept, and
-    computed with, in `dtype` (see `default_dtype`).
+    computed with, in `dtype` (see `default_dtype`); with a `base` the kernels of the large networks' blocks
+    are kept in 8 bits (`networks.quantize`), each of them converted as soon as it is read.
 
-    Raises FileNotFoundError, or CheckpointError for a directory that is not a model and for a LoRA of another
-    model (checked before the model's weights are read).
+    Raises FileNotFoundError, CheckpointError for a directory that is not a model and for a LoRA of another
+    model (checked before the model's weights are read), or ValueError for a base that this device cannot use.
     """
+    check_base(base, jax.local_devices()[0])
     config, directory = read_model_config(path), find_model(path)
     if isinstance(lora, str | Path):
         lora = read_named_lora(lora, directory, config)
     family, mesh, kept = family_of(config), local_mesh(), jnp.dtype(dtype or default_dtype())
-    params = {kind: restore_network(directory / kind, kind, mesh, kept)[1] for kind in family.networks}
-    if lora is not None:
-        params[family.core] = _merged(params.pop(family.core), lora, config, mesh)
+    params = {}
+    for kind in family.networks:
+        own = lora if kind == family.core else None
+        convert = _in_8_bits(kind, base, own, config, mesh) if base else None
+        params[kind] = restore_network(directory / kind, kind, mesh, kept, convert)[1]
+        if own is not None and not base:
+            params[kind] = _merged(params.pop(kind), own.params, _lora_shardings(own, config, mesh))
     platform = mesh.devices.flat[0].platform
     params = {kind: arrange(kind, tree, platform) for kind, tree in params.items()}
-    return Model(config, params, lora and lora.unope)
+    return Model(config, params, lora and lora.unope, kept)
 
 
-def _merged(base: Params, lora: Lora, config: Any, mesh: Mesh) -> Params:
+def _merged(base: Params, lora: Params, shardings: Params) -> Params:
     """Donates `base`, since a second copy of the weights would not fit in memory."""
-    shapes, axes = abstract_lora_of(config, lora.config)
-    placed = jax.device_put(lora.params, tree_shardings(mesh, axes, shapes))
     places = jax.tree.map(lambda leaf: leaf.sharding, base)
+    placed = jax.device_put(lora, shardings)
     merged: Params = jax.jit(merge, donate_argnums=0, out_shardings=places)(base, placed)
     return merged
+
+
+def _lora_shardings(lora: Lora, config: Any, mesh: Mesh) -> Params:
+    shapes, axes = abstract_lora_of(config, lora.config)
+    return cast(Params, tree_shardings(mesh, axes, shapes))
+
+
+def _in_8_bits(kind: str, base: str, lora: Lora | None, config: Any, mesh: Mesh) -> Convert:
+    """A function from a network's arrays to what stands for them: the LoRA's update is added to a kernel
+    before it is quantised.
+    """
+    from uno_jax.networks.quantize import quantized  # needs qwix, an extra
+
+    updates = flatten_dict(lora.params) if lora else {}
+    shardings = flatten_dict(_lora_shardings(lora, config, mesh)) if lora else {}
+
+    def convert(path: TreePath, array: Any) -> Any:
+        sites = {name: (*path[:-1], name) for name in ("down", "up")}
+        if path[-1] == "kernel" and sites["down"] in updates:
+            update, places = (
+                {name: tree[site] for name, site in sites.items()} for tree in (updates, shardings)
+            )
+            array = _merged({"kernel": array}, update, places)["kernel"]
+        return quantized(kind, path, array, base)
+
+    return convert
 
 
 def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:

@@ -125,7 +125,7 @@ def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, 
     """Pictures by kind of case and source; one model at a time is in memory."""
     pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases._fields}
     for source, lora, references in (("model", work.drawing.lora, True), ("without_reference", None, False)):
-        model = load_model(args.model, lora, args.dtype)
+        model = load_model(args.model, lora, args.dtype, args.base)
         for kind, each in cases._asdict().items():
             made = draw_cases(model, each, work.drawing.settings, args.seed, args.batch_size, references)
             pictures[kind][source] = made
@@ -142,7 +142,7 @@ def settings_record(args: ToyboxArgs, work: Work) -> dict[str, Any]:
     settings = drawing.settings.record(side, side)
     return {
         "suite": "toybox",
-        **common_record(args.model, args.lora, args.dtype or default_dtype()),
+        **common_record(args.model, args.lora, args.dtype or default_dtype(), args.base),
         "subjects": None if args.subjects is None else str(args.subjects),
         "resolution": side,
         **{name: value for name, value in settings.items() if name != "schedule"},
