@@ -2,11 +2,13 @@
 
     python -m benchmarks.weighed --card h100 --programs forward
     python -m benchmarks.weighed --card h100 --programs step --batch 4 --remat full
+    python -m benchmarks.weighed --card h100 --blocks separate --base fp8-products
 
-Needs the extra plan-gpu. Milliseconds are at the rates that an H100 was measured to reach (`chips.REACHED`):
-those of all kernels, of products, attention and convolutions (the floor), of copies and of the rest, then the
-ratio to the floor, GiB of temporaries, and seconds to trace and compile. A forward is one of the 25 steps of
-a loop; a step is stage I's, 512² with a reference of 512².
+Needs the extra plan-gpu, and quant for a base. Milliseconds are at the rates that an H100 was measured to
+reach (`chips.REACHED`; products in 8 bits, which were not measured, at the same share of their peak): those
+of all kernels, of products, attention and convolutions (the floor), of copies and of the rest, then the ratio
+to the floor, GiB of arguments and of temporaries, and seconds to trace and compile. A forward is one of the
+25 steps of a loop; a step is stage I's, 512² with a reference of 512².
 """
 
 import dataclasses
@@ -33,6 +35,7 @@ from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.training import plan
 from uno_jax.training.state import make_run_mesh, model_config
 from uno_jax.training.step import make_step
+from uno_jax.weights.base import Base
 
 STEPS = 25
 SIZES = ((1024, 0, 0), (704, 2, 320), (512, 1, 512))
@@ -52,16 +55,27 @@ class Args(NamedTuple):
     """Samples of the step."""
     remat: Literal["none", "selective", "full"] = "full"
     """Rematerialisation of the step."""
+    base: Base = ""
+    """The blocks' kernels in 8 bits."""
+    blocks: Literal["both", "stacked", "separate"] = "both"
+    """How the blocks are arranged."""
+
+
+# The platform whose blocks are arranged so.
+ARRANGED = {"stacked": "cpu", "separate": "gpu"}
 
 
 def main(args: Args) -> None:
     device = find_devices(args.card)[0]
     print(f"{args.card}: {assumptions(device)}")
-    print(f"{'':52} {'ms':>8} {'floor':>8} {'copies':>7} {'rest':>7} {'ratio':>6} {'GiB':>6} {'s':>5}")
-    for platform in ("cpu", "gpu"):  # as the blocks are arranged there
-        found = forwards(device, platform) if args.programs == "forward" else [step(device, platform, args)]
-        for name, lower, count in found:
-            print_row(f"{name}, {'separate' if platform == 'gpu' else 'stacked'}", device, lower, count)
+    columns = f"{'floor':>8} {'copies':>7} {'rest':>7} {'ratio':>6} {'given':>6} {'temp':>6} {'s':>5}"
+    print(f"{'':64} {'ms':>8} {columns}")
+    for blocks, platform in ARRANGED.items():
+        if args.blocks not in ("both", blocks):
+            continue
+        programs = forwards if args.programs == "forward" else steps
+        for name, lower, count in programs(device, platform, args):
+            print_row(f"{name}, {args.base or 'bfloat16'}, {blocks}", device, lower, count)
 
 
 def print_row(name: str, device: jax.Device, lower: Any, count: int) -> None:
@@ -73,17 +87,22 @@ def print_row(name: str, device: jax.Device, lower: Any, count: int) -> None:
         for row in rows_by(weigh(compiled.as_text(), chip_of(device)), "kind")
     }
     total, floor, copies = sum(rows.values()), sum(rows.get(name, 0) for name in FLOOR), rows.get("copies", 0)
-    memory = compiled.memory_analysis().temp_size_in_bytes / 2**30
+    memory = compiled.memory_analysis()
+    sizes = (memory.argument_size_in_bytes / 2**30, memory.temp_size_in_bytes / 2**30)
     rest, ratio = total - floor - copies, total / floor
     times = f"{total:8.1f} {floor:8.1f} {copies:7.1f} {rest:7.1f} {ratio:6.3f}"
-    print(f"{name:52} {times} {memory:6.2f} {seconds:5.0f}", flush=True)
+    print(f"{name:64} {times} {sizes[0]:6.2f} {sizes[1]:6.2f} {seconds:5.0f}", flush=True)
 
 
-def forwards(device: jax.Device, platform: str) -> Iterator[Lowered]:
+def forwards(device: jax.Device, platform: str, args: Args) -> Iterator[Lowered]:
     mesh = make_mesh(fsdp=1, tensor=-1, devices=[device])
     shapes, axes = abstract_params(FLUX.mmdit, jnp.bfloat16)
-    params = arrange("mmdit", placed(shapes, tree_shardings(mesh, axes, shapes)), platform)
-    model = Model(FLUX, {"mmdit": params}, dtype=jnp.bfloat16)
+    params = {"mmdit": placed(shapes, tree_shardings(mesh, axes, shapes))}
+    if args.base:
+        from uno_jax.networks.quantize import quantize_base
+
+        quantize_base(params, args.base)
+    model = Model(FLUX, {"mmdit": arrange("mmdit", params["mmdit"], platform)}, dtype=jnp.bfloat16)
     for side, refs, ref_side in SIZES:
         given = conditioning(mesh, refs, ref_side)
         noise = abstract((1, *latent_shape(FLUX, side, side)), jnp.float32, mesh)
@@ -104,10 +123,9 @@ def conditioning(mesh: Mesh, refs: int, ref_side: int) -> Conditioning:
     return Conditioning(txt, vec, (ref,) * refs, abstract((1,), jnp.float32, mesh), UnoPE())
 
 
-def step(device: jax.Device, platform: str, args: Args) -> Lowered:
-    config = dataclasses.replace(
-        get_config(), weights="", batch_size=args.batch, accumulate=1, remat=args.remat
-    )
+def steps(device: jax.Device, platform: str, args: Args) -> Iterator[Lowered]:
+    given = {"batch_size": args.batch, "accumulate": 1, "remat": args.remat, "base": args.base}
+    config = dataclasses.replace(get_config(), weights="", **given)
     model, mesh = model_config(config), make_run_mesh(config, [device])
 
     def lower() -> Any:
@@ -117,7 +135,7 @@ def step(device: jax.Device, platform: str, args: Args) -> Lowered:
             key = abstract((), jax.eval_shape(lambda: jax.random.key(0)).dtype, mesh)
             return make_step(config, model, optimizer, state).lower(state, frozen, batch, key)
 
-    return f"step a sample, batch {args.batch}, remat {args.remat}", lower, args.batch
+    yield f"step a sample, batch {args.batch}, remat {args.remat}", lower, args.batch
 
 
 if __name__ == "__main__":
