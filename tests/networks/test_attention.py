@@ -6,7 +6,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from uno_jax.costs.devices import find_devices
-from uno_jax.networks.attention.dispatch import attention, platform
+from uno_jax.networks.attention.cpu import by_head_attention
+from uno_jax.networks.attention.dispatch import Mask, attention, platform
+from uno_jax.networks.attention.gpu import cudnn_attention
 from uno_jax.networks.attention.tpu import splash_attention
 from uno_jax.sharding.rules import make_mesh
 
@@ -19,10 +21,43 @@ def loss_and_grads(function, *qkv):
 def test_splash_equals_plain_attention(length):
     q, k, v = (jax.random.normal(jax.random.key(i), (1, length, 1, 128)) for i in range(3))
     expected, expected_grads = loss_and_grads(jax.nn.dot_product_attention, q, k, v)
-    found, grads = loss_and_grads(lambda *x: splash_attention(*x, 128**-0.5, interpret=True), q, k, v)
+    found, grads = loss_and_grads(lambda *x: splash_attention(*x, None, 128**-0.5, interpret=True), q, k, v)
     assert float(found) == pytest.approx(float(expected), abs=1e-4)
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         assert jnp.abs(grad - expected_grad).max() < 1e-5
+
+
+KERNELS = {
+    "cpu": by_head_attention,
+    "gpu": cudnn_attention,
+    "tpu": lambda *x: splash_attention(*x, interpret=True),
+}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("samples", [1, 3])  # fewer than key heads, and more
+def test_shared_keys_and_hidden_keys(kernel, samples):
+    """Four query heads for two key heads, and keys that are hidden from a sample, with gradients."""
+    shapes = ((samples, 40, 4, 128), (samples, 60, 2, 128), (samples, 60, 2, 128))
+    q, k, v = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes))
+    keys = jax.random.bernoulli(jax.random.key(3), 0.5, (samples, 60)).at[:, 7].set(True)
+    plain = lambda *x: jax.nn.dot_product_attention(*x, mask=keys[:, None, None])  # noqa: E731
+    expected, expected_grads = loss_and_grads(plain, q, k, v)
+    found, grads = loss_and_grads(lambda *x: KERNELS[kernel](*x, keys, 128**-0.5), q, k, v)
+    assert float(found) == pytest.approx(float(expected), rel=2e-6)  # a sum of up to 61,440 values
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        assert jnp.abs(grad - expected_grad).max() < 1e-5
+
+
+def test_causal_queries_are_the_last_tokens():
+    """Of 5 tokens the last 2 as queries see what they see among all 5; hidden keys stay hidden."""
+    q, k, v = (jax.random.normal(jax.random.key(i), (1, 5, 2, 16)) for i in range(3))
+    keys = jnp.array([[True, False, True, True, True]])
+    whole = attention(q, k, v, mask=Mask(keys, causal=True))
+    last = attention(q[:, 3:], k, v, mask=Mask(keys, causal=True))
+    assert jnp.abs(whole[:, 3:] - last).max() < 1e-6
+    alone = attention(q[:, 3:4], k[:, [0, 2, 3]], v[:, [0, 2, 3]])
+    assert jnp.abs(whole[:, 3:4] - alone).max() < 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +107,7 @@ def test_attention_by_head_has_plain_attentions_gradients(dtype, tolerance):
 def test_a_gpu_takes_cudnn_where_its_gradient_exists(length, width, dtype, chosen, monkeypatch):
     found = []
     monkeypatch.setattr(
-        jax.nn, "dot_product_attention", lambda q, k, v, scale, implementation: found.append(implementation)
+        jax.nn, "dot_product_attention", lambda *_, implementation, **__: found.append(implementation)
     )
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     x = jnp.zeros((1, length, 1, width), dtype)

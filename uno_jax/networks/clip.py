@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.attention.dispatch import Mask, attention
 from uno_jax.networks.bounds import (
     EPSILON,
     LAYERS,
@@ -64,7 +64,7 @@ class CLIPBlock(nn.Module):
             )
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        attended = attention(q, k, v, causal=True).reshape(x.shape)
+        attended = attention(q, k, v, mask=Mask(causal=True)).reshape(x.shape)
         x = x + Dense(c.hidden_size, ("heads", "embed"), dtype=self.dtype, name="out_proj")(attended)
         normed = LayerNorm(c.layer_norm_eps, name="layer_norm2")(x)
         hidden = Dense(c.intermediate_size, ("embed", "mlp"), dtype=self.dtype, name="fc1")(normed)

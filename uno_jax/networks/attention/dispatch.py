@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from uno_jax.networks.attention.cpu import by_head_attention
 from uno_jax.networks.attention.gpu import cudnn_attention
@@ -13,32 +15,58 @@ from uno_jax.networks.attention.tpu import LANES, splash_attention
 from uno_jax.sharding.rules import partition
 
 
+class Mask(NamedTuple):
+    """What queries see of the keys; by default all."""
+
+    keys: Bool[Array, "b s"] | None = None
+    """Which keys are seen, at least one of every sample."""
+    causal: bool = False
+    """Query i of l sees keys up to s - l + i, so that the last query sees all."""
+
+    def of_pairs(self, length: int, seen: int) -> Bool[Array, "#b 1 #l s"] | None:
+        """The mask of every pair of a query and a key; None where all are seen."""
+        mask = None if self.keys is None else self.keys[:, None, None]
+        if not self.causal:
+            return mask
+        earlier = jnp.tri(length, seen, seen - length, dtype=bool)[None, None]
+        return earlier if mask is None else mask & earlier
+
+
+SEES_ALL = Mask()
+
+
 def attention(
     q: Float[Array, "b l h d"],
-    k: Float[Array, "b s h d"],
-    v: Float[Array, "b s h d"],
+    k: Float[Array, "b s n d"],
+    v: Float[Array, "b s n d"],
     bias: Float[Array, "#b #h l s"] | None = None,
     scale: float | None = None,
-    causal: bool = False,
+    mask: Mask = SEES_ALL,
 ) -> Float[Array, "b l h d"]:
-    """Softmax attention; `scale` defaults to d**-0.5 and the softmax accumulates in float32.
+    """Softmax attention; `scale` defaults to d**-0.5 and the softmax accumulates in float32. Key head i
+    serves query heads i h/n to (i + 1) h/n.
 
     Without bias and causality: JAX's splash kernel on TPU, cuDNN's flash kernel on NVIDIA GPUs for the heads
     that it supports, one head at a time on the CPU; otherwise XLA. Each chip of the mesh in use runs the
     kernel on its own samples, heads and queries; keys and values are gathered over the sequence axis.
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if bias is not None or causal:
-        return jax.nn.dot_product_attention(q, k, v, bias=bias, scale=scale, is_causal=causal)
+    if bias is not None or mask.causal:
+        seen = mask.of_pairs(q.shape[1], k.shape[1])
+        return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=seen, scale=scale)
     kernel = partial(_kernel(q), scale=scale)
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
-        return kernel(q, k, v)
+        return kernel(q, k, v, mask.keys)
     # The compiler cannot partition a custom kernel.
     queries = partition(mesh, ("samples", "tokens", "heads", None), q.shape)
-    keys = PartitionSpec(queries[0], None, queries[2], None)
-    spread_out = jax.shard_map(kernel, in_specs=(queries, keys, keys), out_specs=queries, check_vma=False)
-    return spread_out(q, k, v)
+    heads = partition(mesh, ("samples", None, "heads", None), k.shape)[2] and queries[2]
+    queries = PartitionSpec(queries[0], queries[1], heads, None)
+    sides = PartitionSpec(queries[0], None, heads, None)
+    keys = None if mask.keys is None else PartitionSpec(queries[0], None)
+    specs = (queries, sides, sides, keys)
+    spread_out = jax.shard_map(kernel, in_specs=specs, out_specs=queries, check_vma=False)
+    return spread_out(q, k, v, mask.keys)
 
 
 def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]]:
@@ -47,7 +75,14 @@ def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]
         return by_head_attention
     if where == "tpu" and width % LANES == 0:
         return splash_attention
-    return cudnn_attention if where == "gpu" else jax.nn.dot_product_attention
+    return cudnn_attention if where == "gpu" else _xla_attention
+
+
+def _xla_attention(
+    q: Array, k: Array, v: Array, keys: Bool[Array, "b s"] | None, scale: float
+) -> Float[Array, "b l h d"]:
+    mask = Mask(keys).of_pairs(q.shape[1], k.shape[1])
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, scale=scale)
 
 
 def platform() -> str:
