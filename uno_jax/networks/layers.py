@@ -85,6 +85,18 @@ class RMSNorm(nn.Module):
         return normed.astype(x.dtype)
 
 
+class MLPEmbedder(nn.Module):
+    """Two dense layers with a SiLU between, for time, guidance and the pooled text."""
+
+    hidden_size: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b d"]:
+        x = Dense(self.hidden_size, ("in", "embed"), dtype=self.dtype, name="in_layer")(x)
+        return Dense(self.hidden_size, ("embed_in", "embed"), dtype=self.dtype, name="out_layer")(nn.silu(x))
+
+
 class LayerNorm(nn.Module):
     """Layer norm with scale and bias, in float32."""
 
@@ -103,16 +115,17 @@ class LayerNorm(nn.Module):
         return normed.astype(x.dtype)
 
 
-def scan_blocks(block: Any, length: int) -> Any:
+def scan_blocks(block: Any, length: int, in_axes: Any = nn.broadcast, unroll: int = 1) -> Any:
     """`length` blocks as one module that scans over their stacked parameters; a block is called with what
-    passes from one to the next and with what all of them share.
+    passes from one to the next and, as `in_axes` says, with what is its own or what all of them share.
     """
     return nn.scan(
         block,
-        variable_axes={"params": 0},
+        variable_axes={"params": 0, "lora": 0, "intermediates": 0},
         split_rngs={"params": True},
-        in_axes=nn.broadcast,
+        in_axes=in_axes,
         length=length,
+        unroll=unroll,
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
 
@@ -151,9 +164,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def timestep_embedding(
-    t: Float[Array, "b"], dim: int = 256, max_period: float = 10_000.0
+    t: Float[Array, "b"], dim: int = 256, max_period: float = 10_000.0, factor: float = 1000.0
 ) -> Float[Array, "b d"]:
-    """Sinusoids of 1000 * t, cosines first (flux `modules/layers.py`).
+    """Sinusoids of factor * t, cosines first (flux `modules/layers.py`; BAGEL's factor is 1).
 
     Angles reach 1000, so one unit in the last place of a frequency changes a sine by 6e-5. The exponents are
     rounded to float32 as in the reference; their exponential is then computed in float64.
@@ -161,7 +174,7 @@ def timestep_embedding(
     half = dim // 2
     exponents = np.float32(-math.log(max_period)) * np.arange(half, dtype=np.float32) / np.float32(half)
     frequencies = np.exp(exponents.astype(np.float64)).astype(np.float32)
-    angles = 1000.0 * t.astype(jnp.float32)[:, None] * frequencies
+    angles = factor * t.astype(jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
@@ -185,13 +198,19 @@ def rope_table(
 
 
 def apply_rope(
-    x: Float[Array, "b l h d"], cos: Float[AnyArray, "*b l half"], sin: Float[AnyArray, "*b l half"]
+    x: Float[Array, "b l h d"],
+    cos: Float[AnyArray, "*b l half"],
+    sin: Float[AnyArray, "*b l half"],
+    halves: bool = False,
 ) -> Float[Array, "b l h d"]:
-    """Rotates neighbouring channel pairs (2i, 2i+1) by their angles, in float32."""
-    pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
-    even, odd = pairs[..., 0], pairs[..., 1]
+    """Rotates pairs of channels by their angles, in float32: neighbours (2i, 2i+1) as FLUX, or with `halves`
+    (i, d/2 + i) as Llama and Qwen.
+    """
+    axis = -2 if halves else -1
+    pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], *((2, -1) if halves else (-1, 2)))
+    first, second = (jnp.take(pairs, index, axis=axis) for index in (0, 1))
     cos, sin = cos[..., None, :], sin[..., None, :]
-    turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+    turned = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=axis)
     return turned.reshape(x.shape).astype(x.dtype)
 
 

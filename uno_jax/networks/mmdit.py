@@ -20,6 +20,7 @@ from uno_jax.networks.blocks import call_separate, scan_stacked, separate_blocks
 from uno_jax.networks.bounds import LAYERS, WIDTH, check_bounds, check_divides
 from uno_jax.networks.layers import (
     Dense,
+    MLPEmbedder,
     RMSNorm,
     apply_rope,
     gelu,
@@ -73,18 +74,6 @@ class MMDiTConfig:
 
 Rope = tuple[AnyArray, AnyArray]
 TOKENS = ("samples", "tokens", None)
-
-
-class MLPEmbedder(nn.Module):
-    """Two dense layers with a SiLU between, for time, guidance and the pooled text."""
-
-    hidden_size: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b d"]:
-        x = Dense(self.hidden_size, ("in", "embed"), dtype=self.dtype, name="in_layer")(x)
-        return Dense(self.hidden_size, ("embed_in", "embed"), dtype=self.dtype, name="out_layer")(nn.silu(x))
 
 
 class Modulation(nn.Module):
