@@ -1,4 +1,5 @@
-"""The vision transformer of DINO, DINOv2, CLIP and SigLIP: prepared pixels -> one vector per picture.
+"""The vision transformer of DINO, DINOv2, CLIP and SigLIP: prepared pixels -> one vector per picture, or one
+for each of its patches.
 
 Sources: facebookresearch/dino and dinov2 `vision_transformer.py`; transformers `modeling_clip.py`,
 `modeling_siglip.py` and `modeling_dinov2_with_registers.py`. `ViTConfig` holds their differences.
@@ -26,7 +27,8 @@ class ViTConfig:
     """A vision transformer whose features score pictures, and how pictures are prepared for it.
 
     `VITS` has DINO (the defaults: ViT-S/16), DINOv2, and the vision towers of CLIP and SigLIP. Pooling
-    "class" returns a class token; "attention" has none and pools the patches by a learned query.
+    "class" returns a class token; "attention" has none and pools the patches by a learned query; "none" has
+    none either and returns the patches (BAGEL's SigLIP), each with the stored position of its row and column.
     """
 
     patch_size: int = 16
@@ -39,7 +41,7 @@ class ViTConfig:
     patch_bias: bool = True
     pre_norm: bool = False
     layer_scale: bool = False
-    pooling: Literal["class", "attention"] = "class"
+    pooling: Literal["class", "attention", "none"] = "class"
     projection: int = 0  # width of the output; 0: hidden_size
     activation: str = "gelu"  # or quick_gelu, gelu_tanh, swiglu
     layer_norm_eps: float = 1e-6
@@ -204,9 +206,13 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(
         self, pixels: Float[Array, "b h w 3"], cells: bool = False
-    ) -> Float[Array, "b width"] | tuple[Float[Array, "b width"], Float[Array, "b rows columns d"]]:
+    ) -> (
+        Float[Array, "b width"]
+        | Float[Array, "b rows columns d"]
+        | tuple[Float[Array, "b width"], Float[Array, "b rows columns d"]]
+    ):
         """The features of pictures of at least one patch, prepared by `evaluation.preprocess`; with `cells`
-        also those of every patch, after the final norm.
+        also those of every patch, after the final norm, which are all there is without pooling.
         """
         c, samples = self.config, pixels.shape[0]
         x = Patches(c, self.dtype, name="patch_embedding")(pixels)
@@ -223,6 +229,8 @@ class ViT(nn.Module):
             x = LayerNorm(c.layer_norm_eps, name="pre_norm")(x)
         x, _ = scan_blocks(ViTBlock, c.num_layers)(c, self.dtype, name="blocks")(x, None)
         x = LayerNorm(c.layer_norm_eps, name="post_norm")(x)
+        if c.pooling == "none":
+            return x.reshape(samples, *shown, -1)
         pooled = AttentionPool(c, self.dtype, name="head")(x) if c.pooling == "attention" else x[:, 0]
         if c.projection:
             axes = ("embed", "projection")
@@ -237,16 +245,25 @@ class ViT(nn.Module):
         return jnp.broadcast_to(tokens, (samples, *shape)).astype(self.dtype)
 
     def _positions(self, shown: tuple[int, ...]) -> Float[Array, "l d"]:
-        """The stored position embedding, resampled to `shown` rows and columns of patches."""
+        """The stored position embedding, resampled to `shown` rows and columns of patches; without pooling
+        the first ones of its own, so that pictures of other sizes keep the distance between patches.
+
+        Raises ValueError if it has less.
+        """
         c = self.config
         first = int(c.pooling == "class")
         shape = (first + c.grid**2, c.hidden_size)
         stored: Array = parameter(self, "position_embedding", nn.initializers.normal(0.02), TOKEN_AXES, shape)
         if shown == (c.grid, c.grid):
             return stored
+        if c.pooling == "none":
+            if max(shown) > c.grid:
+                raise ValueError(f"{shown[0]}x{shown[1]} patches, but positions for {c.grid} a side")
+            square: Array = stored.reshape(c.grid, c.grid, -1)[: shown[0], : shown[1]]
+            return square.reshape(-1, c.hidden_size)
         rows, columns = (bicubic_weights(c.grid, size, c.antialias) for size in shown)
-        square = stored[first:].reshape(c.grid, c.grid, -1).astype(jnp.float32)
-        resampled = jnp.einsum("hy,wx,yxd->hwd", rows, columns, square).reshape(-1, c.hidden_size)
+        whole = stored[first:].reshape(c.grid, c.grid, -1).astype(jnp.float32)
+        resampled = jnp.einsum("hy,wx,yxd->hwd", rows, columns, whole).reshape(-1, c.hidden_size)
         return jnp.concatenate([stored[:first], resampled.astype(stored.dtype)])
 
 
