@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from uno_jax.networks import clip, efficientnet, mmdit, t5, vae, vit
+from uno_jax.networks import clip, efficientnet, mmdit, mot, t5, vae, vit
 from uno_jax.networks.blocks import separate
 from uno_jax.support.trees import Params
 
@@ -49,6 +49,7 @@ NETWORKS: dict[str, Network] = {
             rounds_tokens=True,
             separable=tuple(mmdit.BLOCKS),
         ),
+        Network("mot", mot.MoTConfig, mot.MoT, mot.smallest_inputs, large=True),
         Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),
         Network("t5", t5.T5Config, t5.T5Encoder, t5.smallest_inputs, large=True),
         Network("clip", clip.CLIPConfig, clip.CLIPText, clip.smallest_inputs),

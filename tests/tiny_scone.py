@@ -1,0 +1,58 @@
+"""A tiny Scone model, and sequences of random content for it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uno_jax.families.scone.splits import rope_positions
+from uno_jax.networks.mot import MoTConfig, MoTInputs
+from uno_jax.networks.registry import abstract_params
+
+MOT = MoTConfig(
+    hidden_size=32,
+    intermediate_size=48,
+    num_layers=4,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    vocab_size=64,
+    latent_channels=2,
+    latent_side=8,
+    vit_size=12,
+    vit_side=6,
+    bos_id=60,
+    eos_id=61,
+    image_start_id=62,
+    image_end_id=63,
+    bridge_layer=1,
+    bridge_masked=(2, 2),
+)
+
+
+def random_params(seed=0):
+    """Random parameters; norms are about 1."""
+    rng = np.random.default_rng(seed)
+
+    def values(path, leaf):
+        scale = 0.5 * leaf.shape[-2] ** -0.5 if path[-1].key == "kernel" else 0.1
+        return jnp.asarray((path[-1].key == "scale") + scale * rng.normal(size=leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(values, abstract_params(MOT)[0])
+
+
+def sequence(splits, batch=1, seed=0):
+    """Random inputs of these splits; targets are at time 0.7."""
+    rng = np.random.default_rng(seed)
+
+    def normal(split, width):
+        return jnp.asarray(rng.normal(size=(batch, split.tokens, width)), jnp.float32)
+
+    text = [split for split in splits if split.kind == "text"]
+    targets = sum(split.kind == "target" for split in splits)
+    return MoTInputs(
+        text=tuple(jnp.asarray(rng.integers(0, 60, (batch, split.tokens))) for split in text),
+        cells=tuple(normal(split, MOT.vit_size) for split in splits if split.kind == "vit"),
+        latents=tuple(normal(split, MOT.patch_channels) for split in splits if split.generated),
+        times=jnp.full((batch, targets), 0.7),
+        positions=jnp.asarray(np.broadcast_to(rope_positions(splits), (batch, len(rope_positions(splits))))),
+    )
