@@ -4,6 +4,7 @@ Everything is checked before anything is written: which network it is, that ever
 every parameter is filled, shapes, and the free space on the disk.
 """
 
+import math
 import re
 import shutil
 from collections.abc import Iterable
@@ -103,10 +104,21 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
             f"{source.path} does not give a valid {model.title}: {error}; what shapes do not show can be "
             "given in a JSON file, --config FILE"
         ) from None
-    _check_shapes(source, model, shapes, mapping.source_shapes(entries, params))
+    wanted = mapping.source_shapes(entries, params)
+    _check_shapes(source, model, shapes | _unfolded(entries, tensors), wanted)
     kinds = _out_dtypes(entries, tensors, dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
     return Plan(model, config, defaults, entries, tensors, scales, typed, ignored)
+
+
+def _unfolded(entries: list[Entry], tensors: dict[str, Tensor]) -> mapping.Shapes:
+    """The shapes that kernels of convolutions would have as linear layers."""
+    shapes = {
+        entry.source: tensors[entry.source].shape
+        for entry in entries
+        if entry.flat and entry.source in tensors
+    }
+    return {key: (shape[0], math.prod(shape[1:])) for key, shape in shapes.items()}
 
 
 def _typed(config: Config) -> Config:
@@ -258,6 +270,9 @@ def _assemble(plan: Plan, entries: list[Entry]) -> np.ndarray:
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if not entries[0].kernel:
         return whole
+    if entries[0].flat and whole.ndim == 2:
+        *window, _ = shape
+        return np.moveaxis(whole.reshape(-1, *window), 0, -1)
     # torch's (out, in, *window) as our (*window, in, out); a matrix may stand for a 1x1 window.
     whole = whole.reshape(*whole.shape, *[1] * (len(shape) - whole.ndim))
     return whole.transpose(*range(2, len(shape)), 1, 0)

@@ -62,5 +62,7 @@ def _read_tensor(
             store = store[..., entry.column : entry.column + rows.stop - rows.start]
         part = np.asarray(store.read().result())
         axes = (part.ndim - 1, part.ndim - 2, *range(part.ndim - 2))
+        if entry.flat:
+            part, axes = part.reshape(-1, part.shape[-1]), (1, 0)
         tensor[rows] = stream.contiguous(part.transpose(axes)) if entry.kernel else part
     return tensor

@@ -6,6 +6,7 @@ fills tensors.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,14 @@ class Swapped(NamedTuple):
     stem: str
 
 
+class Flattened(NamedTuple):
+    """A stem of a convolution of whole patches that is stored as a linear layer of their pixels, in the order
+    row, column, channel. The tensor of the convolution itself is read too.
+    """
+
+    stem: str
+
+
 class Row(NamedTuple):
     """A module of ours (dotted), and its stems in the model's namings, in their order.
 
@@ -38,7 +47,7 @@ class Row(NamedTuple):
     """
 
     target: str
-    stems: tuple[str | tuple[str, ...] | Swapped, ...]
+    stems: tuple[str | tuple[str, ...] | Swapped | Flattened, ...]
 
 
 class Naming(NamedTuple):
@@ -77,7 +86,8 @@ class Model:
 class Entry(NamedTuple):
     """Rows [start, stop) of a source tensor are a parameter's part from `column` on, along its last axis.
 
-    `layer` is the index on the parameter's stacked axis, None if it has none; `kernel`: axes are reordered.
+    `layer` is the index on the parameter's stacked axis, None if it has none; `kernel`: axes are reordered;
+    `flat`: it is `Flattened`.
     """
 
     source: str
@@ -86,6 +96,7 @@ class Entry(NamedTuple):
     layer: int | None
     column: int
     kernel: bool
+    flat: bool = False
 
 
 def expand(model: Model, config: NetworkConfig, naming: Naming) -> list[Entry]:
@@ -104,7 +115,9 @@ def expand(model: Model, config: NetworkConfig, naming: Naming) -> list[Entry]:
             suffix = "" if path == target else _suffix(path[-1], naming)
             for layer in range(leaf.shape[0]) if stacked else (None,):
                 for source, rows, start in _parts(stem, suffix, layer, shape, taken, path == target):
-                    entries.append(Entry(source, rows, path, layer, start, path[-1] == "kernel"))
+                    kernel = path[-1] == "kernel"
+                    flat = kernel and isinstance(stem, Flattened)
+                    entries.append(Entry(source, rows, path, layer, start, kernel, flat))
     return entries
 
 
@@ -118,7 +131,7 @@ def _key(stem: str, suffix: str) -> str:
 
 
 def _parts(
-    stem: str | tuple[str, ...] | Swapped,
+    stem: str | tuple[str, ...] | Swapped | Flattened,
     suffix: str,
     layer: int | None,
     shape: tuple[int, ...],
@@ -130,6 +143,7 @@ def _parts(
     if isinstance(stem, Swapped):
         half, name = size // 2, _key(stem.stem, suffix)
         return [(name, (half, size), 0), (name, (0, half), half)]
+    stem = stem.stem if isinstance(stem, Flattened) else stem
     names = [_key(name.format(layer), suffix) for name in ((stem,) if isinstance(stem, str) else stem)]
     if len(names) > 1:
         part = size // len(names)
@@ -145,6 +159,7 @@ def source_shapes(entries: list[Entry], params: dict[Path, Any]) -> Shapes:
     for entry in entries:
         shape = params[entry.target].shape[entry.layer is not None :]
         rest = shape[1:] if not entry.kernel else (shape[-2], *shape[:-2])
+        rest = (math.prod(rest),) if entry.flat else rest
         rows = max(entry.rows[1], shapes.get(entry.source, (0,))[0])
         shapes[entry.source] = (rows, *rest)
     return shapes

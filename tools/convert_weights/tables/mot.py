@@ -1,0 +1,181 @@
+"""The tables of BAGEL and Scone: the mixture of transformers, and the eyes (a SigLIP) in the same file.
+
+A source's config.json may hold the contents of BAGEL's llm_config.json and vit_config.json under these names;
+what shapes do not show is read there.
+"""
+
+from typing import Any
+
+from uno_jax.networks.mot import MoTConfig
+from uno_jax.networks.vit import ViTConfig
+
+from ..mapping import ConversionError, Flattened, Model, Naming, Row, Shapes, count_layers
+
+LAYERS, VIT = "language_model.model.layers", "vision_model"
+BAGEL = Naming("BAGEL", f"{LAYERS}.0.mlp_moe_gen.gate_proj.weight")
+BAGEL_VIT = Naming("BAGEL", f"{VIT}.embeddings.patch_embedding.weight")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")
+NORMS = {"input_norm": "input_layernorm", "post_norm": "post_attention_layernorm"}
+EXPERTS = {"und": "", "gen": "_moe_gen"}
+SIGLIP = (1152, 27)
+"""Width and layers of SigLIP so400m, of which BAGEL leaves out the last layer."""
+# Field of ours -> where a config.json of BAGEL's, or of a recording, has it.
+HINTS = {
+    "rms_norm_eps": ("llm_config", "rms_norm_eps"),
+    "rope_theta": ("llm_config", "rope_theta"),
+    "max_positions": ("llm_config", "max_position_embeddings"),
+    "latent_patch": ("latent_patch_size",),
+    "latent_side": ("max_latent_size",),
+    "vit_side": ("vit_max_num_patch_per_side",),
+    "bos_id": ("special_tokens", "bos_token_id"),
+    "eos_id": ("special_tokens", "eos_token_id"),
+    "image_start_id": ("special_tokens", "start_of_image"),
+    "image_end_id": ("special_tokens", "end_of_image"),
+    "bridge_layer": ("semantic_mask", "early_layer_idx"),
+    "bridge_threshold": ("semantic_mask", "threshold_original"),
+}
+OURS = tuple(HINTS) + ("bridge_masked",)
+
+
+def rows(config: MoTConfig) -> list[Row]:
+    """Returns the table."""
+    model = "language_model.model"
+    table = [
+        Row("embed_tokens", (f"{model}.embed_tokens.weight",)),
+        Row("lm_head", ("language_model.lm_head",)),
+        Row("time_embedder.in_layer", ("time_embedder.mlp.0",)),
+        Row("time_embedder.out_layer", ("time_embedder.mlp.2",)),
+        *(Row(name, (name,)) for name in ("vae2llm", "llm2vae", "connector.fc1", "connector.fc2")),
+    ]
+    for expert, suffix in EXPERTS.items():
+        ours, layer = f"blocks.{expert}", f"{LAYERS}.{{}}"
+        table += [Row(f"norm_{expert}", (f"{model}.norm{suffix}",))]
+        table += [Row(f"{ours}.{name}", (f"{layer}.{stem}{suffix}",)) for name, stem in NORMS.items()]
+        table += [Row(f"{ours}.{name}", (f"{layer}.self_attn.{name}{suffix}",)) for name in PROJECTIONS]
+        table += [
+            Row(f"{ours}.mlp.{name}", (f"{layer}.mlp{suffix}.{name}",))
+            for name in ("gate_proj", "up_proj", "down_proj")
+        ]
+    return table
+
+
+def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MoTConfig:
+    """Infers the config from shapes; hints may add OURS."""
+    layer = f"{LAYERS}.0"
+    (head_dim,) = shapes[f"{layer}.self_attn.q_norm.weight"]
+    vocabulary, hidden = shapes["language_model.model.embed_tokens.weight"]
+    patch = hints.get("latent_patch", MoTConfig.latent_patch)
+    channels = shapes["vae2llm.weight"][1]
+    if channels % patch**2:
+        raise ConversionError(
+            f"vae2llm takes {channels} numbers, not a multiple of the {patch**2} cells of a token"
+        )
+    found: dict[str, Any] = {
+        "hidden_size": hidden,
+        "intermediate_size": shapes[f"{layer}.mlp.gate_proj.weight"][0],
+        "num_layers": count_layers(shapes, LAYERS),
+        "num_heads": shapes[f"{layer}.self_attn.q_proj.weight"][0] // head_dim,
+        "num_kv_heads": shapes[f"{layer}.self_attn.k_proj.weight"][0] // head_dim,
+        "head_dim": head_dim,
+        "vocab_size": vocabulary,
+        "latent_channels": channels // patch**2,
+        "vit_size": shapes["connector.fc1.weight"][1],
+    }
+    return MoTConfig(**hints, **found)
+
+
+def hints(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a config.json, BAGEL's or ours, adds; empty if it belongs to another network."""
+    if "bridge_layer" in record:
+        found = {name: record[name] for name in OURS if name in record}
+    else:
+        found = {}
+        for name, path in HINTS.items():
+            value: Any = record
+            for key in path:
+                value = value.get(key) if isinstance(value, dict) else None
+            found |= {} if value is None else {name: value}
+        mask = record.get("semantic_mask", {})
+        if {"first_masked_layer", "last_masked_layer"} <= mask.keys():
+            found["bridge_masked"] = (mask["first_masked_layer"], mask["last_masked_layer"])
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+MODEL = Model(
+    kind="mot",
+    title="mixture of transformers (BAGEL, Scone)",
+    folder="",
+    namings=(BAGEL,),
+    prefixes=("",),
+    # Two tables that follow from their sizes; the eyes have a table of their own.
+    ignored=r"(latent|vit)_pos_embed\.pos_embed|vit_model\..*",
+    rows=rows,
+    infer=infer,
+    hints=hints,
+)
+
+
+def vit_rows(config: ViTConfig) -> list[Row]:
+    """Returns the table of the eyes."""
+    layer = f"{VIT}.encoder.layers.{{}}"
+    return [
+        Row("patch_embedding.conv", (Flattened(f"{VIT}.embeddings.patch_embedding"),)),
+        Row("position_embedding", (f"{VIT}.embeddings.position_embedding.weight",)),
+        *(Row(f"blocks.layer_norm{number}.norm", (f"{layer}.layer_norm{number}",)) for number in (1, 2)),
+        *(
+            Row(f"blocks.{name}", (f"{layer}.self_attn.{name}",))
+            for name in ("q_proj", "k_proj", "v_proj", "out_proj")
+        ),
+        *(Row(f"blocks.{name}", (f"{layer}.mlp.{name}",)) for name in ("fc1", "fc2")),
+        Row("post_norm.norm", (f"{VIT}.post_layernorm",)),
+    ]
+
+
+def vit_infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> ViTConfig:
+    """Infers the config from shapes; hints may add the heads, the epsilon and the patch's side."""
+    embedding = f"{VIT}.embeddings"
+    hidden, *pixels = shapes[f"{embedding}.patch_embedding.weight"]
+    positions = shapes[f"{embedding}.position_embedding.weight"][0]
+    layers, grid = count_layers(shapes, f"{VIT}.encoder.layers"), round(positions**0.5)
+    if grid**2 != positions:
+        raise ConversionError(f"it has positions for {positions} patches, which is not a square number")
+    patch = pixels[-1] if len(pixels) == 3 else round((pixels[0] / 3) ** 0.5)
+    return ViTConfig(
+        patch_size=patch,
+        hidden_size=hidden,
+        intermediate_size=shapes[f"{VIT}.encoder.layers.0.mlp.fc1.weight"][0],
+        num_layers=layers - (hidden == SIGLIP[0] and layers == SIGLIP[1]),
+        num_heads=hints.get("num_heads", 16),
+        grid=grid,
+        pooling="none",
+        activation="gelu_tanh",
+        layer_norm_eps=hints.get("layer_norm_eps", 1e-6),
+        resolution=grid * patch,
+        shortest_side=0,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+def vit_hints(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a config.json, BAGEL's or ours, adds."""
+    if record.get("pooling") == "none":
+        return {name: record[name] for name in ("num_heads", "layer_norm_eps") if name in record}
+    record = record.get("vit_config", record)
+    names = {"num_attention_heads": "num_heads", "layer_norm_eps": "layer_norm_eps"}
+    return {ours: record[theirs] for theirs, ours in names.items() if theirs in record}
+
+
+EYES = Model(
+    kind="vit",
+    title="SigLIP of BAGEL",
+    folder="",
+    namings=(BAGEL_VIT,),
+    prefixes=("vit_model.", ""),
+    # The head is not used, nor is the last of SigLIP's own 27 layers.
+    ignored=rf"{VIT}\.(head\..*|embeddings\.position_ids|encoder\.layers\.26\..*)",
+    rows=vit_rows,
+    infer=vit_infer,
+    hints=vit_hints,
+    written_prefix="vit_model.",
+)
