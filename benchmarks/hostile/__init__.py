@@ -1,0 +1,1 @@
+"""Servers and files made to harm a client, and what the commands make of them."""
