@@ -82,11 +82,15 @@ class _Window:
         self.lines, self.count = 1, 0
 
     def next(self) -> str:
-        """The next character that is not white space, where `at` then stands; "" at the end."""
-        while True:
+        """The next character that is not white space, where `at` then stands; "" at the end.
+
+        Raises ValueError for white space of more than two chunks.
+        """
+        for _ in range(4):
             self.at = cast(re.Match[str], BETWEEN.match(self.text, self.at)).end()
             if self.at < len(self.text) or not self.read_on():
                 return self.text[self.at : self.at + 1]
+        raise ValueError(f"line {self.line()}: more than {2 * CHUNK:,} characters of white space")
 
     def read_on(self) -> bool:
         """Drops the text before `at` and adds a chunk; whether there was one."""
