@@ -4,17 +4,18 @@ A path that ends in .tar#OFFSET+BYTES names a part of a tar shard, as `uno-data 
 """
 
 import io
+import os
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from jaxtyping import Float32
 from PIL import Image
 
+from uno_jax.data.remote_files import at, is_remote, read_remote
 from uno_jax.support import images
 from uno_jax.support.images import ImageError
 from uno_jax.support.picture_file import MAX_BYTES
@@ -23,10 +24,6 @@ from uno_jax.support.regular_file import check_regular_file
 IN_SHARD = re.compile(r"(.+\.tar)#(\d+)\+(\d+)")
 MAX_RATIO = 16
 READ_ERRORS = (OSError, ImageError)
-
-
-class UnknownFileSystemError(OSError):
-    """A URL of a file system that fsspec does not know, or whose package is missing."""
 
 
 def join_path(folder: str, path: str) -> str:
@@ -42,11 +39,14 @@ def parent(path: str) -> str:
 
 
 def exists(path: str) -> bool:
+    """Whether there is a file, or for a part of a shard the shard."""
+    file = _file(path)
     try:
-        fs, name = file_system(path)
-    except UnknownFileSystemError:
+        if is_remote(file):
+            return at(file, lambda fs, name: bool(fs.isfile(name)))
+        return os.path.isfile(_local(file))
+    except (OSError, ValueError):
         return False
-    return bool(fs.isfile(name))
 
 
 def slash_hint(path: str) -> str:
@@ -57,21 +57,26 @@ def slash_hint(path: str) -> str:
 def read_bytes(path: str) -> bytes:
     """The bytes of a picture's file, or of its part of a shard.
 
-    Raises FileNotFoundError and what the file system raises.
+    Raises FileNotFoundError, or OSError or ImageError naming the picture.
     """
-    fs, name = file_system(path)
-    part = IN_SHARD.fullmatch(path)
+    part, file = IN_SHARD.fullmatch(path), _file(path)
+    start, length = (int(part[2]), int(part[3])) if part else (0, None)
     try:
-        local = _regular(fs, name)
-        length = int(part[3]) if part else local.stat().st_size if local else 0
-        if length > MAX_BYTES:
-            raise ImageError(f"{path}: {length >> 20} MiB are more than {MAX_BYTES >> 20}, too large a file")
-        if not part:
-            return bytes(fs.cat_file(name))
-        start = int(part[2])
-        return bytes(fs.cat_file(name, start, start + length))
+        _refuse_long(path, length or 0)
+        if is_remote(file):
+            return read_remote(file, start, length)
+        local = _regular(file)
+        _refuse_long(path, 0 if part else local.stat().st_size)
+        with local.open("rb") as opened:
+            opened.seek(start)
+            return opened.read(MAX_BYTES if length is None else length)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture{slash_hint(path)}") from error
+
+
+def _refuse_long(path: str, length: int) -> None:
+    if length > MAX_BYTES:
+        raise ImageError(f"{path}: {length >> 20} MiB are more than {MAX_BYTES >> 20}, too large a file")
 
 
 def refuse_irregular(path: str) -> Path | None:
@@ -79,14 +84,16 @@ def refuse_irregular(path: str) -> Path | None:
 
     Raises FileNotFoundError or OSError for a local one that is not a regular file.
     """
-    return _regular(*file_system(path))
+    return None if is_remote(_file(path)) else _regular(_file(path))
 
 
-def _regular(fs: Any, name: str) -> Path | None:
-    if not isinstance(fs, LocalFileSystem):
-        return None
-    check_regular_file(name)
-    return Path(name)
+def _regular(path: str) -> Path:
+    check_regular_file(_local(path))
+    return Path(_local(path))
+
+
+def _local(path: str) -> str:
+    return str(LocalFileSystem._strip_protocol(path))
 
 
 def read_picture(path: str) -> Image.Image:
@@ -120,28 +127,20 @@ def picture_size(path: str) -> tuple[int, int]:
 
 
 def _header_size(path: str) -> tuple[int, int]:
-    fs, name = file_system(path)
     if IN_SHARD.fullmatch(path):
         return images.read_size(io.BytesIO(read_bytes(path)), path)
     try:
-        if isinstance(fs, LocalFileSystem):
-            return images.read_size(name, path)
-        with fs.open(name) as file:
-            return images.read_size(file, path)
+        if is_remote(path):
+            return at(path, partial(_open_size, path))
+        return images.read_size(_local(path), path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such picture{slash_hint(path)}") from error
 
 
-def file_system(path: str) -> tuple[Any, str]:
-    """The file system of a path or URL, and the name there.
-
-    Raises UnknownFileSystemError.
-    """
-    try:
-        fs, name = url_to_fs(_file(path))
-        return fs, name
-    except (ValueError, ImportError) as error:
-        raise UnknownFileSystemError(f"{path}: {error}") from None
+def _open_size(path: str, fs: Any, name: str) -> tuple[int, int]:
+    with fs.open(name) as file:
+        _refuse_long(path, getattr(file, "size", None) or 0)
+        return images.read_size(file, path)
 
 
 def _file(path: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 from fsspec.implementations.local import LocalFileSystem
 
 from uno_jax.data.entries import DataError
-from uno_jax.data.image_files import file_system
+from uno_jax.data.remote_files import is_remote, open_list
 from uno_jax.support.json_lists import decoded, read_elements
 from uno_jax.support.regular_file import check_regular_file
 
@@ -19,10 +19,12 @@ def read_entries(path: str | os.PathLike[str]) -> Iterator[Any]:
     """
     name, empty = os.fspath(path), True
     try:
-        system, place = file_system(name)
-        if isinstance(system, LocalFileSystem):
+        if is_remote(name):
+            file = cast(BinaryIO, open_list(name))
+        else:
+            place = str(LocalFileSystem._strip_protocol(name))
             check_regular_file(place)
-        file = cast(BinaryIO, system.open(place, "rb"))
+            file = cast(BinaryIO, open(place, "rb", buffering=0))  # noqa: SIM115
     except FileNotFoundError:
         raise FileNotFoundError(f"no list of records at {name}") from None
     with decoded(file) as stream:
