@@ -4,6 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import httpx2
+
+from uno_jax.support.http import limit_hub
+
 from .errors import ToolError
 
 if TYPE_CHECKING:
@@ -45,8 +49,9 @@ def check_model_named(setting: str, model: str) -> None:
 def loading(setting: str, model: str) -> Iterator[None]:
     """Turns errors of loading the model that `setting` names into ToolError."""
     check_model_named(setting, model)
+    limit_hub()
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RecursionError, httpx2.HTTPError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ToolError(f"{setting} {model!r} cannot be loaded: {reason}") from None

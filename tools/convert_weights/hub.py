@@ -7,12 +7,11 @@ import huggingface_hub
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 
+from uno_jax.support.http import limit_hub, one_line
 from uno_jax.weights.names import SMALL, find_model
 from uno_jax.weights.peft_config import ADAPTER, CONFIG
 
@@ -48,6 +47,7 @@ def _download(repo: str, file: str, folder: str, torch_too: bool) -> Path:
     Raises as `locate`.
     """
     src = f"{repo}/{file}" if file else repo
+    limit_hub()
     try:
         if file.rpartition("/")[2] == ADAPTER:  # its scale is in the file beside it
             huggingface_hub.hf_hub_download(repo, file.removesuffix(ADAPTER) + CONFIG)
@@ -64,11 +64,13 @@ def _download(repo: str, file: str, folder: str, torch_too: bool) -> Path:
     except RepositoryNotFoundError:
         raise FileNotFoundError(f"{src} is neither a local path nor a repository on the hub") from None
     except LocalEntryNotFoundError as error:
-        raise ConversionError(f"the hub cannot be reached, and {src} is not in its cache: {error}") from None
+        raise ConversionError(
+            f"the hub cannot be reached, and {src} is not in its cache: {one_line(error)}"
+        ) from None
     except EntryNotFoundError:
         raise FileNotFoundError(f"the repository {repo} on the hub has no file {file}") from None
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        raise ConversionError(f"the hub cannot be reached for {src}: {error}") from None
+    except Exception as error:  # a server's answer can be anything, and the library checks little of it
+        raise ConversionError(f"the hub cannot be reached for {src}: {one_line(error)}") from None
 
 
 def _download_folder(repo: str, folder: str) -> Path:

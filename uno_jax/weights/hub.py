@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from uno_jax.families.registry import FAMILIES
+from uno_jax.support.http import limit_hub
 
 NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w./-]+))?")
 # What a LoRA's file is called where none is named: UNO's, then diffusers' training scripts'.
@@ -69,6 +70,7 @@ def _download(repo: str, patterns: Sequence[str]) -> Path:
     """The folder with a repository's files of these patterns, downloaded where they are not in the cache."""
     from huggingface_hub import errors, snapshot_download
 
+    limit_hub()
     try:
         return Path(snapshot_download(repo, allow_patterns=list(patterns)))
     except errors.GatedRepoError:
@@ -79,8 +81,8 @@ def _download(repo: str, patterns: Sequence[str]) -> Path:
         raise FileNotFoundError(
             f"{repo} is neither a local path nor a repository on the hub; a private one needs hf auth login"
         ) from None
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-        reason = str(error).strip().splitlines()[0].removeprefix("Got: ")
+    except Exception as error:  # a server's answer can be anything, and the library checks little of it
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].removeprefix("Got: ")
         raise FileNotFoundError(
             f"{repo} is no local path, not in the hub's local cache, and cannot be downloaded ({reason}): "
             "check the path, or the network"
