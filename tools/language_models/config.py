@@ -27,7 +27,7 @@ class ModelConfig:
     attempts: Annotated[int, Bounds(1, 1_000)] = not_in_id(3)
     """How many answers to ask for until one can be parsed."""
     timeout: Annotated[float, Bounds(0, 1_000_000, above=True)] = not_in_id(120.0)
-    """Seconds to wait for one answer of an endpoint."""
+    """Seconds that one request to an endpoint may take until its answer is complete, however it trickles."""
     retries: Annotated[int, Bounds(0, 1_000)] = not_in_id(4)
     """How often to repeat a request that was lost, rate-limited (429) or failed on the server (5xx)."""
     parallel: Annotated[int, Bounds(1, 1_024)] = not_in_id(8)

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from uno_jax.support.http import CONNECT, Client, TooLongError, one_line
 from uno_jax.support.words import counted
 
 from ..common.errors import ToolError
@@ -17,7 +18,7 @@ from ..common.manifest import Failed
 from .config import ModelConfig
 from .conversation import Conversation, Message
 
-CONNECT = 10.0  # seconds
+MAX_REPLY = 1 << 24  # bytes
 IN_A_ROW = 16  # failed requests in a row after which the endpoint is to blame, and not the requests
 RENAMED = {"max_tokens": "max_completion_tokens"}
 EXAMPLE = "http://localhost:8000/v1"
@@ -48,6 +49,7 @@ class Endpoint:
             base_url=base_url or None,
             timeout=openai.Timeout(config.timeout, connect=min(CONNECT, config.timeout)),
             max_retries=config.retries,
+            http_client=Client(config.timeout, MAX_REPLY),
         )
         self.place = f"{config.model} at {self.client.base_url}"
         self.arguments: dict[str, Any] = {"temperature": config.temperature, "max_tokens": config.max_tokens}
@@ -91,6 +93,8 @@ class Endpoint:
             tries = counted(self.config.retries + 1, "time")
             return Failed(f"no answer within {self.config.timeout:g} s, {tries}")
         except errors.APIConnectionError as error:
+            if isinstance(error.__cause__, TooLongError):
+                return Failed(f"the endpoint's reply is too long: {error.__cause__}")
             raise self.error(f"cannot be reached: {error.__cause__ or error}") from None
         except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
             raise self.error(f"rejects the key (OPENAI_API_KEY): {error}") from None
@@ -104,8 +108,8 @@ class Endpoint:
             if self.leave_out(error, sent):
                 return self.request(conversation)
             return Failed(f"the endpoint refused the request: {error}")
-        except (ValueError, AttributeError, TypeError, IndexError) as error:
-            return Failed(f"the endpoint's reply does not follow the protocol: {error}")
+        except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as error:
+            return Failed(f"the endpoint's reply does not follow the protocol: {one_line(error)}")
 
     def complete(self, conversation: Conversation, arguments: dict[str, Any]) -> str:
         # mypy cannot choose an overload for arguments that are only known at run time.
