@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from uno_jax.support.http import one_line
 from uno_jax.support.images import read_image
+from uno_jax.support.regular_file import check_regular_file
 from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
@@ -167,18 +169,27 @@ def parquet_rows(folder: Path, files: Sequence[Path], known: set[str]) -> Iterat
     from pyarrow.parquet import ParquetFile
 
     for path in files:
+        check_regular_file(path)
         try:
             table = ParquetFile(path)
         except ArrowException as error:
-            raise ToolError(f"{path} is not a Parquet file: {error}") from None
+            raise ToolError(f"{path} is not a Parquet file: {one_line(error)}") from None
         present = table.schema_arrow.names
         if missing := {"image", "description"} - set(present):
             raise ToolError(f"{path} lacks the columns {', '.join(sorted(missing))}")
         columns = [name for name in ("image", "description", "quality_assessment") if name in present]
-        entries = (
-            entry for batch in table.iter_batches(CHUNK, columns=columns) for entry in batch.to_pylist()
-        )
-        yield from diptych_rows(folder, path, entries, known)
+        yield from diptych_rows(folder, path, parquet_entries(table, path, columns), known)
+
+
+def parquet_entries(table: Any, path: Path, columns: list[str]) -> Iterator[Any]:
+    """Raises ToolError for a file that is damaged further on."""
+    from pyarrow import ArrowException
+
+    try:
+        for batch in table.iter_batches(CHUNK, columns=columns):
+            yield from batch.to_pylist()
+    except (ArrowException, OSError) as error:
+        raise ToolError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def diptych_rows(folder: Path, path: Path, entries: Iterable[Any], known: set[str]) -> Iterator[Row]:

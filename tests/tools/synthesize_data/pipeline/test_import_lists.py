@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from tools.synthesize_data.pipeline.import_lists import cut_halves, import_list,
 from tools.synthesize_data.pipeline.run import Run
 from tools.synthesize_data.stages.order import STAGES
 from tools.synthesize_data.stages.perceptual_hashes import near_duplicates
+from uno_jax.support.errors import FileKindError
 
 LABEL = {
     "img_path1": "a/1.png",
@@ -210,6 +212,23 @@ def test_parquet_of_something_else(run, tmp_path):
     parquet(tmp_path / "data/a.parquet", [{"text": "x"}])
     with pytest.raises(ToolError, match="lacks the columns description, image"):
         import_list(run, tmp_path / "data")
+
+
+def test_a_parquet_file_that_is_none_or_damaged_is_told_in_a_line(run, tmp_path):
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "a.parquet")
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "a.parquet").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a named pipe"), ("device", "a device")):
+        with pytest.raises(FileKindError, match=f"a.parquet is {kind}, expected a file"):
+            import_list(run, tmp_path / name)
+    path = tmp_path / "data/a.parquet"
+    parquet(path, [{"image": {"bytes": bytes(1000)}, "description": {"item": str(i)}} for i in range(50)])
+    content = bytearray(path.read_bytes())
+    content[4:2000] = b"\xff" * 1996
+    path.write_bytes(content)
+    with pytest.raises(ToolError, match="a.parquet is damaged: [^\n]*$"):
+        import_list(run, path)
 
 
 def hashed(values: dict[str, int]) -> list[Row]:
