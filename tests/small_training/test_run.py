@@ -17,6 +17,7 @@ from uno_jax.networks.vae import Autoencoder, posterior_mean
 from uno_jax.small_training import loop, run
 from uno_jax.small_training.loop import (
     Done,
+    drop_repeated_lines,
     make_step,
     optimizer,
     random_key,
@@ -212,3 +213,25 @@ def test_the_command_refuses_what_is_not_there(tmp_path, capsys):
         main(["--out", str(tmp_path), "--per-scene", "1", "--perceptual", str(tmp_path / "none.safetensors")])
     assert stop.value.code == 2
     assert "none.safetensors" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_logged_and_will_train_again_is_dropped(tmp_path):
+    parts = make_parts(choose_platform(MODEL), MODEL)
+    job = Job(parts["base"], MODEL, TrainConfig(), 1.0, tmp_path)
+    zero = jnp.zeros((), jnp.int32)
+    save_state(job, TrainState(zero, {"a": jnp.zeros(3)}, (), {}, zero), Done(2.0, 5))
+    log = tmp_path / "log.jsonl"
+    before = [{"part": "autoencoder", "steps": 9}, {"part": "base", "steps": 1}, {"part": "base", "steps": 5}]
+    kept = "".join(f"{json.dumps(line)}\n" for line in before)
+    log.write_text(kept + '{"part": "base", "steps": 7}\n{"part": "base", "st')
+    drop_repeated_lines(job, log)
+    assert log.read_text() == kept
+
+
+def test_the_state_of_a_part_that_was_over_at_a_kill_is_removed(tmp_path):
+    (tmp_path / "done.json").write_text('["autoencoder"]')
+    for name in ("autoencoder", "base"):
+        (tmp_path / f"{name}.npz").touch()
+    only = Minutes(1.0, 0.0, 0.0, 0.0, 0.0)
+    train_small(SmallArgs(out=tmp_path, minutes=only), PRESETS["tiny"])
+    assert not (tmp_path / "autoencoder.npz").exists() and (tmp_path / "base.npz").exists()

@@ -4,9 +4,10 @@ A part's schedule follows the time that it has trained, not a number of steps, s
 has is not known before.
 """
 
+import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -25,8 +26,9 @@ from uno_jax.small_training.watch import Watch
 from uno_jax.small_training.worlds import Inputs
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import CheckpointError
-from uno_jax.support.json_files import parse_json
+from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.support.trees import Params, join
+from uno_jax.training.log_writers import keep_lines
 from uno_jax.training.state import TrainState, split_params
 from uno_jax.training.step import Metrics, StepMethod, train_step
 from uno_jax.training.stopping import stop_signal
@@ -131,7 +133,7 @@ def train_part(
     state, done = restore_state(job, state)
     watch = around.watch if "mmdit" in params else None
     log, draw, save = Every(LOG_SECONDS), Every(around.every), Every(SAVE_SECONDS)
-    key, last, pending = random_key(job), None, None
+    key, last, pending, logged = random_key(job), None, None, done.steps
     with open_bar(job, done) as bar, stop_signal() as stopping:
         while (over := done.seconds / (60 * job.minutes)) < 1:
             if stopping(done.steps):
@@ -145,12 +147,13 @@ def train_part(
             last, pending = now, metrics
             if log.is_due():
                 write_line(job, done, metrics, around.log)
+                logged = done.steps
                 show(bar, done, metrics)
             if watch and draw.is_due():
                 watch.submit(position(job, done), join(frozen, state.ema))
             if save.is_due():
                 save_state(job, state, done)
-    if pending is not None:
+    if pending is not None and done.steps != logged:
         write_line(job, done, pending, around.log)
     if watch:
         watch.submit(position(job, done), join(frozen, state.ema), last=True)
@@ -173,6 +176,17 @@ def position(job: Job, done: Done) -> dict[str, Any]:
     return {"part": job.part.name, "seconds": round(done.seconds, 1), "steps": done.steps}
 
 
+def drop_repeated_lines(job: Job, log: Path) -> None:
+    """Drops what a killed run logged of the part after its state was saved, since it is trained again."""
+    steps = stored_position(job).steps
+
+    def is_kept(line: Any) -> bool:
+        found = check_fields(line, {"part": str, "steps": int}, "line")
+        return bool(found["part"] != job.part.name or found["steps"] <= steps)
+
+    keep_lines(log, is_kept)
+
+
 def write_line(job: Job, done: Done, metrics: Metrics, log: TextIO) -> None:
     """Writes a line of the log.
 
@@ -189,7 +203,11 @@ def write_line(job: Job, done: Done, metrics: Metrics, log: TextIO) -> None:
 
 
 def state_path(job: Job) -> Path:
-    return job.folder / f"{job.part.name}.npz"
+    return state_file(job.folder, job.part.name)
+
+
+def state_file(folder: Path, part: str) -> Path:
+    return folder / f"{part}.npz"
 
 
 def save_state(job: Job, state: TrainState, done: Done) -> None:
@@ -200,6 +218,14 @@ def save_state(job: Job, state: TrainState, done: Done) -> None:
         np.savez(file, record=record, **leaves)  # type: ignore[arg-type]
 
 
+def stored_position(job: Job) -> Done:
+    """How far the part's stored state is; raises as `restore_state`."""
+    if not state_path(job).is_file():
+        return Done(0.0, 0)
+    with _opened(job) as file:
+        return _position(file)
+
+
 def restore_state(job: Job, state: TrainState) -> tuple[TrainState, Done]:
     """The part's stored state, or this one where there is none.
 
@@ -208,14 +234,25 @@ def restore_state(job: Job, state: TrainState) -> tuple[TrainState, Done]:
     if not (path := state_path(job)).is_file():
         return state, Done(0.0, 0)
     wanted, structure = jax.tree.flatten(state)
+    with _opened(job) as file:
+        done = _position(file)
+        leaves = [jnp.asarray(file[str(index)]) for index in range(len(wanted))]
+    if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in wanted]:
+        raise CheckpointError(f"{path} is a state of another model: choose another --out")
+    return jax.tree.unflatten(structure, leaves), done
+
+
+@contextlib.contextmanager
+def _opened(job: Job) -> Iterator[Any]:
+    path = state_path(job)
     try:
         with np.load(path) as file:
-            done = Done(**parse_json(str(file["record"]), "its record"))
-            leaves = [jnp.asarray(file[str(index)]) for index in range(len(wanted))]
+            yield file
     except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise CheckpointError(
             f"{path} is not a state of this part: {error}; remove it to start anew"
         ) from None
-    if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in wanted]:
-        raise CheckpointError(f"{path} is a state of another model: choose another --out")
-    return jax.tree.unflatten(structure, leaves), done
+
+
+def _position(file: Any) -> Done:
+    return Done(**parse_json(str(file["record"]), "its record"))

@@ -14,7 +14,14 @@ from tqdm import tqdm
 
 from uno_jax.evaluation.toybox.scorer import check_scorer
 from uno_jax.families.uno.config import ModelConfig
-from uno_jax.small_training.loop import Around, compile_step, state_path, train_part
+from uno_jax.small_training.loop import (
+    Around,
+    compile_step,
+    drop_repeated_lines,
+    state_file,
+    state_path,
+    train_part,
+)
 from uno_jax.small_training.losses import Loss
 from uno_jax.small_training.parts import MODEL, Job, choose_platform, make_parts
 from uno_jax.small_training.watch import open_watch
@@ -96,12 +103,14 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
     """
     start = time.monotonic()
     jobs = plan_jobs(args, model)
+    remove_states(args.out)
     if not jobs:
         tqdm.write(f"all parts with minutes are finished: the networks lie in {args.out / MODEL_FOLDER}")
         return
     args.out.mkdir(parents=True, exist_ok=True)
     inputs = make_inputs(args.out, model.defaults.resolution, args.per_scene, args.perceptual)
     tqdm.write(f"the world is made in {time.monotonic() - start:.0f} s")
+    drop_repeated_lines(jobs[0], args.out / LOG_FILE)
     # The later parts are compiled while the first one trains.
     with ThreadPoolExecutor(COMPILERS) as pool, (args.out / LOG_FILE).open("a") as log:
         compiling = start_compiling(pool, jobs, inputs)
@@ -199,4 +208,10 @@ def finish_part(job: Job) -> None:
     """Records that a part is over and removes its state."""
     with atomic_write(job.folder / DONE_FILE) as path:
         path.write_text(json.dumps([*read_done(job.folder), job.part.name]) + "\n")
-    state_path(job).unlink(missing_ok=True)
+    remove_states(job.folder)
+
+
+def remove_states(folder: Path) -> None:
+    """Removes the states of parts that are over, which nothing reads any more."""
+    for name in read_done(folder):
+        state_file(folder, name).unlink(missing_ok=True)

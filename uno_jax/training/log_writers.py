@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,12 +43,7 @@ def open_writers(config: TrainConfig, number: int) -> Iterator[list[Writer]]:
 @contextlib.contextmanager
 def jsonl(path: Path, number: int) -> Iterator[Writer]:
     """One JSON object a line."""
-    if path.is_file():
-        written = path.read_text(encoding="utf-8", errors="replace")
-        kept = "".join(f"{line}\n" for line in written.splitlines() if _step_of(line) <= number)
-        if kept != written:
-            with atomic_write(path) as partial:
-                partial.write_text(kept, encoding="utf-8")
+    keep_lines(path, lambda line: check_fields(line, {"step": float}, "line")["step"] <= number)
     with path.open("a", buffering=1) as file:
 
         def write(number: int, values: Mapping[str, Value]) -> None:
@@ -58,11 +54,24 @@ def jsonl(path: Path, number: int) -> Iterator[Writer]:
         yield write
 
 
-def _step_of(line: str) -> float:
+def keep_lines(path: Path, is_kept: Callable[[Any], bool]) -> None:
+    """Drops lines of a log, where there is one, and those that are no JSON, as a killed run's last one.
+    `is_kept` may raise JsonError for a line that it cannot read.
+    """
+    if not path.is_file():
+        return
+    written = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(f"{line}\n" for line in written.splitlines() if _is_kept(line, is_kept))
+    if kept != written:
+        with atomic_write(path) as partial:
+            partial.write_text(kept, encoding="utf-8")
+
+
+def _is_kept(line: str, is_kept: Callable[[Any], bool]) -> bool:
     try:
-        return float(check_fields(parse_json(line, "line"), {"step": float}, "line")["step"])
-    except JsonError:  # the incomplete line of a killed run
-        return float("inf")
+        return is_kept(parse_json(line, "line"))
+    except JsonError:
+        return False
 
 
 @contextlib.contextmanager
