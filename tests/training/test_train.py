@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from PIL import Image
 
 from tests.tiny_model import TINY
 from tests.tiny_run import make_recipe, stop_after_first_step
@@ -20,10 +21,11 @@ from uno_jax.data.config import DataConfig
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import to_dict
 from uno_jax.support.trees import join
-from uno_jax.training import checkpoints, restoring, run
+from uno_jax.training import checkpoints, loop, restoring, run
 from uno_jax.training.checkpoints import changed_fields, way_on
-from uno_jax.training.config import OptimConfig, TrainConfig
+from uno_jax.training.config import OptimConfig, SamplesConfig, TrainConfig
 from uno_jax.training.optimizer import count_updates
+from uno_jax.training.previews import sheet_path, write_sheet
 from uno_jax.training.state import split_params
 from uno_jax.weights.checkpoint import read_config, read_lora, restore_lora, restore_network
 from uno_jax.weights.lora_files import load_tensors
@@ -90,6 +92,39 @@ def test_a_run_goes_on_bit_for_bit_from_before_a_damaged_checkpoint(recipe, fini
     assert (workdir / "damaged" / "4" / largest.relative_to(workdir / "checkpoints" / "4")).is_file()
 
 
+def watch_saves(patch, metrics: Path) -> list[list[int]]:
+    """Will hold the steps that the log has at each save."""
+    logged: list[list[int]] = []
+
+    def save(*args, save=loop.save_checkpoint):
+        logged.append([json.loads(line)["step"] for line in metrics.read_text().splitlines()])
+        save(*args)
+
+    patch.setattr(loop, "save_checkpoint", save)
+    return logged
+
+
+def test_samples_that_a_killed_run_drew_are_shown_again_and_not_drawn(tmp_path):
+    config = TrainConfig(workdir=str(tmp_path), steps=4, samples=SamplesConfig(every=2))
+    write_sheet(sheet_path(config, 2), Image.new("RGB", (3, 2), "red"))
+    shown, drawn = [], []
+
+    class Shown:
+        def pause(self, doing):
+            pass
+
+        def log_picture(self, number, name, picture):
+            shown.append((number, picture.size))
+
+    def paint(state):
+        drawn.append(state)
+        return Image.new("RGB", (5, 5))
+
+    for number in (0, 1, 2, 4):
+        loop.show_samples(config, paint, number, number, Shown())
+    assert shown == [(2, (3, 2)), (4, (5, 5))] and drawn == [4]
+
+
 @pytest.mark.slow
 def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
     recipe, finished, tmp_path, monkeypatch
@@ -98,7 +133,9 @@ def test_a_run_stopped_by_sigterm_ends_bit_for_bit_like_an_undisturbed_one(
 
     with monkeypatch.context() as patch:
         stop_after_first_step(patch)
+        logged = watch_saves(patch, tmp_path / "halves" / "metrics.jsonl")
         stopped = run.train(halves)
+    assert logged == [[1, 2], [1, 2]]  # a run killed after a save does not take its step again
     assert stopped.step == 2 and not (tmp_path / "halves" / "lora").exists()
     for whole, half in zip(leaves(finished), leaves(run.train(halves)), strict=True):
         np.testing.assert_array_equal(whole, half)

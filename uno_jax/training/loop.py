@@ -23,7 +23,7 @@ from uno_jax.support.trees import Params
 from uno_jax.support.words import counted
 from uno_jax.training.checkpoints import save_checkpoint
 from uno_jax.training.config import TrainConfig
-from uno_jax.training.previews import Samples, draw_samples, sheet_path, write_sheet
+from uno_jax.training.previews import Samples, draw_samples, read_sheet, sheet_path, write_sheet
 from uno_jax.training.progress import Progress, Step, is_finite, open_progress, step_flops
 from uno_jax.training.state import TrainState
 from uno_jax.training.step import Metrics
@@ -51,7 +51,9 @@ class Run(NamedTuple):
 def take_steps(
     run: Run, step: Callable[..., tuple[TrainState, Metrics]], state: TrainState, frozen: dict[str, Params]
 ) -> TrainState:
-    """Takes the remaining steps. The host runs one step ahead of the metrics that it has read."""
+    """Takes the remaining steps. The host runs one step ahead of the metrics that it has read, but for the
+    steps whose state is saved.
+    """
     config, batches = run.config, run.batches
     key = jax.random.key(config.seed + 1)
     number = first = int(state.step)
@@ -80,6 +82,9 @@ def take_steps(
                 check_skipped(config, pending, progress.report(pending))
             pending = Step(number, metrics, batches.names, len(batches.bad), flops[shape])
             if number % config.checkpoint_every == 0:
+                # Before the checkpoint: a run that continues from there does not take the step again.
+                check_skipped(config, pending, progress.report(pending))
+                pending = None
                 save_checkpoint(run.checkpoints, config, number, state, batches)
             if not (stopped := run.stopping(number)):
                 show_samples(config, paint, number, state, progress)
@@ -123,19 +128,22 @@ def show_samples(
     state: TrainState,
     progress: Progress,
 ) -> None:
-    """Draws the samples of step `number` where they are due and do not exist yet."""
+    """Shows the samples of step `number` where they are due. Those that a killed run has drawn are shown
+    again, since its log may lack them.
+    """
     path = sheet_path(config, number)
     due = number and (number == config.steps or config.samples.every and number % config.samples.every == 0)
-    if paint is None or not due or path.is_file():
+    if paint is None or not due:
         return
-    progress.pause("drawing samples…")
-    try:
-        picture = paint(state)
-    except FloatingPointError as error:
-        tqdm.write(f"step {number}: no samples: {error}")
-        return
-    if is_first_process():
-        write_sheet(path, picture)
+    if (picture := read_sheet(path)) is None:
+        progress.pause("drawing samples…")
+        try:
+            picture = paint(state)
+        except FloatingPointError as error:
+            tqdm.write(f"step {number}: no samples: {error}")
+            return
+        if is_first_process():
+            write_sheet(path, picture)
     progress.log_picture(number, "samples", picture)
 
 

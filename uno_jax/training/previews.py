@@ -19,6 +19,7 @@ from uno_jax.sampling.request import make_settings
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.images import ImageError, read_image
 from uno_jax.support.trees import Params, join
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.state import TrainState
@@ -92,6 +93,14 @@ def preview_sheet(samples: Samples, pictures: list[Image.Image]) -> Image.Image:
 def sheet_path(config: TrainConfig, number: int) -> Path:
     """The file of step `number`'s sheet."""
     return Path(config.workdir) / "samples" / f"step_{number:06}.png"
+
+
+def read_sheet(path: Path) -> Image.Image | None:
+    """A sheet that was drawn; None where there is none, or a damaged one."""
+    try:
+        return read_image(path)
+    except (FileNotFoundError, ImageError):
+        return None
 
 
 def write_sheet(path: Path, picture: Image.Image) -> None:
