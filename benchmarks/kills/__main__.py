@@ -203,7 +203,7 @@ def main() -> None:
     print("| writer | ended by | ends | starts | compared | faults | left over | took |\n" + "|---" * 8 + "|")
     failed = False
     for writer in all_writers():
-        if args.only and not any(writer.name.startswith(name) for name in args.only):
+        if args.only and not any(f"{writer.name} ".startswith(f"{name} ") for name in args.only):
             continue
         prepare(place, writer)
         for by in args.by:
