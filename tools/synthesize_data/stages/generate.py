@@ -2,8 +2,8 @@
 
 import inspect
 import json
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -175,15 +175,18 @@ class OwnSampler:
         for side in {size_of(job)[1] for job in jobs}:
             chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
             entries = [jobs[index].inputs[name] | {"seed": jobs[index].inputs["seed"]} for index in chosen]
-            (self.folder / "work").mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder / "work") as place:
-                work = Path(place)
+            # Named by its first job, so that the next run finds and removes what a killed one left.
+            work = self.folder / "work" / f"{jobs[chosen[0]].id}-{name}"
+            work.mkdir(parents=True, exist_ok=True)
+            try:
                 (work / "jobs.json").write_text(json.dumps(entries), encoding="utf-8")
-                files = ["--jobs", str(work / "jobs.json"), "--out", place, "--size", str(side)]
+                files = ["--jobs", str(work / "jobs.json"), "--out", str(work), "--size", str(side)]
                 run_program([sys.executable, "-m", "uno_jax.toybox.draw", *files])
                 for number, index in enumerate(chosen):
                     image = read_image(work / f"{number}.png")
                     paths[index] = save_image(image, self.folder, STAGE.name, jobs[index].id, name)
+            finally:
+                shutil.rmtree(work)
         return paths
 
     def replace_left(self, path: str, left: str, job: Job) -> str:
