@@ -9,6 +9,7 @@ each text, never a mask of every pair of tokens.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal, NamedTuple
 
 import flax.struct
@@ -121,13 +122,13 @@ def starts(splits: Splits) -> Iterator[tuple[int, Split]]:
 def seen_spans(splits: Splits, number: int) -> list[tuple[int, int]]:
     """First and last (excluded) tokens of what a split sees, itself included, in as few spans as can be."""
     spans: list[tuple[int, int]] = []
-    for start, split in list(starts(splits))[: number + 1]:
-        if split.kind == "target" and (start, split) != list(starts(splits))[number]:
+    for index, (start, split) in enumerate(starts(splits[: number + 1])):
+        end = start + split.length
+        if split.kind == "target" and index < number:
             continue
         if spans and spans[-1][1] == start:
-            spans[-1] = (spans[-1][0], start + split.length)
-        else:
-            spans.append((start, start + split.length))
+            start, _ = spans.pop()
+        spans.append((start, end))
     return spans
 
 
@@ -166,17 +167,14 @@ class Keys(NamedTuple):
     def of(
         self, spans: Sequence[tuple[int, int]], alike: Bool[Array, "b l"] | None
     ) -> tuple[Array, Array, Bool[Array, "b s"] | None]:
-        """Keys, values and mask of the cache and of some spans of own tokens."""
-        mask = self.own if alike is None else alike if self.own is None else self.own & alike
-        if mask is None and self.cached is not None:
-            mask = jnp.ones(self.k.shape[:2], bool)
-        k, v, masks = (
-            [each[:, a:b] for a, b in spans] if each is not None else [] for each in (self.k, self.v, mask)
-        )
+        """Keys, values and mask of the cache and of some spans of own tokens; None where all are seen."""
+        masks = [mask for mask in (self.own, alike) if mask is not None]
+        own = reduce(jnp.logical_and, masks, jnp.ones(self.k.shape[:2], bool))
+        parts = [(self.k[:, a:b], self.v[:, a:b], own[:, a:b]) for a, b in spans]
         if self.before is not None and self.cached is not None:
-            k, v, masks = [self.before.k, *k], [self.before.v, *v], [self.cached, *masks]
-        together = [jnp.concatenate(parts, axis=1) if parts else None for parts in (k, v, masks)]
-        return tuple(together)  # type: ignore[return-value]
+            parts.insert(0, (*self.before, self.cached))
+        k, v, seen = (jnp.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+        return k, v, seen if masks or self.before is not None else None
 
 
 def _attend_splits(q: Array, keys: Keys, splits: Splits, alike: Bool[Array, "b l"] | None) -> Array:

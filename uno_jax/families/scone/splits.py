@@ -43,26 +43,8 @@ def rope_positions(splits: Splits, start: int = 0) -> Int[np.ndarray, "l"]:
             positions += range(start, start + split.tokens)
         else:
             positions += [start] * split.length
-        start = next_position(split, start)
+        start += {"text": split.tokens, "target": 0}.get(split.kind, 1)
     return np.array(positions, np.int32)
-
-
-def next_position(split: Split, start: int) -> int:
-    """The first rope position after a split that begins at `start`."""
-    return start + {"text": split.tokens, "target": 0}.get(split.kind, 1)
-
-
-def reading_order(splits: Splits) -> Int[np.ndarray, "l"]:
-    """Where each token of the reference's order is in ours: there an image's tokens are between its marks."""
-    order: list[int] = []
-    for split in splits:
-        first = len(order)
-        places = list(range(first, first + split.length))
-        if split.generated:
-            begin, end, *image = places
-            places = [begin, *image, end]
-        order += places
-    return np.array(order)
 
 
 def bridged_pairs(splits: Splits) -> list[tuple[int | None, int]]:
