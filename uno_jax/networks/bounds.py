@@ -2,6 +2,7 @@
 Those of options and recipes are declared with `support.bounds`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 Bound = tuple[float, float]
@@ -50,3 +51,10 @@ def check_lengths(config: Any, *names: str) -> None:
     lengths = {name: len(getattr(config, name)) for name in names}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"these must have equally many numbers: {lengths}")
+
+
+def check_agree(pairs: Mapping[str, tuple[int, int]]) -> None:
+    """Raises ValueError unless the two numbers of each pair, by what they are, are equal."""
+    for names, (left, right) in pairs.items():
+        if left != right:
+            raise ValueError(f"these parts do not belong together: {names} differ ({left} and {right})")

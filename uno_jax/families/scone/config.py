@@ -5,7 +5,7 @@ Field names follow the references (Scone, ByteDance-Seed/BAGEL, transformers); p
 
 from dataclasses import dataclass
 
-from uno_jax.networks.bounds import SCALE, SIDE, check_bounds
+from uno_jax.networks.bounds import SCALE, SIDE, check_agree, check_bounds
 from uno_jax.networks.mot import MoTConfig
 from uno_jax.networks.vae import VAEConfig
 from uno_jax.networks.vit import ViTConfig
@@ -56,17 +56,16 @@ class SconeConfig:
     defaults: SconeDefaults = SconeDefaults()
 
     def __post_init__(self) -> None:
-        pairs = {
-            "mot.vit_size and vit.hidden_size": (self.mot.vit_size, self.vit.hidden_size),
-            "mot.vit_side and vit.grid": (self.mot.vit_side, self.vit.grid),
-            "mot.latent_channels and vae.latent_channels": (
-                self.mot.latent_channels,
-                self.vae.latent_channels,
-            ),
-        }
-        for names, (left, right) in pairs.items():
-            if left != right:
-                raise ValueError(f"these parts do not belong together: {names} differ ({left} and {right})")
+        check_agree(
+            {
+                "mot.vit_size and vit.hidden_size": (self.mot.vit_size, self.vit.hidden_size),
+                "mot.vit_side and vit.grid": (self.mot.vit_side, self.vit.grid),
+                "mot.latent_channels and vae.latent_channels": (
+                    self.mot.latent_channels,
+                    self.vae.latent_channels,
+                ),
+            }
+        )
         if self.vit.pooling != "none":
             raise ValueError(f"the ViT's pooling must be none, got {self.vit.pooling!r}: convert BAGEL's own")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import jax
 
-from uno_jax.networks.bounds import LAYERS, SCALE, SIDE, check_bounds
+from uno_jax.networks.bounds import LAYERS, SCALE, SIDE, check_agree, check_bounds
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.t5 import T5Config
@@ -85,17 +85,16 @@ class ModelConfig:
     defaults: SamplingDefaults = SamplingDefaults()
 
     def __post_init__(self) -> None:
-        pairs = {
-            "mmdit.context_in_dim and t5.d_model": (self.mmdit.context_in_dim, self.t5.d_model),
-            "mmdit.vec_in_dim and clip.hidden_size": (self.mmdit.vec_in_dim, self.clip.hidden_size),
-            "mmdit.in_channels and 4 * vae.latent_channels": (
-                self.mmdit.in_channels,
-                4 * self.vae.latent_channels,
-            ),
-        }
-        for names, (left, right) in pairs.items():
-            if left != right:
-                raise ValueError(f"these parts do not belong together: {names} differ ({left} and {right})")
+        check_agree(
+            {
+                "mmdit.context_in_dim and t5.d_model": (self.mmdit.context_in_dim, self.t5.d_model),
+                "mmdit.vec_in_dim and clip.hidden_size": (self.mmdit.vec_in_dim, self.clip.hidden_size),
+                "mmdit.in_channels and 4 * vae.latent_channels": (
+                    self.mmdit.in_channels,
+                    4 * self.vae.latent_channels,
+                ),
+            }
+        )
         if self.clip.projection:
             raise ValueError("clip has a projection, which FLUX does not use: convert it without one")
 
