@@ -1,9 +1,12 @@
 """A tiny Scone model, and sequences of random content for it."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uno_jax.families.scone.config import EYES
 from uno_jax.families.scone.splits import rope_positions
 from uno_jax.networks.mot import MoTConfig, MoTInputs
 from uno_jax.networks.registry import abstract_params
@@ -26,6 +29,16 @@ MOT = MoTConfig(
     image_end_id=63,
     bridge_layer=1,
     bridge_masked=(2, 2),
+)
+VIT = replace(
+    EYES,
+    patch_size=2,
+    hidden_size=12,
+    intermediate_size=20,
+    num_layers=2,
+    num_heads=3,
+    grid=6,
+    resolution=12,
 )
 
 

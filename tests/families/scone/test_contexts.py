@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.tiny_scone import MOT, random_params, sequence
+from tests.tiny_scone import MOT, VIT, random_params, sequence
 from uno_jax.families.model import Model
 from uno_jax.families.scone.cache import empty_context, extend, pad_part, padded_split
 from uno_jax.families.scone.config import SconeConfig
@@ -17,9 +17,7 @@ from uno_jax.families.scone.splits import Reference, drawing_splits, rope_positi
 from uno_jax.networks.mot import MoT, grid_places
 from uno_jax.networks.splits import Layout, Split
 from uno_jax.networks.vae import VAEConfig
-from uno_jax.networks.vit import ViTConfig
 
-VIT = ViTConfig(patch_size=2, hidden_size=12, num_heads=2, grid=6, pooling="none")
 CONFIG = SconeConfig(MOT, VIT, VAEConfig(latent_channels=2))
 SPLITS = drawing_splits([Reference((2, 3), (3, 2)), Reference((1, 4), (2, 2))], 5, (2, 2))
 

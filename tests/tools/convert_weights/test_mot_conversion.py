@@ -9,30 +9,15 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
-from tests.tiny_scone import MOT, random_params
+from tests.tiny_scone import MOT, VIT, random_params
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.export import export
 from tools.convert_weights.mapping import ConversionError
 from tools.convert_weights.source import open_source
 from tools.convert_weights.tables import mot
 from uno_jax.networks.registry import abstract_params
-from uno_jax.networks.vit import ViT, ViTConfig
+from uno_jax.networks.vit import ViT
 from uno_jax.weights.checkpoint import restore_network, save_network
-
-VIT = ViTConfig(
-    patch_size=2,
-    hidden_size=12,
-    intermediate_size=20,
-    num_layers=2,
-    num_heads=3,
-    grid=6,
-    pooling="none",
-    activation="gelu_tanh",
-    resolution=12,
-    shortest_side=0,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,15 @@ A source's config.json may hold the contents of BAGEL's llm_config.json and vit_
 what shapes do not show is read there.
 """
 
+from dataclasses import replace
 from typing import Any
 
+from uno_jax.families.scone.config import EYES as EYES_CONFIG
 from uno_jax.networks.mot import MoTConfig
 from uno_jax.networks.vit import ViTConfig
 
 from ..mapping import ConversionError, Flattened, Model, Naming, Row, Shapes, count_layers
+from .vit import NAMES_TRANSFORMERS_CLIP
 
 LAYERS, VIT = "language_model.model.layers", "vision_model"
 BAGEL = Naming("BAGEL", f"{LAYERS}.0.mlp_moe_gen.gate_proj.weight")
@@ -116,18 +119,11 @@ MODEL = Model(
 
 
 def vit_rows(config: ViTConfig) -> list[Row]:
-    """Returns the table of the eyes."""
-    layer = f"{VIT}.encoder.layers.{{}}"
+    """Returns the table of the eyes: transformers' names, but for the linear patch embedding."""
+    stems = {part: f"{VIT}.{stem}" for part, stem in NAMES_TRANSFORMERS_CLIP.items()}
     return [
-        Row("patch_embedding.conv", (Flattened(f"{VIT}.embeddings.patch_embedding"),)),
-        Row("position_embedding", (f"{VIT}.embeddings.position_embedding.weight",)),
-        *(Row(f"blocks.layer_norm{number}.norm", (f"{layer}.layer_norm{number}",)) for number in (1, 2)),
-        *(
-            Row(f"blocks.{name}", (f"{layer}.self_attn.{name}",))
-            for name in ("q_proj", "k_proj", "v_proj", "out_proj")
-        ),
-        *(Row(f"blocks.{name}", (f"{layer}.mlp.{name}",)) for name in ("fc1", "fc2")),
-        Row("post_norm.norm", (f"{VIT}.post_layernorm",)),
+        Row(part, (Flattened(stem) if part == "patch_embedding.conv" else stem,))
+        for part, stem in stems.items()
     ]
 
 
@@ -140,21 +136,15 @@ def vit_infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> ViTConfi
     if grid**2 != positions:
         raise ConversionError(f"it has positions for {positions} patches, which is not a square number")
     patch = pixels[-1] if len(pixels) == 3 else round((pixels[0] / 3) ** 0.5)
-    return ViTConfig(
-        patch_size=patch,
-        hidden_size=hidden,
-        intermediate_size=shapes[f"{VIT}.encoder.layers.0.mlp.fc1.weight"][0],
-        num_layers=layers - (hidden == SIGLIP[0] and layers == SIGLIP[1]),
-        num_heads=hints.get("num_heads", 16),
-        grid=grid,
-        pooling="none",
-        activation="gelu_tanh",
-        layer_norm_eps=hints.get("layer_norm_eps", 1e-6),
-        resolution=grid * patch,
-        shortest_side=0,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    )
+    found = {
+        "patch_size": patch,
+        "hidden_size": hidden,
+        "intermediate_size": shapes[f"{VIT}.encoder.layers.0.mlp.fc1.weight"][0],
+        "num_layers": layers - ((hidden, layers) == SIGLIP),
+        "grid": grid,
+        "resolution": grid * patch,
+    }
+    return replace(EYES_CONFIG, **hints, **found)
 
 
 def vit_hints(record: dict[str, Any]) -> dict[str, Any]:
