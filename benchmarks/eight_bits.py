@@ -9,9 +9,7 @@ reference.
 Needs the extra quant.
 """
 
-import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -20,14 +18,12 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from tools.convert_weights.convert import convert, plan
-from tools.convert_weights.source import open_source
-from tools.convert_weights.tables import flux
+from tools.convert_weights.verify import SAMPLING_GUIDANCE, channels_first, channels_last, load_golden
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.lora import merge
 from uno_jax.families.model import Model
 from uno_jax.families.uno.conditioning import encode_image
-from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.families.uno.sampling import (
     decode_latent,
     denoise_latent,
@@ -37,13 +33,12 @@ from uno_jax.families.uno.sampling import (
 )
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.networks.quantize import quantize_base
-from uno_jax.sharding.rules import make_mesh
+from uno_jax.networks.registry import abstract_params
+from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.images import to_array
 from uno_jax.toybox import load_subjects, pair
 from uno_jax.weights.base import Base
-from uno_jax.weights.checkpoint import restore_network
 from uno_jax.weights.load import load_model
-from uno_jax.weights.lora_files import load_tensors
 
 SIDE = 128
 GOLDEN = Path("tests/golden/uno_a")
@@ -97,19 +92,20 @@ def cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 def golden_cosine(base: Base) -> float:
     """The cosine of the reference program's latents after a loop with two references and ours."""
-    golden = np.load(GOLDEN / "golden.npz")
-    with tempfile.TemporaryDirectory() as folder:
-        convert(plan(flux.MODEL, open_source(GOLDEN / "flux_base.safetensors")), Path(folder))
-        config, params = restore_network(Path(folder) / "mmdit", mesh=make_mesh(devices=jax.devices()[:1]))
-    _, _, lora = load_tensors(GOLDEN / "dit_lora.safetensors", config)
-    networks = {"mmdit": merge(params, lora)}
+    golden, mesh = load_golden(GOLDEN), make_mesh(devices=jax.devices()[:1])
+    config, params = golden.transformer
+    shapes, axes = abstract_params(config)
+    merged = jax.device_put(merge(params, golden.lora[1]), tree_shardings(mesh, axes, shapes))
+    networks = {"mmdit": merged}
     quantize_base(networks, base)
-    noise, *refs = (golden[f"traj.{name}"].transpose(0, 2, 3, 1) for name in ("noise", "ref.0", "ref.1"))
-    text = (golden[name][:1] for name in ("txt", "vec"))
-    given = Conditioning(*text, tuple(refs), np.full(1, 4, np.float32), UnoPE())
-    model = Model(SimpleNamespace(mmdit=config), networks, dtype=jnp.float32)
-    found = denoise_latent(model, noise, given, golden["traj.schedule"])
-    return float(cosines(np.asarray(found), golden["traj.latent"].transpose(0, 2, 3, 1))[0])
+    guidance = jnp.full(1, SAMPLING_GUIDANCE)
+    given = Conditioning(
+        golden.array("txt")[:1], golden.array("vec")[:1], golden.latents("traj.ref"), guidance
+    )
+    model = Model(ModelConfig(mmdit=config, **golden.encoders), networks, dtype=jnp.float32)
+    noise = channels_last(golden.arrays["traj.noise"])
+    found = denoise_latent(model, noise, given, golden.arrays["traj.schedule"])
+    return float(cosines(channels_first(found), golden.arrays["traj.latent"])[0])
 
 
 if __name__ == "__main__":
