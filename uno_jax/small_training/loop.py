@@ -255,4 +255,5 @@ def _opened(job: Job) -> Iterator[Any]:
 
 
 def _position(file: Any) -> Done:
-    return Done(**parse_json(str(file["record"]), "its record"))
+    record = parse_json(str(file["record"]), "its record")
+    return Done(**check_fields(record, {"seconds": float, "steps": int}, "its record"))
