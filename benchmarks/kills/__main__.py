@@ -128,7 +128,7 @@ def finish(place: Place, writer: Writer, expected: dict[str, str]) -> tuple[list
     return differences(expected, found), left_over(expected, found)
 
 
-def told_well(ended: Ended, number: int) -> bool:
+def ends_well(ended: Ended, number: int) -> bool:
     """Whether a command that a signal ended says so in its exit status, without a traceback."""
     if number == signal.SIGKILL:
         return True
@@ -150,7 +150,7 @@ def disturb(place: Place, writer: Writer, number: int, kills: int, rng: random.R
             moment = choose_moment(rng, number, whole)
             ended = start(place, writer, moment)
             starts += 1
-            if not told_well(ended, number):
+            if not ends_well(ended, number):
                 faults.append(f"{moment}: exit {ended.code}: {ended.output[-2000:]}")
             if ended.code != -signal.SIGKILL and is_over(place, writer, ended) and number == signal.SIGKILL:
                 break

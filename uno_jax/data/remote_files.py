@@ -51,7 +51,7 @@ def at(url: str, act: Callable[[Any, str], Result], seconds: float = SECONDS) ->
         fs, name = url_to_fs(url)
         return act(fs, name)
 
-    return _told(url, lambda: within(seconds, asked), seconds)
+    return _naming(url, lambda: within(seconds, asked), seconds)
 
 
 def read_remote(url: str, start: int = 0, length: int | None = None) -> bytes:
@@ -88,7 +88,7 @@ class _List(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if not self.rest:
             began, left = monotonic(), min(self.seconds, LIST_SECONDS - self.waited)
-            self.rest = _told(self.url, lambda: within(left, self._block), left)
+            self.rest = _naming(self.url, lambda: within(left, self._block), left)
             self.waited, self.taken = self.waited + monotonic() - began, self.taken + len(self.rest)
             if self.taken > MAX_LIST:
                 raise RemoteError(f"{self.url}: more than {MAX_LIST >> 20:,} MiB, too long a list")
@@ -125,7 +125,8 @@ def within(seconds: float, act: Callable[[], Result]) -> Result:
     return future.result(max(0.0, seconds))
 
 
-def _told(url: str, act: Callable[[], Result], seconds: float) -> Result:
+def _naming(url: str, act: Callable[[], Result], seconds: float) -> Result:
+    """What `act` returns; whatever it raises becomes an OSError or ImageError that names the URL."""
     try:
         return act()
     except (FileNotFoundError, ImageError, UnknownFileSystemError, RemoteError):

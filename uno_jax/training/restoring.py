@@ -89,7 +89,7 @@ def restore_checkpoint(
 
     if (found := newest_intact(checkpoints, read)) is None:
         return state
-    tell_damage(checkpoints, found, [] if only_read else set_aside(checkpoints, list(found.damaged)))
+    report_damage(checkpoints, found, [] if only_read else set_aside(checkpoints, list(found.damaged)))
     restored: TrainState = found.value
     return restored
 
@@ -111,7 +111,7 @@ def carry_on(workdir: str, state: TrainState) -> TrainState:
             raise RecipeError(f"init_run: {path} does not fit this run: {error}") from error
         if found is None:
             raise RecipeError(f"init_run: {path} holds no complete checkpoint")
-        tell_damage(checkpoints, found, [])
+        report_damage(checkpoints, found, [])
     opt_state = with_schedule_from_start(found.value.opt_state)
     carried: TrainState = found.value._replace(step=state.step, skipped=state.skipped, opt_state=opt_state)
     return carried
@@ -185,7 +185,7 @@ def set_aside(checkpoints: ocp.CheckpointManager, numbers: list[int]) -> list[Pa
     return places
 
 
-def tell_damage(checkpoints: ocp.CheckpointManager, found: Found, places: list[Path]) -> None:
+def report_damage(checkpoints: ocp.CheckpointManager, found: Found, places: list[Path]) -> None:
     """Prints a line where an older checkpoint than the newest is used."""
     if found.damaged and is_first_process():
         each = "; ".join(f"step {number}: {reason}" for number, reason in found.damaged.items())
