@@ -183,14 +183,32 @@ def options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for what the runs write")
     parser.add_argument("--only", nargs="*", default=[], help="names of writers, or their first words")
-    parser.add_argument("--by", nargs="*", default=["SIGKILL"], help="SIGKILL, SIGTERM, SIGHUP, SIGINT, full")
+    parser.add_argument(
+        "--by", nargs="*", default=["SIGKILL"], choices=("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "full")
+    )
     parser.add_argument("--kills", type=int, help="kills of each writer; default each one's own number")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)
 
 
+def chosen_writers(names: Sequence[str]) -> list[Writer]:
+    """The writers of these names or first words; all without any.
+
+    Exits with a message for a name of none.
+    """
+    writers = list(all_writers())
+    found = {
+        name: [writer for writer in writers if f"{writer.name} ".startswith(f"{name} ")] for name in names
+    }
+    if unknown := [name for name, each in found.items() if not each]:
+        known = ", ".join(writer.name for writer in writers)
+        sys.exit(f"--only {', '.join(unknown)}: no such writer; there are {known}")
+    return [writer for writer in writers if not names or any(writer in each for each in found.values())]
+
+
 def main() -> None:
     args = options()
+    writers = chosen_writers(args.only)
     folder = args.out.absolute()
     for name in ("inputs", "work"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -202,9 +220,7 @@ def main() -> None:
     place = Place(folder / "inputs", folder / "work", folder / "run.log")
     print("| writer | ended by | ends | starts | compared | faults | left over | took |\n" + "|---" * 8 + "|")
     failed = False
-    for writer in all_writers():
-        if args.only and not any(f"{writer.name} ".startswith(f"{name} ") for name in args.only):
-            continue
+    for writer in writers:
         prepare(place, writer)
         for by in args.by:
             rng = random.Random(f"{args.seed} {writer.name} {by}")
