@@ -1,37 +1,49 @@
 """Atomic writes: a file is written under a temporary name beside its destination, then renamed."""
 
 import contextlib
+import functools
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from uno_jax.support.left_overs import aside_of, held, remove_left_overs
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path, overwrite: bool = True) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, unique to this process, and renames it to `path` at the end.
+    """Yields a temporary path beside `path`, locked and of no other writer, and renames it to `path` at the
+    end. A symbolic link stays: the file that it names is written.
 
-    On failure it is removed, and so are the folders that were made for it.
+    On failure it is removed, and so are the folders that were made for it. What killed writers left in the
+    folder is removed when a process first writes there.
 
     Raises FileExistsError before anything is written when `path` exists and `overwrite` is false, OSError for
     a device or a pipe.
     """
-    _refuse_device(path)
+    refuse_device(path)
     refuse_existing(path, overwrite)
+    path = followed(path)
     with made_parents(path):
-        partial = partial_of(path)
-        try:
-            yield partial
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        _remove_left_overs_once(path.absolute().parent)
+        partial = aside_of(path)
+        with held(partial):
+            try:
+                yield partial
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
 
 
-def partial_of(path: Path) -> Path:
-    """The temporary path of this process beside `path`."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+def followed(path: Path) -> Path:
+    """What a symbolic link leads to, which need not exist; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+@functools.cache
+def _remove_left_overs_once(folder: Path) -> None:
+    remove_left_overs(folder)
 
 
 def check_output(option: str, path: Path) -> None:
@@ -42,8 +54,8 @@ def check_output(option: str, path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{option} {path} is a directory: give a file")
-    _refuse_device(path)
-    _check_place(f"{option} {path}", path.parent, partial_of(path).name)
+    refuse_device(path)
+    _check_place(f"{option} {path}", path.parent, aside_of(path).name)
 
 
 def check_output_folder(option: str, folder: Path) -> None:
@@ -71,7 +83,7 @@ def _check_place(what: str, folder: Path, name: str = "") -> None:
         raise type(error)(f"{what}: {error.strerror or error}") from None
 
 
-def _refuse_device(path: Path) -> None:
+def refuse_device(path: Path) -> None:
     """Raises OSError for a device or a pipe, which a rename would replace by a file."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(f"{path} is a device or a pipe: give a file")
@@ -108,8 +120,8 @@ def replace_directory(partial: Path, directory: Path) -> None:
     if not directory.exists():
         os.replace(partial, directory)
         return
-    old = directory.with_name(f".{directory.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(directory, old)
-    os.replace(partial, directory)
-    shutil.rmtree(old)
+    old = aside_of(directory, "old")
+    with held(directory, folder=True):
+        os.replace(directory, old)
+        os.replace(partial, directory)
+        shutil.rmtree(old)

@@ -14,6 +14,7 @@ import numpy as np
 
 from uno_jax.networks.registry import abstract_params
 from uno_jax.support import digests
+from uno_jax.support.left_overs import is_passing
 from uno_jax.weights import arrays
 from uno_jax.weights.checkpoint import read_config
 
@@ -27,12 +28,12 @@ def weights_id(path: Path) -> str:
     """A hash of a file or of a directory's files; of large files the size and SAMPLED samples are hashed.
 
     A model's card and digests.json are excluded, as are Orbax's records of where and when a checkpoint was
-    written.
+    written, and what another command is writing there.
     """
     if path.is_file():
         return digests.file_hash(path)
     digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name not in NO_WEIGHTS):
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and _is_weights(file, path)):
         size = file.stat().st_size
         digest.update(f"{file.relative_to(path)} {size}\n".encode())
         with file.open("rb") as stream:
@@ -43,6 +44,10 @@ def weights_id(path: Path) -> str:
                 stream.seek(place * (size - SAMPLE) // (SAMPLED - 1))
                 digest.update(stream.read(SAMPLE))
     return digest.hexdigest()
+
+
+def _is_weights(file: Path, directory: Path) -> bool:
+    return file.name not in NO_WEIGHTS and not any(map(is_passing, file.relative_to(directory).parts))
 
 
 def fingerprint(directory: Path) -> str:
