@@ -18,11 +18,11 @@ import tyro
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Count
 from uno_jax.support.command_line import parse_args
+from uno_jax.support.folder_lock import locked
 from uno_jax.support.words import counted
 
 from ..common.command_line import exit_on_tool_errors
 from ..common.errors import ToolError
-from ..common.folder_lock import locked
 from ..common.manifest import Json, Manifest, id_settings
 from .cases import Case, evaluation_cases, list_cases
 from .judge import WORDING, JudgeConfig, check_settings, judge_cases

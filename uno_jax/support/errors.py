@@ -11,3 +11,7 @@ class RecipeError(ValueError):
 
 class FileKindError(OSError):
     """A directory, a named pipe, a socket or a device stands where a file is needed."""
+
+
+class InUseError(OSError):
+    """Another command writes to the same place."""

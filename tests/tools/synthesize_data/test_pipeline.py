@@ -16,6 +16,7 @@ from tools.synthesize_data.pipeline.run import Run, open_run
 from tools.synthesize_data.stages.order import ORDER, STAGES, TWO
 from uno_jax.data.config import SourceConfig
 from uno_jax.data.records import parse_source
+from uno_jax.support.errors import InUseError
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def test_marks_that_cannot_be_taken(made, tmp_path, content, message):
 @pytest.mark.slow
 def test_two_commands_do_not_work_in_one_run(made):
     with (
-        pytest.raises(ToolError, match="another command is at work"),
+        pytest.raises(InUseError, match="is in use by"),
         open_run(made.folder, made.config, STAGES),
     ):
         pass

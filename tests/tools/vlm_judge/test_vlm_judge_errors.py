@@ -10,7 +10,7 @@ import pytest
 
 from tests.tools.language_models.openai_server import serving
 from tests.tools.vlm_judge.evaluation import CASES, error, kind, words
-from tools.common.folder_lock import locked
+from uno_jax.support.folder_lock import locked
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_an_endpoint_that_is_down_is_told(drawn, capsys):
 
 def test_two_judges_do_not_write_at_once(drawn, capsys):
     with serving(kind) as server, locked(drawn):
-        assert "another command is at work" in error(capsys, words(server, "--evaluation", drawn))
+        assert f"{drawn} is in use by `" in error(capsys, words(server, "--evaluation", drawn))
     assert not server.requests

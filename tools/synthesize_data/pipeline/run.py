@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from uno_jax.support.folder_lock import locked
 from uno_jax.support.json_files import read_json
 from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
-from ...common.folder_lock import locked
 from ...common.manifest import Job, Manifest, Row, id_settings, identity
 from ..config import SynthConfig
 from ..config_files import changed_settings, store_config, stored_config
@@ -139,7 +139,7 @@ def open_run(folder: Path, config: SynthConfig, stages: Mapping[str, Stage]) -> 
     """Opens the run in `folder` and locks it. Its settings are stored with the first row that is made under
     them, and at the end: those that a command refuses are not.
 
-    Raises ToolError when another command is at work there.
+    Raises InUseError when another command is at work there.
     """
     with locked(folder):
         for change in changed_settings(stored_config(folder), config):
