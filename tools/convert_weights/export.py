@@ -9,6 +9,8 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from uno_jax.networks.registry import abstract_params
+from uno_jax.support.atomic import refuse_existing
+from uno_jax.support.folder_lock import locked_path
 from uno_jax.support.prefetch import prefetch
 from uno_jax.weights.checkpoint import read_config, read_record
 from uno_jax.weights.safetensors_file import write_safetensors
@@ -43,10 +45,12 @@ def export(
         stored = stores[parts[0].target].dtype.numpy_dtype
         header[key] = (stored if dtype == "keep" else DTYPES[dtype], shape)
     require_space(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()))
-    made = prefetch(lambda key: _read_tensor(entries[key], stores, *header[key]), header, stream.WORKERS)
-    tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
     metadata = {"format": "pt", CONFIG_METADATA: json.dumps(read_record(directory)["config"])}
-    write_safetensors(file, header, lambda key: next(tensors), metadata, overwrite)
+    with locked_path(file):
+        refuse_existing(file, overwrite)
+        made = prefetch(lambda key: _read_tensor(entries[key], stores, *header[key]), header, stream.WORKERS)
+        tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
+        write_safetensors(file, header, lambda key: next(tensors), metadata, overwrite)
     return file
 
 

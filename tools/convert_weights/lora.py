@@ -10,8 +10,9 @@ from uno_jax.families.uno.lora import LoraInfo
 from uno_jax.families.uno.lora_names import Format
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.support.atomic import refuse_existing
+from uno_jax.support.folder_lock import locked_path
 from uno_jax.support.trees import Params
-from uno_jax.weights.checkpoint import read_config, restore_lora, save_lora
+from uno_jax.weights.checkpoint import atomic_directory, read_config, restore_lora, write_lora
 from uno_jax.weights.lora_files import METADATA, load_tensors, save_tensors
 
 from .convert import DTYPES, require_space
@@ -35,19 +36,19 @@ def import_lora(
     Raises CheckpointError for a file that is not a LoRA of that base or records another convention,
     FileExistsError.
     """
-    refuse_existing(Path(dst), overwrite, folder=True)
-    source = open_source(Path(src))
-    file, *others = source.files
-    if others:
-        raise ConversionError(f"{src} has several shards: a LoRA is one file")
-    mmdit = MMDiTConfig() if base is None else _read_mmdit_config(Path(base))
-    lora, recorded, params = load_tensors(file, mmdit)
-    if unope is not None and METADATA in source.metadata and unope != recorded:
-        raise ConversionError(f"{src} was trained with {recorded}, not with {unope}")
-    params = _cast(params, dtype)
-    require_space(dst, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
-    info = LoraInfo(mmdit, lora, recorded if unope is None else unope)
-    save_lora(dst, info, params, overwrite)
+    with atomic_directory(Path(dst), overwrite) as partial:
+        source = open_source(Path(src))
+        file, *others = source.files
+        if others:
+            raise ConversionError(f"{src} has several shards: a LoRA is one file")
+        mmdit = MMDiTConfig() if base is None else _read_mmdit_config(Path(base))
+        lora, recorded, params = load_tensors(file, mmdit)
+        if unope is not None and METADATA in source.metadata and unope != recorded:
+            raise ConversionError(f"{src} was trained with {recorded}, not with {unope}")
+        params = _cast(params, dtype)
+        require_space(dst, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
+        info = LoraInfo(mmdit, lora, recorded if unope is None else unope)
+        write_lora(partial, info, params)
     return info
 
 
@@ -62,14 +63,15 @@ def export_lora(
 
     Raises CheckpointError, FileExistsError.
     """
-    refuse_existing(Path(dst), overwrite)
-    src = src / "lora" if (src / "lora").is_dir() else src
-    info, restored = restore_lora(src)
-    params = _cast(restored, dtype)
-    # diffusers' naming has a copy of the down matrix for each of q, k and v.
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * (2 if format == "diffusers" else 1)
-    require_space(dst, size)
-    save_tensors(dst, info, params, format, overwrite)
+    with locked_path(dst):
+        refuse_existing(Path(dst), overwrite)
+        src = src / "lora" if (src / "lora").is_dir() else src
+        info, restored = restore_lora(src)
+        params = _cast(restored, dtype)
+        # diffusers' naming has a copy of the down matrix for each of q, k and v.
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) * (2 if format == "diffusers" else 1)
+        require_space(dst, size)
+        save_tensors(dst, info, params, format, overwrite)
     return info
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from uno_jax.families.registry import family_of
+from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.digests import file_hash
+from uno_jax.support.folder_lock import locked
 from uno_jax.weights import arrays as params
 from uno_jax.weights.checkpoint import atomic_directory, read_lora, read_model, read_record, write_config
 from uno_jax.weights.safetensors_file import write_safetensors
@@ -28,9 +30,10 @@ def pack(model: Path, lora: Path | None, dst: Path, dtype: str = "keep", overwri
     if lora is not None:
         read_lora(lora)
         sources["lora"] = Path(lora)
-    if there := [str(dst / kind) for kind in sources if (dst / kind).exists() and not overwrite]:
-        raise FileExistsError(f"{there[0]} exists already: choose another destination, or pass --overwrite")
-    return sum(pack_network(source, dst / kind, dtype, overwrite) for kind, source in sources.items())
+    with locked(dst):
+        for kind in sources:
+            refuse_existing(dst / kind, overwrite, folder=True)
+        return sum(pack_network(source, dst / kind, dtype, overwrite) for kind, source in sources.items())
 
 
 def pack_network(source: Path, directory: Path, dtype: str, overwrite: bool) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from uno_jax.support.folder_lock import locked
 from uno_jax.weights.checkpoint import read_config
 
 from . import hub
@@ -27,12 +28,13 @@ def convert_pipeline(src: str, dst: Path, dtype: str = "keep", overwrite: bool =
     if missing := [model.folder for model in MODELS if places[model.kind].name != model.folder]:
         raise ConversionError(f"{src} is not a diffusers FLUX pipeline: it lacks {', '.join(missing)}")
     plans = [plan(model, open_source(places[model.kind]), dtype) for model in MODELS]
-    kept = [planned.model.kind for planned in plans if not overwrite and _is_there(planned, dst)]
-    for planned in plans:
-        if planned.model.kind in kept:
-            yield f"kept {dst / planned.model.kind}, which is there"
-        else:
-            yield f"wrote {convert(planned, dst, overwrite)}: {planned.config}"
+    with locked(dst):
+        kept = [planned.model.kind for planned in plans if not overwrite and _is_there(planned, dst)]
+        for planned in plans:
+            if planned.model.kind in kept:
+                yield f"kept {dst / planned.model.kind}, which is there"
+            else:
+                yield f"wrote {convert(planned, dst, overwrite)}: {planned.config}"
 
 
 def _is_there(planned: Plan, dst: Path) -> bool:

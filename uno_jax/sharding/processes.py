@@ -1,6 +1,7 @@
 """Runs over several processes: joining them, waiting for them, and each process's share of a batch."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
 from uno_jax.sharding.rules import BATCH
+from uno_jax.support.errors import InUseError
+
+NAME_BYTES = 512
 
 
 def join_processes(coordinator: str, count: int, index: int) -> None:
@@ -60,6 +64,35 @@ def everywhere(holds: bool) -> bool:
     if not jax.distributed.is_initialized():
         return holds
     return bool(multihost_utils.process_allgather(np.array(holds)).all())
+
+
+def from_first_process(name: str) -> str:
+    """The name of a file, of at most NAME_BYTES bytes, that the first process gives."""
+    if not jax.distributed.is_initialized():
+        return name
+    padded = np.frombuffer(os.fsencode(name).ljust(NAME_BYTES, b"\0"), np.uint8)
+    return os.fsdecode(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes().rstrip(b"\0"))
+
+
+@contextlib.contextmanager
+def locked_by_first(lock: contextlib.AbstractContextManager[None]) -> Iterator[None]:
+    """Holds a lock (`support.folder_lock`) that the first process takes for the whole run.
+
+    Raises InUseError in every process when it is refused.
+    """
+    with contextlib.ExitStack() as held:
+        refused = None
+        if is_first_process():
+            try:
+                held.enter_context(lock)
+            except OSError as error:
+                refused = error
+        begun = everywhere(refused is None)
+        if refused is not None:
+            raise refused
+        if not begun:
+            raise InUseError("the first process could not begin: see what it says")
+        yield
 
 
 def on_host(tree: Any) -> Any:

@@ -18,11 +18,13 @@ from jax.sharding import Mesh
 from uno_jax.families.family import Family
 from uno_jax.families.registry import FAMILIES, family_drawn_by, family_with
 from uno_jax.networks.registry import NETWORKS, NetworkConfig, abstract_params, row_of
-from uno_jax.sharding.processes import is_first_process, wait_for_all
-from uno_jax.support.atomic import made_parents, refuse_existing, replace_directory
+from uno_jax.sharding.processes import from_first_process, is_first_process, locked_by_first, wait_for_all
+from uno_jax.support.atomic import followed, made_parents, refuse_existing, replace_directory
 from uno_jax.support.digests import write_digests
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.folder_lock import locked_path
 from uno_jax.support.json_files import check_fields, read_object, shortened
+from uno_jax.support.left_overs import aside_of, held
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import Params
 from uno_jax.weights import arrays as stored
@@ -34,29 +36,47 @@ FORMAT = 1
 @contextlib.contextmanager
 def atomic_directory(directory: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yields an empty folder to write, which is renamed to `directory` at the end and removed on failure.
+    Meanwhile `directory` is locked. What killed writers left beside it is removed. A symbolic link stays.
 
     Of several processes the first makes and renames it.
 
-    Raises FileExistsError before anything is written when `directory` exists and `overwrite` is false.
+    Raises FileExistsError before anything is written when `directory` exists and `overwrite` is false, and
+    InUseError when another command is writing it.
     """
-    directory = Path(directory).absolute()
-    refuse_existing(directory, overwrite, folder=True)
-    # A fixed name, so that the next run finds and removes what a killed run left.
-    partial = directory.with_name(f".{directory.name}.partial")
-    with made_parents(directory):
+    refuse_existing(Path(directory), overwrite, folder=True)
+    directory = followed(Path(directory)).absolute()
+    with (
+        made_parents(directory),
+        locked_by_first(locked_path(directory)),
+        _folder_aside(directory) as partial,
+    ):
+        refuse_existing(directory, overwrite, folder=True)  # whoever had the lock before may have written it
+        yield partial
+        wait_for_all(f"written {partial}")
         if is_first_process():
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        wait_for_all(f"made {partial}")
-        try:
+            replace_directory(partial, directory)
+        wait_for_all(f"renamed {partial}")
+
+
+@contextlib.contextmanager
+def _folder_aside(directory: Path) -> Iterator[Path]:
+    """An empty folder beside `directory`, of one name in all processes, which is locked while it is written
+    and removed on failure.
+    """
+    partial = directory.with_name(from_first_process(aside_of(directory).name))
+    try:
+        if not is_first_process():
+            wait_for_all(f"made {partial}")
             yield partial
-            wait_for_all(f"written {partial}")
-            if is_first_process():
-                replace_directory(partial, directory)
-            wait_for_all(f"renamed {partial}")
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+            return
+        for older in ("partial", "old"):  # the names of 0.2 and before
+            shutil.rmtree(directory.with_name(f".{directory.name}.{older}"), ignore_errors=True)
+        with held(partial, folder=True):
+            wait_for_all(f"made {partial}")
+            yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def write_config(directory: Path, record: dict[str, Any]) -> None:
@@ -91,7 +111,8 @@ def save_network(
     Raises FileExistsError when `directory` exists and `overwrite` is false.
     """
     record = network_record(config, defaults) | ({"origin": origin} if origin else {})
-    _save(directory, record, params, overwrite)
+    with atomic_directory(directory, overwrite) as partial:
+        _write(partial, record, params)
 
 
 def copy_network(source: Path, directory: Path) -> None:
@@ -113,17 +134,22 @@ def save_lora(
 
     Raises as `save_network`.
     """
+    with atomic_directory(directory, overwrite) as partial:
+        write_lora(partial, info, params, defaults)
+
+
+def write_lora(partial: Path, info: Any, params: Params, defaults: Any = None) -> None:
+    """Writes a LoRA into the folder of an `atomic_directory`."""
     record = {name: to_dict(part) for name, part in info._asdict().items()}
     base = family_of_lora(info).core
     record[base] = network_record(info[0], defaults)["config"]
-    _save(directory, {"kind": "lora", **record}, params, overwrite)
+    _write(partial, {"kind": "lora", **record}, params)
 
 
-def _save(directory: Path, record: dict[str, Any], params: Params, overwrite: bool) -> None:
-    with atomic_directory(directory, overwrite) as partial:
-        stored.save_params(partial, params)
-        if is_first_process():
-            write_config(partial, record)
+def _write(partial: Path, record: dict[str, Any], params: Params) -> None:
+    stored.save_params(partial, params)
+    if is_first_process():
+        write_config(partial, record)
 
 
 def read_record(directory: Path) -> dict[str, Any]:

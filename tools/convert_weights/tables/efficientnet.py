@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from uno_jax.networks.efficientnet import EfficientNetConfig
 from uno_jax.networks.registry import abstract_params
+from uno_jax.support.atomic import refuse_existing
 from uno_jax.weights.checkpoint import save_network
 
 from ..encoders import INSTALL, torch_arrays
@@ -32,6 +33,7 @@ def convert_efficientnet(src: Path | None, dst: Path, overwrite: bool = False) -
 
     Raises FileNotFoundError, ConversionError for any other network, FileExistsError.
     """
+    refuse_existing(dst / "efficientnet", overwrite, folder=True)
     file = packaged_file() if src is None else Path(src)
     config = EfficientNetConfig()
     params = fold_norms(config, read_state(file), file)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from uno_jax.small_training.perceptual import PERCEPTUAL_FILE, STAGES
+from uno_jax.support.atomic import refuse_existing
+from uno_jax.support.folder_lock import locked_path
 from uno_jax.weights.safetensors_file import write_safetensors
 
 from ..mapping import ConversionError
@@ -39,9 +41,11 @@ def convert_lpips(src: Path | None, dst: Path, overwrite: bool = False) -> Path:
     Raises FileNotFoundError, ConversionError for any other file, FileExistsError.
     """
     file = packaged_file() if src is None else Path(src)
-    tensors = chosen_tensors(read_arrays(file), file)
-    header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    write_safetensors(dst / PERCEPTUAL_FILE, header, tensors.__getitem__, SOURCE, overwrite)
+    with locked_path(dst / PERCEPTUAL_FILE):
+        refuse_existing(dst / PERCEPTUAL_FILE, overwrite)
+        tensors = chosen_tensors(read_arrays(file), file)
+        header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+        write_safetensors(dst / PERCEPTUAL_FILE, header, tensors.__getitem__, SOURCE, overwrite)
     return dst / PERCEPTUAL_FILE
 
 
