@@ -11,6 +11,7 @@ from uno_jax.ablation.grid import load_ablation
 from uno_jax.ablation.run import run_ablation, write_table
 from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.folder_lock import locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.table:
             write_table(ablation, args.out)
         else:
-            run_ablation(ablation, args.out, args.only)
+            with locked(args.out):
+                run_ablation(ablation, args.out, args.only)
         print((args.out / "table.md").read_text(encoding="utf-8"))
         print(f"wrote {args.out / 'table.md'} and {args.out / 'table.json'}")
 

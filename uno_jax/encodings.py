@@ -7,11 +7,12 @@ from pathlib import Path
 
 from uno_jax.data import read_encodings
 from uno_jax.data.cached_encodings import read_info
-from uno_jax.sharding.processes import join_processes, wait_for_all
+from uno_jax.sharding.processes import join_processes, locked_by_first, wait_for_all
 from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.bounds import Count
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
+from uno_jax.support.folder_lock import locked
 from uno_jax.support.words import counted
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.encode_dataset import encode_lists
@@ -41,10 +42,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         join_processes(processes.coordinator, processes.count, processes.index)
         use_compile_cache()
         kinds = None if args.networks is None else tuple(filter(None, args.networks.split(",")))
-        bad = encode_lists(config, out, kinds, args.per_shard)
-        for name, why in bad.items():
-            print(f"left out {name}: {why}")
-        wait_for_all(f"encoded {out}")
+        with locked_by_first(locked(out)):
+            bad = encode_lists(config, out, kinds, args.per_shard)
+            for name, why in bad.items():
+                print(f"left out {name}: {why}")
+            wait_for_all(f"encoded {out}")
         kept, listed = len(read_encodings(str(out))), read_info(out).records
         print(f"wrote {out} ({counted(kept, 'record')}, {listed - kept} left out)")
 

@@ -1,10 +1,11 @@
 """`uno-sample`, `python -m uno_jax.sample`: pictures of one prompt or of a list of jobs."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from uno_jax.sampling.plan import plan_sampling
-from uno_jax.sampling.run import Work, draw_missing, prepare_work
+from uno_jax.sampling.run import Work, check_outputs, draw_missing, locked_outputs, prepare_work
 from uno_jax.sampling.settings import SampleArgs
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.compile_cache import use_compile_cache
@@ -20,11 +21,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         with exit_on(ValueError, OSError):
             return plan_sampling(args)
     use_compile_cache()
-    # Past the checks a ValueError is a fault of this program and keeps its traceback.
-    with exit_on(ValueError, OSError):
-        work = prepare_work(args)
-    with exit_on(CheckpointError, ImageError, FloatingPointError, OSError):
-        made = draw_missing(args, work)
+    with contextlib.ExitStack() as held:
+        # Past the checks a ValueError is a fault of this program and keeps its traceback.
+        with exit_on(ValueError, OSError):
+            work = prepare_work(args)
+            held.enter_context(locked_outputs(args, work))
+            check_outputs(args, work)
+        with exit_on(CheckpointError, ImageError, FloatingPointError, OSError):
+            made = draw_missing(args, work)
     print(written_line(args, work, made))
 
 

@@ -20,6 +20,7 @@ from uno_jax.data import Record, read_list
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds
 from uno_jax.support.contact_sheet import Row, contact_sheet
+from uno_jax.support.folder_lock import locked
 from uno_jax.support.images import read_image
 from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.weights.names import SMALL, find_model
@@ -131,9 +132,10 @@ def give_tour(args: TourArgs) -> None:
     log = work / "run" / "metrics.jsonl"
     find_model(args.model)
     check_output_folder("--out", args.out)
-    samples, (*make, learn) = drawing_commands(work, args.model), training_commands(work, args.model)
-    for command in [*samples, *make]:
-        finish_command(start_command(command))
-    steps = [last_step(log), *(train_for(learn, seconds, log) for seconds in (args.seconds, AGAIN))]
-    write_results(args.out, [*samples, *make, learn, learn], steps)
+    with locked(work):
+        samples, (*make, learn) = drawing_commands(work, args.model), training_commands(work, args.model)
+        for command in [*samples, *make]:
+            finish_command(start_command(command))
+        steps = [last_step(log), *(train_for(learn, seconds, log) for seconds in (args.seconds, AGAIN))]
+        write_results(args.out, [*samples, *make, learn, learn], steps)
     print(f"\nwrote {args.out / 'demo.png'} and {work / 'index.html'}")

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, read_bytes, read_picture
 from uno_jax.data.records import MAX_BAD_SHARE, SHOWN_PROBLEMS, Record, Records, read_scores
-from uno_jax.support.atomic import atomic_write, made_parents
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.folder_lock import locked
 
 
 def pack_records(
@@ -28,15 +29,15 @@ def pack_records(
 
     records.json is written last: without it the folder is incomplete.
 
-    Raises DataError when records.json exists already; and, with nothing left that was written, when more than
-    `max_bad_share` of the records are bad, or all.
+    Raises InUseError while another command is at work there; DataError when records.json exists already, and,
+    with nothing left that was written, when more than `max_bad_share` of the records are bad, or all.
     """
-    if (out / "records.json").exists():
-        raise DataError(f"{out / 'records.json'} exists; choose another folder")
     scores = read_scores(records)
     entries: list[dict[str, Any]] = []
     bad: dict[str, str] = {}
-    with made_parents(out / "records.json"), _removed_on_failure() as written:
+    with locked(out), _removed_on_failure() as written:
+        if (out / "records.json").exists():
+            raise DataError(f"{out / 'records.json'} exists; choose another folder")
         with tqdm(total=len(records), unit="record", dynamic_ncols=True) as bar:
             for shard, first in enumerate(range(0, len(records), per_shard)):
                 path = out / f"{shard:05d}.tar"

@@ -17,6 +17,7 @@ from uno_jax.reporting.runs import read_runs
 from uno_jax.reporting.thumbnails import Thumbnails
 from uno_jax.support.atomic import atomic_write, check_output
 from uno_jax.support.bounds import Bounds
+from uno_jax.support.folder_lock import locked_path
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ def write_report(args: ReportArgs) -> Thumbnails:
             f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"
         )
     check_matplotlib()
-    runs = read_runs(args.runs, args.data)
-    thumbnails = Thumbnails(args.thumbnail)
-    page = render_page(runs, thumbnails)
-    with atomic_write(args.out) as partial:
-        partial.write_text(page, encoding="utf-8", errors="replace")
+    with locked_path(args.out):
+        runs = read_runs(args.runs, args.data)
+        thumbnails = Thumbnails(args.thumbnail)
+        page = render_page(runs, thumbnails)
+        with atomic_write(args.out) as partial:
+            partial.write_text(page, encoding="utf-8", errors="replace")
     return thumbnails

@@ -4,6 +4,7 @@ Picture j of entry i is written as {i}_{j}.png, as UNO's script names them, with
 Pictures of a prompt without --out are numbered in NUMBERED. Nothing that is there is replaced unasked.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from uno_jax import __version__
 from uno_jax.sampling.job_list import Job, Reference
-from uno_jax.support.atomic import atomic_write, made_parents
+from uno_jax.support.atomic import atomic_write, followed, made_parents, refuse_device
 from uno_jax.support.json_files import read_json
 from uno_jax.weights.identity import weights_id
 from uno_jax.weights.names import find_lora, find_model
@@ -92,6 +93,21 @@ def is_finished(output: Output) -> bool:
     return bool(_compared(recorded) == _compared(output.record))
 
 
+def digest_outputs(outputs: Sequence[Output]) -> str:
+    """An ID of the pictures and their settings, which but for the jobs are those of the first."""
+    digest = hashlib.sha256(json.dumps(_compared(outputs[0].record), sort_keys=True).encode())
+    for output in outputs:
+        digest.update(repr((output.path, output.job)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def refuse_devices(outputs: Sequence[Output]) -> None:
+    """Raises OSError naming a device or a pipe in the place of a picture or its settings."""
+    for path in (output.path for output in outputs if output.path):
+        refuse_device(path)
+        refuse_device(path.with_suffix(".json"))
+
+
 def refuse_replacing(outputs: Sequence[Output]) -> None:
     """Raises FileExistsError naming pictures that exist and were made with other settings."""
     paths = [output.path for output in outputs if output.path and output.path.exists()]
@@ -124,14 +140,14 @@ def write_output(output: Output, picture: Image.Image) -> Path:
     with made_parents(output.path or NUMBERED / "picture"):
         path = output.path or claim_number(NUMBERED)
         record = path.with_suffix(".json")
-        path.unlink(missing_ok=True)  # the new settings must not stand beside an old picture
+        followed(path).unlink(missing_ok=True)  # the new settings must not stand beside an old picture
         try:
             with atomic_write(record) as written:
                 written.write_text(json.dumps(output.record, indent=1) + "\n", encoding="utf-8")
             with atomic_write(path) as drawn:
                 picture.save(drawn, format="png")
         except BaseException:
-            record.unlink(missing_ok=True)
+            followed(record).unlink(missing_ok=True)
             raise
         return path
 

@@ -5,7 +5,9 @@ Everything is checked before weights are loaded; pictures that exist already wit
 The Python API is `uno_jax.generate` with `uno_jax.load_model`.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +29,16 @@ from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sampling.results import (
     Output,
     common_record,
+    digest_outputs,
     is_finished,
+    is_picture,
     plan_outputs,
+    refuse_devices,
     refuse_replacing,
     write_output,
 )
 from uno_jax.sampling.settings import SampleArgs, check_args, choose_model
+from uno_jax.support.folder_lock import locked, locked_path
 from uno_jax.weights.load import Lora, default_dtype, load_model, local_mesh, read_model_config
 
 
@@ -63,9 +69,29 @@ def prepare_work(args: SampleArgs) -> Work:
         print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype(), args.base)
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
-    if not args.overwrite:
-        refuse_replacing(outputs)
     return Work(*drawing, outputs)
+
+
+@contextlib.contextmanager
+def locked_outputs(args: SampleArgs, work: Work) -> Iterator[None]:
+    """Locks where the pictures are written against every other command but one that draws the same pictures
+    with the same settings. Numbered pictures need no lock: each number is taken once.
+
+    Raises InUseError.
+    """
+    if args.named is None:
+        yield
+        return
+    lock = locked_path if is_picture(args.named) else locked
+    with lock(args.named, sharing=digest_outputs(work.outputs)):
+        yield
+
+
+def check_outputs(args: SampleArgs, work: Work) -> None:
+    """Raises OSError for pictures that would replace others, and for devices and pipes in their place."""
+    refuse_devices(work.outputs)
+    if not args.overwrite:
+        refuse_replacing(work.outputs)
 
 
 def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -> list[Path]:

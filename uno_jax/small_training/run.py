@@ -37,6 +37,7 @@ from uno_jax.small_training.worlds import Inputs, make_inputs
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.folder_lock import locked
 from uno_jax.support.json_files import read_json
 
 DONE_FILE, LOG_FILE, MODEL_FOLDER = "done.json", "log.jsonl", "model"
@@ -101,13 +102,18 @@ def train_small(args: SmallArgs, model: ModelConfig = MODEL) -> None:
     Raises ValueError for arguments that cannot work, and CheckpointError, BankError, OSError or
     FloatingPointError.
     """
-    start = time.monotonic()
-    jobs = plan_jobs(args, model)
-    remove_states(args.out)
-    if not jobs:
-        tqdm.write(f"all parts with minutes are finished: the networks lie in {args.out / MODEL_FOLDER}")
-        return
-    args.out.mkdir(parents=True, exist_ok=True)
+    check_output_folder("--out", args.out)
+    with locked(args.out):
+        start = time.monotonic()
+        jobs = plan_jobs(args, model)
+        remove_states(args.out)
+        if jobs:
+            _run_jobs(args, model, jobs, start)
+        else:
+            tqdm.write(f"all parts with minutes are finished: the networks lie in {args.out / MODEL_FOLDER}")
+
+
+def _run_jobs(args: SmallArgs, model: ModelConfig, jobs: list[Job], start: float) -> None:
     inputs = make_inputs(args.out, model.defaults.resolution, args.per_scene, args.perceptual)
     tqdm.write(f"the world is made in {time.monotonic() - start:.0f} s")
     drop_repeated_lines(jobs[0], args.out / LOG_FILE)
@@ -136,7 +142,6 @@ def plan_jobs(args: SmallArgs, model: ModelConfig) -> list[Job]:
 
     Raises ValueError, CheckpointError or FileNotFoundError.
     """
-    check_output_folder("--out", args.out)
     platform, done = choose_platform(model, args.batch_share, args.seed), read_done(args.out)
     jobs = [
         Job(part, model, platform.recipe, minutes, args.out)

@@ -18,6 +18,8 @@ from tqdm import tqdm
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.folder_lock import locked
+from uno_jax.support.left_overs import LOCK
 from uno_jax.support.words import counted
 from uno_jax.toybox.compose import LARGEST, SMALLEST
 from uno_jax.toybox.samples import Alike, Sample, diptych, pair, text_image
@@ -61,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on(ToyboxError, SubjectError, OSError):
         check_args(args)
         subjects = load_subjects(args.subjects, args.split)
-        write_samples(args, subjects)
+        with locked(args.out):
+            check_empty(args.out)
+            write_samples(args, subjects)
         print(f"wrote {args.out / 'pairs.json'} ({counted(args.count, 'sample')})")
 
 
@@ -76,8 +80,12 @@ def check_args(args: Args) -> None:
     if args.crop_second and args.references != 2:
         raise ToyboxError("--crop-second is for --references 2")
     check_output_folder("--out", args.out)
-    if args.out.is_dir() and any(args.out.iterdir()):
-        raise ToyboxError(f"--out {args.out} is not empty: name a new directory")
+
+
+def check_empty(folder: Path) -> None:
+    """Raises ToyboxError for a folder that holds anything but a lock."""
+    if any(path.name != LOCK for path in folder.iterdir()):
+        raise ToyboxError(f"--out {folder} is not empty: name a new directory")
 
 
 def write_samples(args: Args, subjects: Sequence[Subject]) -> None:

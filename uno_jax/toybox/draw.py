@@ -17,8 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from uno_jax.support.atomic import atomic_write
 from uno_jax.support.bounds import Bounds
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.folder_lock import locked
 from uno_jax.toybox.compose import LARGEST, SMALLEST, compose
 from uno_jax.toybox.scenes import SCENES
 from uno_jax.toybox.subjects import SPLITS, Subject, SubjectError, load_subjects, read_entries
@@ -51,10 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on(DrawError, SubjectError, OSError):
         subjects = {each.name: each for split in SPLITS for each in load_subjects(args.subjects, split)}
         jobs = read_jobs(args.jobs, subjects)
-        args.out.mkdir(parents=True, exist_ok=True)
-        for index, (shown, scene, seed) in enumerate(tqdm(jobs, unit="picture")):
-            drawn = compose(np.random.default_rng(seed), shown, scene, args.size)
-            Image.fromarray(drawn.image).save(args.out / f"{index}.png", compress_level=3)
+        with locked(args.out):
+            for index, (shown, scene, seed) in enumerate(tqdm(jobs, unit="picture")):
+                drawn = compose(np.random.default_rng(seed), shown, scene, args.size)
+                with atomic_write(args.out / f"{index}.png") as partial:
+                    Image.fromarray(drawn.image).save(partial, "PNG", compress_level=3)
 
 
 def read_jobs(path: Path, subjects: dict[str, Subject]) -> list[tuple[list[Subject], str, int]]:

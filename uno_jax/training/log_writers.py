@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from uno_jax.sharding.processes import is_first_process
-from uno_jax.support.atomic import atomic_write
+from uno_jax.support.atomic import atomic_write, refuse_device
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.json_files import JsonError, check_fields, parse_json
 from uno_jax.support.settings import to_dict
@@ -42,7 +42,11 @@ def open_writers(config: TrainConfig, number: int) -> Iterator[list[Writer]]:
 
 @contextlib.contextmanager
 def jsonl(path: Path, number: int) -> Iterator[Writer]:
-    """One JSON object a line."""
+    """One JSON object a line.
+
+    Raises OSError for a device or a pipe.
+    """
+    refuse_device(path)
     keep_lines(path, lambda line: check_fields(line, {"step": float}, "line")["step"] <= number)
     with path.open("a", buffering=1) as file:
 

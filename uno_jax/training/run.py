@@ -27,12 +27,14 @@ from uno_jax.sharding.processes import (
     first_process_first,
     is_first_process,
     join_processes,
+    locked_by_first,
     on_host,
     place_batch,
     same_everywhere,
 )
 from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.folder_lock import locked
 from uno_jax.support.trees import Params, count, join
 from uno_jax.support.words import counted
 from uno_jax.training.checkpoints import last_step, open_checkpoints
@@ -69,6 +71,11 @@ def train(config: TrainConfig, only_export: bool = False) -> TrainState:
             "train on, or --export to write the weights of that step"
         )
     join_processes(config.processes.coordinator, config.processes.count, config.processes.index)
+    with locked_by_first(locked(Path(config.workdir))):
+        return _train_locked(config, only_export)
+
+
+def _train_locked(config: TrainConfig, only_export: bool) -> TrainState:
     config = as_begun(config)
     mesh, model = make_run_mesh(config), model_config(config)
     samples = read_samples(config, model)

@@ -4,9 +4,10 @@ OUT/prompts.json is the list that is drawn; OUT/{prompt}_{image}.png are the pic
 code draws and finds again; OUT/scores.json holds every setting, a row for each picture, means and intervals.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -20,7 +21,7 @@ from uno_jax.evaluation.dreambench.scores import summarise_rows
 from uno_jax.evaluation.encoders import check_encoder
 from uno_jax.sampling.results import is_finished
 from uno_jax.sampling.run import Work as SampleWork
-from uno_jax.sampling.run import draw_missing
+from uno_jax.sampling.run import check_outputs, draw_missing
 from uno_jax.sampling.run import prepare_work as prepare_sampling
 from uno_jax.sampling.settings import ModelArgs, SampleArgs
 from uno_jax.support import images
@@ -29,6 +30,7 @@ from uno_jax.support.bounds import Bounds, Count, RefSide, Seed, Side
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.folder_lock import locked
 from uno_jax.weights.identity import weights_id
 
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
@@ -105,10 +107,13 @@ class Work(NamedTuple):
 def evaluate_dreambench(args: DreamBenchArgs) -> None:
     """The command line behind the suites dreambench-single and dreambench-multi."""
     use_compile_cache()
-    with exit_on(ValueError, OSError):
-        work = prepare_work(args)
-    with exit_on(CheckpointError, images.ImageError, FloatingPointError, OSError):
-        record = score_pictures(args, work)
+    with contextlib.ExitStack() as held:
+        with exit_on(ValueError, OSError):
+            check_args(args)
+            held.enter_context(locked(args.out, sharing_of(args)))
+            work = prepare_work(args)
+        with exit_on(CheckpointError, images.ImageError, FloatingPointError, OSError):
+            record = score_pictures(args, work)
     if record is not None:
         for name, score in record["scores"].items():
             low, high = score["interval"]
@@ -116,11 +121,15 @@ def evaluate_dreambench(args: DreamBenchArgs) -> None:
         print(f"wrote {args.out / 'scores.json'}")
 
 
-def prepare_work(args: DreamBenchArgs) -> Work:
-    """Checks everything before weights are loaded.
+def sharing_of(args: DreamBenchArgs) -> str:
+    """What commands have in common that draw together; empty for one that draws alone."""
+    if args.process_count == 1:
+        return ""
+    return repr(replace(args, process_index=0, out=Path(), batch_size=1))
 
-    Raises ValueError or OSError saying what to change.
-    """
+
+def check_args(args: DreamBenchArgs) -> None:
+    """Raises ValueError or OSError saying what to change."""
     if not args.data.is_dir():
         raise FileNotFoundError(
             f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"
@@ -130,6 +139,13 @@ def prepare_work(args: DreamBenchArgs) -> Work:
             f"--process-index must be between 0 and {args.process_count - 1}, got {args.process_index}"
         )
     check_output_folder("--out", args.out)
+
+
+def prepare_work(args: DreamBenchArgs) -> Work:
+    """Checks everything before weights are loaded.
+
+    Raises ValueError or OSError saying what to change.
+    """
     prompts = choose_prompts(args)
     photos = check_photos(args.data, prompts)
     for name in ("dino", "clip"):
@@ -141,7 +157,9 @@ def prepare_work(args: DreamBenchArgs) -> Work:
     if args.score_only is not None:
         return Work(prompts, photos, None)
     sampling = sample_args(args)
-    return Work(prompts, photos, (sampling, prepare_sampling(sampling)))
+    work = prepare_sampling(sampling)
+    check_outputs(sampling, work)
+    return Work(prompts, photos, (sampling, work))
 
 
 def choose_prompts(args: DreamBenchArgs) -> list[Prompt]:

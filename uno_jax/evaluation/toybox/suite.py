@@ -4,6 +4,7 @@ Out: scores.json, index.html, sheet.png and the pictures. Beside the model's sco
 model without references, from the same prompts and seeds, and of the real composites (docs/evaluation.md).
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -29,6 +30,8 @@ from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
+from uno_jax.support.folder_lock import locked
+from uno_jax.support.left_overs import is_passing
 from uno_jax.toybox import Subject, load_subjects
 from uno_jax.weights.load import default_dtype, load_model, read_model_config
 
@@ -63,10 +66,13 @@ class Work(NamedTuple):
 def evaluate_toybox(args: ToyboxArgs) -> None:
     """The command line behind the suite toybox."""
     use_compile_cache()
-    with exit_on(ValueError, OSError):
-        work = prepare_work(args)
-    with exit_on(CheckpointError, FloatingPointError, OSError):
-        record = score_model(args, work)
+    with contextlib.ExitStack() as held:
+        with exit_on(ValueError, OSError):
+            check_output_folder("--out", args.out)
+            held.enter_context(locked(args.out))
+            work = prepare_work(args)
+        with exit_on(CheckpointError, FloatingPointError, OSError):
+            record = score_model(args, work)
     for kind, scores in record[NAME].items():
         for source in SOURCES:
             shown = ", ".join(f"{NAME}_{name} {value:.3g}" for name, value in scores[source].items())
@@ -79,7 +85,6 @@ def prepare_work(args: ToyboxArgs) -> Work:
 
     Raises ValueError or OSError saying what to change.
     """
-    check_output_folder("--out", args.out)
     if args.out.exists() and not only_left_over(args.out):
         raise FileExistsError(f"--out {args.out} is not empty: name a new directory")
     subjects = load_subjects(args.subjects, "val")
@@ -95,7 +100,7 @@ def prepare_work(args: ToyboxArgs) -> Work:
 
 def only_left_over(folder: Path) -> bool:
     """Whether a folder holds only what an evaluation writes before scores.json, its last file."""
-    return all(path.name in UNFINISHED or path.suffix == ".partial" for path in folder.iterdir())
+    return all(path.name in UNFINISHED or is_passing(path.name) for path in folder.iterdir())
 
 
 def score_model(args: ToyboxArgs, work: Work) -> dict[str, Any]:
