@@ -47,6 +47,8 @@ def _content(path: Path) -> str:
     match path.name:
         case "_CHECKPOINT_METADATA":
             return json.dumps(_without(json.loads(path.read_text()), TIMES))
+        case "commit_success.txt":
+            return ""  # names the folder aside in which Orbax wrote
         case "config.json" if (path.parent / "params").is_dir():
             return json.dumps(_without(json.loads(path.read_text()), SIZES))
         case "digests.json":
