@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.bounds import EPSILON, LAYERS, LENGTH, SEED, VOCABULARY, WIDTH, check_bounds
 from uno_jax.networks.layers import Dense, RMSNorm, gelu, parameter, scan_blocks, seeded_features
+from uno_jax.sharding.rules import spread
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class T5Encoder(nn.Module):
         )
         bias = table[buckets].transpose(2, 0, 1)[None].astype(self.dtype)
         blocks = scan_blocks(T5Block, c.num_layers)(c, self.dtype, name="blocks")
-        x, _ = blocks(embedded.astype(self.dtype), bias)
+        # Each chip its own samples: else the table's sharding would spread the channels over all of them.
+        x, _ = blocks(spread(embedded.astype(self.dtype), "samples", None, None), bias)
         return RMSNorm(c.layer_norm_epsilon, "embed", name="final_norm")(x)
 
 
