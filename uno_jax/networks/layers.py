@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt32
 
 from uno_jax.networks.attention.dispatch import platform
+from uno_jax.networks.fused import columns
 from uno_jax.networks.matmul import Bound, Replacement, product, product_of_parts
 from uno_jax.support.trees import AnyArray
 
@@ -26,11 +27,12 @@ def parameter(
     module: nn.Module, name: str, init: Initializer, axes: tuple[str, ...], shape: tuple[int, ...]
 ) -> Any:
     """A parameter of `module` with one logical axis name per dimension: an array, or what replaces one, such
-    as a quantized kernel, whose parts need not have this shape.
+    as a quantized kernel or one that is cut (`networks.fused`), whose parts need not have this shape.
     """
     if module.has_variable("params", name):
         stored: Any = module.get_variable("params", name)
-        if isinstance(stored, Replacement):
+        cut = isinstance(stored, tuple) or (isinstance(stored, jax.Array) and stored.ndim > len(shape))
+        if cut or isinstance(stored, Replacement):
             return stored
     return module.param(name, nn.with_logical_partitioning(init, axes), shape)
 
@@ -40,7 +42,7 @@ class Dense(nn.Module):
 
     `axes` names the kernel's input and output axes. A quantized kernel (`networks.quantize`) brings its own
     product. The side path is never merged here: in bfloat16 a merged kernel rounds most of a small update
-    away.
+    away. A kernel that is cut into parts gives these with an axis of their own (`networks.fused`).
     """
 
     features: int
@@ -50,22 +52,35 @@ class Dense(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, *parts: Float[Array, "... _"], bound: Bound | None = None) -> Float[Array, "... o"]:
+    def __call__(self, *parts: Float[Array, "... _"], bound: Bound | None = None) -> Array:
         """`parts` are the input's channels, in one array or several. `bound` is one of the last part's rows,
         computed sooner than the part itself, which a product in 8 bits uses.
         """
         width = sum(part.shape[-1] for part in parts)
         kernel = parameter(self, "kernel", self.kernel_init, self.axes, (width, self.features))
         x = [part.astype(self.dtype) for part in parts]
-        y = product_of_parts(x, kernel.astype(self.dtype), bound)
+        y = product_of_parts(x, self._cast(kernel), bound)
         if self.use_bias:
             bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
-            y += bias.astype(self.dtype)
+            y = self._sum(y, bias.astype(self.dtype))
         if self.has_variable("lora", "down"):
-            down: Array = self.get_variable("lora", "down")
-            up: Array = self.get_variable("lora", "up")
-            y += product(product_of_parts(x, down.astype(self.dtype)), up.astype(self.dtype))
+            down, up = (self._cast(self.get_variable("lora", name)) for name in ("down", "up"))
+            y = self._sum(y, product(product_of_parts(x, down), up))
         return y
+
+    def _cast(self, kernel: Any) -> Any:
+        """A kernel in this layer's dtype; a cut one is a tuple of row blocks."""
+        if isinstance(kernel, tuple):
+            return tuple(rows.astype(self.dtype) for rows in kernel)
+        return kernel.astype(self.dtype)
+
+    def _sum(self, y: Array, added: Array) -> Array:
+        """Their sum, cut into parts where one of them is."""
+        share = min(y.shape[-1], added.shape[-1])
+        y, added = (
+            columns(each, self.features // share) if each.shape[-1] > share else each for each in (y, added)
+        )
+        return y + added
 
 
 class RMSNorm(nn.Module):

@@ -25,7 +25,8 @@ class Replacement:
 
 
 def product(x: Float[Array, "... i"], kernel: Any) -> Float[Array, "... o"]:
-    """x @ kernel (i, o), in the precision that `jax.default_matmul_precision` asks for.
+    """x @ kernel (i, o), in the precision that `jax.default_matmul_precision` asks for. A kernel that is cut,
+    (i, parts, o), gives (..., parts, o).
 
     Under "bfloat16", float32 inputs are rounded and their products summed in float32, which TPUs do by
     themselves. XLA's CPU compiler ignores the setting, although CPUs with matrix units (AMX) are four times
@@ -33,9 +34,10 @@ def product(x: Float[Array, "... i"], kernel: Any) -> Float[Array, "... o"]:
     """
     if isinstance(kernel, Replacement):
         return kernel.multiply([x])
+    cut = kernel.ndim > 2
     if rounds_inputs(x, kernel):
-        return rounded_product(x, kernel)
-    y: Array = x @ kernel
+        return jax.vmap(rounded_product, (None, 1), -2)(x, kernel) if cut else rounded_product(x, kernel)
+    y: Array = jnp.tensordot(x, kernel, 1) if cut else x @ kernel
     return y
 
 
@@ -43,11 +45,14 @@ def product_of_parts(
     parts: Sequence[Float[Array, "... _"]], kernel: Any, bound: Bound | None = None
 ) -> Float[Array, "... o"]:
     """The product of the parts' channels, put together, with a kernel. On GPUs it is a sum of products, since
-    putting them together writes and reads them once more; elsewhere cutting the kernel takes longer. `bound`
-    is one of the last part, which a product in 8 bits uses.
+    putting them together writes and reads them once more; elsewhere cutting the kernel takes longer. A tuple
+    is a kernel that is cut already (`networks.fused`). `bound` is one of the last part, which a product in 8
+    bits uses.
     """
     if isinstance(kernel, Replacement):
         return kernel.multiply(parts, bound)
+    if isinstance(kernel, tuple):
+        return cast(Array, sum(product(part, rows) for part, rows in zip(parts, kernel, strict=True)))
     if len(parts) == 1 or platform() != "gpu":
         return product(jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0], kernel)
     ends = list(accumulate(part.shape[-1] for part in parts))

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.blocks import call_separate, scan_stacked, separate_blocks
 from uno_jax.networks.bounds import LAYERS, WIDTH, check_bounds, check_divides
+from uno_jax.networks.fused import Fused, parts_of
 from uno_jax.networks.layers import (
     Dense,
     MLPEmbedder,
@@ -72,6 +73,7 @@ class MMDiTConfig:
         return int(self.hidden_size * self.mlp_ratio)
 
 
+FUSED = Fused(columns=("qkv", "lin"), rows=("linear2",))
 Rope = tuple[AnyArray, AnyArray]
 TOKENS = ("samples", "tokens", None)
 
@@ -92,7 +94,8 @@ class Modulation(nn.Module):
             kernel_init=nn.initializers.zeros,
             name="lin",
         )
-        return jnp.stack(jnp.split(lin(nn.silu(vec))[:, None, :], self.chunks, axis=-1))
+        chunks = parts_of(lin(nn.silu(vec)), self.chunks, vec.shape[-1])
+        return jnp.stack(chunks)[:, :, None, :]
 
 
 def modulate(x: Float[Array, "b l d"], shift: Array, scale: Array) -> Float[Array, "b l d"]:
@@ -105,9 +108,9 @@ class QKNorm(nn.Module):
         return RMSNorm(name="query_norm")(q), RMSNorm(name="key_norm")(k)
 
 
-def split_heads(qkv: Float[Array, "b l width"], num_heads: int) -> list[Float[Array, "b l h d"]]:
-    b, l, _ = qkv.shape
-    return [x.reshape(b, l, num_heads, -1) for x in jnp.split(qkv, 3, axis=-1)]
+def split_heads(qkv: Float[Array, "b l ..."], config: MMDiTConfig) -> list[Float[Array, "b l h d"]]:
+    parts = parts_of(qkv, 3, config.hidden_size)
+    return [x.reshape(*x.shape[:2], config.num_heads, -1) for x in parts]
 
 
 class Stream(nn.Module):
@@ -126,7 +129,7 @@ class Stream(nn.Module):
         self.mlp_out = Dense(c.hidden_size, ("mlp", "embed"), dtype=dtype)
 
     def heads(self, x: Array, shift: Array, scale: Array) -> tuple[Array, Array, Array]:
-        q, k, v = split_heads(self.qkv(modulate(x, shift, scale)), self.config.num_heads)
+        q, k, v = split_heads(self.qkv(modulate(x, shift, scale)), self.config)
         return *self.norm(q, k), v
 
     def finish(self, x: Array, attended: Array, modulation: Float[Array, "4 b 1 d"]) -> Array:
@@ -190,7 +193,7 @@ class SingleStreamBlock(nn.Module):
     def __call__(self, x: Array, modulations: Float[Array, "3 b 1 d"], rope: Rope) -> tuple[Array, None]:
         shift, scale, gate = modulations
         normed = modulate(x, shift, scale)
-        q, k, v = split_heads(self.qkv(normed), self.config.num_heads)
+        q, k, v = split_heads(self.qkv(normed), self.config)
         q, k = self.norm(q, k)
         attended = attention(apply_rope(q, *rope), apply_rope(k, *rope), v).reshape(x.shape)
         hidden = self.mlp(normed)

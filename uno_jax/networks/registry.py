@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 
 from uno_jax.networks import clip, efficientnet, mmdit, mot, t5, vae, vit
 from uno_jax.networks.blocks import separate
+from uno_jax.networks.fused import Fused, cut_layers, cut_traced
 from uno_jax.support.trees import Params
 
 NetworkConfig = Any  # a frozen dataclass: the `config` of a row
@@ -35,6 +36,8 @@ class Network(NamedTuple):
     """
     separable: tuple[str, ...] = ()
     """Names of the stacked blocks that the module also takes as separate ones (`networks.blocks`)."""
+    fused: Fused = Fused()
+    """Layers that are cut for tensor parallelism (`networks.fused`)."""
 
 
 NETWORKS: dict[str, Network] = {
@@ -48,6 +51,7 @@ NETWORKS: dict[str, Network] = {
             large=True,
             rounds_tokens=True,
             separable=tuple(mmdit.BLOCKS),
+            fused=mmdit.FUSED,
         ),
         Network("mot", mot.MoTConfig, mot.MoT, mot.smallest_inputs, large=True),
         Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),
@@ -93,10 +97,27 @@ def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Pa
 
 
 def arrange(kind: str, params: Params, platform: str) -> Params:
-    """A network's stacked parameters, or their shapes, as the network runs fastest on "cpu", "gpu" or "tpu".
-    The arrays that this replaces are deleted.
+    """A network's stacked parameters, or their shapes, as the network runs fastest on "cpu", "gpu" or "tpu":
+    layers cut by the axis over which they are sharded, and blocks separate on GPUs. The arrays that this
+    replaces are deleted.
     """
+    params = cut(kind, params)
     return separate(params, NETWORKS[kind].separable) if platform == "gpu" else params
+
+
+def cut(kind: str, params: Params) -> Params:
+    """As `arrange`, but with blocks stacked."""
+    return cut_layers(params, NETWORKS[kind].fused)
+
+
+def cut_trained(trees: dict[str, Params]) -> dict[str, Params]:
+    """Networks and a LoRA, all stacked, cut within a program. The LoRA's layers have the network's names."""
+    return {kind: cut_traced(tree, _fused(kind)) for kind, tree in trees.items()}
+
+
+def _fused(kind: str) -> Fused:
+    named = [NETWORKS[kind]] if kind in NETWORKS else NETWORKS.values()
+    return Fused(*(tuple(name for row in named for name in row.fused[axis]) for axis in range(2)))
 
 
 def init_params(config: NetworkConfig, key: jax.Array, dtype: Any = jnp.float32) -> Params:

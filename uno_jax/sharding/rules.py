@@ -28,6 +28,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "tokens": ("sequence",),
 }
 BATCH = PartitionSpec(RULES["samples"])
+FREE = PartitionSpec.UNCONSTRAINED
+"""In `spread`, an axis that stays as it is."""
 
 
 def make_mesh(
@@ -45,7 +47,7 @@ def make_mesh(
     sizes = [data, fsdp, tensor, sequence]
     if sizes.count(-1) == 1:
         known = -math.prod(sizes)
-        sizes[sizes.index(-1)] = len(devices) // known if known > 0 else 0
+        sizes[sizes.index(-1)] = len(devices) // known or 1 if known > 0 else 0
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
         asked = " ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, sizes, strict=True))
         raise ValueError(f"mesh {asked} does not fit {counted(len(devices), 'device')}")
@@ -74,9 +76,12 @@ def partition(mesh: Mesh | AbstractMesh, axes: Any, shape: tuple[int, ...]) -> P
     A dimension that its mesh axes do not divide, or whose axes an earlier dimension uses, is replicated, so
     that every model runs on every mesh: this costs memory, never correctness.
     """
-    places: list[tuple[str, ...] | str | None] = []
+    places: list[Any] = []
     taken: set[str] = set()
     for name, size in zip(axes, shape, strict=True):
+        if name is FREE:
+            places.append(FREE)
+            continue
         rule = RULES.get(name, ()) if isinstance(name, str) else ()
         fits = rule and not taken & set(rule) and size % math.prod(mesh.shape[axis] for axis in rule) == 0
         taken |= set(rule) if fits else set()
@@ -94,7 +99,13 @@ def tree_shardings(mesh: Mesh | AbstractMesh, axes: Any, shapes: Any) -> Any:
     )
 
 
-def spread(x: Array, *axes: str | None) -> Array:
+def shares(name: str) -> int:
+    """The number of parts into which a logical axis is cut on the mesh in use (`jax.set_mesh`)."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES[name])
+
+
+def spread(x: Array, *axes: Any) -> Array:
     """Constrains an activation with these logical axes to its layout on the mesh in use (`jax.set_mesh`)."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int
 
 from uno_jax.families.family import Family
 from uno_jax.families.registry import FAMILIES, PRESETS, family_of
-from uno_jax.networks.registry import abstract_params, arrange, init_params
+from uno_jax.networks.registry import abstract_params, arrange, cut, init_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.trees import Params
@@ -214,17 +214,18 @@ def make_state(
 def arrange_frozen(
     config: TrainConfig, frozen: dict[str, Params], trainable: Params, platform: str
 ) -> dict[str, Params]:
-    """The networks of which nothing is trained, or their shapes, as they run fastest on a platform.
+    """The frozen parameters, or their shapes, as networks run fastest on a platform.
 
-    Stacked with remat: as weighed in docs/benchmarks.md, a step with remat "full" takes 2 % less time with
-    separate blocks, but twice the temporary memory and four times as long to compile; without remat 20 %
-    less, and less memory.
+    Blocks are stacked where some of them are trained, and with remat: as weighed in docs/benchmarks.md, a
+    step with remat "full" takes 2 % less time with separate blocks, but twice the temporary memory and four
+    times as long to compile; without remat 20 % less, and less memory.
     """
-    if config.remat != "none":
-        return frozen
-    return {
-        kind: tree if kind in trainable else arrange(kind, tree, platform) for kind, tree in frozen.items()
-    }
+
+    def arranged(kind: str, tree: Params) -> Params:
+        stacked = config.remat != "none" or kind in trainable
+        return cut(kind, tree) if stacked else arrange(kind, tree, platform)
+
+    return {kind: arranged(kind, tree) for kind, tree in frozen.items()}
 
 
 def state_shardings(

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import Loss
+from uno_jax.networks.registry import cut_trained
 from uno_jax.support.trees import Params, join
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.losses import make_loss
@@ -67,9 +68,9 @@ def gradients(
     """Mean loss and its gradient over `accumulate` equal parts of the batch, one after another."""
 
     def of_part(part: Any, part_key: jax.Array) -> Gradients:
-        return jax.value_and_grad(lambda trainable: loss(join(frozen, trainable), part, part_key))(
-            state.trainable
-        )
+        return jax.value_and_grad(
+            lambda trainable: loss(join(frozen, cut_trained(trainable)), part, part_key)
+        )(state.trainable)
 
     if accumulate == 1:
         return of_part(batch, key)
