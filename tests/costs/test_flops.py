@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from benchmarks.flops import CASES, floor, forward_flops, gradient_floor
 from uno_jax.costs.devices import find_devices
@@ -10,7 +11,7 @@ from uno_jax.costs.flops import count_flops
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.mmdit import MMDiTConfig
-from uno_jax.sharding.rules import make_mesh
+from uno_jax.sharding.rules import MESH_AXES, make_mesh
 
 
 def shape(*sizes):
@@ -35,6 +36,17 @@ def test_batched_products_and_gradients_count():
     assert count_flops(jax.value_and_grad(loss, (0, 1)), shape(2, 3, 5), shape(2, 4, 5)) == 3 * forward
     again = jax.grad(lambda q, k: (jax.checkpoint(loss)(q, k)) ** 2)
     assert count_flops(again, shape(2, 3, 5), shape(2, 4, 5)) == 2 * forward
+
+
+def test_shapes_may_lie_on_a_mesh_of_more_devices():
+    place = NamedSharding(AbstractMesh((1, 1, 2, 1), MESH_AXES), PartitionSpec(None, "tensor"))
+
+    def layer(x, kernel, bias):
+        return jax.vmap(lambda row: row @ kernel + bias)(x)
+
+    given = (shape(3, 4), shape(4, 6), shape(6))
+    placed = [leaf.update(sharding=place) if leaf.ndim == 2 else leaf for leaf in given]
+    assert count_flops(layer, *placed) == count_flops(layer, *given) == 2 * 3 * 4 * 6
 
 
 def test_convolutions_count_with_groups():

@@ -46,6 +46,84 @@ def test_a_collective_takes_the_link(kernels):
     assert kernels["sent"].seconds == pytest.approx(LAUNCH + 2 * 3 / 4 * size / 50e9)
 
 
+@pytest.mark.parametrize(
+    ("groups", "chips"),
+    [
+        ("{{0,1},{2,3}}", 2),
+        ("[1,4]<=[4]", 4),
+        ("mesh['data'=2,'tensor'=4] {'tensor'}", 4),
+        ("mesh['axis_0'=8] {'axis_0':(1)2}", 2),
+    ],
+)
+def test_a_collective_passes_data_within_its_group(groups, chips):
+    text = GPU.replace("replica_groups={{0,1,2,3}}", f"replica_groups={groups}, use_global_device_ids=true")
+    sent = next(kernel for kernel in weigh(text, CHIP, chips=8) if kernel.name == "sent")
+    assert sent.seconds == pytest.approx(LAUNCH + 2 * (chips - 1) / chips * 4 * 8 * 128 / 50e9)
+
+
+def test_a_collective_begun_for_several_arrays_counts_all_of_them():
+    line = "  %sent = f32[8,128]{1,0} all-reduce(%big), replica_groups={{0,1,2,3}}"
+    assert line in GPU
+    begun = (
+        "  %sent = ((f32[8,128]{1,0}, f32[1,128]{1,0}), (f32[32,128]{1,0}, f32[4,128]{1,0})) "
+        "all-gather-start(%big, %row), replica_groups={{0,1,2,3}}, dimensions={0}"
+    )
+    sent = next(kernel for kernel in weigh(GPU.replace(line, begun), CHIP) if kernel.name == "sent")
+    assert (sent.kind, sent.bytes) == ("all-gather", 4 * 128 * (32 + 4))
+    table = detail_lines([sent])
+    assert any(line.startswith("all-gather, outside the networks") for line in table)
+
+
+def test_a_slice_in_a_fusion_within_a_fusion_reads_what_it_cuts():
+    outer = (
+        "%fused_outer (o0: bf16[19,64,32], o1: s32[]) -> bf16[1,64,32] {\n"
+        "  %o0 = bf16[19,64,32]{2,1,0} parameter(0)\n  %o1 = s32[] parameter(1)\n"
+        "  ROOT %own = bf16[1,64,32]{2,1,0} fusion(%o0, %o1), kind=kLoop, calls=%fused_cut\n}\n\n%body ("
+    )
+    text = GPU.replace("%body (", outer, 1).replace(
+        "%i), kind=kLoop, calls=%fused_cut", "%i), kind=kLoop, calls=%fused_outer"
+    )
+    mine = next(kernel for kernel in weigh(text, CHIP) if kernel.name == "mine")
+    assert (mine.kind, mine.bytes) == ("copies", 2 * (2 * 64 * 32) + 4)
+
+
+def test_a_loop_ends_where_its_condition_compares():
+    text = GPU.replace(', backend_config={"known_trip_count":{"n":"19"}}', "").replace(
+        "  ROOT %go = pred[] constant(true)",
+        "  %at.1 = s32[] get-tuple-element(%loop.1), index=0\n"
+        "  %end = s32[] constant(7)\n"
+        "  ROOT %go = pred[] compare(%at.1, %end), direction=LT",
+    )
+    assert {kernel.name: kernel.times for kernel in weigh(text, CHIP)}["y"] == 7
+
+
+@pytest.mark.parametrize(
+    ("shapes", "window", "kind", "taps"),
+    [
+        (
+            "f32[8,3,64] f32[8,1,32] f32[32,3,64]",
+            "size=3 pad=2_2 rhs_reversal=1}, b0f_i0o->b0f",
+            "products",
+            3,
+        ),
+        ("f32[8,1,64] f32[8,2,32] f32[32,2,64]", "size=2}, b0f_i0o->b0f", "products", 2),
+        ("f32[8,4,64] f32[8,4,32] f32[32,3,64]", "size=3 pad=1_1}, b0f_i0o->b0f", "convolutions", 10),
+        ("f32[8,64] f32[8,32] f32[32,64]", "}, bf_io->bf", "products", 1),
+    ],
+    ids=["three kernels at once", "two axes summed", "a convolution", "one axis"],
+)
+def test_a_product_of_several_axes_is_no_convolution_on_a_tpu(shapes, window, kind, taps):
+    out, x, kernel = shapes.split()
+    sizes, labels = window.split("}, ")
+    text = (
+        f"ENTRY %main (x: {x}, w: {kernel}) -> {out} {{\n  %x = {x}{{}} parameter(0)\n"
+        f"  %w = {kernel}{{}} parameter(1)\n  ROOT %y = {out}{{}} convolution(%x, %w), "
+        f"{f'window={{{sizes}}}, ' if sizes else ''}dim_labels={labels}\n}}"
+    )
+    (found,) = weigh(text, CHIP)
+    assert (found.kind, found.flops) == (kind, 2 * 8 * 32 * 64 * taps)
+
+
 def test_rows_add_up(kernels):
     everything = list(kernels.values())
     for attribute in ("kind", "where"):

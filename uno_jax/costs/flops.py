@@ -28,7 +28,13 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
     cpu = AbstractDevice("cpu", None, "cpu")
     named = AbstractMesh(mesh.axis_sizes, mesh.axis_names, mesh.axis_types, abstract_device=cpu)
     with jax.set_mesh(mesh), use_abstract_mesh(named):
-        return _count(jax.make_jaxpr(function)(*args))
+        return _count(jax.make_jaxpr(function)(*jax.tree.map(_unplaced, args)))
+
+
+def _unplaced(leaf: Any) -> Any:
+    """A shape without its sharding, whose mesh is not that of the counting."""
+    is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if is_shape else leaf
 
 
 def _count(jaxpr: Any) -> int:

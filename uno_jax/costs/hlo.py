@@ -16,9 +16,14 @@ class Array(NamedTuple):
     @property
     def bytes(self) -> int:
         """Bytes in main memory."""
+        return 0 if self.on_chip else self.size
+
+    @property
+    def size(self) -> int:
+        """Bytes in any memory."""
         bits = re.search(r"\d+", self.dtype)
         width = int(bits.group()) if bits else 8 * (self.dtype == "pred")
-        return 0 if self.on_chip else math.prod(self.dims) * width // 8
+        return math.prod(self.dims) * width // 8
 
 
 class Instruction(NamedTuple):

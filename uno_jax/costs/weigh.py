@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from uno_jax.costs.chips import REACHED, Chip
 from uno_jax.costs.hlo import Computation, HloProgram, Instruction, read_program
-from uno_jax.costs.kernels import COLLECTIVES, NO_KERNEL, kind_of, work_of, written
+from uno_jax.costs.kernels import COLLECTIVES, NO_KERNEL, group_size, kind_of, results, work_of
 
 LAUNCH = 2e-6  # seconds from one kernel to the next
 FLOOR = ("products", "attention", "convolutions")
@@ -77,17 +77,20 @@ def total_seconds(kernels: Iterable[Kernel]) -> float:
 
 
 def detail_lines(kernels: Sequence[Kernel]) -> list[str]:
-    """A table of a program's kernels by kind and by place in the model."""
+    """A table of a program's kernels by kind and by place in the model, and of its collectives by both. The
+    GB of a collective are those of its results on one chip.
+    """
     total = total_seconds(kernels)
-    lines = [f"{'':32} {'kernels':>9} {'TFLOP':>9} {'GB':>9} {'ms':>9} {'share':>6}"]
-    for attribute in ("kind", "where"):
-        rows = rows_by(kernels, attribute)
+    lines = [f"{'':52} {'kernels':>9} {'TFLOP':>9} {'GB':>9} {'ms':>9} {'share':>6}"]
+    collectives = [kernel for kernel in kernels if kernel.kind in COLLECTIVES]
+    placed = [kernel._replace(where=f"{kernel.kind}, {kernel.where}") for kernel in collectives]
+    for rows in (rows_by(kernels, "kind"), rows_by(kernels, "where"), rows_by(placed, "where")):
         lines += [
-            f"{row.name[:32]:32} {row.kernels:9,} {row.flops / 1e12:9.2f} {row.bytes / 1e9:9.2f} "
+            f"{row.name[:52]:52} {row.kernels:9,} {row.flops / 1e12:9.2f} {row.bytes / 1e9:9.2f} "
             f"{1e3 * row.seconds:9.3f} {row.seconds / total:6.1%}"
             for row in rows[:SHOWN_ROWS]
         ]
-        lines.append("")
+        lines += [""] if rows else []
     floor = total_seconds(kernel for kernel in kernels if kernel.kind in FLOOR)
     return [*lines[:-1], f"products, attention and convolutions alone: {1e3 * floor:.3f} ms"]
 
@@ -99,7 +102,7 @@ def _kernels(
         opcode = instruction.opcode
         if opcode == "while":
             inner = program.called(instruction, "body")
-            yield from _kernels(program, inner, times * trips(instruction), chip, chips)
+            yield from _kernels(program, inner, times * trips(program, instruction), chip, chips)
         elif opcode == "conditional":
             branches = [
                 list(_kernels(program, branch, times, chip, chips))
@@ -112,7 +115,9 @@ def _kernels(
         elif opcode not in NO_KERNEL and not opcode.endswith(("-done", "-update")):
             work, kind = work_of(instruction, computation, program), kind_of(instruction, program)
             if kind in COLLECTIVES:
-                seconds = collective_seconds(kind, written(instruction), chips, chip)
+                size = sum(shape.size for shape in results(instruction))
+                seconds = collective_seconds(kind, size, group_size(instruction, program, chips), chip)
+                work = work._replace(bytes=size)
             else:
                 seconds = kernel_seconds(work.flops, work.bytes, work.dtype, chip)
             where = place(instruction.word("op_name"))
@@ -134,10 +139,16 @@ def collective_seconds(opcode: str, size: int, chips: int, chip: Chip) -> float:
     return LAUNCH + passes.get(opcode, (chips - 1) / chips) * size / (chip.link * 1e9)
 
 
-def trips(loop: Instruction) -> int:
-    """Number of iterations of a loop, 1 where XLA does not know it."""
-    found = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
-    return int(found.group(1)) if found else 1
+def trips(program: HloProgram, loop: Instruction) -> int:
+    """Number of iterations of a loop that counts up from 0, 1 where its end is not to be seen."""
+    if found := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes):
+        return int(found.group(1))
+    condition = program.called(loop, "condition")  # a TPU's program only compares with the number
+    root = next((each for each in condition.values() if each.is_root), None)
+    if root is None or root.opcode != "compare" or root.word("direction") != "LT":
+        return 1
+    ends = [condition[name] for name in root.operands[1:] if name in condition]
+    return next((int(each.argument) for each in ends if each.opcode == "constant"), 1)
 
 
 def place(op_name: str) -> str:
