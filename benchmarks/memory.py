@@ -24,7 +24,8 @@ from uno_jax.sampling.generate import sample_batch
 from uno_jax.sampling.request import Request, make_settings
 from uno_jax.sampling.run import prepare_work
 from uno_jax.sampling.settings import SampleArgs
-from uno_jax.weights.load import load_model, local_mesh
+from uno_jax.weights.load import load_model
+from uno_jax.weights.sample_mesh import mesh_of
 
 WARM_UP = 8  # shapes, as many as `bounded_jit` keeps
 STRIDE = 16
@@ -50,7 +51,7 @@ def draw(folder: Path, shapes: int, pictures: int) -> None:
     model = load_model(write_model(folder), None)
     settings = make_settings(model.config, None, {"steps": 1})
     warm, start = 0.0, time.monotonic()
-    with jax.set_mesh(local_mesh()):
+    with jax.set_mesh(mesh_of(model)):
         for number, size in enumerate(reference_sizes(shapes), 1):
             ref = Image.new("RGB", size, "gray")
             for seed in range(0, pictures, 2):

@@ -56,6 +56,7 @@ CASES = {
     "prompt and jobs": ([*PROMPT, "--jobs", "{}/jobs.json"], "not both"),
     "jobs and ref": (["--jobs", "{}/jobs.json", "--ref", "{}/good.png"], "--ref and --left go with --prompt"),
     "jobs and left": (["--jobs", "{}/jobs.json", "--left", "{}/good.png"], "--ref and --left go with"),
+    "mesh": ([*PROMPT, "--mesh.tensor", "3"], "tensor=3 sequence=1 does not fit 1 device"),
     "left missing": ([*PROMPT, "--left", "{}/none.png"], "none.png: no such picture"),
     "left of a width without halves": (
         [*PROMPT, "--left", "{}/good.png", "--width", "48"],

@@ -21,7 +21,7 @@ from uno_jax.sampling.references import References, as_prompts, as_references
 from uno_jax.sampling.request import Request, agreed_unope, check_request, make_settings, prepare_refs
 from uno_jax.support import images
 from uno_jax.support.trees import Params
-from uno_jax.weights.load import local_mesh
+from uno_jax.weights.sample_mesh import mesh_of
 
 Item = TypeVar("Item")
 SEED = 3407
@@ -84,7 +84,7 @@ def generate(
     settings = make_settings(model.config, agreed_unope(unope, model.unope), asked)
     made: dict[int, Image.Image] = {}
     sizes = [tuple(ref.size for ref in request.refs) for request in requests]
-    with jax.set_mesh(local_mesh()):
+    with jax.set_mesh(mesh_of(model)):
         for batch in batches(range(len(requests)), lambda i: sizes[i], batch_size):
             made |= zip(batch, sample_batch(model, [requests[i] for i in batch], settings), strict=True)
     return [made[i] for i in range(len(requests))]

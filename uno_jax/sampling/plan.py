@@ -13,11 +13,12 @@ from uno_jax.families.registry import PRESETS, family_of
 from uno_jax.networks.registry import abstract_params, arrange
 from uno_jax.sampling.request import check_request, make_settings
 from uno_jax.sampling.settings import SampleArgs
-from uno_jax.sharding.rules import make_mesh, tree_shardings
+from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.trees import Params, count
 from uno_jax.support.words import counted
 from uno_jax.weights.base import check_base
 from uno_jax.weights.load import read_model_config
+from uno_jax.weights.sample_mesh import sampling_mesh
 
 
 def plan_sampling(args: SampleArgs) -> None:
@@ -30,10 +31,10 @@ def plan_sampling(args: SampleArgs) -> None:
     config = PRESETS[args.model] if args.model in PRESETS else read_model_config(args.model)
     asked, dtype = planned(args, config), args.dtype or "bfloat16"
     check_request(config, asked.width, asked.height, 0)
-    # The mesh over which weights.load.load_model spreads the weights.
-    mesh = make_mesh(fsdp=1, tensor=-1, devices=devices)
+    mesh = sampling_mesh(args.mesh, devices, config, dtype)
     params, chip, chips = abstract_weights(config, mesh, dtype, args.base), chip_of(devices[0]), len(devices)
-    print(f"{args.plan}: {chips} {chip.name}, weights spread over all of them (tensor {chips})")
+    shares = f"tensor {mesh.shape['tensor']}, sequence {mesh.shape['sequence']}"
+    print(f"{args.plan}: {chips} {chip.name}, a picture spread over all of them ({shares})")
     if assumed := assumptions(devices[0]):
         print(f"  {assumed}")
     size, refs = f"{asked.width}x{asked.height}", counted(args.refs, "reference")

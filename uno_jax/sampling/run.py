@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from uno_jax.sampling.generate import batches, sample_batch
@@ -39,7 +40,7 @@ from uno_jax.sampling.results import (
 )
 from uno_jax.sampling.settings import SampleArgs, check_args, choose_model
 from uno_jax.support.folder_lock import locked, locked_path
-from uno_jax.weights.load import Lora, default_dtype, load_model, local_mesh, read_model_config
+from uno_jax.weights.load import Lora, default_dtype, load_model, read_model_config
 
 
 class Work(NamedTuple):
@@ -48,6 +49,7 @@ class Work(NamedTuple):
     config: Any
     settings: Any
     lora: Lora | None
+    mesh: Mesh
     outputs: list[Output]
 
 
@@ -102,10 +104,10 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
     if all(finished):
         return []
     made: list[Path] = []
-    model = load_model(args.model, work.lora, args.dtype, args.base)
+    model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
     indices = range(len(work.outputs))
     bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
-    with jax.set_mesh(local_mesh()), bar:
+    with jax.set_mesh(work.mesh), bar:
         # Batches are cut from the whole list and drawn whole, so that a resumed run draws the same pictures.
         grouped = batches(indices, lambda index: batch_shape(work.outputs[index].job), args.batch_size)
         for number, batch in enumerate(grouped):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 from PIL import Image
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
@@ -14,8 +15,9 @@ from uno_jax.sampling.results import NUMBERED, is_picture
 from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.bounds import BatchSize, Bounds, Count, RefSide, Seed, Side, Steps, Strength
 from uno_jax.weights.base import Base, check_base
-from uno_jax.weights.load import Lora, read_model_config, read_named_lora
+from uno_jax.weights.load import Lora, default_dtype, read_model_config, read_named_lora
 from uno_jax.weights.names import SMALL, find_model
+from uno_jax.weights.sample_mesh import SampleMesh, local_mesh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class ModelArgs:
     bfloat16, or fp8-products, which also multiplies in float8 (W8A8), for speed on NVIDIA GPUs from Ada and
     Hopper on; the CPU computes the same numbers slowly. Needs qwix (extra: quant).
     """
+    mesh: SampleMesh = SampleMesh()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +107,14 @@ class SampleArgs(ModelArgs):
 
 
 class Drawing(NamedTuple):
-    """The model that a command line names, its LoRA, and how it will sample; weights are not loaded yet."""
+    """The model that a command line names, its LoRA, how it will sample, and over which devices; weights are
+    not loaded yet.
+    """
 
     config: Any
     settings: Any
     lora: Lora | None
+    mesh: Mesh
 
 
 def choose_model(args: ModelArgs) -> Drawing:
@@ -122,7 +128,8 @@ def choose_model(args: ModelArgs) -> Drawing:
     make_settings(config, None, options)  # cheaper than reading a LoRA
     lora = read_named_lora(args.lora, find_model(args.model), config)
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
-    return Drawing(config, make_settings(config, unope, options), lora)
+    mesh = local_mesh(args.mesh, config, args.dtype or default_dtype())
+    return Drawing(config, make_settings(config, unope, options), lora, mesh)
 
 
 def choose_unope(

@@ -41,6 +41,7 @@ Seed = Annotated[int, Bounds(0, 2**63 - 2)]  # the next seed must be one too
 Share = Annotated[float, Bounds(0, 1)]
 Count = Annotated[int, Bounds(1, 1_000_000)]
 BatchSize = Annotated[int, Bounds(1, 16_384)]
+Devices = Annotated[int, Bounds(-1, 1_000_000)]  # along an axis of a mesh; -1 for those left over
 Steps = Annotated[int, Bounds(1, 1_000)]
 Strength = Annotated[float, Bounds(0, 10_000)]
 Side = Annotated[int, Bounds(16, 8_192)]

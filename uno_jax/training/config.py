@@ -11,6 +11,7 @@ from uno_jax.support.bounds import (
     BatchSize,
     Bounds,
     Count,
+    Devices,
     RefSide,
     Seed,
     Share,
@@ -39,7 +40,6 @@ __all__ = [
 # The schedule of learning rates is an array with a number for each step.
 MOST_STEPS = 10_000_000
 StepCount = Annotated[int, Bounds(1, MOST_STEPS)]
-Devices = Annotated[int, Bounds(-1, 1_000_000)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from uno_jax.families.lora import merge
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
 from uno_jax.networks.registry import arrange
-from uno_jax.sharding.rules import make_mesh, tree_shardings
+from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, TreePath
 from uno_jax.weights.arrays import Convert
@@ -20,6 +20,7 @@ from uno_jax.weights.base import Base, check_base
 from uno_jax.weights.checkpoint import read_model, restore_network
 from uno_jax.weights.lora_files import load_lora
 from uno_jax.weights.names import find_lora, find_model
+from uno_jax.weights.sample_mesh import SampleMesh, local_mesh
 
 
 class Lora(NamedTuple):
@@ -40,6 +41,7 @@ def load_model(
     lora: str | Path | Lora | None = "auto",
     dtype: str | None = None,
     base: Base = "",
+    mesh: Mesh | None = None,
 ) -> Model:
     """The model in a directory of converted networks, or the shipped one ("small"), read directly to the
     devices; several devices each hold a share of heads and MLPs.
@@ -47,7 +49,8 @@ def load_model(
     `lora` is a native LoRA directory, a .safetensors file, a LoRA from `read_fitting_lora`, "auto" for the
     lora/ in the model's directory if it has one, or None; it is merged in float32. Weights are kept, and
     computed with, in `dtype` (see `default_dtype`); with a `base` the kernels of the large networks' blocks
-    are kept in 8 bits (`networks.quantize`), each of them converted as soon as it is read.
+    are kept in 8 bits (`networks.quantize`), each of them converted as soon as it is read. `mesh` is that of
+    the drawing; by default all devices of this process, as `sample_mesh.default_mix` divides them.
 
     Raises FileNotFoundError, CheckpointError for a directory that is not a model and for a LoRA of another
     model (checked before the model's weights are read), or ValueError for a base that this device cannot use.
@@ -56,7 +59,8 @@ def load_model(
     config, directory = read_model_config(path), find_model(path)
     if isinstance(lora, str | Path):
         lora = read_named_lora(lora, directory, config)
-    family, mesh, kept = family_of(config), local_mesh(), jnp.dtype(dtype or default_dtype())
+    family, kept = family_of(config), jnp.dtype(dtype or default_dtype())
+    mesh = local_mesh(SampleMesh(), config, kept.name) if mesh is None else mesh
     params = {}
     for kind in family.networks:
         own = lora if kind == family.core else None
@@ -107,11 +111,6 @@ def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:
     """Shapes and logical axes of a LoRA for a model."""
     family = family_of(config)
     return family.lora.abstract(getattr(config, family.core), lora)
-
-
-def local_mesh() -> Mesh:
-    """All devices of this process as one tensor axis, so that even a single picture uses all of them."""
-    return make_mesh(fsdp=1, tensor=-1, devices=jax.local_devices())
 
 
 def read_model_config(path: str | Path) -> Any:

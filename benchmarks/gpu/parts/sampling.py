@@ -17,7 +17,7 @@ from uno_jax.families.registry import family_of
 from uno_jax.families.uno.sampling import denoise_latent
 from uno_jax.sampling.generate import generate
 from uno_jax.sharding.rules import make_mesh
-from uno_jax.weights.load import local_mesh
+from uno_jax.weights.sample_mesh import mesh_of
 
 STEPS, PROMPT = 25, "A clock on the beach is under a red sun umbrella"
 GOALS_S = {ONE: 1.5}
@@ -63,7 +63,7 @@ def denoising(bench: Bench, model: Model, of: Case) -> None:
     )
     schedule = sampling_schedule(STEPS, of.side, of.side)
     start = time.perf_counter()
-    with jax.set_mesh(local_mesh()):
+    with jax.set_mesh(mesh_of(model)):
         jax.block_until_ready(denoise_latent(model, shown.latent, given, schedule))
         bench.record(f"{of}: {STEPS} steps alone", first_s=time.perf_counter() - start)
         ms = bench.ms(partial(denoise_latent, model, shown.latent, given, schedule), rounds=3, warm_up=0)

@@ -13,7 +13,7 @@ from uno_jax.families.model import Model
 from uno_jax.sampling.generate import batches, sample_batch
 from uno_jax.sampling.request import Request, prepare_refs
 from uno_jax.toybox import Sample
-from uno_jax.weights.load import local_mesh
+from uno_jax.weights.sample_mesh import mesh_of
 
 
 def draw_cases(
@@ -23,7 +23,7 @@ def draw_cases(
     requests = [_request(model.config, case, seed + i, references) for i, case in enumerate(cases)]
     made: dict[int, np.ndarray] = {}
     what = "with references" if references else "without references"
-    with jax.set_mesh(local_mesh()), tqdm(total=len(cases), desc=what, dynamic_ncols=True) as bar:
+    with jax.set_mesh(mesh_of(model)), tqdm(total=len(cases), desc=what, dynamic_ncols=True) as bar:
         for batch in batches(range(len(cases)), lambda i: len(requests[i].refs), batch_size):
             pictures = sample_batch(model, [requests[i] for i in batch], settings)
             made |= zip(batch, map(np.asarray, pictures), strict=True)

@@ -130,7 +130,7 @@ def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, 
     """Pictures by kind of case and source; one model at a time is in memory."""
     pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases._fields}
     for source, lora, references in (("model", work.drawing.lora, True), ("without_reference", None, False)):
-        model = load_model(args.model, lora, args.dtype, args.base)
+        model = load_model(args.model, lora, args.dtype, args.base, work.drawing.mesh)
         for kind, each in cases._asdict().items():
             made = draw_cases(model, each, work.drawing.settings, args.seed, args.batch_size, references)
             pictures[kind][source] = made
