@@ -20,17 +20,11 @@ from PIL import Image
 
 from tools.convert_weights.verify import SAMPLING_GUIDANCE, channels_first, channels_last, load_golden
 from uno_jax.families.flow import sampling_schedule
+from uno_jax.families.latents import decode_latent, encode_image, initial_noise
 from uno_jax.families.lora import merge
 from uno_jax.families.model import Model
-from uno_jax.families.uno.conditioning import encode_image
 from uno_jax.families.uno.config import ModelConfig, UnoPE
-from uno_jax.families.uno.sampling import (
-    decode_latent,
-    denoise_latent,
-    encode_prompts,
-    initial_noise,
-    latent_shape,
-)
+from uno_jax.families.uno.sampling import denoise_latent, encode_prompts, latent_shape
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.networks.quantize import quantize_base
 from uno_jax.networks.registry import abstract_params

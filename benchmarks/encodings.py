@@ -17,9 +17,10 @@ import numpy as np
 
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from uno_jax.costs.flops import count_flops
+from uno_jax.families.latents import encode_vae
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
-from uno_jax.families.uno.conditioning import encode_text, encode_vae
+from uno_jax.families.uno.conditioning import encode_text
 from uno_jax.families.uno.config import ModelConfig
 from uno_jax.families.uno.types import Batch
 from uno_jax.networks.registry import init_params

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from uno_jax.families.uno.positions import PATCH, TokenSize, pack, token_grid
+from uno_jax.families.latents import PATCH, TokenSize, pack, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.mmdit import MMDiT, MMDiTConfig

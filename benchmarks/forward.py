@@ -22,8 +22,9 @@ from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from tools.convert_weights.convert import convert, plan
 from tools.convert_weights.source import open_source
 from tools.convert_weights.tables import flux
+from uno_jax.families.latents import TokenSize, pack
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.families.uno.positions import TokenSize, pack, position_ids
+from uno_jax.families.uno.positions import position_ids
 from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
 from uno_jax.support.command_line import parse_args
 from uno_jax.support.trees import Params, count

@@ -23,10 +23,10 @@ from benchmarks import flux_71m
 from benchmarks.forward import converted, random_transformer, tensors
 from benchmarks.measure import least_cpu_seconds, on_one_core, table
 from uno_jax.families.flow import interpolate
+from uno_jax.families.latents import TokenSize, pack
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.lora import SITES, abstract_lora
 from uno_jax.families.uno.objective import Noised, flow_loss
-from uno_jax.families.uno.positions import TokenSize, pack
 from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
 from uno_jax.support.command_line import parse_args
 from uno_jax.support.trees import Params, count, subtree

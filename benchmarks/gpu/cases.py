@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from benchmarks.flux_71m import Inputs, make_inputs
 from benchmarks.gpu.bench import Bench
-from uno_jax.families.uno.positions import TokenSize, token_size
+from uno_jax.families.latents import TokenSize, token_size
 
 Sizes = tuple[int, tuple[int, ...]]  # of the target, and of its references
 PLAIN: Sizes = (1024, ())  # 4608 tokens

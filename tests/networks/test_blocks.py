@@ -9,10 +9,10 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from tests.tiny_model import random_params
+from uno_jax.families.latents import pack, unpack
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS, LoraConfig, UnoPE
 from uno_jax.families.uno.lora import init_lora
-from uno_jax.families.uno.positions import pack, unpack
 from uno_jax.families.uno.sampling import denoise_latent
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity

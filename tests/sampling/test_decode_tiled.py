@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import TINY, random_params
+from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.model import Model
 from uno_jax.families.uno import sampling
-from uno_jax.families.uno.conditioning import decode_image, encode_image
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.settings import Settings
 from uno_jax.networks.vae import decode_tiled

@@ -12,10 +12,10 @@ from PIL import Image
 
 from tests.tiny_model import RANK, TINY, make_lora, write_lora, write_model
 from uno_jax.families.flow import sampling_schedule
+from uno_jax.families.latents import initial_noise
 from uno_jax.families.uno import sampling as uno_sampling
 from uno_jax.families.uno.config import PRESETS, UnoPE
 from uno_jax.families.uno.lora import LoraInfo
-from uno_jax.families.uno.sampling import initial_noise
 from uno_jax.families.uno.settings import make_settings, reference_side
 from uno_jax.sample import main
 from uno_jax.sampling.generate import batches, generate

@@ -19,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uno_jax.families import flow
+from uno_jax.families import flow, latents
 from uno_jax.families.model import Model as FamilyModel
-from uno_jax.families.uno import positions as tokens
 from uno_jax.families.uno.config import LoraConfig, ModelConfig, UnoPE
 from uno_jax.families.uno.lora import LoraInfo
 from uno_jax.families.uno.lora_names import to_tensors
 from uno_jax.families.uno.objective import Noised, flow_loss
+from uno_jax.families.uno.positions import position_ids
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import denoise, velocity
 from uno_jax.networks.clip import CLIPConfig
@@ -125,7 +125,7 @@ class Golden:
         """Configs of the networks that the folder does not hold, as the transformer needs them."""
         mmdit = self.transformer[0]
         return {
-            "vae": VAEConfig(latent_channels=mmdit.in_channels // tokens.PATCH**2),
+            "vae": VAEConfig(latent_channels=mmdit.in_channels // latents.PATCH**2),
             "t5": T5Config(d_model=mmdit.context_in_dim),
             "clip": CLIPConfig(hidden_size=mmdit.vec_in_dim),
         }
@@ -213,9 +213,9 @@ def train_schedule(golden: Golden, resolution: str) -> np.ndarray:
 
 
 def ids(golden: Golden, refs: str, variant: Any) -> np.ndarray:
-    target = tokens.token_grid(channels_last(golden.arrays["img_latent"]))
-    sizes = [tokens.token_grid(latent) for latent in golden.latents("ref_latent", int(refs))]
-    return tokens.position_ids(golden.arrays["txt"].shape[1], target, sizes, UnoPE(variant))
+    target = latents.token_grid(channels_last(golden.arrays["img_latent"]))
+    sizes = [latents.token_grid(latent) for latent in golden.latents("ref_latent", int(refs))]
+    return position_ids(golden.arrays["txt"].shape[1], target, sizes, UnoPE(variant))
 
 
 def out(golden: Golden, refs: str, variant: Any) -> np.ndarray:
@@ -224,7 +224,7 @@ def out(golden: Golden, refs: str, variant: Any) -> np.ndarray:
     guidance = golden.array("guidance") if golden.transformer[0].guidance_embed else None
     texts = golden.array("txt"), golden.array("vec")
     conditioning = Conditioning(*texts, refs_shown, guidance, UnoPE(variant))
-    inputs = tokens.pack(latent), tokens.token_grid(latent), golden.array("timesteps"), conditioning
+    inputs = latents.pack(latent), latents.token_grid(latent), golden.array("timesteps"), conditioning
 
     @jax.jit
     def run(variables: Any) -> jax.Array:
@@ -236,8 +236,8 @@ def out(golden: Golden, refs: str, variant: Any) -> np.ndarray:
 def trajectory(golden: Golden, name: str) -> np.ndarray:
     if name == "latent_tokens":
         return np.asarray(golden.trajectory)
-    size = tokens.token_grid(channels_last(golden.arrays["traj.noise"]))
-    latent = tokens.unpack(golden.trajectory, size)
+    size = latents.token_grid(channels_last(golden.arrays["traj.noise"]))
+    latent = latents.unpack(golden.trajectory, size)
     return channels_first(latent if name == "latent" else golden.vae(Autoencoder.decode, latent))
 
 

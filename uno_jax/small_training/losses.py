@@ -9,11 +9,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from uno_jax.families.autoencoder import reconstruct, reconstruction_loss
 from uno_jax.families.flow import interpolate, sample_times
+from uno_jax.families.latents import encode_image, pack, token_grid
 from uno_jax.families.model import Model
-from uno_jax.families.uno.conditioning import encode_image, encode_text
+from uno_jax.families.uno.conditioning import encode_text
 from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.families.uno.objective import Noised, flow_loss, make_loss
-from uno_jax.families.uno.positions import pack, position_ids, shifted_ids, token_grid
+from uno_jax.families.uno.positions import position_ids, shifted_ids
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import variables
 from uno_jax.networks.mmdit import MMDiT, MMDiTInputs

@@ -11,8 +11,9 @@ from benchmarks.gpu.bench import Bench, peak_gib
 from benchmarks.gpu.cases import scaled
 from benchmarks.gpu.weights import random_networks
 from uno_jax.costs.flops import count_flops
+from uno_jax.families.latents import decode_image, encode_vae
 from uno_jax.families.model import Model
-from uno_jax.families.uno.conditioning import decode_image, encode_clip, encode_t5, encode_vae
+from uno_jax.families.uno.conditioning import encode_clip, encode_t5
 from uno_jax.families.uno.sampling import latent_shape
 from uno_jax.sharding.rules import make_mesh
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.gpu.bench import Bench
 from tools.convert_weights.verify import INPUTS, Golden, channels_last, compare, load_golden, verify
-from uno_jax.families.uno.positions import pack, token_grid
+from uno_jax.families.latents import pack, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.mmdit import MMDiT

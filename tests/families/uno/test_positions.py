@@ -4,15 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from uno_jax.families.latents import pack, token_size, unpack
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.families.uno.positions import (
-    pack,
-    position_ids,
-    reference_offsets,
-    shifted_ids,
-    token_size,
-    unpack,
-)
+from uno_jax.families.uno.positions import position_ids, reference_offsets, shifted_ids
 
 TARGET = (4, 6)
 REFERENCES = [(3, 3), (2, 4), (5, 2), (2, 2)]

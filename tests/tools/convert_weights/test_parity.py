@@ -21,10 +21,11 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, T
 from tests.tiny_model import RANK, make_lora
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import GOLDEN
+from uno_jax.families.latents import pack
 from uno_jax.families.lora import merge
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora import LoraInfo, block_indices
-from uno_jax.families.uno.positions import pack, position_ids
+from uno_jax.families.uno.positions import position_ids
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.mmdit import MMDiT, MMDiTConfig

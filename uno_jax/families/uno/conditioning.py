@@ -1,4 +1,4 @@
-"""Prompts and pictures to the MM-DiT's conditioning: token ids -> (txt, vec), pictures -> latents.
+"""Prompts to the MM-DiT's conditioning: token ids -> (txt, vec); with pictures, a training batch to it.
 
 A cached encoding (`data.cached_encodings`) may replace its source; its network is then not needed.
 Every function is compiled when called on its own, for the latest few shapes (`bounded_jit`), and inlined when
@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import BatchParts
+from uno_jax.families.latents import encode_image, is_encoded
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.families.uno.types import Batch, Conditioning
 from uno_jax.networks.registry import apply
-from uno_jax.networks.vae import Autoencoder, posterior_mean, posterior_sample
 from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 from uno_jax.tokenizers import Cut, clip_tokens, t5_cut, t5_tokens
@@ -43,11 +43,6 @@ def make_batch(config: ModelConfig, parts: BatchParts) -> Batch:
     return Batch(parts.target, parts.refs, texts["t5"], texts["clip"])
 
 
-def is_encoded(part: AnyArray) -> bool:
-    """Whether a part of a Batch is an encoding rather than pictures or token ids."""
-    return part.shape[-1] != 3 if part.ndim == 4 else jnp.issubdtype(part.dtype, jnp.floating)
-
-
 @bounded_jit
 def encode_t5(model: Model, tokens: Int[AnyArray, "b s"]) -> Float[Array, "b s d"]:
     """T5's hidden states."""
@@ -63,13 +58,6 @@ def encode_clip(model: Model, tokens: Int[AnyArray, "b 77"]) -> Float[Array, "b 
 
 
 @bounded_jit
-def encode_vae(model: Model, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
-    """Mean and log variance of the autoencoder's posterior."""
-    params, encode = {"params": model.params["vae"]}, Autoencoder.encode
-    return cast(Array, apply(model.config.vae, params, image, dtype=model.compute_dtype, method=encode))
-
-
-@bounded_jit
 def encode_text(
     model: Model,
     txt: Int[AnyArray, "b s"] | Float[AnyArray, "b s d"],
@@ -81,29 +69,6 @@ def encode_text(
         jnp.asarray(txt, dtype) if is_encoded(txt) else encode_t5(model, txt),
         jnp.asarray(vec, dtype) if is_encoded(vec) else encode_clip(model, vec),
     )
-
-
-@bounded_jit
-def encode_image(
-    model: Model,
-    image: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h2 w2 m"],
-    key: jax.Array | None = None,
-) -> Float[Array, "b h2 w2 z"]:
-    """The scaled latent of pictures or of their cached moments: a sample of the posterior if there is a key
-    (training), otherwise its mean (sampling).
-    """
-    moments = jnp.asarray(image if is_encoded(image) else encode_vae(model, image), jnp.float32)
-    if key is None:
-        return posterior_mean(model.config.vae, moments)
-    return posterior_sample(model.config.vae, moments, key)
-
-
-@bounded_jit
-def decode_image(model: Model, latent: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
-    """Pictures, not yet clamped to [-1, 1]."""
-    params, decode = {"params": model.params["vae"]}, Autoencoder.decode
-    picture = apply(model.config.vae, params, latent, dtype=model.compute_dtype, method=decode)
-    return cast(Array, picture.astype(jnp.float32))
 
 
 def encode(

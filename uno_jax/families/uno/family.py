@@ -1,6 +1,6 @@
 """FLUX/UNO as a family (arXiv 2504.02160): a FLUX.1 MM-DiT with reference pictures as extra tokens."""
 
-from uno_jax.families import autoencoder
+from uno_jax.families import autoencoder, latents
 from uno_jax.families.family import Encoder, Family, LoraMethod, Objective, Sampler
 from uno_jax.families.uno import conditioning, lora, lora_names, objective, plan, sampling, settings
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, SamplingDefaults
@@ -34,7 +34,7 @@ FAMILY = Family(
         prompt_cut=conditioning.prompt_cut,
     ),
     encoders={
-        "vae": Encoder(conditioning.encode_vae),
+        "vae": Encoder(latents.encode_vae),
         "t5": Encoder(conditioning.encode_t5, text="txt"),
         "clip": Encoder(conditioning.encode_clip, text="vec"),
     },

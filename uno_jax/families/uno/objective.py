@@ -8,10 +8,11 @@ from jaxtyping import Array, Bool, Float
 
 from uno_jax.families.family import Loss
 from uno_jax.families.flow import interpolate, sample_times
+from uno_jax.families.latents import TokenSize, pack, token_grid
 from uno_jax.families.model import Model
 from uno_jax.families.uno.conditioning import encode
 from uno_jax.families.uno.config import ModelConfig
-from uno_jax.families.uno.positions import TokenSize, left_half, pack, token_grid
+from uno_jax.families.uno.positions import left_half
 from uno_jax.families.uno.types import Batch, Conditioning
 from uno_jax.families.uno.velocity import variables, velocity
 from uno_jax.networks.mmdit import MMDiT

@@ -11,8 +11,9 @@ from jax.sharding import Mesh
 from uno_jax.costs.program import Program, abstract, chip_bytes, compile_program
 from uno_jax.families.family import ONE_STEP, BatchSizes, PlannedSampling
 from uno_jax.families.flow import sampling_schedule
+from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.model import Model
-from uno_jax.families.uno.conditioning import decode_image, encode_image, encode_text
+from uno_jax.families.uno.conditioning import encode_text
 from uno_jax.families.uno.config import ModelConfig
 from uno_jax.families.uno.sampling import denoise_latent, latent_shape
 from uno_jax.families.uno.types import Batch, Conditioning

@@ -1,46 +1,13 @@
-"""Latents as tokens, and the tokens' positions: packing, position ids and UnoPE, as pure functions."""
+"""Positions of tokens: position ids and UnoPE, as pure functions."""
 
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
+from uno_jax.families.latents import TokenSize
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.support.trees import AnyArray
-
-PATCH = 2  # latent cells per token along one side
-TokenSize = tuple[int, int]  # rows, columns
-
-
-def pack(latent: Float[AnyArray, "b h w z"]) -> Float[Array, "b (h//2)*(w//2) 4*z"]:
-    """Packs 2x2 latent cells into a token, channel outermost (flux `sampling.py`)."""
-    return rearrange(jnp.asarray(latent), "b (h ph) (w pw) z -> b (h w) (z ph pw)", ph=PATCH, pw=PATCH)
-
-
-def unpack(tokens: Float[AnyArray, "b l c"], size: TokenSize) -> Float[Array, "b h w z"]:
-    """The inverse of `pack` for a picture of `size` tokens (rows, columns)."""
-    h, w = size
-    return rearrange(
-        jnp.asarray(tokens), "b (h w) (z ph pw) -> b (h ph) (w pw) z", h=h, w=w, ph=PATCH, pw=PATCH
-    )
-
-
-def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
-    """Rows and columns of tokens for a picture of height x width pixels.
-
-    Raises ValueError unless the sides are positive multiples of a token's.
-    """
-    side = PATCH * downsampling
-    if height < side or width < side or height % side or width % side:
-        raise ValueError(f"picture sides must be positive multiples of {side} pixels, got {width}x{height}")
-    return height // side, width // side
-
-
-def token_grid(latent: Float[AnyArray, "b h w z"]) -> TokenSize:
-    """Rows and columns of a latent's tokens."""
-    return latent.shape[1] // PATCH, latent.shape[2] // PATCH
 
 
 def left_half(size: TokenSize) -> Bool[np.ndarray, "l"]:

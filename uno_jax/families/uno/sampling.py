@@ -5,25 +5,20 @@ latest few are kept (`bounded_jit`).
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float
 
 from uno_jax.families.family import Inputs
 from uno_jax.families.flow import sampling_schedule
+from uno_jax.families.latents import decode_latent, encode_image, initial_noise, token_grid, unpack
 from uno_jax.families.model import Model
-from uno_jax.families.uno.conditioning import decode_image, encode_image, encode_text, tokenize
+from uno_jax.families.uno.conditioning import encode_text, tokenize
 from uno_jax.families.uno.config import ModelConfig
-from uno_jax.families.uno.positions import token_grid, unpack
 from uno_jax.families.uno.settings import Settings
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import Contrast, denoise
-from uno_jax.networks.vae import decode_tiled
-from uno_jax.sharding.processes import on_host
 from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 
@@ -58,12 +53,6 @@ def latent_shape(config: ModelConfig, width: int, height: int) -> tuple[int, int
     return height // cells, width // cells, config.vae.latent_channels
 
 
-@partial(bounded_jit, static_argnames="shape")
-def initial_noise(seeds: UInt32[AnyArray, "b"], shape: tuple[int, int, int]) -> Float[Array, "b h w z"]:
-    """Normal noise in float32, each picture's from its own seed."""
-    return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape, jnp.float32))(seeds)
-
-
 @bounded_jit
 def denoise_latent(
     model: Model,
@@ -75,11 +64,3 @@ def denoise_latent(
 ) -> Float[Array, "b h w z"]:
     """The whole denoising loop (`velocity.denoise`), from noise to the picture's scaled latent."""
     return unpack(denoise(model, noise, conditioning, schedule, contrast, left), token_grid(noise))
-
-
-def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> Float[np.ndarray, "b H W 3"]:
-    """Pictures on the host, decoded in tiles of tile x tile pixels if they have more pixels than that."""
-    cells = tile // model.config.vae.downsampling
-    if latent.shape[1] * latent.shape[2] > cells**2:
-        return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)
-    return cast(np.ndarray, on_host(decode_image(model, latent)))

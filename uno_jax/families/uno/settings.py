@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from uno_jax.families.flow import sampling_schedule
+from uno_jax.families.latents import token_size
 from uno_jax.families.uno.config import ModelConfig, UnoPE
-from uno_jax.families.uno.positions import token_size
 from uno_jax.support.images import MULTIPLE
 
 

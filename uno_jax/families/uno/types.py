@@ -14,7 +14,7 @@ from uno_jax.support.trees import AnyArray
 
 class Batch(NamedTuple):
     """A training batch. Each part is an encoder's input or its cached encoding, which differ in shape or
-    dtype (`conditioning.is_encoded`): pictures in [-1, 1] or the posterior's moments (latent cells of mean
+    dtype (`latents.is_encoded`): pictures in [-1, 1] or the posterior's moments (latent cells of mean
     and log variance), T5's token ids or hidden states, CLIP's token ids or pooled output.
     """
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from uno_jax.families import flow
+from uno_jax.families.latents import TokenSize, pack, token_grid
 from uno_jax.families.model import Model
-from uno_jax.families.uno.positions import TokenSize, left_half, pack, position_ids, token_grid
+from uno_jax.families.uno.positions import left_half, position_ids
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.networks.mmdit import MMDiT, MMDiTInputs, Modulations
 from uno_jax.support.trees import AnyArray, Params

@@ -1,0 +1,103 @@
+"""Pictures, their latents, and latents as tokens: what every family shares that draws in an autoencoder's
+latents.
+
+Functions of networks are compiled when called on their own, for the latest few shapes (`bounded_jit`), and
+inlined when called from a jitted function.
+"""
+
+from functools import partial
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float, UInt32
+
+from uno_jax.families.model import Model
+from uno_jax.networks.registry import apply
+from uno_jax.networks.vae import Autoencoder, decode_tiled, posterior_mean, posterior_sample
+from uno_jax.sharding.processes import on_host
+from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.support.trees import AnyArray
+
+PATCH = 2  # latent cells per token along one side
+TokenSize = tuple[int, int]  # rows, columns
+
+
+def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
+    """Rows and columns of tokens for a picture of height x width pixels.
+
+    Raises ValueError unless the sides are positive multiples of a token's.
+    """
+    side = PATCH * downsampling
+    if height < side or width < side or height % side or width % side:
+        raise ValueError(f"picture sides must be positive multiples of {side} pixels, got {width}x{height}")
+    return height // side, width // side
+
+
+def token_grid(latent: Float[AnyArray, "b h w z"]) -> TokenSize:
+    """Rows and columns of a latent's tokens."""
+    return latent.shape[1] // PATCH, latent.shape[2] // PATCH
+
+
+def pack(latent: Float[AnyArray, "b h w z"]) -> Float[Array, "b (h//2)*(w//2) 4*z"]:
+    """Packs 2x2 latent cells into a token, channel outermost (flux `sampling.py`)."""
+    return rearrange(jnp.asarray(latent), "b (h ph) (w pw) z -> b (h w) (z ph pw)", ph=PATCH, pw=PATCH)
+
+
+def unpack(tokens: Float[AnyArray, "b l c"], size: TokenSize) -> Float[Array, "b h w z"]:
+    """The inverse of `pack` for a picture of `size` tokens (rows, columns)."""
+    h, w = size
+    return rearrange(
+        jnp.asarray(tokens), "b (h w) (z ph pw) -> b (h ph) (w pw) z", h=h, w=w, ph=PATCH, pw=PATCH
+    )
+
+
+def is_encoded(part: AnyArray) -> bool:
+    """Whether a part of a Batch is an encoding rather than pictures or token ids."""
+    return part.shape[-1] != 3 if part.ndim == 4 else jnp.issubdtype(part.dtype, jnp.floating)
+
+
+@bounded_jit
+def encode_vae(model: Model, image: Float[AnyArray, "b h w 3"]) -> Float[Array, "b h2 w2 m"]:
+    """Mean and log variance of the autoencoder's posterior."""
+    params, encode = {"params": model.params["vae"]}, Autoencoder.encode
+    return cast(Array, apply(model.config.vae, params, image, dtype=model.compute_dtype, method=encode))
+
+
+@bounded_jit
+def encode_image(
+    model: Model,
+    image: Float[AnyArray, "b h w 3"] | Float[AnyArray, "b h2 w2 m"],
+    key: jax.Array | None = None,
+) -> Float[Array, "b h2 w2 z"]:
+    """The scaled latent of pictures or of their cached moments: a sample of the posterior if there is a key
+    (training), otherwise its mean (sampling).
+    """
+    moments = jnp.asarray(image if is_encoded(image) else encode_vae(model, image), jnp.float32)
+    if key is None:
+        return posterior_mean(model.config.vae, moments)
+    return posterior_sample(model.config.vae, moments, key)
+
+
+@bounded_jit
+def decode_image(model: Model, latent: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
+    """Pictures, not yet clamped to [-1, 1]."""
+    params, decode = {"params": model.params["vae"]}, Autoencoder.decode
+    picture = apply(model.config.vae, params, latent, dtype=model.compute_dtype, method=decode)
+    return cast(Array, picture.astype(jnp.float32))
+
+
+def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> Float[np.ndarray, "b H W 3"]:
+    """Pictures on the host, decoded in tiles of tile x tile pixels if they have more pixels than that."""
+    cells = tile // model.config.vae.downsampling
+    if latent.shape[1] * latent.shape[2] > cells**2:
+        return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)
+    return cast(np.ndarray, on_host(decode_image(model, latent)))
+
+
+@partial(bounded_jit, static_argnames="shape")
+def initial_noise(seeds: UInt32[AnyArray, "b"], shape: tuple[int, int, int]) -> Float[Array, "b h w z"]:
+    """Normal noise in float32, each picture's from its own seed."""
+    return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape, jnp.float32))(seeds)
