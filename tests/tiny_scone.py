@@ -58,7 +58,7 @@ def write_tokenizer(folder, config=SPEAKING):
     return folder
 
 
-def random_params(seed=0, config=MOT):
+def random_params(seed=0):
     """Random parameters; norms are about 1."""
     rng = np.random.default_rng(seed)
 
@@ -66,7 +66,7 @@ def random_params(seed=0, config=MOT):
         scale = 0.5 * leaf.shape[-2] ** -0.5 if path[-1].key == "kernel" else 0.1
         return jnp.asarray((path[-1].key == "scale") + scale * rng.normal(size=leaf.shape), jnp.float32)
 
-    return jax.tree_util.tree_map_with_path(values, abstract_params(config)[0])
+    return jax.tree_util.tree_map_with_path(values, abstract_params(MOT)[0])
 
 
 def sequence(splits, batch=1, seed=0):

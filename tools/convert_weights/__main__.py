@@ -17,7 +17,7 @@ from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.words import counted, printable
 from uno_jax.weights.arrays import holds_params
-from uno_jax.weights.names import find_lora, find_model, model_dir
+from uno_jax.weights.names import find_model, model_dir
 
 from . import hub
 from .convert import Plan, convert, plan, some
@@ -26,15 +26,12 @@ from .export import export
 from .inspection import describe
 from .lora import export_lora, import_lora
 from .mapping import Model
-from .pack import pack
-from .pipeline import convert_pipeline
+from .model_commands import Dtype, Pack, Pipeline, Scone
 from .source import Source, open_source
 from .tables import clip, flux, t5, vae, vit
 from .tables.efficientnet import convert_efficientnet
 from .tables.lpips import convert_lpips
 from .verify import LIMIT, verify
-
-Dtype = Literal["keep", "bf16", "fp16", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -113,27 +110,6 @@ class Clip(Network):
 
     def open(self, path: Path) -> Source:
         return open_encoder(path, self.model.folder) if self.projection else super().open(path)
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """Every network of a diffusers FLUX pipeline, to DST/mmdit, vae, t5 and clip. Run again, it goes on with
-    those that are missing. Tokenizers are part of this program.
-    """
-
-    src: str
-    """Folder with transformer/, vae/, text_encoder/ and text_encoder_2/, or name on the hub, owner/name."""
-    dst: Path
-    """Model directory to write to, later the --model of sampling."""
-    dtype: Dtype = "keep"
-    """Data type to write; keep: that of the source, with fp8 widened to bf16."""
-    overwrite: bool = False
-    """Replace existing networks."""
-
-    def run_command(self) -> int:
-        for line in convert_pipeline(self.src, self.dst, self.dtype, self.overwrite):
-            print(printable(line), flush=True)
-        return 0
 
 
 @dataclass(frozen=True)
@@ -268,28 +244,6 @@ class ExportLora:
 
 
 @dataclass(frozen=True)
-class Pack:
-    """Model with its LoRA, as one .safetensors file and config.json per network: to ship or copy."""
-
-    model: str
-    """Model directory."""
-    dst: Path
-    """Model directory to write."""
-    lora: str = "auto"
-    """LoRA directory to include as DST/lora; auto: the model's own, if it has one; none: no LoRA."""
-    dtype: Dtype = "keep"
-    """Data type to write; keep: that of the source."""
-    overwrite: bool = False
-    """Replace an existing destination."""
-
-    def run_command(self) -> int:
-        model = find_model(self.model)
-        size = pack(model, find_lora(self.lora, model), self.dst, self.dtype, self.overwrite)
-        print(f"wrote {self.dst}: {size / 1e6:.1f} MB")
-        return 0
-
-
-@dataclass(frozen=True)
 class Inspect:
     """Describe a file or folder: network, naming, config, size, and name, dtype and shape of every tensor."""
 
@@ -325,6 +279,7 @@ Command: Any = (
     | Annotated[T5, subcommand("t5")]
     | Annotated[Clip, subcommand("clip")]
     | Annotated[Pipeline, subcommand("pipeline")]
+    | Annotated[Scone, subcommand("scone")]
     | Annotated[Vit, subcommand("vit")]
     | Annotated[Efficientnet, subcommand("efficientnet")]
     | Annotated[Lpips, subcommand("lpips")]

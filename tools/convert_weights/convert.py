@@ -29,9 +29,11 @@ from uno_jax.weights.safetensors_file import DTYPES as STORED
 from . import mapping, stream
 from .mapping import ConversionError, Entry, Model, Naming
 from .source import Source, Tensor, read_json
-from .tables import clip, flux, t5, vae
+from .tables import clip, flux, mot, t5, vae
 
 MODELS: tuple[Model, ...] = (flux.MODEL, vae.MODEL, t5.MODEL, clip.MODEL)
+"""The networks of a FLUX pipeline."""
+KNOWN = (*MODELS, mot.MODEL)
 DTYPES = {"bf16": STORED["BF16"], "fp16": STORED["F16"], "fp32": STORED["F32"]}  # the values of --dtype
 FP8 = (STORED["F8_E4M3"], STORED["F8_E5M2"])
 CONFIG_METADATA = "uno_jax.config"  # in the metadata of exported files
@@ -152,7 +154,7 @@ def _naming(model: Model, source: Source) -> tuple[Naming, str]:
     keys = source.tensors.keys()
     if found := find_naming(model, keys):
         return found
-    other = next((each.title for each in MODELS if find_naming(each, keys)), None)
+    other = next((each.title for each in KNOWN if find_naming(each, keys)), None)
     looks = (
         f"it looks like a {other}" if other else f"its keys are like {', '.join(sorted(keys)[:3]) or 'none'}"
     )

@@ -1,8 +1,11 @@
-"""One network of a model directory to a single safetensors file in the original naming, tensor by tensor."""
+"""Networks of a model directory to a single safetensors file in the original naming, tensor by tensor."""
 
 import json
 import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -20,6 +23,15 @@ from .convert import CONFIG_METADATA, DTYPES, require_space
 from .mapping import Entry, Model
 
 
+class Part(NamedTuple):
+    """A network to be written: its entries by the key of their tensor, its arrays and its config's record."""
+
+    kind: str
+    entries: dict[str, list[Entry]]
+    stores: stream.Stores
+    config: dict[str, Any]
+
+
 def export(
     model: Model,
     directory: Path,
@@ -31,27 +43,63 @@ def export(
 
     Raises CheckpointError for another network, FileExistsError, ConversionError when the disk is too small.
     """
-    directory, file = Path(directory), Path(file)
+    directory = Path(directory)
     directory = directory / model.kind if (directory / model.kind).is_dir() else directory
+    return export_parts([open_part(model, directory)], file, dtype, overwrite)
+
+
+def open_part(model: Model, directory: Path) -> Part:
+    """The network in `directory`.
+
+    Raises CheckpointError for another one.
+    """
     config = read_config(directory, model.kind)
-    params = flatten_dict(abstract_params(config)[0])
-    stores = stream.open_params(directory, params)
+    stores = stream.open_params(directory, flatten_dict(abstract_params(config)[0]))
     entries: dict[str, list[Entry]] = {}
     for entry in mapping.expand(model, config, model.namings[0]):
         entries.setdefault(model.written_prefix + entry.source, []).append(entry)
-    header = {}
-    for key, parts in entries.items():
-        (shape,) = mapping.source_shapes(parts, params).values()
-        stored = stores[parts[0].target].dtype.numpy_dtype
+    return Part(model.kind, entries, stores, read_record(directory)["config"])
+
+
+def export_parts(
+    parts: Sequence[Part],
+    file: Path,
+    dtype: str = "keep",
+    overwrite: bool = False,
+    tables: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType({}),
+) -> Path:
+    """Writes networks to one file, and after them float32 arrays that follow from their configs.
+
+    Raises FileExistsError, or ConversionError when the disk is too small.
+    """
+    file = Path(file)
+    owners = {key: part for part in parts for key in part.entries}
+    header: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+    for key, part in owners.items():
+        (shape,) = _shapes(part, key).values()
+        stored = part.stores[part.entries[key][0].target].dtype.numpy_dtype
         header[key] = (stored if dtype == "keep" else DTYPES[dtype], shape)
+    header |= {key: (np.dtype(np.float32), make().shape) for key, make in tables.items()}
     require_space(file, sum(math.prod(shape) * kind.itemsize for kind, shape in header.values()))
-    metadata = {"format": "pt", CONFIG_METADATA: json.dumps(read_record(directory)["config"])}
+    config = parts[0].config if len(parts) == 1 else {part.kind: part.config for part in parts}
+
+    def make_tensor(key: str) -> np.ndarray:
+        if key in tables:
+            return tables[key]()
+        return _read_tensor(owners[key].entries[key], owners[key].stores, *header[key])
+
     with locked_path(file):
         refuse_existing(file, overwrite)
-        made = prefetch(lambda key: _read_tensor(entries[key], stores, *header[key]), header, stream.WORKERS)
-        tensors = iter(tqdm(made, total=len(header), desc=model.kind, unit="tensor", disable=None))
+        made = prefetch(make_tensor, header, stream.WORKERS)
+        title = parts[0].kind
+        tensors = iter(tqdm(made, total=len(header), desc=title, unit="tensor", disable=None))
+        metadata = {"format": "pt", CONFIG_METADATA: json.dumps(config)}
         write_safetensors(file, header, lambda key: next(tensors), metadata, overwrite)
     return file
+
+
+def _shapes(part: Part, key: str) -> mapping.Shapes:
+    return mapping.source_shapes(part.entries[key], part.stores)
 
 
 def _read_tensor(

@@ -81,7 +81,7 @@ def _download_folder(repo: str, folder: str) -> Path:
         place = _snapshot(repo, [f"{folder}/*.safetensors", f"{folder}/*.json"], [], folder)
         if place.is_dir():
             return place
-    return _snapshot(repo, ["*.safetensors", "*.json"], ["*/*"])
+    return _snapshot(repo, ["*.safetensors", "*.json", "merges.txt"], ["*/*"])
 
 
 def _snapshot(repo: str, wanted: list[str], ignored: list[str], folder: str = "") -> Path:

@@ -12,10 +12,11 @@ from uno_jax.weights.checkpoint import read_record
 from uno_jax.weights.lora_files import METADATA
 from uno_jax.weights.safetensors_file import DTYPES
 
-from .convert import MODELS, find_naming, plan
+from .convert import KNOWN, MODELS, find_naming, plan
 from .encoders import one_layout
+from .scone import AUTOENCODER, TOKENIZER, is_bagel, open_bagel
 from .source import Source, open_source
-from .tables import vit
+from .tables import mot, vit
 
 Row = tuple[str, str, tuple[int, ...], int]  # name, dtype, shape, bytes
 
@@ -26,7 +27,7 @@ def describe(path: Path) -> Iterator[str]:
     Raises FileNotFoundError, or CheckpointError for an unknown format.
     """
     path = Path(path)
-    ours = [path / model.kind for model in (*MODELS, vit.MODEL) if holds_params(path / model.kind)]
+    ours = [path / model.kind for model in (*KNOWN, vit.MODEL) if holds_params(path / model.kind)]
     pipeline = [path / model.folder for model in MODELS if (path / model.folder / "config.json").is_file()]
     if holds_params(path):
         yield from _native(path)
@@ -34,6 +35,13 @@ def describe(path: Path) -> Iterator[str]:
         yield f"{path}: a {'model of uno_jax' if ours else 'diffusers pipeline'}"
         for part in ours or pipeline:
             yield from describe(part)
+        if (path / TOKENIZER).is_dir():
+            names = sorted(file.name for file in (path / TOKENIZER).iterdir())
+            yield f"{path / TOKENIZER}: {', '.join(names)}"
+    elif is_bagel(path):
+        yield f"{path}: a folder of BAGEL's or Scone's weights"
+        yield from _source(open_bagel(path))
+        yield from _source(open_source(path / AUTOENCODER))
     else:
         yield from _source(open_source(path))
 
@@ -54,8 +62,10 @@ def _native(path: Path) -> Iterator[str]:
 
 def _source(source: Source) -> Iterator[str]:
     keys = source.tensors.keys()
+    bagel = find_naming(mot.MODEL, keys) is not None
+    source = open_bagel(source.path) if bagel else source
     found = False
-    for model in (*MODELS, vit.MODEL):
+    for model in (*KNOWN, *((mot.EYES,) if bagel else ()), vit.MODEL):
         if named := find_naming(model, keys):
             found = True
             naming, prefix = named

@@ -1,6 +1,6 @@
 """Every network of a diffusers FLUX pipeline to one model directory; tokenizers are part of the package."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uno_jax.support.folder_lock import locked
@@ -29,12 +29,20 @@ def convert_pipeline(src: str, dst: Path, dtype: str = "keep", overwrite: bool =
         raise ConversionError(f"{src} is not a diffusers FLUX pipeline: it lacks {', '.join(missing)}")
     plans = [plan(model, open_source(places[model.kind]), dtype) for model in MODELS]
     with locked(dst):
-        kept = [planned.model.kind for planned in plans if not overwrite and _is_there(planned, dst)]
-        for planned in plans:
-            if planned.model.kind in kept:
-                yield f"kept {dst / planned.model.kind}, which is there"
-            else:
-                yield f"wrote {convert(planned, dst, overwrite)}: {planned.config}"
+        yield from write_missing(plans, dst, overwrite)
+
+
+def write_missing(plans: Sequence[Plan], dst: Path, overwrite: bool) -> Iterator[str]:
+    """Writes the networks that are not in DST, or all with `overwrite`, and yields a line for each.
+
+    Raises ConversionError before anything is written when DST holds another network.
+    """
+    kept = [planned.model.kind for planned in plans if not overwrite and _is_there(planned, dst)]
+    for planned in plans:
+        if planned.model.kind in kept:
+            yield f"kept {dst / planned.model.kind}, which is there"
+        else:
+            yield f"wrote {convert(planned, dst, overwrite)}: {planned.config}"
 
 
 def _is_there(planned: Plan, dst: Path) -> bool:

@@ -1,7 +1,7 @@
 """Sources: a safetensors file, a folder with one or with shards, or a pipeline; and its config.json."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,8 +56,9 @@ class Source:
     """The safetensors files."""
 
 
-def open_source(path: Path, folder: str = "") -> Source:
+def open_source(path: Path, folder: str = "", without: Collection[str] = ()) -> Source:
     """Opens a safetensors file, a folder with one (or with shards and an index), or a pipeline's `folder`.
+    Files of the names `without` are not those that are looked for in a folder.
 
     Raises FileNotFoundError for a missing source or shard, CheckpointError for anything but safetensors.
     """
@@ -68,7 +69,9 @@ def open_source(path: Path, folder: str = "") -> Source:
         raise FileNotFoundError(
             f"no source {path}: expected a file, a folder, or a name on the hub, owner/name"
         )
-    files = _files(path) if path.is_dir() else _indexed(path) if INDEX.fullmatch(path.name) else [path]
+    files = (
+        _files(path, without) if path.is_dir() else _indexed(path) if INDEX.fullmatch(path.name) else [path]
+    )
     if missing := [file.name for file in files if not file.exists()]:
         raise FileNotFoundError(f"{path} names missing shards: {', '.join(missing)}")
     tensors: dict[str, Tensor] = {}
@@ -93,11 +96,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return read_object(path, {}, ConversionError)
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, without: Collection[str]) -> list[Path]:
     """The safetensors files of a folder, in order: those of its index, the one that its program would load,
     those of a variant's index, the only one, or all shards of one file.
     """
-    present = sorted(folder.glob("*.safetensors"))
+    present = sorted(path for path in folder.glob("*.safetensors") if path.name not in without)
     found = [path for path in sorted(folder.glob("*.json")) if INDEX.fullmatch(path.name)]
     # A folder may also hold another precision (model.fp16.safetensors): the shorter name comes first.
     indexes = sorted(found, key=lambda path: len(path.name))

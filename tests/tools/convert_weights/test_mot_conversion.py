@@ -33,6 +33,7 @@ def bagel(tmp_path_factory):
         tensors |= load_file(export(table, place, place / f"{table.kind}.safetensors"))
     tensors["latent_pos_embed.pos_embed"] = np.zeros((64, 32), np.float32)
     hints = {
+        "llm_config": {"rope_theta": 1e6},
         "vit_config": {"num_attention_heads": 3},
         "special_tokens": {
             "bos_token_id": 60,

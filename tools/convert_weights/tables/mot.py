@@ -4,10 +4,11 @@ A source's config.json may hold the contents of BAGEL's llm_config.json and vit_
 what shapes do not show is read there.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from uno_jax.families.scone.config import EYES as EYES_CONFIG
+from uno_jax.families.scone.config import SconeDefaults
 from uno_jax.networks.mot import MoTConfig
 from uno_jax.networks.vit import ViTConfig
 
@@ -20,8 +21,6 @@ BAGEL_VIT = Naming("BAGEL", f"{VIT}.embeddings.patch_embedding.weight")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")
 NORMS = {"input_norm": "input_layernorm", "post_norm": "post_attention_layernorm"}
 EXPERTS = {"und": "", "gen": "_moe_gen"}
-SIGLIP = (1152, 27)
-"""Width and layers of SigLIP so400m, of which BAGEL leaves out the last layer."""
 # Field of ours -> where a config.json of BAGEL's, or of a recording, has it.
 HINTS = {
     "rms_norm_eps": ("llm_config", "rms_norm_eps"),
@@ -37,7 +36,8 @@ HINTS = {
     "bridge_layer": ("semantic_mask", "early_layer_idx"),
     "bridge_threshold": ("semantic_mask", "threshold_original"),
 }
-OURS = tuple(HINTS) + ("bridge_masked",)
+DEFAULTS = tuple(field.name for field in fields(SconeDefaults))
+OURS = (*HINTS, "bridge_masked", *DEFAULTS)
 
 
 def rows(config: MoTConfig) -> list[Row]:
@@ -63,7 +63,7 @@ def rows(config: MoTConfig) -> list[Row]:
 
 
 def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MoTConfig:
-    """Infers the config from shapes; hints may add OURS."""
+    """Infers the config from shapes; hints add the rope's base, and may add others of OURS."""
     layer = f"{LAYERS}.0"
     (head_dim,) = shapes[f"{layer}.self_attn.q_norm.weight"]
     vocabulary, hidden = shapes["language_model.model.embed_tokens.weight"]
@@ -84,11 +84,18 @@ def infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> MoTConfig:
         "latent_channels": channels // patch**2,
         "vit_size": shapes["connector.fc1.weight"][1],
     }
-    return MoTConfig(**hints, **found)
+    if hidden != MoTConfig.hidden_size and "rope_theta" not in hints:
+        raise ConversionError(
+            f"it has {hidden} channels, and the rope's base is known only for {MoTConfig.hidden_size}: it "
+            "lacks its llm_config.json with rope_theta"
+        )
+    own = {name: value for name, value in hints.items() if name not in DEFAULTS}
+    return MoTConfig(**own, **found)
 
 
 def hints(record: dict[str, Any]) -> dict[str, Any]:
     """Returns what a config.json, BAGEL's or ours, adds; empty if it belongs to another network."""
+    record = record.get("mot", record)
     if "bridge_layer" in record:
         found = {name: record[name] for name in OURS if name in record}
     else:
@@ -104,6 +111,11 @@ def hints(record: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
+def defaults(hints: dict[str, Any]) -> SconeDefaults:
+    """What sampling takes where a caller says nothing, as far as hints say."""
+    return SconeDefaults(**{name: hints[name] for name in DEFAULTS if name in hints})
+
+
 MODEL = Model(
     kind="mot",
     title="mixture of transformers (BAGEL, Scone)",
@@ -115,6 +127,7 @@ MODEL = Model(
     rows=rows,
     infer=infer,
     hints=hints,
+    defaults=defaults,
 )
 
 
@@ -128,7 +141,7 @@ def vit_rows(config: ViTConfig) -> list[Row]:
 
 
 def vit_infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> ViTConfig:
-    """Infers the config from shapes; hints may add the heads, the epsilon and the patch's side."""
+    """Infers the config from shapes; hints add the heads, and may add the epsilon."""
     embedding = f"{VIT}.embeddings"
     hidden, *pixels = shapes[f"{embedding}.patch_embedding.weight"]
     positions = shapes[f"{embedding}.position_embedding.weight"][0]
@@ -140,15 +153,21 @@ def vit_infer(shapes: Shapes, naming: Naming, hints: dict[str, Any]) -> ViTConfi
         "patch_size": patch,
         "hidden_size": hidden,
         "intermediate_size": shapes[f"{VIT}.encoder.layers.0.mlp.fc1.weight"][0],
-        "num_layers": layers - ((hidden, layers) == SIGLIP),
+        "num_layers": layers,
         "grid": grid,
         "resolution": grid * patch,
     }
+    if hidden != EYES_CONFIG.hidden_size and "num_heads" not in hints:
+        raise ConversionError(
+            f"its ViT has {hidden} channels, and the heads are known only for {EYES_CONFIG.hidden_size}: it "
+            "lacks its vit_config.json with num_attention_heads"
+        )
     return replace(EYES_CONFIG, **hints, **found)
 
 
 def vit_hints(record: dict[str, Any]) -> dict[str, Any]:
     """Returns what a config.json, BAGEL's or ours, adds."""
+    record = record.get("vit", record)
     if record.get("pooling") == "none":
         return {name: record[name] for name in ("num_heads", "layer_norm_eps") if name in record}
     record = record.get("vit_config", record)
