@@ -5,6 +5,7 @@ making arrays; `init_params` makes random ones. To add a network, add a file her
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -91,9 +92,17 @@ def apply(
 
 def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Params, Params]:
     """A network's shapes (ShapeDtypeStruct leaves of `dtype`) and logical axes (PartitionSpec leaves)."""
-    boxed = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
+    boxed = _boxed(config)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), nn.unbox(boxed))
     return shapes, nn.get_partition_spec(boxed)
+
+
+@lru_cache(maxsize=64)
+def _boxed(config: NetworkConfig) -> Any:
+    """A network's shapes in boxes with their axes. Tracing a network takes a tenth of a second and more, and
+    reading, checking and converting one ask for its shapes several times.
+    """
+    return jax.eval_shape(lambda: _init(config, jax.random.key(0)))
 
 
 def arrange(kind: str, params: Params, platform: str) -> Params:
