@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from tools.convert_weights.verify import SAMPLING_GUIDANCE, channels_first, channels_last, load_golden
+from tools.convert_weights.golden.uno import SAMPLING_GUIDANCE, channels_first, channels_last, load_golden
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.latents import decode_latent, encode_image, initial_noise
 from uno_jax.families.lora import merge

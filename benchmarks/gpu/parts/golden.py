@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.gpu.bench import Bench
-from tools.convert_weights.verify import INPUTS, Golden, channels_last, compare, load_golden, verify
+from tools.convert_weights.golden.recording import compare
+from tools.convert_weights.golden.uno import INPUTS, Golden, channels_last, load_golden
+from tools.convert_weights.verify import verify
 from uno_jax.families.latents import pack, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
