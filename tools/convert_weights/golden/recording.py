@@ -4,6 +4,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,13 +30,14 @@ class Kind(NamedTuple):
     """The recordings of one family: how a folder is opened, and what its arrays are.
 
     The object that is opened has the `arrays`. An output is made by the function whose pattern its key
-    matches, from that object and the pattern's groups. What is `left_out` is not recomputed.
+    matches, from that object and the pattern's groups. What is `left_out` is not recomputed; it has a name
+    and a pattern for each sort of that.
     """
 
     load: Callable[[Path], Any]
     outputs: Mapping[str, Callable[..., Any]]
     inputs: re.Pattern[str]
-    left_out: re.Pattern[str] = re.compile(r"(?!)")
+    left_out: Mapping[str, str] = MappingProxyType({})
     limit: float = LIMIT
     exact: bool = False
     """Whether integers, masks and names must be equal."""

@@ -1,0 +1,28 @@
+"""Recordings of Scone: golden.npz, config.json and model.safetensors of a small random model, with what the
+reference computed of packed samples, drawings and texts. What needs a training step is left out, and so are
+rows that mix pictures with a loss on texts.
+
+Two of the reference's quirks are not copied: it gives up image guidance where there is none by text
+(`gen_img_only`), and its context without text is the whole one where a list ends in an image (`text_first`).
+"""
+
+import re
+
+from .recording import Kind
+from .scone_drawing import OUTPUTS as DRAWING
+from .scone_folder import load_golden
+from .scone_forward import OUTPUTS as FORWARD
+from .scone_packing import OUTPUTS as PACKING
+from .scone_runs import OUTPUTS as RUNS
+
+INPUTS = re.compile(
+    r"(in|drop_in|xcheck_in)/(text_ids_sample_\d+|vit_image_sample_\d+_ref_\d+|padded_latent|noise"
+    r"|packed_timesteps)|meta/threshold(_q25)?|probe/t"
+    r"|inf/(init_noise|text_ids|image_shape|ref_latent_\d+|vit_image_\d+|gen_inputs/packed_init_noises)"
+    r"|inf2/text_ids/\w+"
+)
+LEFT_OUT = {
+    "training": r"(grad|grad_meta|opt|mix_in|mix)/.*",
+    "options that no model uses": r"probe/(bf16_\w+|get_flattened_position_ids_interpolate_\w+)",
+}
+SCONE = Kind(load_golden, PACKING | FORWARD | DRAWING | RUNS, INPUTS, LEFT_OUT, limit=2e-5, exact=True)

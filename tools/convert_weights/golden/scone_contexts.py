@@ -1,0 +1,241 @@
+"""Contexts that grow call by call, as the reference's do, and what is drawn and written from them."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uno_jax.families.flow import euler_step
+from uno_jax.families.model import Model
+from uno_jax.families.scone.cache import (
+    Context,
+    Part,
+    empty_context,
+    extend,
+    pad_part,
+    padded_split,
+    part_inputs,
+    real_tokens,
+)
+from uno_jax.families.scone.drawing import Contexts, Drawing, denoise, velocities
+from uno_jax.families.scone.guidance import Guidance, guided, schedule, segments
+from uno_jax.networks.mot import Hidden, MoT, MoTInputs, grid_places
+from uno_jax.networks.splits import CachedKeys, Layout, Seen, Split, joined
+
+from .scone_folder import Golden, recorded_order
+
+BRANCHES = ("cond", "text", "image")
+RECORDED = {"cond": "cond", "text": "cfg_text", "image": "cfg_img"}
+"""Our names of the branches, and the recorded ones."""
+
+
+class Call(NamedTuple):
+    """One call of the decoder: its split, what was cached before, its first rope position, what entered the
+    first layer and the normed hidden states, both in the reference's order.
+    """
+
+    split: Split
+    cached: int
+    position: int
+    given: np.ndarray
+    output: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        return {"vae": "gen", "vit": "und", "text": "und_causal"}[self.split.kind]
+
+    @property
+    def last_position(self) -> int:
+        return self.position + (self.split.tokens - 1 if self.split.kind == "text" else 0)
+
+
+class Branch(NamedTuple):
+    """What a branch of a drawing sees of a context."""
+
+    keys: CachedKeys
+    seen: jax.Array
+    position: jax.Array
+
+    @property
+    def count(self) -> int:
+        return int(self.seen.sum())
+
+
+def branch_of(context: Context) -> Branch:
+    return Branch(context.keys, context.seen, context.position)
+
+
+def grown(golden: Golden, context: Context, split: Split, values: np.ndarray) -> tuple[Context, Call]:
+    """The context with one more text (ids) or image (its tokens), as sampling pads it."""
+    model, padded = golden.model, padded_split(split.kind, split.tokens)
+    places = None if split.kind == "text" else grid_places(split.rows, split.columns)
+    part = pad_part(np.asarray(values)[None], padded.columns, places)
+    cached, position = int(context.seen.sum()), int(context.position[0])
+    given, states = _both_streams(model, context, padded, part)
+    context, und = extend(model, context, padded, part)
+    # The understanding stream is that of the code that sampling runs.
+    real = np.asarray(real_tokens(padded, jnp.asarray(part.counts)))[0]
+    order = recorded_order((split,))
+    rows = [np.asarray(joined(*pair, (padded,)))[0][real][order] for pair in (given, (und, states.gen))]
+    return context, Call(split, cached, position, *rows)
+
+
+@partial(jax.jit, static_argnames="split")
+def _both_streams(
+    model: Model, context: Context, split: Split, part: Part
+) -> tuple[tuple[jax.Array, jax.Array], Hidden]:
+    net, variables = MoT(model.config.mot), {"params": model.params["mot"]}
+    steps = jnp.arange(split.length) if split.kind == "text" else 0
+    positions = jnp.broadcast_to(context.position[:, None] + steps, (1, split.length))
+    inputs = part_inputs(split, part, positions)
+    given = net.apply(variables, inputs, (split,), method="embed")
+    own = real_tokens(split, jnp.asarray(part.counts))
+    hidden = net.apply(
+        variables, inputs, Layout((split,), reads=(0,)), Seen((context.seen,), own), (context.keys,)
+    )
+    return cast(Any, given), cast(Hidden, hidden)
+
+
+class Written(NamedTuple):
+    """A text written greedily: the ids that were read, bos first, and the logits of what follows each."""
+
+    ids: list[int]
+    logits: np.ndarray
+
+
+def written(golden: Golden, context: Context, count: int) -> Written:
+    """`count` steps of writing after a context, which stays."""
+    c, ids, logits = golden.model.config.mot, [golden.model.config.mot.bos_id], []
+    split = padded_split("text", count)
+    for step in range(count):
+        copied = context.replace(keys=jax.tree.map(jnp.copy, context.keys))  # type: ignore[attr-defined]
+        part = pad_part(np.array([ids], np.int32), split.columns)
+        _, und = extend(golden.model, copied, split, part)
+        logits.append(_logits(golden.model, und[:, step])[0])
+        ids.append(int(np.argmax(logits[-1])))
+    assert c.vocab_size == len(logits[0])
+    return Written(ids[:-1], np.stack(logits))
+
+
+@jax.jit
+def _logits(model: Model, und: jax.Array) -> jax.Array:
+    net, variables = MoT(model.config.mot), {"params": model.params["mot"]}
+    return cast(jax.Array, net.apply(variables, und, method="logits"))
+
+
+class Drawn(NamedTuple):
+    """A drawing: the time, the state and the guided velocity of each step, those of every branch by step, the
+    numbers of branches computed, and the last state.
+    """
+
+    times: np.ndarray
+    states: np.ndarray
+    guided: np.ndarray
+    branches: list[dict[str, np.ndarray]]
+    counts: list[int]
+    last: np.ndarray
+
+
+def drawn(
+    golden: Golden, branches: dict[str, Branch], target: Split, noise: np.ndarray, options: dict[str, Any]
+) -> Drawn:
+    """A drawing with the options of one of the reference's calls: step by step, and at once by `denoise`."""
+    guidance, asked = guidance_of(options), guidance_of(options, as_asked=True)
+    times = schedule(options["num_timesteps"], options["timestep_shift"])
+    contexts, reads = gathered(branches, guidance.branches)
+    drawing = Drawing(target, guidance, reads, segments(times, guidance))
+    last = denoise(golden.model, noise[None], contexts, times, drawing)
+    every, all_reads = gathered(branches, BRANCHES)
+    plain = Drawing(target, Guidance(), all_reads, ())
+    states, velocity, parts, counts = [jnp.asarray(noise)[None]], [], [], []
+    for now, then in zip(times[:-1], times[1:], strict=True):
+        names = guidance.branches if guidance.acts_at(float(now)) else ("cond",)
+        found = _velocities(golden.model, states[-1], float(now), every, plain)
+        velocity.append(guided({name: found[name] for name in names}, guidance))
+        states.append(euler_step(states[-1], velocity[-1], float(now), float(then)))
+        parts.append({name: np.asarray(found[name])[0] for name in names})
+        counts.append(len(asked.branches) if asked.acts_at(float(now)) else 1)
+    return Drawn(
+        times[:-1],
+        np.concatenate(states[:-1]),
+        np.concatenate(velocity),
+        parts,
+        counts,
+        np.asarray(last)[0],
+    )
+
+
+_velocities = jax.jit(partial(velocities, branches=BRANCHES))
+
+
+def guidance_of(options: dict[str, Any], as_asked: bool = False) -> Guidance:
+    """The reference gives up all guidance where there is none by text."""
+    text, image = options["cfg_text_scale"], options["cfg_img_scale"]
+    image = image if text > 1 or as_asked else 1.0
+    interval = tuple(options["cfg_interval"])
+    return Guidance(text, image, options["cfg_renorm_type"], options["cfg_renorm_min"], interval)
+
+
+def gathered(branches: dict[str, Branch], names: Sequence[str]) -> tuple[Contexts, tuple[int, ...]]:
+    """The contexts of some branches, and which cache each reads; the branch without text reads cond's."""
+    used = [branches[name] for name in names]
+    keys = [branches["cond"].keys, *([branches["image"].keys] if "image" in names else [])]
+    reads = tuple(int(name == "image") for name in names)
+    seen, positions = tuple(each.seen for each in used), tuple(each.position for each in used)
+    return Contexts(tuple(keys), seen, positions), reads
+
+
+@partial(jax.jit, static_argnames="target")
+def target_states(
+    model: Model, branch: Branch, target: Split, x: jax.Array, t: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Both streams of a target's normed hidden states."""
+    net, variables = MoT(model.config.mot), {"params": model.params["mot"]}
+    positions = jnp.broadcast_to(branch.position[:, None], (1, target.length))
+    inputs = MoTInputs((), (), (x,), t.reshape(1, 1), positions)
+    layout, seen = Layout((target,), reads=(0,)), Seen((branch.seen,))
+    und, gen, _ = cast(Hidden, net.apply(variables, inputs, layout, seen, (branch.keys,)))
+    return und, gen
+
+
+class Story:
+    """The contexts of one conversation: the whole one, without the last text, and the texts alone; and the
+    calls that made them, in order.
+    """
+
+    def __init__(self, golden: Golden, slots: int) -> None:
+        self.golden = golden
+        self.cond, self.image = (empty_context(golden.model, 1, slots) for _ in "ci")
+        self.before = (self.cond.seen, self.cond.position)
+        self.calls: list[Call] = []
+
+    def show(self, latent: np.ndarray | None, cells: np.ndarray, grids: Sequence[tuple[int, int]]) -> None:
+        """A reference: tokens of its latent, if it is seen to be drawn, and its ViT cells."""
+        if latent is not None:
+            self.cond, call = grown(self.golden, self.cond, Split("vae", *grids[0]), latent)
+            self.calls.append(call)
+        self.cond, call = grown(self.golden, self.cond, Split("vit", *grids[1]), cells)
+        self.calls.append(call)
+        self.before = (self.cond.seen, self.cond.position)
+
+    def tell(self, ids: Sequence[int], alone: bool = True) -> None:
+        """A text, to the context of texts too unless it is a thought, which also takes nothing away."""
+        c = self.golden.model.config.mot
+        text = np.array([c.bos_id, *ids, c.eos_id], np.int32)
+        self.before = (self.cond.seen, self.cond.position) if alone else self.before
+        self.cond, call = grown(self.golden, self.cond, Split("text", 1, len(text)), text)
+        self.calls.append(call)
+        if alone:
+            self.image, call = grown(self.golden, self.image, Split("text", 1, len(text)), text)
+            self.calls.append(call)
+
+    @property
+    def branches(self) -> dict[str, Branch]:
+        return {
+            "cond": branch_of(self.cond),
+            "text": Branch(self.cond.keys, *self.before),
+            "image": branch_of(self.image),
+        }
