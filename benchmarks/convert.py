@@ -1,14 +1,16 @@
-"""Conversion of a full-size FLUX.1-dev: speed against `cp` of the same file, and peak resident memory.
+"""Conversion of a full-size model: speed against `cp` of the same files, and peak resident memory.
 
-    python -m benchmarks.convert FOLDER      # needs 48 GB free there; what it writes is removed again
+    python -m benchmarks.convert FOLDER                        # FLUX.1-dev: 48 GB free there
+    python -m benchmarks.convert FOLDER --model scone --layers 7   # BAGEL: 61 GB with all of its 28 layers
 
-Writes 23.8 GB of random bfloat16 in the original naming, copies and converts it in turn, then converts
-back and compares the files' digests. Every conversion runs the command in a process of its own.
+Writes random bfloat16 in the original naming (FLUX: 23.8 GB, BAGEL: 29.4 GB), copies and converts it in turn,
+then converts back and compares every tensor. What it writes is removed again. Every conversion runs the
+command in a process of its own.
 """
 
 import argparse
 import dataclasses
-import hashlib
+import json
 import math
 import os
 import shutil
@@ -16,26 +18,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from flax.traverse_util import flatten_dict
+from tokenizers.pre_tokenizers import ByteLevel
 from tqdm import tqdm
 
 from tools.convert_weights import mapping
-from tools.convert_weights.tables import flux
+from tools.convert_weights.scone import AUTOENCODER
+from tools.convert_weights.tables import flux, mot, vae
+from uno_jax.families.scone.config import EYES
 from uno_jax.networks.mmdit import MMDiTConfig
-from uno_jax.networks.registry import abstract_params
-from uno_jax.weights.safetensors_file import DTYPES, write_safetensors
+from uno_jax.networks.mot import MoTConfig
+from uno_jax.networks.registry import NetworkConfig, abstract_params
+from uno_jax.networks.vae import VAEConfig
+from uno_jax.weights.safetensors_file import DTYPES, Tensor, read_header, write_safetensors
 
-CONVERT = (sys.executable, "-m", "tools.convert_weights", "flux")
 GIB = 2**20  # in the KiB of ru_maxrss
+Networks = list[tuple[mapping.Model, NetworkConfig]]
 
 
-def write_random(file: Path, config: MMDiTConfig) -> None:
-    """A transformer of random finite numbers, tensor by tensor."""
-    params = flatten_dict(abstract_params(config)[0])
-    shapes = mapping.source_shapes(mapping.expand(flux.MODEL, config, flux.ORIGINAL), params)
+def write_random(file: Path, networks: Networks) -> None:
+    """Networks of random finite numbers, tensor by tensor."""
+    shapes: mapping.Shapes = {}
+    for model, config in networks:
+        params = flatten_dict(abstract_params(config)[0])
+        entries = mapping.expand(model, config, model.namings[0])
+        found = mapping.source_shapes(entries, params)
+        shapes |= {model.written_prefix + name: shape for name, shape in found.items()}
     rng = np.random.default_rng(0)
     with tqdm(total=sum(map(math.prod, shapes.values())), desc="random weights", unit_scale=True) as bar:
 
@@ -44,9 +56,32 @@ def write_random(file: Path, config: MMDiTConfig) -> None:
             bits = np.frombuffer(rng.bytes(2 * size), np.uint16) & 0xBFFF  # no infinities
             return bits.view(DTYPES["BF16"]).reshape(shapes[name])
 
-        write_safetensors(
-            file, {name: (DTYPES["BF16"], shape) for name, shape in shapes.items()}, tensor, {"format": "pt"}
-        )
+        header = {name: (DTYPES["BF16"], shape) for name, shape in shapes.items()}
+        write_safetensors(file, header, tensor, {"format": "pt"})
+
+
+def write_flux(folder: Path, layers: int) -> Path:
+    """FLUX.1-dev's transformer with as many double blocks, and twice as many single ones."""
+    config = dataclasses.replace(MMDiTConfig(), depth=layers, depth_single_blocks=2 * layers)
+    write_random(folder / "flux.safetensors", [(flux.MODEL, config)])
+    return folder / "flux.safetensors"
+
+
+def write_bagel(folder: Path, layers: int) -> Path:
+    """BAGEL's folder, with a tokenizer of single bytes."""
+    first = min(MoTConfig().bridge_layer, layers - 1)
+    config = dataclasses.replace(MoTConfig(), num_layers=layers, bridge_layer=first)
+    write_random(folder / "ema.safetensors", [(mot.MODEL, config), (mot.EYES, EYES)])
+    write_random(folder / AUTOENCODER, [(vae.MODEL, VAEConfig())])
+    (folder / "config.json").write_text(json.dumps({"semantic_mask": {"early_layer_idx": first}}))
+    letters = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    (folder / "vocab.json").write_text(json.dumps(letters))
+    (folder / "merges.txt").write_text("")
+    return folder
+
+
+MODELS = {"flux": (write_flux, 19), "scone": (write_bagel, 28)}
+"""What writes a source, and the number of its layers."""
 
 
 def run_command(*command: object) -> tuple[float, float]:
@@ -60,28 +95,41 @@ def run_command(*command: object) -> tuple[float, float]:
     return time.perf_counter() - start, usage.ru_maxrss / GIB
 
 
-def digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def size_of(source: Path) -> float:
+    """Gigabytes of a file, or of those in a folder."""
+    return sum(file.stat().st_size for file in [source, *source.glob("*")] if file.is_file()) / 1e9
 
 
-def measure(folder: Path, config: MMDiTConfig, rounds: int) -> None:
-    source, model, back = folder / "flux.safetensors", folder / "model", folder / "back.safetensors"
-    write_random(source, config)
-    size = source.stat().st_size / 1e9
+def differing(source: Path, back: Path) -> Iterator[str]:
+    """The tensors of the source's first file that are not those of the file that was converted back."""
+    tensors = {name: tensor for name, tensor in read_header(source)[0].items()}
+    found: dict[str, Tensor] = read_header(back)[0]
+    for name, tensor in tensors.items():
+        same = name in found and found[name].shape == tensor.shape
+        if not same or not np.array_equal(tensor.read().view(np.uint16), found[name].read().view(np.uint16)):
+            yield name
+
+
+def measure(folder: Path, model: str, layers: int, rounds: int) -> None:
+    given, converted_to, back = folder / "source", folder / "model", folder / "back.safetensors"
+    given.mkdir()
+    source = MODELS[model][0](given, layers)
+    convert = (sys.executable, "-m", "tools.convert_weights", model)
+    size, copy = size_of(source), folder / "copy"
     print(f"{size:.1f} GB, {os.cpu_count()} cores", flush=True)
     for _ in range(rounds):
-        copied, _ = run_command("cp", source, back)
-        back.unlink()
-        shutil.rmtree(model, ignore_errors=True)
-        converted, memory = run_command(*CONVERT, "--src", source, "--dst", model)
+        copied, _ = run_command("cp", "-r", source, copy)
+        shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
+        shutil.rmtree(converted_to, ignore_errors=True)
+        converted, memory = run_command(*convert, "--src", source, "--dst", converted_to)
         print(f"cp      {copied:4.0f} s  {size / copied:.2f} GB/s")
         print(f"convert {converted:4.0f} s  {size / converted:.2f} GB/s, peak {memory:.2f} GiB")
         print(f"  at {copied / converted:.2f} of the speed of cp", flush=True)
-    expected = digest(source)
-    source.unlink()
-    exported, memory = run_command(*CONVERT, "--src", model, "--dst", back)
-    same = "the same file" if digest(back) == expected else "A DIFFERENT FILE"
+    exported, memory = run_command(*convert, "--src", converted_to, "--dst", back)
+    weights = source if source.is_file() else source / "ema.safetensors"
+    wrong = list(differing(weights, back))
+    same = f"OTHER TENSORS: {', '.join(wrong[:3])}" if wrong else "the same tensors"
+    size = back.stat().st_size / 1e9
     print(f"back    {exported:4.0f} s  {size / exported:.2f} GB/s, peak {memory:.2f} GiB; {same}")
 
 
@@ -90,15 +138,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--depth", type=int, default=19, help="double blocks")
-    parser.add_argument("--depth-single-blocks", type=int, default=38)
+    parser.add_argument("--model", choices=MODELS, default="flux")
+    parser.add_argument("--layers", type=int, help="double blocks of FLUX, layers of BAGEL; default: all")
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
-    config = dataclasses.replace(
-        MMDiTConfig(), depth=args.depth, depth_single_blocks=args.depth_single_blocks
-    )
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        measure(Path(folder), config, args.rounds)
+        measure(Path(folder), args.model, args.layers or MODELS[args.model][1], args.rounds)
 
 
 if __name__ == "__main__":

@@ -109,12 +109,22 @@ def _read_tensor(
     tensor = np.empty(shape, dtype)
     for entry in entries:
         store = stores[entry.target] if entry.layer is None else stores[entry.target][entry.layer]
-        rows = slice(*entry.rows)
-        if store.rank == 1 or entry.kernel:
-            store = store[..., entry.column : entry.column + rows.stop - rows.start]
-        part = np.asarray(store.read().result())
-        axes = (part.ndim - 1, part.ndim - 2, *range(part.ndim - 2))
-        if entry.flat:
-            part, axes = part.reshape(-1, part.shape[-1]), (1, 0)
-        tensor[rows] = stream.contiguous(part.transpose(axes)) if entry.kernel else part
+        first, count = entry.rows[0], entry.rows[1] - entry.rows[0]
+        last_axis = store.rank == 1 or entry.kernel  # rows are along it
+        if last_axis:
+            store = store[..., entry.column : entry.column + count]
+        # In the bands that arrays are stored in, since a vocabulary's matrix has a gigabyte.
+        band = count // stream.PIECES if store.rank > 1 and count % stream.PIECES == 0 else count
+        for start in range(0, count, band):
+            own = slice(start, start + band)
+            part = np.asarray((store[..., own] if last_axis else store[own]).read().result())
+            tensor[first + start : first + start + band] = _in_torchs_order(entry, part)
     return tensor
+
+
+def _in_torchs_order(entry: Entry, part: np.ndarray) -> np.ndarray:
+    if not entry.kernel:
+        return part
+    part = part.reshape(-1, part.shape[-1]) if entry.flat else part
+    axes = (1, 0) if entry.flat else (part.ndim - 1, part.ndim - 2, *range(part.ndim - 2))
+    return stream.contiguous(part.transpose(axes))
