@@ -4,3 +4,4 @@ from pathlib import Path
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "uno_a"
 FLUX = GOLDEN / "flux_base.safetensors"
+SCONE = GOLDEN.with_name("scone_a")

@@ -1,7 +1,8 @@
 """Contexts that grow call by call, as the reference's do, and what is drawn and written from them."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -32,16 +33,42 @@ RECORDED = {"cond": "cond", "text": "cfg_text", "image": "cfg_img"}
 """Our names of the branches, and the recorded ones."""
 
 
-class Call(NamedTuple):
-    """One call of the decoder: its split, what was cached before, its first rope position, what entered the
-    first layer and the normed hidden states, both in the reference's order.
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of the decoder: its split, what was cached before, its first rope position, and what its
+    tokens are computed from.
     """
 
+    model: Model
     split: Split
     cached: int
     position: int
-    given: np.ndarray
-    output: np.ndarray
+    context: Context
+    part: Part
+    und: jax.Array
+    """The understanding stream as the code that sampling runs gives it."""
+
+    @property
+    def given(self) -> np.ndarray:
+        """What entered the first layer, in the reference's order."""
+        return self._row(self._streams[0])
+
+    @property
+    def output(self) -> np.ndarray:
+        """The normed hidden states, in the reference's order."""
+        return self._row((self.und, self._streams[1].gen))
+
+    @cached_property
+    def _streams(self) -> tuple[tuple[jax.Array, jax.Array], Hidden]:
+        return _both_streams(self.model, self.context, self._padded, self.part)
+
+    @property
+    def _padded(self) -> Split:
+        return padded_split(self.split.kind, self.split.tokens)
+
+    def _row(self, pair: tuple[jax.Array, jax.Array]) -> np.ndarray:
+        real = np.asarray(real_tokens(self._padded, jnp.asarray(self.part.counts)))[0]
+        return np.asarray(joined(*pair, (self._padded,)))[0][real][recorded_order((self.split,))]
 
     @property
     def kind(self) -> str:
@@ -73,14 +100,15 @@ def grown(golden: Golden, context: Context, split: Split, values: np.ndarray) ->
     model, padded = golden.model, padded_split(split.kind, split.tokens)
     places = None if split.kind == "text" else grid_places(split.rows, split.columns)
     part = pad_part(np.asarray(values)[None], padded.columns, places)
-    cached, position = int(context.seen.sum()), int(context.position[0])
-    given, states = _both_streams(model, context, padded, part)
+    before = copied(context)
     context, und = extend(model, context, padded, part)
-    # The understanding stream is that of the code that sampling runs.
-    real = np.asarray(real_tokens(padded, jnp.asarray(part.counts)))[0]
-    order = recorded_order((split,))
-    rows = [np.asarray(joined(*pair, (padded,)))[0][real][order] for pair in (given, (und, states.gen))]
-    return context, Call(split, cached, position, *rows)
+    return context, Call(model, split, int(before.seen.sum()), int(before.position[0]), before, part, und)
+
+
+def copied(context: Context) -> Context:
+    """A context with keys of its own, since `extend` uses up those that it is given."""
+    own: Context = context.replace(keys=jax.tree.map(jnp.copy, context.keys))  # type: ignore[attr-defined]
+    return own
 
 
 @partial(jax.jit, static_argnames="split")
@@ -111,9 +139,8 @@ def written(golden: Golden, context: Context, count: int) -> Written:
     c, ids, logits = golden.model.config.mot, [golden.model.config.mot.bos_id], []
     split = padded_split("text", count)
     for step in range(count):
-        copied = context.replace(keys=jax.tree.map(jnp.copy, context.keys))  # type: ignore[attr-defined]
         part = pad_part(np.array([ids], np.int32), split.columns)
-        _, und = extend(golden.model, copied, split, part)
+        _, und = extend(golden.model, copied(context), split, part)
         logits.append(_logits(golden.model, und[:, step])[0])
         ids.append(int(np.argmax(logits[-1])))
     assert c.vocab_size == len(logits[0])
