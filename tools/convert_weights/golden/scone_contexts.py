@@ -87,7 +87,8 @@ class Branch(NamedTuple):
     position: jax.Array
 
     @property
-    def count(self) -> int:
+    def cached(self) -> int:
+        """The number of tokens that it sees."""
         return int(self.seen.sum())
 
 

@@ -93,7 +93,7 @@ PREFILL: dict[str, Callable[[Call], Any]] = {
 
 def context(golden: Golden, name: str, what: str) -> np.ndarray:
     branch = branch_by(golden, name)
-    return np.array([branch.count]) if what == "kv_lens" else np.asarray(branch.position)
+    return np.array([branch.cached]) if what == "kv_lens" else np.asarray(branch.position)
 
 
 def branch_by(golden: Golden, recorded: str) -> Branch:
@@ -105,7 +105,7 @@ def cached(golden: Golden, name: str, what: str, layer: str) -> np.ndarray:
     branch, told = branch_by(golden, name), story(golden)
     stored = branch.keys.k if what == "key" else branch.keys.v
     calls = told.calls[-1:] if name == RECORDED["image"] else told.calls[:-1]
-    order = recorded_order(tuple(call.split for call in calls))[: branch.count]
+    order = recorded_order(tuple(call.split for call in calls))[: branch.cached]
     return np.asarray(stored)[int(layer), 0][np.asarray(branch.seen[0])][order]
 
 
@@ -130,10 +130,10 @@ def gen_inputs(golden: Golden, what: str) -> np.ndarray:
     branch = branch_by(golden, name or "cond")
     return {
         "packed_position_ids": np.full(target.length, int(branch.position[0])),
-        "packed_indexes": branch.count + whole,
-        "packed_query_indexes": branch.count + whole,
-        "key_values_lens": np.array([branch.count]),
-        "packed_key_value_indexes": np.arange(branch.count),
+        "packed_indexes": branch.cached + whole,
+        "packed_query_indexes": branch.cached + whole,
+        "key_values_lens": np.array([branch.cached]),
+        "packed_key_value_indexes": np.arange(branch.cached),
     }[what]
 
 
@@ -175,7 +175,7 @@ def branch_hidden(golden: Golden, variant: str, step: str, name: str) -> np.ndar
     made, target = drawing(golden, variant), target_of(golden)
     x, t = jnp.asarray(made.states[int(step)])[None], jnp.asarray(made.times[int(step)])
     pair = target_states(golden.model, branch_by(golden, name), target, x, t)
-    return np.asarray(joined(*pair, (target,)))[0][recorded_order((target,))]
+    return np.asarray(joined(pair[0], pair[1], (target,)))[0][recorded_order((target,))]
 
 
 def gen_text(golden: Golden, what: str) -> np.ndarray:

@@ -68,8 +68,7 @@ class Golden:
     def samples(self, name: str) -> list[Sample]:
         """The samples of a packed row. A sample that is shorter than its splits has lost its text."""
         lengths = self.row(name, "sample_lens")
-        numbers = range(len(self.record["samples"]))
-        found = []
+        numbers, found = list(range(len(self.record["samples"]))), []
         numbers = numbers if len(lengths) == len(numbers) else [self.record["infer_sample"]]
         for number, length in zip(numbers, lengths, strict=True):
             whole = self.sample(number)

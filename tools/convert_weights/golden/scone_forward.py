@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +133,7 @@ def sample_states(golden: Golden, sample: Sample, given: MoTInputs, threshold: f
     order = recorded_order(splits)
 
     def row(pair: Any) -> np.ndarray:
-        return np.asarray(joined(*pair, splits))[0][order]
+        return np.asarray(joined(pair[0], pair[1], splits))[0][order]
 
     def stacked(pair: Any) -> np.ndarray:
         return np.stack([row(each) for each in zip(*pair, strict=True)])
@@ -229,8 +229,7 @@ def vit_out(golden: Golden) -> jax.Array:
 def through(golden: Golden, method: Callable[..., Any], *arguments: Any) -> jax.Array:
     """What a part of the decoder makes of an input."""
     variables = {"params": golden.model.params["mot"]}
-    made: jax.Array = MoT(golden.model.config.mot).apply(variables, *arguments, method=method)
-    return made
+    return cast(jax.Array, MoT(golden.model.config.mot).apply(variables, *arguments, method=method))
 
 
 def times_through(golden: Golden, times: np.ndarray) -> jax.Array:

@@ -42,12 +42,17 @@ class Run:
         for step in RUNS[name]:
             if step == WRITE:
                 self.write(steps)
-            elif step == THINK and self.written is not None:
-                self.story.tell(self.written.ids[1:], alone=False)
+            elif step == THINK:
+                self.story.tell(self.thought, alone=False)
             elif is_text(step):
                 self.story.tell(texts[step])  # type: ignore[index]
             else:
                 self.show(step)
+
+    @property
+    def thought(self) -> list[int]:
+        """What was written, without bos."""
+        return [] if self.written is None else self.written.ids[1:]
 
     def show(self, step: Step) -> None:
         every = references(self.golden)
@@ -59,7 +64,7 @@ class Run:
         cond = self.story.branches["cond"]
         self.written = written(self.golden, self.story.cond, steps)
         place, position = len(self.story.calls), int(cond.position[0])
-        self.decoded = [(place, cond.count + step, position + step) for step in range(steps)]
+        self.decoded = [(place, cond.cached + step, position + step) for step in range(steps)]
 
     @property
     def branches(self) -> dict[str, Branch]:
@@ -123,7 +128,7 @@ def writing(golden: Golden, name: str, what: str) -> Any:
 
 def counts(golden: Golden, name: str, what: str, suffix: str) -> np.ndarray:
     branch = run_of(golden, name).branches[{"": "cond", "_text": "text", "_img": "image"}[suffix or ""]]
-    return np.array([branch.count]) if what == "kv_lens" else np.asarray(branch.position)
+    return np.array([branch.cached]) if what == "kv_lens" else np.asarray(branch.position)
 
 
 def drawing(golden: Golden, name: str, what: str) -> np.ndarray:
