@@ -15,10 +15,9 @@ from tests.tiny_model import random_params
 from uno_jax import generate, load_model
 from uno_jax.data.config import DataConfig
 from uno_jax.families import autoencoder, registry
-from uno_jax.families.family import Family, LoraMethod, Objective, Sampler
+from uno_jax.families.family import Family, Objective, Sampler, Trainer
 from uno_jax.families.model import Model
-from uno_jax.families.uno import lora
-from uno_jax.families.uno.config import PRESETS, LoraConfig
+from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import NETWORKS, Network, apply
 from uno_jax.networks.vae import VAEConfig
 from uno_jax.sample import main as sample
@@ -86,11 +85,6 @@ PAINTER = Family(
     defaults=Defaults,
     core="painter",
     presets={"painter": PainterModel()},
-    objectives={
-        "flow": Objective(("painter",), make_loss),
-        "autoencoder": Objective(("vae",), autoencoder.make_loss),
-    },
-    lora=LoraMethod(lora.LoraInfo, LoraConfig, *[lambda *_: pytest.fail("it has no LoRA")] * 4),
     sampler=Sampler(
         make_settings=lambda config, steps=1: PainterSettings(steps),
         check_size=lambda config, width, height: None,
@@ -101,10 +95,18 @@ PAINTER = Family(
         ),
         plan=lambda *_: {},
     ),
-    encoders={},
-    tokenize=lambda config, prompts: {},
-    make_batch=lambda config, parts: Batch(parts.target),
-    abstract_batch=lambda model, sizes, *_: Batch(jax.ShapeDtypeStruct((sizes.batch, 16, 16, 3), np.float32)),
+    trainer=Trainer(
+        objectives={
+            "flow": Objective(("painter",), make_loss),
+            "autoencoder": Objective(("vae",), autoencoder.make_loss),
+        },
+        encoders={},
+        tokenize=lambda config, prompts: {},
+        make_batch=lambda config, parts: Batch(parts.target),
+        abstract_batch=lambda model, sizes, *_: Batch(
+            jax.ShapeDtypeStruct((sizes.batch, 16, 16, 3), np.float32)
+        ),
+    ),
 )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from uno_jax.costs.program import Program
 from uno_jax.families.model import Model
 from uno_jax.networks.registry import NETWORKS
+from uno_jax.support.errors import CheckpointError, RecipeError
 from uno_jax.support.trees import Params
 from uno_jax.tokenizers import Cut
 
@@ -135,6 +136,22 @@ class BatchSizes(NamedTuple):
     ref_side: int
 
 
+class Trainer(NamedTuple):
+    """How models are trained."""
+
+    objectives: Mapping[str, Objective]
+    encoders: Mapping[str, Encoder]
+    """By network."""
+    tokenize: Callable[[Any, Sequence[str]], dict[str, np.ndarray]]
+    """Token ids of prompts by text encoder, from a model config."""
+    make_batch: Callable[[Any, BatchParts], Any]
+    """A training batch from a model config and what was read: a pytree with a field `target`."""
+    abstract_batch: Callable[[Any, BatchSizes, Collection[str], str], Any]
+    """A training batch of ShapeDtypeStructs, from a model config, sizes, the networks whose encodings are
+    cached, and the dtype of those encodings.
+    """
+
+
 @dataclass(frozen=True)
 class Family:
     """One family of models. `families.registry` lists them all."""
@@ -149,21 +166,31 @@ class Family:
     core: str
     """Name of the network that generates pictures and that a LoRA adapts."""
     presets: Mapping[str, Any]
-    objectives: Mapping[str, Objective]
-    lora: LoraMethod
     sampler: Sampler
-    encoders: Mapping[str, Encoder]
-    """By network."""
-    tokenize: Callable[[Any, Sequence[str]], dict[str, np.ndarray]]
-    """Token ids of prompts by text encoder, from a model config."""
-    make_batch: Callable[[Any, BatchParts], Any]
-    """A training batch from a model config and what was read: a pytree with a field `target`."""
-    abstract_batch: Callable[[Any, BatchSizes, Collection[str], str], Any]
-    """A training batch of ShapeDtypeStructs, from a model config, sizes, the networks whose encodings are
-    cached, and the dtype of those encodings.
-    """
+    trainer: Trainer | None = None
+    """None for a family that is sampled only."""
+    lora: LoraMethod | None = None
+    """None for a family that takes no LoRA."""
 
     @property
     def networks(self) -> tuple[str, ...]:
         """The networks of a model, in the order of its config's fields."""
         return tuple(field.name for field in fields(self.config) if field.name in NETWORKS)
+
+    def need_trainer(self) -> Trainer:
+        """How the family's models are trained.
+
+        Raises RecipeError for a family that is sampled only.
+        """
+        if self.trainer is None:
+            raise RecipeError(f"models of the family {self.name} can be sampled, but not trained")
+        return self.trainer
+
+    def need_lora(self) -> LoraMethod:
+        """How LoRA adapts the family's models.
+
+        Raises CheckpointError for a family that takes none.
+        """
+        if self.lora is None:
+            raise CheckpointError(f"models of the family {self.name} take no LoRA")
+        return self.lora

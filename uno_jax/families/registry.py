@@ -12,7 +12,8 @@ PRESETS: dict[str, Any] = {name: config for family in FAMILIES for name, config 
 
 def all_encoders() -> dict[str, Encoder]:
     """The encoders of every family, by network."""
-    return {kind: encoder for family in FAMILIES for kind, encoder in family.encoders.items()}
+    trainers = [family.trainer for family in FAMILIES if family.trainer]
+    return {kind: encoder for trainer in trainers for kind, encoder in trainer.encoders.items()}
 
 
 def picture_encoders(kinds: Iterable[str]) -> list[str]:

@@ -92,7 +92,7 @@ def encode_lists(
     read = sum(len(shard_rows(info, number)) for number in done)
     if not todo and has_empty(out):
         return bad
-    if any(family_of(model).encoders[kind].text for kind in kinds):
+    if any(family_of(model).need_trainer().encoders[kind].text for kind in kinds):
         for line in cut_prompts(model, (records[row].prompt for n in todo for row in shard_rows(info, n))):
             print(line, file=sys.stderr)
     encoders = {kind: load_encoder(config, model, kind, mesh) for kind in kinds}
@@ -117,7 +117,7 @@ def check_encoders(config: TrainConfig, asked: Sequence[str] | None) -> tuple[st
     check_recipe(config)
     if config.objective != "flow":
         raise RecipeError("the autoencoder objective learns from pictures, not from encodings")
-    known = run_family(config).encoders
+    known = run_family(config).need_trainer().encoders
     if asked is not None and (not asked or set(asked) - known.keys()):
         raise RecipeError(f"--networks must be some of {','.join(known)}, got {','.join(asked) or 'none'}")
     kinds = tuple(kind for kind in known if asked is None or kind in asked)
@@ -163,17 +163,16 @@ def load_encoder(config: TrainConfig, model: Any, kind: str, mesh: Mesh) -> Enco
     """A network as in training, sharded and compiled: a function from inputs to encodings on devices."""
     _, params = restore_network(config.weights_dir / kind, kind, mesh, config.dtype)
     here = Model(model, {kind: params}, dtype=config.dtype)
-    encode = family_of(model).encoders[kind].encode
+    encode = family_of(model).need_trainer().encoders[kind].encode
     return lambda inputs: encode(here, place_batch(mesh, inputs))
 
 
 def encode_empty(model: Any, encoders: dict[str, Encoder], size: int) -> Arrays:
     """The encodings of the empty prompt, by the names of a record's parts."""
-    inputs = {
-        kind: [Input(0, kind, tokens[0])] for kind, tokens in family_of(model).tokenize(model, [""]).items()
-    }
+    trainer = family_of(model).need_trainer()
+    inputs = {kind: [Input(0, kind, tokens[0])] for kind, tokens in trainer.tokenize(model, [""]).items()}
     return {
-        family_of(model).encoders[kind].text: array
+        trainer.encoders[kind].text: array
         for kind in encoders.keys() & inputs.keys()
         for _, _, array in encoded(encoders[kind], [inputs[kind]], size)
     }
@@ -203,11 +202,11 @@ def encode_shard(
             samples[row][name] = array
             bar.update()
     good = [row for row in rows if row not in bad]
-    for kind, tokens in family_of(model).tokenize(model, [records[row].prompt for row in good]).items():
+    trainer = family_of(model).need_trainer()
+    for kind, tokens in trainer.tokenize(model, [records[row].prompt for row in good]).items():
         if kind in encoders:
             inputs = [
-                Input(row, family_of(model).encoders[kind].text, ids)
-                for row, ids in zip(good, tokens, strict=True)
+                Input(row, trainer.encoders[kind].text, ids) for row, ids in zip(good, tokens, strict=True)
             ]
             for row, name, array in encoded(
                 encoders[kind], cut_chunks(inputs, config.batch_size), config.batch_size

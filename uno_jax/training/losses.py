@@ -13,7 +13,7 @@ from uno_jax.training.config import TrainConfig
 
 def make_loss(config: TrainConfig, model: Any) -> Loss:
     """The loss of a batch given every parameter tree by name, for the recipe's objective."""
-    objective = family_of(model).objectives[config.objective].make_loss(config, model)
+    objective = family_of(model).need_trainer().objectives[config.objective].make_loss(config, model)
 
     def loss(params: dict[str, Params], batch: Any, key: jax.Array) -> Float[Array, ""]:
         with jax.default_matmul_precision(config.precision or None):

@@ -129,7 +129,7 @@ def abstract_state(
 def abstract_batch(config: TrainConfig, model: Any, mesh: Mesh, refs: int) -> Any:
     """The shapes of a batch of the recipe's lists, or of their cached encodings."""
     sizes = BatchSizes(config.batch_size, config.data.resolution, refs, config.data.ref_resolution)
-    batch = family_of(model).abstract_batch(model, sizes, encoders_of(config), config.dtype)
+    batch = family_of(model).need_trainer().abstract_batch(model, sizes, encoders_of(config), config.dtype)
     return jax.tree.map(lambda leaf: abstract(leaf.shape, leaf.dtype, mesh, *BATCH), batch)
 
 

@@ -82,7 +82,7 @@ def _train_locked(config: TrainConfig, only_export: bool) -> TrainState:
     check_start(config, model)
     sized = read_data(config)
     records = each_picture(sized.records) if config.objective == "autoencoder" else sized.records
-    make_batch = partial(family_of(model).make_batch, model)
+    make_batch = partial(family_of(model).need_trainer().make_batch, model)
     batches = make_dataset(
         records, config.data, config.batch_size, make_batch, config.seed, batch_share(mesh)
     )
@@ -134,7 +134,7 @@ def export_weights(
     if config.objective == "autoencoder":
         model = standardised(model, params["vae"], batches, mesh)
     if "lora" in params:
-        info = family.lora.info(getattr(model, family.core), config.lora, config.unope)
+        info = family.need_lora().info(getattr(model, family.core), config.lora, config.unope)
         save_lora(workdir / "lora", info, params["lora"], overwrite=True, defaults=model.defaults)
         lora = on_host(params["lora"])
         if is_first_process():

@@ -84,7 +84,7 @@ def networks_of(config: TrainConfig) -> tuple[str, ...]:
     """The networks that a run loads: those of its objective, without encoders whose encodings are cached
     unless its samples need them.
     """
-    objective = run_family(config).objectives[config.objective]
+    objective = run_family(config).need_trainer().objectives[config.objective]
     cached = () if config.samples.every else encoders_of(config)
     return tuple(kind for kind in objective.networks if kind not in cached)
 
@@ -120,7 +120,7 @@ def load_params(config: TrainConfig, model: Any, mesh: Mesh) -> dict[str, Params
     family, wanted = family_of(model), networks_of(config)
     # XLA's own generator: with threefry, compiling the random numbers takes several times as long.
     keys = jax.random.split(jax.random.key(config.seed, impl="rbg"), len(family.networks))
-    for kind, key in zip(family.objectives[config.objective].networks, keys, strict=False):
+    for kind, key in zip(family.need_trainer().objectives[config.objective].networks, keys, strict=False):
         stored = config.weights_dir / kind
         if kind not in wanted:
             continue
@@ -164,7 +164,7 @@ def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
     if not config.init_lora:
         # Threefry gives the same numbers on every mesh, and a LoRA has few arrays to compile it for.
         key = jax.random.fold_in(jax.random.key(config.seed), len(family.networks))
-        init = jax.jit(family.lora.init, static_argnums=(1, 2), out_shardings=shardings)
+        init = jax.jit(family.need_lora().init, static_argnums=(1, 2), out_shardings=shardings)
         return cast(Params, init(key, getattr(model, family.core), config.lora))
     return cast(Params, jax.device_put(read_start_lora(config, model).params, shardings))
 

@@ -254,8 +254,9 @@ def read_lora(directory: Path) -> Any:
     base = record.get(family.core)
     if isinstance(base, dict):  # without the base's sampling defaults
         base = {name: value for name, value in base.items() if name not in _names(family.defaults)}
-    values, types = record | {family.core: base}, get_type_hints(family.lora.info)
-    return family.lora.info(**{name: _parse(cls, values.get(name), directory) for name, cls in types.items()})
+    info = family.need_lora().info
+    values, types = record | {family.core: base}, get_type_hints(info)
+    return info(**{name: _parse(cls, values.get(name), directory) for name, cls in types.items()})
 
 
 def restore_network(
@@ -278,13 +279,13 @@ def restore_network(
 def restore_lora(directory: Path, mesh: Mesh | None = None, dtype: Any = None) -> tuple[Any, Params]:
     """A LoRA's record and tree; see `restore_network`."""
     info = read_lora(directory)
-    abstract = family_of_lora(info).lora.abstract(info[0], info.lora)
+    abstract = family_of_lora(info).need_lora().abstract(info[0], info.lora)
     return info, stored.restore_params(Path(directory), abstract, mesh, dtype)
 
 
 def family_of_lora(info: Any) -> Family:
     """The family that a LoRA's record belongs to."""
-    return next(family for family in FAMILIES if isinstance(info, family.lora.info))
+    return next(family for family in FAMILIES if family.lora and isinstance(info, family.lora.info))
 
 
 def _parse(cls: type, values: Any, directory: Path) -> Any:

@@ -110,7 +110,7 @@ def _in_8_bits(kind: str, base: str, lora: Lora | None, config: Any, mesh: Mesh)
 def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:
     """Shapes and logical axes of a LoRA for a model."""
     family = family_of(config)
-    return family.lora.abstract(getattr(config, family.core), lora)
+    return family.need_lora().abstract(getattr(config, family.core), lora)
 
 
 def read_model_config(path: str | Path) -> Any:

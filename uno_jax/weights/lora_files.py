@@ -26,7 +26,7 @@ def save_tensors(file: Path, info: Any, params: Params, format: str = "uno", ove
 
     Raises FileExistsError if `file` exists and `overwrite` is false.
     """
-    tensors = family_of_lora(info).lora.to_tensors(info, params, format)
+    tensors = family_of_lora(info).need_lora().to_tensors(info, params, format)
     header = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     metadata = {"format": "pt", METADATA: json.dumps(to_dict(info.unope))}
     write_safetensors(Path(file), header, tensors.__getitem__, metadata, overwrite)
@@ -40,7 +40,7 @@ def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
     Raises FileNotFoundError, or CheckpointError for keys of other layers and for a file that cannot be read.
     """
     header, metadata = read_header(Path(file))
-    method = family_with([row_of(base).kind]).lora
+    method = family_with([row_of(base).kind]).need_lora()
     scale = read_scale(Path(file), metadata)
     tensors = {name: tensor.read() for name, tensor in header.items()}
     try:

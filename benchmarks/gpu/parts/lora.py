@@ -119,7 +119,7 @@ def random_batch(bench: Bench, config: TrainConfig, encoded: bool) -> Any:
     """A batch of noise with one reference, on the device."""
     sizes = BatchSizes(config.batch_size, config.data.resolution, 1, config.data.ref_resolution)
     cached = ENCODERS if encoded else ()
-    shapes = family_of(bench.model).abstract_batch(bench.model, sizes, cached, config.dtype)
+    shapes = family_of(bench.model).need_trainer().abstract_batch(bench.model, sizes, cached, config.dtype)
     rng = np.random.default_rng(0)
 
     def leaf(shape: jax.ShapeDtypeStruct) -> jax.Array:

@@ -1,7 +1,7 @@
 """FLUX/UNO as a family (arXiv 2504.02160): a FLUX.1 MM-DiT with reference pictures as extra tokens."""
 
 from uno_jax.families import autoencoder, latents
-from uno_jax.families.family import Encoder, Family, LoraMethod, Objective, Sampler
+from uno_jax.families.family import Encoder, Family, LoraMethod, Objective, Sampler, Trainer
 from uno_jax.families.uno import conditioning, lora, lora_names, objective, plan, sampling, settings
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, SamplingDefaults
 from uno_jax.support.images import prepare_reference
@@ -12,18 +12,6 @@ FAMILY = Family(
     defaults=SamplingDefaults,
     core="mmdit",
     presets=PRESETS,
-    objectives={
-        "flow": Objective(("mmdit", "vae", "t5", "clip"), objective.make_loss),
-        "autoencoder": Objective(("vae",), autoencoder.make_loss),
-    },
-    lora=LoraMethod(
-        info=lora.LoraInfo,
-        config=LoraConfig,
-        abstract=lora.abstract_lora,
-        init=lora.init_lora,
-        to_tensors=lora_names.to_tensors,
-        from_tensors=lora_names.from_tensors,
-    ),
     sampler=Sampler(
         make_settings=settings.make_settings,
         check_size=settings.check_size,
@@ -33,12 +21,26 @@ FAMILY = Family(
         plan=plan.plan_sampling,
         prompt_cut=conditioning.prompt_cut,
     ),
-    encoders={
-        "vae": Encoder(latents.encode_vae),
-        "t5": Encoder(conditioning.encode_t5, text="txt"),
-        "clip": Encoder(conditioning.encode_clip, text="vec"),
-    },
-    tokenize=conditioning.tokenize,
-    make_batch=conditioning.make_batch,
-    abstract_batch=plan.abstract_batch,
+    trainer=Trainer(
+        objectives={
+            "flow": Objective(("mmdit", "vae", "t5", "clip"), objective.make_loss),
+            "autoencoder": Objective(("vae",), autoencoder.make_loss),
+        },
+        encoders={
+            "vae": Encoder(latents.encode_vae),
+            "t5": Encoder(conditioning.encode_t5, text="txt"),
+            "clip": Encoder(conditioning.encode_clip, text="vec"),
+        },
+        tokenize=conditioning.tokenize,
+        make_batch=conditioning.make_batch,
+        abstract_batch=plan.abstract_batch,
+    ),
+    lora=LoraMethod(
+        info=lora.LoraInfo,
+        config=LoraConfig,
+        abstract=lora.abstract_lora,
+        init=lora.init_lora,
+        to_tensors=lora_names.to_tensors,
+        from_tensors=lora_names.from_tensors,
+    ),
 )
