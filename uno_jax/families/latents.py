@@ -6,7 +6,7 @@ inlined when called from a jitted function.
 """
 
 from functools import partial
-from typing import cast
+from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,12 @@ PATCH = 2  # latent cells per token along one side
 TokenSize = tuple[int, int]  # rows, columns
 
 
-def token_size(height: int, width: int, downsampling: int = 8) -> TokenSize:
+def token_size(height: int, width: int, downsampling: int = 8, patch: int = PATCH) -> TokenSize:
     """Rows and columns of tokens for a picture of height x width pixels.
 
     Raises ValueError unless the sides are positive multiples of a token's.
     """
-    side = PATCH * downsampling
+    side = patch * downsampling
     if height < side or width < side or height % side or width % side:
         raise ValueError(f"picture sides must be positive multiples of {side} pixels, got {width}x{height}")
     return height // side, width // side
@@ -41,17 +41,24 @@ def token_grid(latent: Float[AnyArray, "b h w z"]) -> TokenSize:
     return latent.shape[1] // PATCH, latent.shape[2] // PATCH
 
 
-def pack(latent: Float[AnyArray, "b h w z"]) -> Float[Array, "b (h//2)*(w//2) 4*z"]:
-    """Packs 2x2 latent cells into a token, channel outermost (flux `sampling.py`)."""
-    return rearrange(jnp.asarray(latent), "b (h ph) (w pw) z -> b (h w) (z ph pw)", ph=PATCH, pw=PATCH)
+Order = Literal["z dy dx", "dy dx z"]
+"""The order of a token's numbers: FLUX has the channel outermost (`sampling.py`), BAGEL innermost."""
 
 
-def unpack(tokens: Float[AnyArray, "b l c"], size: TokenSize) -> Float[Array, "b h w z"]:
+def pack(
+    latent: Float[AnyArray, "b h w z"], patch: int = PATCH, order: Order = "z dy dx"
+) -> Float[Array, "b (h//p)*(w//p) p*p*z"]:
+    """Packs patch x patch latent cells into a token."""
+    return rearrange(jnp.asarray(latent), f"b (h dy) (w dx) z -> b (h w) ({order})", dy=patch, dx=patch)
+
+
+def unpack(
+    tokens: Float[AnyArray, "b l c"], size: TokenSize, patch: int = PATCH, order: Order = "z dy dx"
+) -> Float[Array, "b h w z"]:
     """The inverse of `pack` for a picture of `size` tokens (rows, columns)."""
     h, w = size
-    return rearrange(
-        jnp.asarray(tokens), "b (h w) (z ph pw) -> b (h ph) (w pw) z", h=h, w=w, ph=PATCH, pw=PATCH
-    )
+    pattern = f"b (h w) ({order}) -> b (h dy) (w dx) z"
+    return rearrange(jnp.asarray(tokens), pattern, h=h, w=w, dy=patch, dx=patch)
 
 
 def is_encoded(part: AnyArray) -> bool:
