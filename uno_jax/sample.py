@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uno_jax.sampling.plan import plan_sampling
-from uno_jax.sampling.run import Work, check_outputs, draw_missing, locked_outputs, prepare_work
+from uno_jax.sampling.run import (
+    Work,
+    check_outputs,
+    draw_missing,
+    locked_outputs,
+    prepare_work,
+    write_answers,
+)
 from uno_jax.sampling.settings import SampleArgs
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.compile_cache import use_compile_cache
@@ -25,11 +32,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Past the checks a ValueError is a fault of this program and keeps its traceback.
         with exit_on(ValueError, OSError):
             work = prepare_work(args)
+            if args.understand:
+                return print_answers(args, work)
             held.enter_context(locked_outputs(args, work))
             check_outputs(args, work)
         with exit_on(CheckpointError, ImageError, FloatingPointError, OSError):
             made = draw_missing(args, work)
     print(written_line(args, work, made))
+
+
+def print_answers(args: SampleArgs, work: Work) -> None:
+    """Prints what the model answers."""
+    for line in write_answers(args, work):
+        print(line, flush=True)
 
 
 def written_line(args: SampleArgs, work: Work, made: Sequence[Path]) -> str:

@@ -87,6 +87,7 @@ PAINTER = Family(
     presets={"painter": PainterModel()},
     sampler=Sampler(
         make_settings=lambda config, steps=1: PainterSettings(steps),
+        options=("steps",),
         check_size=lambda config, width, height: None,
         reference_side=lambda config, count, ref_size: ref_size or 16,
         prepare_reference=prepare_reference,

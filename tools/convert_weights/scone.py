@@ -132,7 +132,7 @@ def _fitting(config: SconeConfig) -> SconeDefaults:
         given,
         resolution=min(given.resolution, side),
         ref_size=min(given.ref_size, side),
-        vit_size=min(given.vit_size, seen),
+        ref_vit_size=min(given.ref_vit_size, seen),
     )
 
 

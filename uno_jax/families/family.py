@@ -4,8 +4,9 @@ A family is a method: which networks work together, how they are trained and how
 loading, training, plans, sampling and evaluation use this record and do not name networks themselves.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -73,19 +74,27 @@ class Encoder(NamedTuple):
     """Name of a prompt's encoding in a cached record; empty for an encoder of pictures."""
 
 
-class Inputs(NamedTuple):
-    """One batch of pictures to sample, all of one size and with references of the same sizes.
+Turn = str | int
+"""A text, or the number of a reference, from 0."""
 
-    `refs` holds an array (b, h, w, 3) in [-1, 1] for each reference; `left` is the given left half of
-    diptychs to be completed, (b, height, width / 2, 3).
+
+class Inputs(NamedTuple):
+    """One batch of pictures to sample, all of one size and of one `Sampler.batch_shape`.
+
+    `refs` holds an array (b, h, w, 3) in [-1, 1] for each reference, or a list of arrays (h, w, 3) where
+    their sizes differ. `left` is the given left half of diptychs to be completed, (b, height, width / 2, 3).
+    `turns` are the texts and references of each picture in their order, by default its references and its
+    prompt; `thoughts` come after them.
     """
 
     prompts: Sequence[str]
-    refs: tuple[Float[np.ndarray, "b h_i w_i 3"], ...]
+    refs: tuple[Float[np.ndarray, "b h_i w_i 3"] | list[Float[np.ndarray, "_ _ 3"]], ...]
     seeds: UInt32[np.ndarray, "b"]
     width: int
     height: int
     left: Float[np.ndarray, "b h w/2 3"] | None = None
+    turns: Sequence[tuple[Turn, ...]] = ()
+    thoughts: Sequence[str] = ()
 
 
 ONE_STEP = "one denoising step"  # the planned program of this name is part of another: left out of sums
@@ -106,11 +115,13 @@ class Sampler(NamedTuple):
     """How pictures are sampled."""
 
     make_settings: Callable[..., Any]
-    """Settings, with a method `record(width, height)`, from a model config and options by name; absent
+    """Settings, with a method `record(width, height)`, from a model config and `options` by name; absent
     options take the model's defaults.
 
     Raises ValueError for values that cannot work.
     """
+    options: tuple[str, ...]
+    """Names of the options that `make_settings` takes."""
     check_size: Callable[[Any, int, int], None]
     """Raises ValueError if the model of a config cannot sample pictures of (width, height) pixels."""
     reference_side: Callable[[Any, int, int | None], int]
@@ -125,6 +136,22 @@ class Sampler(NamedTuple):
     """The compiled programs of `sample` by name, from a model config, abstract parameters and a mesh."""
     prompt_cut: Callable[[Any, str], Cut | None] = lambda config, prompt: None
     """What the model of a config drops of a prompt that is too long for it; None where it takes all."""
+    takes: Collection[str] = ()
+    """Fields of `Inputs` that not every family takes: "left", "turns"."""
+    batch_shape: Callable[[Any, Any, Sequence[tuple[int, int]]], Hashable] = lambda config, settings, sizes: (
+        tuple(sizes)
+    )
+    """What pictures of a batch must have in common, from a model config, settings, and the (width, height) of
+    a picture's references.
+    """
+    check_turns: Callable[[Any, Any, Sequence[str | tuple[int, int]], Any], None] = lambda *_: None
+    """Raises ValueError for a picture that cannot be drawn, from a model config, its tokenizer, the texts and
+    the (width, height) of references in their order, and settings.
+    """
+    think: Callable[[Model, Inputs, Any], Sequence[str]] | None = None
+    """The texts that a model writes before it draws each picture, if the settings ask for that."""
+    answer: Callable[[Model, Inputs, Any], Sequence[str]] | None = None
+    """The text that follows each of the inputs; None for a family that only draws."""
 
 
 class BatchSizes(NamedTuple):
@@ -171,6 +198,10 @@ class Family:
     """None for a family that is sampled only."""
     lora: LoraMethod | None = None
     """None for a family that takes no LoRA."""
+    read_tokenizer: Callable[[Path, Any], Any] = lambda directory, config: None
+    """The tokenizer beside a model's weights, from the model's directory and config; None for a family whose
+    tokenizers are part of this program. Raises CheckpointError.
+    """
 
     @property
     def networks(self) -> tuple[str, ...]:

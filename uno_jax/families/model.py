@@ -15,13 +15,14 @@ class Model:
 
     `params` maps the names of networks, and "lora" if one runs as a side path, to plain trees. `unope` is the
     position convention of the merged LoRA, None without one. `dtype` is what the networks compute in; None
-    means the dtype of the parameters.
+    means the dtype of the parameters. `tokenizer` is the one that lies beside the weights, if one does.
     """
 
     config: Any = flax.struct.field(pytree_node=False)
     params: dict[str, Params]
     unope: Any = flax.struct.field(pytree_node=False, default=None)
     dtype: Any = flax.struct.field(pytree_node=False, default=None)
+    tokenizer: Any = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def compute_dtype(self) -> jnp.dtype:

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from uno_jax.families.family import Encoder, Family
+from uno_jax.families.scone.family import FAMILY as SCONE
 from uno_jax.families.uno.family import FAMILY as UNO
 
-FAMILIES: list[Family] = [UNO]
+FAMILIES: list[Family] = [UNO, SCONE]
 PRESETS: dict[str, Any] = {name: config for family in FAMILIES for name, config in family.presets.items()}
 
 

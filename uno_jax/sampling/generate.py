@@ -18,12 +18,22 @@ from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sampling.references import References, as_prompts, as_references
-from uno_jax.sampling.request import Request, agreed_unope, check_request, make_settings, prepare_refs
+from uno_jax.sampling.request import (
+    Request,
+    agreed_unope,
+    batch_shape,
+    check_request,
+    check_turns,
+    make_settings,
+    prepare_refs,
+    turns_of,
+)
 from uno_jax.support import images
 from uno_jax.support.trees import Params
 from uno_jax.weights.sample_mesh import mesh_of
 
 Item = TypeVar("Item")
+THOUGHT = "thought"  # the key of a picture's info
 SEED = 3407
 
 
@@ -50,6 +60,28 @@ class Options(TypedDict, total=False):
     """
     unope: UnoPE | None
     """Position convention that `lora` was trained with; it must not contradict that of a merged LoRA."""
+    text_cfg: float | None
+    """Scone: scale of the guidance away from the picture without the prompt; default 4."""
+    image_cfg: float | None
+    """Scone: scale of the guidance away from the picture without the references; default 2."""
+    renorm: str | None
+    """Scone: how guidance is kept from growing: text_channel (the default), channel, global or none."""
+    renorm_min: float | None
+    """Scone: the least factor of that; default 0."""
+    cfg_interval: tuple[float, float] | None
+    """Scone: guidance acts at times in (low, high]; default all, 0 to 1."""
+    shift: float | None
+    """Scone: shift of the schedule towards noise; default 3."""
+    points: int | None
+    """Scone: times of the schedule, one more than Euler steps; default 50."""
+    vit_size: int | None
+    """Scone: longest side in which the ViT is shown references, in pixels; default 980."""
+    think: bool
+    """Scone: write a thought before each picture (in the picture's `info`) or answer."""
+    temperature: float | None
+    """Scone: temperature of what is written; default 0, greedy."""
+    max_tokens: int | None
+    """Scone: most tokens of what is written; default 1000."""
 
 
 def generate(
@@ -82,10 +114,12 @@ def generate(
         model = replace(model, params=model.params | {"lora": lora})
     requests = make_requests(model.config, prompts, refs, asked)
     settings = make_settings(model.config, agreed_unope(unope, model.unope), asked)
+    for request in requests:
+        check_turns(model.config, model.tokenizer, settings, request)
     made: dict[int, Image.Image] = {}
-    sizes = [tuple(ref.size for ref in request.refs) for request in requests]
+    shapes = [batch_shape(model.config, settings, request) for request in requests]
     with jax.set_mesh(mesh_of(model)):
-        for batch in batches(range(len(requests)), lambda i: sizes[i], batch_size):
+        for batch in batches(range(len(requests)), lambda i: shapes[i], batch_size):
             made |= zip(batch, sample_batch(model, [requests[i] for i in batch], settings), strict=True)
     return [made[i] for i in range(len(requests))]
 
@@ -125,25 +159,63 @@ def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int)
 
 
 def sample_batch(model: Model, requests: Sequence[Request], settings: Any) -> list[Image.Image]:
-    """The pictures of one batch: all requests have the same size, references of the same sizes, and a left
-    half if any has one. Attention is spread over the mesh in use (`jax.set_mesh`).
+    """The pictures of one batch: all requests have the same `request.batch_shape`. A text that the model
+    wrote before a picture is in its `info` as "thought". Attention is spread over the mesh in use
+    (`jax.set_mesh`).
 
     Raises FloatingPointError for NaN or infinite values.
     """
-    columns = zip(*(request.refs for request in requests), strict=True)
-    lefts = [images.to_array(request.left) for request in requests if request.left is not None]
-    inputs = Inputs(
-        prompts=[request.prompt for request in requests],
-        refs=tuple(np.stack([images.to_array(ref) for ref in column]) for column in columns),
-        seeds=np.array([request.seed for request in requests], np.uint32),
-        width=requests[0].width,
-        height=requests[0].height,
-        left=np.stack(lefts) if lefts else None,
-    )
-    pictures = family_of(model.config).sampler.sample(model, inputs, settings)
+    inputs, sampler = make_inputs(requests), family_of(model.config).sampler
+    thoughts = sampler.think(model, inputs, settings) if sampler.think else ()
+    pictures = sampler.sample(model, inputs._replace(thoughts=thoughts), settings)
     if not np.isfinite(pictures).all():
         raise FloatingPointError(
             f"a picture of {inputs.prompts} came out with NaN or infinite values: the weights are damaged, "
             f"or too large for {model.compute_dtype}"
         )
-    return [images.to_image(picture) for picture in pictures]
+    made = [images.to_image(picture) for picture in pictures]
+    for picture, thought in zip(made, thoughts, strict=False):
+        picture.info[THOUGHT] = thought
+    return made
+
+
+def answer(model: Model, question: str, refs: References | None = None, **options: Unpack[Options]) -> str:
+    """The answer to a question about pictures, by a model that can write. Of the `options` those that say how
+    references are read and text is written are used.
+
+    Raises ValueError for a model that only draws, and otherwise as `generate`.
+    """
+    asked: dict[str, Any] = dict(options)
+    (request,) = make_requests(model.config, question, refs, asked)
+    settings = make_settings(model.config, None, asked)
+    with jax.set_mesh(mesh_of(model)):
+        return answer_batch(model, [request], settings)[0]
+
+
+def answer_batch(model: Model, requests: Sequence[Request], settings: Any) -> list[str]:
+    """The answers of one batch; see `sample_batch`.
+
+    Raises ValueError for a model that only draws.
+    """
+    family = family_of(model.config)
+    if family.sampler.answer is None:
+        raise ValueError(f"models of the family {family.name} draw only: they write no text")
+    return list(family.sampler.answer(model, make_inputs(requests), settings))
+
+
+def make_inputs(requests: Sequence[Request]) -> Inputs:
+    """A batch of requests as arrays."""
+    columns = (
+        [images.to_array(ref) for ref in column]
+        for column in zip(*(request.refs for request in requests), strict=True)
+    )
+    lefts = [images.to_array(request.left) for request in requests if request.left is not None]
+    return Inputs(
+        prompts=[request.prompt for request in requests],
+        refs=tuple(np.stack(each) if len({ref.shape for ref in each}) == 1 else each for each in columns),
+        seeds=np.array([request.seed for request in requests], np.uint32),
+        width=requests[0].width,
+        height=requests[0].height,
+        left=np.stack(lefts) if lefts else None,
+        turns=[turns_of(request) for request in requests],
+    )

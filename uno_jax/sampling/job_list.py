@@ -2,10 +2,11 @@
 
 A list has one of the forms that training takes (`data.entries`), an array or JSON Lines, paths relative to
 the list; targets, scores and keys of other programs are ignored. An entry may have its own "width", "height"
-and "seed", and a "left_path": the left half of a diptych whose right half is to be made.
+and "seed", and a "left_path": the left half of a diptych whose right half is to be made. In place of "prompt"
+and "image_paths" it may have "turns": [{"image_path": …} | {"text": …}, …], in any order.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from uno_jax.data.entries import REFERENCES, DataError, check_keys, prompt_of, references_of
 from uno_jax.data.image_files import slash_hint
 from uno_jax.data.list_files import read_entries
+from uno_jax.families.family import Turn
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.request import Request, check_request, prepare_left, prepare_refs
 from uno_jax.support import images
@@ -21,7 +23,8 @@ from uno_jax.support.json_files import shortened
 from uno_jax.support.words import counted
 
 OWN = ("width", "height", "seed")
-KEYS = frozenset({"prompt", "left_path", *REFERENCES, *OWN})
+KEYS = frozenset({"prompt", "left_path", "turns", *REFERENCES, *OWN})
+NAMES = {"left": "left half (--left, left_path)", "turns": "turns"}
 SHOWN_PROBLEMS = 10
 
 
@@ -38,7 +41,9 @@ class Reference(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Pictures to make of one prompt; `seed` is the first's, `ref_size` the references' longest side."""
+    """Pictures to make of one prompt; `seed` is the first's, `ref_size` the references' longest side. `turns`
+    are texts and numbers of references where their order is a list's own.
+    """
 
     prompt: str
     refs: tuple[Reference, ...]
@@ -47,15 +52,19 @@ class Job(NamedTuple):
     seed: int
     ref_size: int
     left: Reference | None = None
+    turns: tuple[Turn, ...] = ()
 
 
 class Entry(NamedTuple):
-    """One entry of a list as it is written; `own` holds its own width, height and seed."""
+    """One entry of a list as it is written; `own` holds its own width, height and seed. `turns` as of `Job`,
+    the last text among them is the prompt.
+    """
 
     prompt: str
     refs: tuple[Path, ...] = ()
     left: Path | None = None
     own: dict[str, int] = {}
+    turns: tuple[Turn, ...] = ()
 
 
 class JobDefaults(NamedTuple):
@@ -99,11 +108,15 @@ def make_job(defaults: JobDefaults, read: PictureReader, entry: Entry) -> Job:
 
     Raises ValueError or FileNotFoundError for what cannot be drawn.
     """
-    config = defaults.config
-    try:
-        entry.prompt.encode()
-    except UnicodeEncodeError:
-        raise JobError(f"the prompt {entry.prompt!r} is invalid Unicode (a lone surrogate)") from None
+    config, takes = defaults.config, family_of(defaults.config).sampler.takes
+    for text in (entry.prompt, *(turn for turn in entry.turns if isinstance(turn, str))):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise JobError(f"the prompt {text!r} is invalid Unicode (a lone surrogate)") from None
+    for field in ("left", "turns"):
+        if getattr(entry, field) and field not in takes:
+            raise JobError(f"this model takes no {NAMES[field]}")
     side = config.defaults.resolution
     width = side * (1 if entry.left is None else 2) if defaults.width is None else defaults.width
     height = side if defaults.height is None else defaults.height
@@ -112,7 +125,7 @@ def make_job(defaults: JobDefaults, read: PictureReader, entry: Entry) -> Job:
     longest = family_of(config).sampler.reference_side(config, len(entry.refs), defaults.ref_size)
     refs = tuple(read(path, longest) for path in entry.refs)
     left = None if entry.left is None else read(entry.left, (sizes["width"], sizes["height"]))
-    return Job(entry.prompt, refs, **sizes, ref_size=longest, left=left)
+    return Job(entry.prompt, refs, **sizes, ref_size=longest, left=left, turns=entry.turns)
 
 
 def read_jobs(path: Path, defaults: JobDefaults) -> list[Job]:
@@ -157,13 +170,37 @@ def parse_entry(entry: Any, folder: Path) -> Entry:
     own = {key: entry[key] for key in OWN if key in entry}
     if wrong := [key for key, value in own.items() if type(value) is not int]:
         raise JobError(f'"{wrong[0]}" must be a whole number, got {shortened(own[wrong[0]])}')
+    if "turns" in entry:
+        return parse_turns(entry, folder)._replace(own=own)
     refs = tuple(folder / ref for ref in references_of(entry))
     return Entry(prompt_of(entry), refs, None if left is None else folder / left, own)
 
 
-def batch_shape(job: Job) -> Hashable:
-    """What the pictures of a batch share: size, whether a left half is given, and the references' sizes."""
-    return job.width, job.height, job.left is not None, tuple(ref.size for ref in job.refs)
+def parse_turns(entry: dict[str, Any], folder: Path) -> Entry:
+    """An entry with "turns".
+
+    Raises JobError naming what is wrong.
+    """
+    if more := sorted(entry.keys() & {"prompt", "left_path", *REFERENCES}):
+        raise JobError(f'"turns" hold the texts and references: leave out "{more[0]}"')
+    refs: list[Path] = []
+    turns: list[Turn] = []
+    given = entry["turns"] if isinstance(entry["turns"], list) else [entry["turns"]]
+    for each in given:
+        match each:
+            case {"text": str(text), **rest} if not rest:
+                turns.append(text)
+            case {"image_path": str(path), **rest} if path and not rest:
+                turns.append(len(refs))
+                refs.append(folder / path)
+            case _:
+                raise JobError(
+                    f'"turns" must hold {{"image_path": …}} and {{"text": …}}, got {shortened(each)}'
+                )
+    texts = [turn for turn in turns if isinstance(turn, str)]
+    if not texts:
+        raise JobError('"turns" hold no text')
+    return Entry(texts[-1], tuple(refs), turns=tuple(turns))
 
 
 def make_request(job: Job, config: Any) -> Request:
@@ -172,4 +209,4 @@ def make_request(job: Job, config: Any) -> Request:
     pictures = [images.read_image(name) for name in names]
     refs = prepare_refs(config, pictures, job.ref_size, names)
     left = job.left and prepare_left(images.read_image(str(job.left.path)), job.width, job.height)
-    return Request(job.prompt, refs, job.width, job.height, job.seed, left)
+    return Request(job.prompt, refs, job.width, job.height, job.seed, left, job.turns)

@@ -12,7 +12,7 @@ from uno_jax.families.family import ONE_STEP, PlannedSampling
 from uno_jax.families.registry import PRESETS, family_of
 from uno_jax.networks.registry import abstract_params, arrange
 from uno_jax.sampling.request import check_request, make_settings
-from uno_jax.sampling.settings import SampleArgs
+from uno_jax.sampling.settings import SampleArgs, given_options
 from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.trees import Params, count
 from uno_jax.support.words import counted
@@ -54,10 +54,9 @@ def plan_sampling(args: SampleArgs) -> None:
 
 def planned(args: SampleArgs, config: Any) -> PlannedSampling:
     """The batch of pictures that a command line asks about."""
-    options = {"steps": args.steps, "guidance": args.guidance, "true_cfg": args.true_cfg}
     width, height = (side or config.defaults.resolution for side in (args.width, args.height))
     side = family_of(config).sampler.reference_side(config, args.refs, args.ref_size)
-    settings = make_settings(config, None, options)
+    settings = make_settings(config, None, given_options(args))
     return PlannedSampling(width, height, args.refs, side, args.batch_size, settings)
 
 

@@ -1,11 +1,11 @@
 """A request for one picture, and the checks of what a model can draw, made before any weight is loaded."""
 
-from collections.abc import Mapping, Sequence
-from inspect import signature
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image, ImageOps
 
+from uno_jax.families.family import Turn
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support import images
@@ -16,7 +16,8 @@ MAX_SEED = 2**32 - 1
 
 class Request(NamedTuple):
     """One picture to make; `refs` are prepared (`prepare_refs`), `seed` is this picture's own. `left` is the
-    left half of a diptych whose right half is to be made, (width / 2, height).
+    left half of a diptych whose right half is to be made, (width / 2, height); `turns` order texts and
+    references where they do not end in the prompt (`family.Inputs`).
     """
 
     prompt: str
@@ -25,6 +26,45 @@ class Request(NamedTuple):
     height: int
     seed: int
     left: Image.Image | None = None
+    turns: tuple[Turn, ...] = ()
+
+
+class Shown(Protocol):
+    """What a `Request` and a job have in common."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def refs(self) -> Sequence[Any]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def left(self) -> Any: ...
+    @property
+    def turns(self) -> tuple[Turn, ...]: ...
+
+
+def turns_of(shown: Shown) -> tuple[Turn, ...]:
+    """Texts and numbers of references in their order."""
+    return shown.turns or (*range(len(shown.refs)), shown.prompt)
+
+
+def batch_shape(config: Any, settings: Any, shown: Shown) -> Hashable:
+    """What pictures of a batch share: size, whether a left half is given, the order of texts and references,
+    and what the family asks of the references' sizes.
+    """
+    order = tuple(None if isinstance(turn, str) else turn for turn in turns_of(shown))
+    sizes = [ref.size for ref in shown.refs]
+    own = family_of(config).sampler.batch_shape(config, settings, sizes)
+    return shown.width, shown.height, shown.left is not None, order, own
+
+
+def check_turns(config: Any, tokenizer: Any, settings: Any, shown: Shown) -> None:
+    """Raises ValueError for texts and references that the model cannot take."""
+    turns = [turn if isinstance(turn, str) else shown.refs[turn].size for turn in turns_of(shown)]
+    family_of(config).sampler.check_turns(config, tokenizer, turns, settings)
 
 
 def make_settings(config: Any, unope: UnoPE | None, options: Mapping[str, Any]) -> Any:
@@ -33,11 +73,12 @@ def make_settings(config: Any, unope: UnoPE | None, options: Mapping[str, Any]) 
     Raises ValueError for options that the family does not have, and for values that cannot work.
     """
     given = {name: value for name, value in {**options, "unope": unope}.items() if value is not None}
-    make = family_of(config).sampler.make_settings
-    known = list(signature(make).parameters)[1:]
-    if unknown := sorted(given.keys() - set(known)):
-        raise ValueError(f"this model does not take {', '.join(unknown)}; it takes {', '.join(known)}")
-    return make(config, **given)
+    sampler = family_of(config).sampler
+    if unknown := sorted(given.keys() - set(sampler.options)):
+        raise ValueError(
+            f"this model does not take {', '.join(unknown)}; it takes {', '.join(sampler.options)}"
+        )
+    return sampler.make_settings(config, **given)
 
 
 def agreed_unope(wanted: UnoPE | None, trained: UnoPE | None) -> UnoPE | None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from uno_jax import __version__
+from uno_jax.sampling.generate import THOUGHT
 from uno_jax.sampling.job_list import Job, Reference
 from uno_jax.support.atomic import atomic_write, followed, made_parents, refuse_device
 from uno_jax.support.json_files import read_json
@@ -69,6 +70,7 @@ def make_record(job: Job, settings: Any) -> dict[str, Any]:
         "prompt": job.prompt,
         "refs": [reference_record(ref) for ref in job.refs],
         **({} if job.left is None else {"left": reference_record(job.left)}),
+        **({"turns": list(job.turns)} if job.turns else {}),
         "width": job.width,
         "height": job.height,
         "seed": job.seed,
@@ -132,7 +134,7 @@ def _is_torn(output: Output) -> bool:
 def _compared(record: Any) -> Any:
     if not isinstance(record, dict):
         return record
-    return {name: value for name, value in record.items() if name not in PROVENANCE}
+    return {name: value for name, value in record.items() if name not in (*PROVENANCE, THOUGHT)}
 
 
 def write_output(output: Output, picture: Image.Image) -> Path:
@@ -143,7 +145,8 @@ def write_output(output: Output, picture: Image.Image) -> Path:
         followed(path).unlink(missing_ok=True)  # the new settings must not stand beside an old picture
         try:
             with atomic_write(record) as written:
-                written.write_text(json.dumps(output.record, indent=1) + "\n", encoding="utf-8")
+                own = {THOUGHT: picture.info[THOUGHT]} if THOUGHT in picture.info else {}
+                written.write_text(json.dumps(output.record | own, indent=1) + "\n", encoding="utf-8")
             with atomic_write(path) as drawn:
                 picture.save(drawn, format="png")
         except BaseException:

@@ -6,8 +6,9 @@ The Python API is `uno_jax.generate` with `uno_jax.load_model`.
 """
 
 import contextlib
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +17,18 @@ import jax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from uno_jax.sampling.generate import batches, sample_batch
+from uno_jax.sampling.generate import THOUGHT, answer_batch, batches, sample_batch
 from uno_jax.sampling.job_list import (
     Entry,
+    Job,
     JobDefaults,
-    batch_shape,
     make_job,
     make_request,
     picture_reader,
     read_jobs,
 )
 from uno_jax.sampling.prompt_length import cut_prompts
+from uno_jax.sampling.request import batch_shape, check_turns
 from uno_jax.sampling.results import (
     Output,
     common_record,
@@ -38,9 +40,10 @@ from uno_jax.sampling.results import (
     refuse_replacing,
     write_output,
 )
-from uno_jax.sampling.settings import SampleArgs, check_args, choose_model
+from uno_jax.sampling.settings import Drawing, SampleArgs, check_args, choose_model
 from uno_jax.support.folder_lock import locked, locked_path
-from uno_jax.weights.load import Lora, default_dtype, load_model, read_model_config
+from uno_jax.support.words import printable
+from uno_jax.weights.load import Lora, default_dtype, load_model, read_model_config, read_tokenizer
 
 
 class Work(NamedTuple):
@@ -67,11 +70,22 @@ def prepare_work(args: SampleArgs) -> Work:
         refs = tuple(ref for refs in args.ref for ref in refs)
         jobs = [make_job(defaults, picture_reader(config), Entry(args.prompt or "", refs, args.left))]
     drawing = choose_model(args)
+    check_jobs(args, drawing, jobs)
     for line in cut_prompts(config, (job.prompt for job in jobs)):
         print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype(), args.base)
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
     return Work(*drawing, outputs)
+
+
+def check_jobs(args: SampleArgs, drawing: Drawing, jobs: Sequence[Job]) -> None:
+    """Raises ValueError naming a job whose texts and references the model cannot take."""
+    tokenizer = read_tokenizer(args.model, drawing.config)
+    for number, job in enumerate(jobs):
+        try:
+            check_turns(drawing.config, tokenizer, drawing.settings, job)
+        except ValueError as error:
+            raise ValueError(str(error) if args.jobs is None else f"entry {number}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -109,7 +123,7 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
     bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
     with jax.set_mesh(work.mesh), bar:
         # Batches are cut from the whole list and drawn whole, so that a resumed run draws the same pictures.
-        grouped = batches(indices, lambda index: batch_shape(work.outputs[index].job), args.batch_size)
+        grouped = batches(indices, lambda index: shape_of(work, index), args.batch_size)
         for number, batch in enumerate(grouped):
             missing = [not finished[index] for index in batch]
             if not any(missing) or number % count != index:
@@ -119,5 +133,25 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
             pictures = sample_batch(model, requests, work.settings)
             for output, picture in compress(zip(outputs, pictures, strict=True), missing):
                 made.append(write_output(output, picture))
+                if THOUGHT in picture.info:
+                    bar.write(printable(f"{made[-1]}: {picture.info[THOUGHT]}"))
                 bar.update()
     return made
+
+
+def write_answers(args: SampleArgs, work: Work) -> Iterator[str]:
+    """The answers to what is asked, batch by batch: a text, or for several a line of JSON for each."""
+    model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
+    indices = range(len(work.outputs))
+    with jax.set_mesh(work.mesh):
+        for batch in batches(indices, lambda index: shape_of(work, index), args.batch_size):
+            requests = [make_request(work.outputs[index].job, work.config) for index in batch]
+            for index, text in zip(batch, answer_batch(model, requests, work.settings), strict=True):
+                entry, image = divmod(index, args.num_images)
+                several = {"entry": entry, "image": image, "answer": text}
+                yield json.dumps(several, ensure_ascii=False) if len(indices) > 1 else printable(text)
+
+
+def shape_of(work: Work, index: int) -> Hashable:
+    """What an output shares with the others of its batch."""
+    return batch_shape(work.config, work.settings, work.outputs[index].job)

@@ -9,15 +9,22 @@ from jax.sharding import Mesh
 from PIL import Image
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
+from uno_jax.families.scone.guidance import Renorm
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.request import agreed_unope, make_settings
 from uno_jax.sampling.results import NUMBERED, is_picture
 from uno_jax.support.atomic import check_output, check_output_folder
-from uno_jax.support.bounds import BatchSize, Bounds, Count, RefSide, Seed, Side, Steps, Strength
+from uno_jax.support.bounds import BatchSize, Bounds, Count, RefSide, Seed, Share, Side, Steps, Strength
 from uno_jax.weights.base import Base, check_base
 from uno_jax.weights.load import Lora, default_dtype, read_model_config, read_named_lora
 from uno_jax.weights.names import SMALL, find_model
 from uno_jax.weights.sample_mesh import SampleMesh, local_mesh
+
+OPTIONS = (
+    *("steps", "guidance", "true_cfg"),
+    *("text_cfg", "image_cfg", "renorm", "renorm_min", "cfg_interval", "shift", "points", "vit_size"),
+    *("think", "temperature", "max_tokens"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,34 @@ class ModelArgs:
     """Scale of classifier-free guidance away from the empty prompt without references, for twice the work;
     default the model's: for FLUX 1, which leaves it out.
     """
+    text_cfg: Strength | None = None
+    """Scone: scale of the guidance away from the picture without the prompt; default 4, 1 leaves it out."""
+    image_cfg: Strength | None = None
+    """Scone: scale of the guidance away from the picture without references; default 2, 1 leaves it out."""
+    renorm: Renorm | None = None
+    """Scone: what guidance must not make larger: each token before the step by references (text_channel, the
+    default) or after it (channel), or a whole picture (global).
+    """
+    renorm_min: Share | None = None
+    """Scone: the least factor by which that shrinks the guidance; default 0."""
+    cfg_interval: tuple[Share, Share] | None = None
+    """Scone: guidance acts at times above the first and up to the second; default 0 1, always."""
+    shift: Annotated[float, Bounds(0, 1000, above=True)] | None = None
+    """Scone: shift of the times towards noise; default 3."""
+    points: Annotated[int, Bounds(2, 1001)] | None = None
+    """Scone: times of the schedule, from noise to picture; default 50, which makes 49 Euler steps."""
+    vit_size: RefSide | None = None
+    """Scone: longest side in pixels in which the ViT is shown references, a multiple of 14; default 980,
+    518 as in training costs a third.
+    """
+    think: Annotated[bool, FlagCreatePairsOff] = False
+    """Scone: write a thought before each picture, which is drawn to follow it. The thought is printed and
+    recorded in the picture's JSON.
+    """
+    temperature: Strength | None = None
+    """Scone: temperature of what is written, with --think and --understand; default 0, the likeliest."""
+    max_tokens: Annotated[int, Bounds(1, 16_384)] | None = None
+    """Scone: most tokens of what is written; default 1000."""
     batch_size: BatchSize = 4
     """Largest number of pictures of equal shapes to make at once."""
     dtype: Literal["bfloat16", "float32"] | None = None
@@ -71,7 +106,13 @@ class SampleArgs(ModelArgs):
     halves, by default twice the model's resolution.
     """
     jobs: Path | None = None
-    """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref."""
+    """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref; for Scone also of
+    {"turns": [{"image_path"} or {"text"}, …]}.
+    """
+    understand: Annotated[bool, FlagCreatePairsOff] = False
+    """Scone: answer the prompt about the references in text, in place of drawing. Several answers are printed
+    as lines of JSON.
+    """
     out: Path | None = None
     """Directory for {entry}_{image}.png, or a .png file for a single picture. By default the pictures of a
     --prompt are out/00000.png and on, always with new numbers, and those of --jobs lie in out/.
@@ -106,6 +147,11 @@ class SampleArgs(ModelArgs):
         return self.out or (None if self.jobs is None else NUMBERED)
 
 
+def given_options(args: ModelArgs) -> dict[str, Any]:
+    """The options of `make_settings` but the position convention; None for what is not given."""
+    return {name: getattr(args, name) or None if name == "think" else getattr(args, name) for name in OPTIONS}
+
+
 class Drawing(NamedTuple):
     """The model that a command line names, its LoRA, how it will sample, and over which devices; weights are
     not loaded yet.
@@ -124,7 +170,7 @@ def choose_model(args: ModelArgs) -> Drawing:
     """
     check_base(args.base, jax.local_devices()[0])
     config = read_model_config(args.model)
-    options = {"steps": args.steps, "guidance": args.guidance, "true_cfg": args.true_cfg}
+    options = given_options(args)
     make_settings(config, None, options)  # cheaper than reading a LoRA
     lora = read_named_lora(args.lora, find_model(args.model), config)
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
@@ -149,6 +195,11 @@ def check_args(args: SampleArgs) -> None:
     """Raises ValueError or OSError for arguments that contradict each other and for an unusable --out."""
     if (args.prompt is None) == (args.jobs is None):
         raise ValueError("give either --prompt or --jobs" + (", not both" if args.prompt is not None else ""))
+    written = args.think or args.understand
+    if not written and (args.temperature, args.max_tokens) != (None, None):
+        raise ValueError("--temperature and --max-tokens go with --think or --understand")
+    if args.understand and (args.out is not None or args.left is not None):
+        raise ValueError("--understand answers in text: leave out --out and --left")
     if args.jobs is not None and (args.ref or args.left):
         raise ValueError("--ref and --left go with --prompt; a job list names its own pictures")
     if () in args.ref:

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import batches, sample_batch
-from uno_jax.sampling.job_list import Job, JobDefaults, batch_shape, make_request, read_jobs
+from uno_jax.sampling.job_list import Job, JobDefaults, make_request, read_jobs
 from uno_jax.sampling.prompt_length import cut_prompts
-from uno_jax.sampling.request import make_settings
+from uno_jax.sampling.request import batch_shape, make_settings
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.support.errors import RecipeError
@@ -73,7 +73,8 @@ def draw_samples(
     model = Model(samples.model, join(frozen, cast), dtype=config.dtype)
     abreast = mesh.shape["data"] * mesh.shape["fsdp"]
     made: dict[int, Image.Image] = {}
-    for batch in batches(range(len(samples.jobs)), lambda i: batch_shape(samples.jobs[i]), abreast):
+    shapes = [batch_shape(samples.model, samples.settings, job) for job in samples.jobs]
+    for batch in batches(range(len(samples.jobs)), lambda i: shapes[i], abreast):
         requests = [make_request(samples.jobs[i], samples.model) for i in batch]
         filled = requests + requests[-1:] * (abreast - len(batch))
         made |= zip(batch, sample_batch(model, filled, samples.settings), strict=False)

@@ -61,7 +61,7 @@ def load_model(
         lora = read_named_lora(lora, directory, config)
     family, kept = family_of(config), jnp.dtype(dtype or default_dtype())
     mesh = local_mesh(SampleMesh(), config, kept.name) if mesh is None else mesh
-    params = {}
+    tokenizer, params = family.read_tokenizer(directory, config), {}
     for kind in family.networks:
         own = lora if kind == family.core else None
         convert = _in_8_bits(kind, base, own, config, mesh) if base else None
@@ -70,7 +70,7 @@ def load_model(
             params[kind] = _merged(params.pop(kind), own.params, _lora_shardings(own, config, mesh))
     platform = mesh.devices.flat[0].platform
     params = {kind: arrange(kind, tree, platform) for kind, tree in params.items()}
-    return Model(config, params, lora and lora.unope, kept)
+    return Model(config, params, lora and lora.unope, kept, tokenizer)
 
 
 def _merged(base: Params, lora: Params, shardings: Params) -> Params:
@@ -119,6 +119,14 @@ def read_model_config(path: str | Path) -> Any:
     Raises FileNotFoundError or CheckpointError saying what to do.
     """
     return read_model(find_model(path))
+
+
+def read_tokenizer(path: str | Path, config: Any) -> Any:
+    """The tokenizer beside a model's weights; None for a family whose tokenizers are part of this program.
+
+    Raises CheckpointError.
+    """
+    return family_of(config).read_tokenizer(find_model(path), config)
 
 
 def read_named_lora(name: str | Path, model: Path, config: Any) -> Lora | None:

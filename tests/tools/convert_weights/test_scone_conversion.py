@@ -153,7 +153,7 @@ def test_sizes_of_pictures_are_those_that_have_positions(bagel):
     """The published sizes give the published defaults; a smaller model's are as large as it can take."""
     (decoder, *_), _ = plan_scone(open_bagel(bagel), bagel)
     side = SPEAKING.latent_side * SPEAKING.latent_patch * PARTS["vae"].downsampling
-    assert decoder.defaults == SconeDefaults(resolution=side, ref_size=side, vit_size=12)
+    assert decoder.defaults == SconeDefaults(resolution=side, ref_size=side, ref_vit_size=12)
     assert mot.defaults(mot.hints({"bridge_layer": 8, "points": 30})) == SconeDefaults(points=30)
 
 

@@ -14,12 +14,14 @@ FAMILY = Family(
     presets=PRESETS,
     sampler=Sampler(
         make_settings=settings.make_settings,
+        options=("steps", "guidance", "unope", "true_cfg"),
         check_size=settings.check_size,
         reference_side=settings.reference_side,
         prepare_reference=prepare_reference,
         sample=sampling.sample,
         plan=plan.plan_sampling,
         prompt_cut=conditioning.prompt_cut,
+        takes=("left",),
     ),
     trainer=Trainer(
         objectives={

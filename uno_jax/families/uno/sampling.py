@@ -26,7 +26,7 @@ from uno_jax.support.trees import AnyArray
 def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "b h w 3"]:
     """Pictures of one batch in [-1, 1]. Each starts from the noise of its own seed, whatever its batch."""
     config, count = model.config, len(inputs.prompts)
-    refs = tuple(encode_image(model, column) for column in inputs.refs)
+    refs = tuple(encode_image(model, np.asarray(column)) for column in inputs.refs)
     left = None if inputs.left is None else encode_image(model, inputs.left)
     guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
     given = Conditioning(*encode_prompts(model, inputs.prompts), refs, guidance, settings.unope)
