@@ -75,7 +75,9 @@ class Layout:
 
 
 class CachedKeys(NamedTuple):
-    """Keys, after norm and rope, and values of earlier tokens: of one layer, or stacked over all."""
+    """Keys, after norm and rope, and values of earlier tokens: of one layer, or stacked over all; of every
+    sample, or of one for all.
+    """
 
     k: Float[Array, "*layers b s n d"]
     v: Float[Array, "*layers b s n d"]
@@ -172,7 +174,9 @@ class Keys(NamedTuple):
         own = reduce(jnp.logical_and, masks, jnp.ones(self.k.shape[:2], bool))
         parts = [(self.k[:, a:b], self.v[:, a:b], own[:, a:b]) for a, b in spans]
         if self.before is not None and self.cached is not None:
-            parts.insert(0, (*self.before, self.cached))
+            rows = len(self.k)  # a cache of one sample serves all
+            k, v, seen = (jnp.broadcast_to(x, (rows, *x.shape[1:])) for x in (*self.before, self.cached))
+            parts.insert(0, (k, v, seen))
         k, v, seen = (jnp.concatenate(each, axis=1) for each in zip(*parts, strict=True))
         return k, v, seen if masks or self.before is not None else None
 

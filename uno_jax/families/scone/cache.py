@@ -1,7 +1,8 @@
 """Contexts: the cached keys of what a picture or an answer is made from, in arrays of static shape.
 
 A context grows split by split (`extend`). Splits are padded to one of a few sizes (`bucket`), so that a
-compiled function serves all that fit; what is padding is hidden by a mask of the keys.
+compiled function serves all that fit, wherever they stand; a mask of the keys hides padding and what is
+empty.
 """
 
 from functools import partial
@@ -74,28 +75,31 @@ def extend(model: Model, context: Context, split: Split, part: Part) -> tuple[Co
         raise ValueError(
             f"{split.length} more tokens after {context.used} do not fit a context of {slots} slots"
         )
-    view = min(bucket(context.used) if context.used else 0, slots)
     # The masks stay: those of a shorter context are those of its beginning.
-    rest = context.replace(keys=None)  # type: ignore[attr-defined]
-    longer: tuple[Context, Array] = _extend(model, context.keys, rest, part, (split, view))
-    return longer
+    rest = context.replace(keys=None, used=0)  # type: ignore[attr-defined]
+    longer, und = _extend(model, context.keys, rest, split, part, jnp.int32(context.used))
+    return longer.replace(used=context.used + split.length), und
 
 
-@partial(jax.jit, static_argnames="sizes", donate_argnums=1)
+@partial(jax.jit, static_argnames="split", donate_argnums=1)
 def _extend(
-    model: Model, keys: CachedKeys, context: Context, part: Part, sizes: tuple[Split, int]
+    model: Model, keys: CachedKeys, context: Context, split: Split, part: Part, slot: Int[Array, ""]
 ) -> tuple[Context, Float[Array, "b u d"]]:
-    """`sizes` are the split and the number of slots, from the first, that are attended to."""
-    split, view = sizes
-    text = split.kind == "text"
+    return extended(model, context.replace(keys=keys), split, part, slot)  # type: ignore[attr-defined]
+
+
+def extended(
+    model: Model, context: Context, split: Split, part: Part, slot: int | Int[Array, ""]
+) -> tuple[Context, Float[Array, "b u d"]]:
+    """`extend` within a compiled function: the split is written from a `slot` on, and not counted as used."""
+    keys, text = context.keys, split.kind == "text"
     positions = context.position[:, None] + (jnp.arange(split.length) if text else 0)
     positions = jnp.broadcast_to(positions, (len(context.position), split.length))
     own = real_tokens(split, jnp.asarray(part.counts))
     inputs = part_inputs(split, part, positions)
     layout = Layout((split,), reads=(0,), keep=True)
-    before = CachedKeys(*(x[:, :, :view] for x in keys))
-    und, kept = _call(model, inputs, layout, (Seen((context.seen[:, :view],), own), (before,)))
-    start = (0, 0, context.used, 0, 0)
+    und, kept = _call(model, inputs, layout, (Seen((context.seen,), own), (keys,)))
+    start = (0, 0, slot, 0, 0)
     keys = CachedKeys(
         *(
             jax.lax.dynamic_update_slice(old, new.astype(old.dtype), start)
@@ -104,7 +108,7 @@ def _extend(
     )
     seen = jax.lax.dynamic_update_slice(context.seen, own, start[1:3])
     position = context.position + (part.counts if text else 1)
-    return Context(keys, seen, position, context.used + split.length), und
+    return Context(keys, seen, position, context.used), und
 
 
 def _call(

@@ -34,7 +34,7 @@ class SconeDefaults:
     """Side in pixels of the pictures that are drawn."""
     ref_size: int = 1024
     """Longest side of a reference in pixels, as its latent is made from it."""
-    vit_size: int = 980
+    ref_vit_size: int = 980
     """Longest side of a reference in pixels, as the ViT sees it."""
     text_cfg: float = 4.0
     image_cfg: float = 2.0
@@ -42,7 +42,7 @@ class SconeDefaults:
     points: int = 50
 
     def __post_init__(self) -> None:
-        check_bounds(self, resolution=SIDE, ref_size=SIDE, vit_size=SIDE, text_cfg=SCALE, image_cfg=SCALE)
+        check_bounds(self, resolution=SIDE, ref_size=SIDE, ref_vit_size=SIDE, text_cfg=SCALE, image_cfg=SCALE)
         check_bounds(self, shift=(1e-3, 1e3), points=(2, 10_000))
 
 

@@ -13,11 +13,14 @@ from uno_jax.families.model import Model
 from uno_jax.families.scone.guidance import Guidance, guided
 from uno_jax.networks.mot import Hidden, MoT, MoTInputs
 from uno_jax.networks.splits import CachedKeys, Layout, Seen, Split
+from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 
 
 class Contexts(NamedTuple):
-    """Caches, and for each branch of a drawing the mask of the keys that it sees and its rope position."""
+    """Caches, and for each branch of a drawing the mask of the keys that it sees and its rope position: of
+    every sample, or of one for all.
+    """
 
     caches: tuple[CachedKeys, ...]
     seen: tuple[Bool[Array, "b s"], ...]
@@ -37,7 +40,7 @@ class Drawing:
     segments: tuple[tuple[int, bool], ...]
 
 
-@partial(jax.jit, static_argnames="drawing")
+@bounded_jit
 def denoise(
     model: Model,
     noise: Float[AnyArray, "b n c"],
@@ -72,7 +75,8 @@ def velocities(
     """The velocity of `x` at time t in the first branches' contexts, computed as one batch."""
     net, variables = MoT(model.config.mot, model.compute_dtype), {"params": model.params["mot"]}
     count, target = len(branches), drawing.target
-    positions = jnp.concatenate(contexts.positions[:count])[:, None]
+    starts = [jnp.broadcast_to(start, len(x)) for start in contexts.positions[:count]]
+    positions = jnp.concatenate(starts)[:, None]
     rows = len(positions)
     inputs = MoTInputs(
         text=(),
