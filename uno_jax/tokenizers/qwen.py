@@ -5,6 +5,7 @@ Only the vocabulary, the merges and the added tokens are read; how a text is spl
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -58,6 +59,14 @@ class QwenTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._digest = sha256(tokenizer.to_str().encode()).hexdigest()
+
+    # Compiled programs are kept by what they are called with: read again, a tokenizer is the same.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, QwenTokenizer) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text of any length, without bos and eos. As in transformers, the name of an added

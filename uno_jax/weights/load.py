@@ -143,7 +143,9 @@ def read_fitting_lora(path: str | Path, config: Any) -> Lora:
 
     Raises FileNotFoundError, or CheckpointError unless it fits the model.
     """
-    lora = Lora(*load_lora(Path(path), getattr(config, family_of(config).core)))
+    family = family_of(config)
+    family.need_lora()
+    lora = Lora(*load_lora(Path(path), getattr(config, family.core)))
     expected, _ = abstract_lora_of(config, lora.config)
     found, wanted = _shapes(lora.params), _shapes(expected)
     if found != wanted:

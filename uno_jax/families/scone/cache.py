@@ -21,6 +21,7 @@ from uno_jax.support.trees import AnyArray
 
 BUCKETS = (16, 32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 5120)
 """Sizes that tokens of a text or image are padded to."""
+SLOTS = 1024  # what the slots of a large context are a multiple of
 
 
 @flax.struct.dataclass
@@ -49,6 +50,11 @@ def bucket(size: int) -> int:
     """The smallest bucket that holds `size` tokens; beyond the largest, multiples of it."""
     fitting = [each for each in BUCKETS if each >= size]
     return fitting[0] if fitting else -(-size // BUCKETS[-1]) * BUCKETS[-1]
+
+
+def slots_for(size: int) -> int:
+    """The slots of a context of `size` tokens: few different numbers, so that few programs are compiled."""
+    return bucket(size) if size <= BUCKETS[-1] else -(-size // SLOTS) * SLOTS
 
 
 def padded_split(kind: str, size: int) -> Split:

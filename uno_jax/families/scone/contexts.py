@@ -18,11 +18,11 @@ from uno_jax.families.model import Model
 from uno_jax.families.scone.cache import (
     Context,
     Part,
-    bucket,
     empty_context,
     extend,
     pad_part,
     padded_split,
+    slots_for,
 )
 from uno_jax.families.scone.drawing import Contexts
 from uno_jax.families.scone.guidance import Guidance
@@ -142,7 +142,7 @@ def grow(model: Model, items: Sequence[Item], room: int = 0) -> tuple[Context, C
     """
     pieces = [(item.kind == "text", *piece) for item in items for piece in item.pieces]
     batch = max((len(part.counts) for _, _, part in pieces), default=1)
-    slots = max(bucket(1), sum(split.length for _, split, _ in pieces) + room)
+    slots = slots_for(sum(split.length for _, split, _ in pieces) + room)
     context = before = empty_context(model, batch, slots)
     for is_text, split, part in pieces:
         before = context if is_text else before

@@ -12,7 +12,7 @@ from uno_jax.costs.program import Program, abstract, chip_bytes, compile_program
 from uno_jax.families.family import ONE_STEP, PlannedSampling
 from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.model import Model
-from uno_jax.families.scone.cache import Context, Part, extended, padded_split
+from uno_jax.families.scone.cache import Context, Part, extended, padded_split, slots_for
 from uno_jax.families.scone.config import SconeConfig
 from uno_jax.families.scone.contexts import encode_cells
 from uno_jax.families.scone.drawing import Contexts, Drawing, denoise
@@ -46,7 +46,7 @@ def plan_sampling(
         padded_split(kind, rows * columns)
         for kind, (rows, columns) in zip(("vae", "vit"), grids, strict=True)
     ]
-    slots = asked.refs * sum(split.length for split in splits) + TEXT
+    slots = slots_for(asked.refs * sum(split.length for split in splits) + TEXT)
     context = _context(config, array, asked.batch, slots, dtype)
     programs = {}
     if asked.refs:
