@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.bounds import EPSILON, LAYERS, SCALE, SIDE, WIDTH, check_bounds, check_divides
 from uno_jax.networks.layers import ACTIVATIONS, Dense, LayerNorm, parameter, scan_blocks
+from uno_jax.sharding.rules import spread
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -112,6 +113,7 @@ VITS: dict[str, ViTConfig] = {
 
 PATCH_AXES = ("window_h", "window_w", "conv_in", "embed")
 TOKEN_AXES = ("positions", "embed")
+ACTIVATION_AXES = ("samples", None, None)
 
 
 class Patches(nn.Module):
@@ -180,7 +182,7 @@ class ViTBlock(nn.Module):
         normed = LayerNorm(c.layer_norm_eps, name="layer_norm1")(x)
         x = x + scaled("layer_scale1", _attend(c, self.dtype, normed, normed))
         normed = LayerNorm(c.layer_norm_eps, name="layer_norm2")(x)
-        return x + scaled("layer_scale2", _mlp(c, self.dtype, normed)), None
+        return spread(x + scaled("layer_scale2", _mlp(c, self.dtype, normed)), *ACTIVATION_AXES), None
 
 
 class AttentionPool(nn.Module):
@@ -227,7 +229,9 @@ class ViT(nn.Module):
             x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
         if c.pre_norm:
             x = LayerNorm(c.layer_norm_eps, name="pre_norm")(x)
-        x, _ = scan_blocks(ViTBlock, c.num_layers)(c, self.dtype, name="blocks")(x, None)
+        x, _ = scan_blocks(ViTBlock, c.num_layers)(c, self.dtype, name="blocks")(
+            spread(x, *ACTIVATION_AXES), None
+        )
         x = LayerNorm(c.layer_norm_eps, name="post_norm")(x)
         if c.pooling == "none":
             return x.reshape(samples, *shown, -1)
