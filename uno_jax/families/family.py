@@ -148,6 +148,8 @@ class Sampler(NamedTuple):
     """Raises ValueError for a picture that cannot be drawn, from a model config, its tokenizer, the texts and
     the (width, height) of references in their order, and settings.
     """
+    tensor_shares: Callable[[Any], int] = lambda config: 0
+    """A number that the shares of heads must divide; 0 where any will do."""
     think: Callable[[Model, Inputs, Any], Sequence[str]] | None = None
     """The texts that a model writes before it draws each picture, if the settings ask for that."""
     answer: Callable[[Model, Inputs, Any], Sequence[str]] | None = None

@@ -1,5 +1,6 @@
 """How a picture is spread over the devices of a process, and with it the model that draws it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,7 +27,9 @@ class SampleMesh:
     """
 
     tensor: Devices | None = None
-    """Shares of heads, MLPs and weights."""
+    """Shares of heads, MLPs and weights. Devices that a model has too few heads for hold parts of the
+    weights of their own.
+    """
     sequence: Devices | None = None
     """Shares of the tokens, each with the weights of its heads."""
 
@@ -34,13 +37,30 @@ class SampleMesh:
 def sampling_mesh(sizes: SampleMesh, devices: list[jax.Device], config: Any, dtype: str) -> Mesh:
     """A mesh of devices for drawing with a model in `dtype`.
 
-    Raises ValueError when the sizes do not multiply to the number of devices.
+    Raises ValueError when the sizes do not multiply to the number of devices, and for more shares of heads
+    than the model has.
     """
+    shares = family_of(config).sampler.tensor_shares(config)
+    if shares and sizes.tensor not in (None, -1) and shares % (sizes.tensor or 1):
+        raise ValueError(f"this model's heads can be cut into {shares} shares, not into {sizes.tensor}")
     tensor, sequence = sizes.tensor, sizes.sequence
     if tensor is None and sequence is None:
         several_gpus = len(devices) > 1 and devices[0].platform == "gpu"
         tensor, sequence = default_mix(devices, model_bytes(config, dtype) if several_gpus else 0)
-    return make_mesh(1, 1, -1 if tensor is None else tensor, -1 if sequence is None else sequence, devices)
+    tensor, sequence = (-1 if size is None else size for size in (tensor, sequence))
+    fsdp, tensor, sequence = whole_heads((tensor, sequence), len(devices), shares)
+    return make_mesh(1, fsdp, tensor, sequence, devices)
+
+
+def whole_heads(mix: tuple[int, int], chips: int, shares: int) -> tuple[int, int, int]:
+    """(fsdp, tensor, sequence) for a mix in which -1 takes the rest and heads are cut into whole `shares`
+    (0: any). Chips that no head is left for hold parts of the weights.
+    """
+    tensor, sequence = mix
+    if not shares or (sequence == -1 and tensor != -1):
+        return 1, tensor, sequence
+    sequence = max(sequence, 1)
+    return -1, math.gcd(chips // sequence if tensor == -1 else tensor, shares), sequence
 
 
 def default_mix(devices: list[jax.Device], size: int) -> tuple[int, int]:

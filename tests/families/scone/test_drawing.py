@@ -1,7 +1,11 @@
 """Sampling with a tiny model: batches, turns, thoughts and answers, by the API and the command."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +29,7 @@ from uno_jax.networks.splits import Layout, Split
 from uno_jax.sample import main as sample_command
 from uno_jax.support import images
 from uno_jax.weights.checkpoint import save_network
-from uno_jax.weights.sample_mesh import mesh_of
+from uno_jax.weights.sample_mesh import SampleMesh, local_mesh, mesh_of, whole_heads
 
 CONFIG = SconeConfig(
     SPEAKING,
@@ -250,3 +254,24 @@ def test_a_model_that_only_draws_writes_no_text():
         answer(tiny, "why")
     with pytest.raises(ValueError, match="does not take think; it takes steps"):
         generate(tiny, "a", think=True)
+
+
+@pytest.mark.slow
+def test_eight_devices_compute_what_one_does(folder):
+    script = Path(__file__).with_name("eight_devices.py")
+    words = [sys.executable, str(script), str(folder / "model"), str(folder / "a.png")]
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": "."}
+    run = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    found = {name: float(worst) for name, worst in (line.split(": ") for line in run.stdout.splitlines())}
+    assert len(found) == 2 and max(found.values()) < 1e-5
+
+
+def test_left_over_devices_hold_parts_of_the_weights():
+    assert whole_heads((8, 1), 8, 4) == (-1, 4, 1)
+    assert whole_heads((-1, 4), 8, 4) == (-1, 2, 4)
+    assert whole_heads((1, -1), 8, 4) == (1, 1, -1)
+    assert whole_heads((8, 1), 8, 0) == (1, 8, 1)
+    with pytest.raises(ValueError, match="heads can be cut into 2 shares, not into 8"):
+        local_mesh(SampleMesh(tensor=8), CONFIG, "float32")

@@ -1,5 +1,6 @@
 """Scone as a family (arXiv 2512.12675): a decoder of two experts reads references and draws."""
 
+import math
 from pathlib import Path
 
 from uno_jax.families.family import Family, Sampler
@@ -33,6 +34,7 @@ FAMILY = Family(
         takes=("turns",),
         batch_shape=settings.batch_shape,
         check_turns=settings.check_turns,
+        tensor_shares=lambda config: math.gcd(config.mot.num_heads, config.mot.num_kv_heads),
         think=writing.think,
         answer=writing.answer,
     ),

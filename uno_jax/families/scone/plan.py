@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from uno_jax.costs.program import Program, abstract, chip_bytes, compile_program
+from uno_jax.costs.program import Program, abstract, compile_program
 from uno_jax.families.family import ONE_STEP, PlannedSampling
 from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.model import Model
@@ -32,15 +32,18 @@ def plan_sampling(
     """The programs of `sampling.sample` by name. Every network's weights stay in memory throughout, and so do
     the contexts' caches from the first reference to the last step.
     """
-    weights, dtype = chip_bytes(params), jax.tree.leaves(params["mot"])[0].dtype
+    dtype = params["mot"]["embed_tokens"].dtype
     model = Model(config, params, dtype=dtype)
-    array, side = partial(abstract, mesh=mesh), (asked.ref_side, asked.ref_side)
+    side = (asked.ref_side, asked.ref_side)
     grids, pixels = reference_tokens(config, asked.settings, side), vit_pixels(config, asked.settings, side)
+
+    def array(shape: tuple[int, ...], kind: Any, *axes: Any) -> Any:
+        return abstract(shape, kind, mesh, *axes)
 
     def compiled(function: Callable[..., Any], cache: Any, *inputs: Any) -> Program:
         named = {"weights": params, "cache": cache, "inputs": inputs}
-        program = compile_program(jax.jit(function), (model, cache, *inputs), named, mesh)
-        return program._replace(inputs=program.inputs | {"weights": weights})
+        whole = jax.jit(function, keep_unused=True)  # every network stays where it is
+        return compile_program(whole, (model, cache, *inputs), named, mesh)
 
     splits = [
         padded_split(kind, rows * columns)
