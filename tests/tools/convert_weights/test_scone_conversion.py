@@ -173,7 +173,8 @@ def test_inspect_names_both_networks_of_the_file(bagel, native, capsys):
         assert "a SigLIP of BAGEL in BAGEL naming, keys under vit_model." in told
         assert ("a FLUX autoencoder" in told) == path.is_dir() and "cannot be converted" not in told
     assert run("inspect", native) == 0
-    assert all(f"a {kind} of uno_jax" in capsys.readouterr().out for kind in ["mot"])
+    told = capsys.readouterr().out
+    assert all(f"a {kind} of uno_jax" in told for kind in PARTS)
 
 
 FAULTS = {
