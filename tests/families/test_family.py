@@ -1,7 +1,7 @@
 """A second family, made only of new files and registry rows, is stored, loaded, trained and sampled."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -164,3 +164,10 @@ def test_it_trains_by_the_same_recipes(painter, tmp_path, capsys):
     assert jnp.sum(jnp.square(jnp.tanh(trained))) < jnp.sum(jnp.square(jnp.tanh(before)))
     stored = restore_network(tmp_path / "run" / "model" / "painter")[1]["picture"]
     np.testing.assert_array_equal(stored, trained)
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES, ids=lambda family: family.name)
+def test_sampling_defaults_are_stored_beside_the_networks_fields(family):
+    """In one record, so that none may have a name of the other."""
+    network = NETWORKS[family.core].config
+    assert not {field.name for field in fields(network)} & {field.name for field in fields(family.defaults)}

@@ -17,22 +17,27 @@ from uno_jax.weights.safetensors_file import write_safetensors
 
 from . import stream
 from .convert import DTYPES, require_space
+from .scone import copy_files
 
 
 def pack(model: Path, lora: Path | None, dst: Path, dtype: str = "keep", overwrite: bool = False) -> int:
-    """Writes DST/mmdit, vae, t5, clip and, where a LoRA is given, lora; returns their size in bytes.
+    """Writes the networks of a model, its other folders and, where a LoRA is given, lora; returns the size of
+    the weights in bytes.
 
     Raises FileExistsError, or CheckpointError for anything but a model and a LoRA, or when the disk is too
     small.
     """
-    config = read_model(model)
-    sources = {kind: Path(model) / kind for kind in family_of(config).networks}
+    family = family_of(config := read_model(model))
+    family.read_tokenizer(Path(model), config)
+    sources = {kind: Path(model) / kind for kind in family.networks}
     if lora is not None:
         read_lora(lora)
         sources["lora"] = Path(lora)
     with locked(dst):
-        for kind in sources:
+        for kind in (*sources, *family.beside):
             refuse_existing(dst / kind, overwrite, folder=True)
+        for name in family.beside:
+            copy_files(sorted((Path(model) / name).iterdir()), dst / name, overwrite)
         return sum(pack_network(source, dst / kind, dtype, overwrite) for kind, source in sources.items())
 
 

@@ -200,6 +200,8 @@ class Family:
     """None for a family that is sampled only."""
     lora: LoraMethod | None = None
     """None for a family that takes no LoRA."""
+    beside: tuple[str, ...] = ()
+    """Folders of a model that hold no network."""
     read_tokenizer: Callable[[Path, Any], Any] = lambda directory, config: None
     """The tokenizer beside a model's weights, from the model's directory and config; None for a family whose
     tokenizers are part of this program. Raises CheckpointError.

@@ -40,7 +40,7 @@ def hub_model(name: str) -> Path:
         raise FileNotFoundError(f"{error}. uno-convert makes a model's directory of other weights") from None
     for family in FAMILIES:
         if all((place / kind / "config.json").is_file() for kind in family.networks):
-            return _download(name, [f"{part}/*" for part in (*family.networks, "lora")])
+            return _download(name, [f"{part}/*" for part in (*family.networks, *family.beside, "lora")])
     networks = ", ".join(f"{kind}/" for kind in FAMILIES[0].networks)
     raise FileNotFoundError(
         f"{name} on the hub is not a converted model ({networks}); convert its weights into one, for example "

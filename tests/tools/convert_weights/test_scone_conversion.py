@@ -18,7 +18,7 @@ from tools.convert_weights.scone import open_bagel, plan_scone
 from tools.convert_weights.tables import mot
 from uno_jax.families.scone.config import SconeDefaults
 from uno_jax.tokenizers.qwen import read_tokenizer
-from uno_jax.weights.checkpoint import restore_network
+from uno_jax.weights.checkpoint import read_model, restore_network
 from uno_jax.weights.safetensors_file import read_header
 
 LLM = "language_model.model.layers"
@@ -276,3 +276,12 @@ def test_what_shapes_do_not_show_is_asked_for(copy, tmp_path, capsys, name):
     folder = copy()
     (folder / f"{name}.json").unlink()
     refused(folder, tmp_path, capsys, f"it lacks its {name}.json")
+
+
+def test_a_packed_model_has_its_tokenizer_and_its_defaults(bagel, tmp_path):
+    assert run("scone", "--src", bagel, "--dst", tmp_path / "model") == 0
+    assert run("pack", "--model", tmp_path / "model", "--dst", tmp_path / "packed") == 0
+    packed, model = read_model(tmp_path / "packed"), read_model(tmp_path / "model")
+    assert packed == model and packed.defaults.resolution == 128
+    tokenizers = [read_tokenizer(tmp_path / name / "tokenizer", packed.mot) for name in ("packed", "model")]
+    assert tokenizers[0] == tokenizers[1]

@@ -8,13 +8,15 @@ from uno_jax.families.scone import plan, sampling, settings, writing
 from uno_jax.families.scone.config import PRESETS, SconeConfig, SconeDefaults
 from uno_jax.tokenizers.qwen import QwenTokenizer, read_tokenizer
 
+TOKENIZER = "tokenizer"
+
 
 def tokenizer_of(directory: Path, config: SconeConfig) -> QwenTokenizer:
     """The tokenizer in a model's directory.
 
     Raises CheckpointError.
     """
-    return read_tokenizer(directory / "tokenizer", config.mot)
+    return read_tokenizer(directory / TOKENIZER, config.mot)
 
 
 FAMILY = Family(
@@ -38,5 +40,6 @@ FAMILY = Family(
         think=writing.think,
         answer=writing.answer,
     ),
+    beside=(TOKENIZER,),
     read_tokenizer=tokenizer_of,
 )
