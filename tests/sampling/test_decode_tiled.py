@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import TINY, random_params
+from uno_jax.families import latents
 from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.model import Model
-from uno_jax.families.uno import sampling
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.settings import Settings
 from uno_jax.networks.vae import decode_tiled
@@ -84,7 +84,7 @@ def test_large_pictures_are_sampled_with_tiles(monkeypatch):
         shapes.append(latent.shape)
         return decode_image(model, latent)
 
-    monkeypatch.setattr(sampling, "decode_image", decode)
+    monkeypatch.setattr(latents, "decode_image", decode)
     request = Request("a dog", (), 96, 64, 0)
     (picture,) = sample_batch(model, [request], Settings(1, 4.0, UnoPE(), tile=64))
     assert picture.size == (96, 64)

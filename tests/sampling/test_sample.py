@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.tiny_model import RANK, TINY, make_lora, write_lora, write_model
+from uno_jax.families import latents
 from uno_jax.families.flow import sampling_schedule
-from uno_jax.families.latents import initial_noise
 from uno_jax.families.uno import sampling as uno_sampling
 from uno_jax.families.uno.config import PRESETS, UnoPE
 from uno_jax.families.uno.lora import LoraInfo
@@ -77,14 +77,15 @@ def test_a_picture_depends_on_its_seed_alone_and_not_on_its_batch(model, pair):
 
 def compilations() -> int:
     """How many programs the jitted steps hold, over all shapes."""
-    steps = ("encode_text", "encode_image", "initial_noise", "denoise_latent", "decode_image")
-    programs = [each for step in steps for each in getattr(uno_sampling, step).programs.values()]
+    shared = (latents.encode_image, latents.initial_noise, latents.decode_image)
+    steps = (uno_sampling.encode_text, uno_sampling.denoise_latent, *shared)
+    programs = [each for step in steps for each in step.programs.values()]
     return sum(program._cache_size() for program in programs)
 
 
 def test_noise_is_each_seeds_own():
     cells = (4, 6, 16)
-    together = initial_noise(np.array([3407, 3408], np.uint32), cells)
+    together = latents.initial_noise(np.array([3407, 3408], np.uint32), cells)
     alone = jax.random.normal(jax.random.key(3408), cells)
     assert np.array_equal(together[1], alone) and not np.array_equal(together[0], alone)
 
