@@ -1,0 +1,80 @@
+"""benchmarks/hostile in small: it finds each way to fail, and the cheap commands fail in none."""
+
+import pytest
+
+from benchmarks.hostile import kinds
+from benchmarks.hostile.__main__ import Bench, summary
+from benchmarks.hostile.case import Case, spoilt
+from benchmarks.hostile.numbers import greatest, numeric_options
+from benchmarks.hostile.process import Limits
+from benchmarks.hostile.verdicts import EXPECTED
+
+BAD = "tests.bad_command"
+LIMITS = Limits(seconds=1.0, memory=300 << 20)
+CHEAP = ("uno_jax.data", "uno_jax.report")
+KINDS = ("pictures", "lists", "names", "outputs", "reports")
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    bench = Bench(tmp_path_factory.mktemp("hostile"), LIMITS)
+    yield bench
+    bench.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("raise", "traceback"),
+        ("wait", "hang"),
+        ("spin", "hang"),
+        ("start", "hang"),
+        ("fill", "past memory"),
+        ("ask", "past memory"),
+        ("kill", "killed by signal"),
+        ("lines", "otherwise"),
+        ("escape", "otherwise"),
+        ("refuse", EXPECTED),
+    ],
+)
+def test_each_way_to_fail_is_found(bad, word, found, tmp_path):
+    result = bad.judge("bad", Case(BAD, word, (word,)), keep=tmp_path)
+    assert (result.verdict, bool(result.why)) == (found, found != EXPECTED)
+    assert len([*tmp_path.rglob("*.txt")]) == (found != EXPECTED)
+    assert f"| {BAD} | 1 |" in summary([result])
+
+
+@pytest.mark.slow
+def test_long_work_must_stop_when_it_is_asked_to(bad):
+    assert bad.judge("bad", Case(BAD, "stop", ("stop",), works=True)).verdict == EXPECTED
+    assert bad.judge("bad", Case(BAD, "raise", ("wait",), works=True)).verdict == "traceback"
+
+
+def test_numbers_are_tried_for_every_numeric_option_of_a_help():
+    text = (
+        "│ --steps {None}|INT  Steps. │\n│ --size INT INT │\n│ --out PATH │\n│ --share FLOAT                │"
+    )
+    assert numeric_options(text) == {"--steps": 1, "--size": 2, "--share": 1}
+
+
+def test_a_bound_is_followed_by_its_greatest_number():
+    case = spoilt("check", "--data.resolution 1000000000", "--data.resolution=1000000000")
+    found = greatest(case, "error: --data.resolution must be at most 4,096, got 1,000,000,000")
+    assert found and found.words[-1] == "--data.resolution=4096" and found.works
+    assert greatest(case, "wrote new.json") is None
+
+
+@pytest.mark.slow
+def test_cheap_commands_end_as_expected(tmp_path):
+    every = [
+        (name, case)
+        for name in KINDS
+        for case in kinds.FILES[name]()
+        if case.command in CHEAP and not case.env and not case.stdout
+    ]
+    bench = Bench(tmp_path, Limits(), tmp_path)
+    results = [bench.judge(kind, case) for kind, case in every[:: len(every) // 55]]
+    bench.close()
+    wrong = [(each.case.name, each.verdict, each.why) for each in results if each.verdict != EXPECTED]
+    assert len(results) >= 55 and not wrong
