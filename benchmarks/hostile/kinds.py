@@ -13,13 +13,26 @@ from benchmarks.hostile import (
     outputs,
     pictures,
     reports,
+    sizes,
     tensors,
 )
 from benchmarks.hostile.case import BASES, Case
 
 FILES = {
     file.__name__.rpartition(".")[2]: file.cases
-    for file in (pictures, lists, tensors, models, loras, names, outputs, environment, reports, checkpoints)
+    for file in (
+        pictures,
+        lists,
+        tensors,
+        models,
+        loras,
+        names,
+        outputs,
+        environment,
+        reports,
+        checkpoints,
+        sizes,
+    )
 }
 
 

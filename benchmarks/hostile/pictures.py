@@ -24,7 +24,6 @@ def cases() -> Iterator[Case]:
         yield spoilt("import", f"{name} in a list", make=own("0.png"))
         yield spoilt("judge", name, make=own("drawn/0_0.png"))
         yield spoilt("single", f"{name} among the photos", make=partial(_at, make, "photos/dog/01.jpg"))
-        yield spoilt("single", f"{name} scored", "--score-only", ".", make=partial(_at, make, "0_0.png"))
     for name in (
         "broken EXIF",
         "EPS",
@@ -39,6 +38,8 @@ def cases() -> Iterator[Case]:
         yield spoilt("jobs", f"{name} in a list", make=own("0.png"))
         yield spoilt("train", f"{name} in a list", "--data.max-bad-share=0.5", make=own("0.png"))
         yield spoilt("encode", f"{name} in a list", "--data.max-bad-share=0.5", make=own("0.png"))
+        scored = partial(_at, pictures()[name], "0_0.png")
+        yield spoilt("single", f"{name} scored", "--score-only", ".", make=scored)
         yield spoilt("report", f"{name} as picture", make=own("evaluated/0_0.png"), codes=(0,))
     every = partial(_every, pictures()["truncated PNG"])
     yield spoilt("pack", "no picture can be read", make=every, codes=(2,), check=nothing_new)

@@ -9,7 +9,7 @@ from benchmarks.hostile.process import Ended
 EXPECTED = "as expected"
 VERDICTS = ("traceback", "hang", "past memory", "killed by signal", "otherwise", EXPECTED)
 OUT_OF_MEMORY = re.compile(r"^MemoryError|std::bad_alloc|Unable to allocate|Cannot allocate memory", re.M)
-CRASH = re.compile(r"Traceback \(most recent call last\)|Fatal Python error")
+CRASH = re.compile(r"Traceback \(most recent call last\)")
 ERROR = re.compile(r"^error: ", re.M)
 INTERRUPTED = 130
 
@@ -20,13 +20,13 @@ def verdict(case: Case, ended: Ended, folder: Path) -> tuple[str, str]:
         return "hang", f"still there after {ended.seconds:.0f} s"
     if ended.stopped == "memory" or OUT_OF_MEMORY.search(ended.text):
         return "past memory", f"{ended.memory / 2**30:.1f} GiB"
-    if ended.code < 0:
-        return "killed by signal", f"signal {-ended.code}"
     text = ended.text
     if ended.stopped == "asked":  # may find Python at its end, which then reports an "exception ignored"
         text = text.partition("Exception ignored in")[0]
     if CRASH.search(text):
         return "traceback", next(filter(None, reversed(ended.text.splitlines())))[:200]
+    if ended.code < 0:
+        return "killed by signal", f"signal {-ended.code}"
     if wrong := unexpected(case, ended, folder):
         return "otherwise", wrong
     return EXPECTED, ""
