@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 POLL = 0.02  # seconds
+LONGEST_LOOK = 0.5  # seconds; between two looks that are further apart this process itself was kept waiting
 GRACE = 10.0  # seconds to leave in after SIGINT
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 FILE_BYTES = 1 << 30
@@ -53,7 +54,7 @@ def become(job: dict[str, Any]) -> None:
     """This process is the case's: its own group, limits, folder and files, then the command's main."""
     os.setpgid(0, 0)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE
-    limit_memory = used + job["memory"] * 3 // 2
+    limit_memory = used + job["memory"]
     for kind, most in (
         (resource.RLIMIT_AS, limit_memory),
         (resource.RLIMIT_FSIZE, FILE_BYTES),
@@ -114,7 +115,9 @@ def watch(pid: int, job: dict[str, Any]) -> dict[str, Any]:
 
 
 class Process(NamedTuple):
-    """What one look at a process shows: seconds of CPU, resident bytes, whether it could run."""
+    """What one look at a process shows: seconds of CPU, resident bytes, whether it could run or was
+    stopped by someone else.
+    """
 
     seconds: float
     memory: int
@@ -134,7 +137,7 @@ class Clock:
         """Adds what has passed since the last look."""
         now, busy = time.monotonic(), sum(each.seconds for each in tree)
         if busy <= self.busy and not any(each.ready for each in tree):
-            self.idle += now - self.last
+            self.idle += min(now - self.last, LONGEST_LOOK)
         self.busy, self.last = max(busy, self.busy), now
 
     @property
@@ -153,7 +156,7 @@ def processes_of(pid: int) -> Iterator[Process]:
         total = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:  # it has ended
         return
-    yield Process((int(total[11]) + int(total[12])) / TICKS, memory, any(stat[0] == "R" for stat in stats))
+    yield Process((int(total[11]) + int(total[12])) / TICKS, memory, any(stat[0] in "RT" for stat in stats))
     for child in started:
         yield from processes_of(child)
 

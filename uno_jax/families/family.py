@@ -134,6 +134,10 @@ class Sampler(NamedTuple):
     """Pictures in [-1, 1] on the host, sampled with settings."""
     plan: Callable[[Any, dict[str, Params], Mesh, PlannedSampling], dict[str, Program]]
     """The compiled programs of `sample` by name, from a model config, abstract parameters and a mesh."""
+    least_bytes: Callable[[Any, int, Sequence[tuple[int, int]], str], int] = lambda *asked: 0
+    """Bytes that a forward pass holds at once at the least: of a model config, a number of pictures, the
+    (width, height) of a picture and of its references, and a dtype.
+    """
     prompt_cut: Callable[[Any, str], Cut | None] = lambda config, prompt: None
     """What the model of a config drops of a prompt that is too long for it; None where it takes all."""
     takes: Collection[str] = ()

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from PIL import Image, ImageOps
 
+from uno_jax.costs.memory import refuse_beyond_memory
 from uno_jax.families.family import Turn
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
@@ -116,6 +117,17 @@ def prepare_left(picture: Image.Image, width: int, height: int) -> Image.Image:
             f"the left half is given, so the width must be a multiple of {2 * images.MULTIPLE}, got {width}"
         )
     return ImageOps.fit(images.to_rgb(picture), (width // 2, height), Image.Resampling.LANCZOS)
+
+
+def check_memory(config: Any, sizes: Sequence[tuple[int, int]], batch: int, dtype: str) -> None:
+    """Raises RecipeError for a batch of pictures that cannot fit into memory; `sizes` are the (width, height)
+    of a picture and of each of its references.
+    """
+    need = family_of(config).sampler.least_bytes(config, batch, sizes, dtype)
+    (width, height), *refs = sizes
+    shown = f" with {counted(len(refs), 'reference')}" if refs else ""
+    what = f"{counted(batch, 'picture')} of {width}x{height}{shown} at once"
+    refuse_beyond_memory(need, what, "give a smaller --batch-size, --width and --height, or --ref-size")
 
 
 def check_request(config: Any, width: int, height: int, seed: int, num_images: int = 1) -> None:

@@ -8,6 +8,7 @@ The Python API is `uno_jax.generate` with `uno_jax.load_model`.
 import contextlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import compress
 from pathlib import Path
@@ -28,7 +29,7 @@ from uno_jax.sampling.job_list import (
     read_jobs,
 )
 from uno_jax.sampling.prompt_length import cut_prompts
-from uno_jax.sampling.request import batch_shape, check_turns
+from uno_jax.sampling.request import batch_shape, check_memory, check_turns
 from uno_jax.sampling.results import (
     Output,
     common_record,
@@ -75,6 +76,7 @@ def prepare_work(args: SampleArgs) -> Work:
         print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype(), args.base)
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
+    check_batches(args, config, jobs)
     return Work(*drawing, outputs)
 
 
@@ -108,6 +110,17 @@ def check_outputs(args: SampleArgs, work: Work) -> None:
     refuse_devices(work.outputs)
     if not args.overwrite:
         refuse_replacing(work.outputs)
+
+
+def check_batches(args: SampleArgs, config: Any, jobs: Sequence[Job]) -> None:
+    """Raises RecipeError where the batches of any shape cannot fit into memory."""
+    shapes = Counter(
+        (job.width, job.height, *(size for ref in job.refs for size in ref.size)) for job in jobs
+    )
+    for shape, count in shapes.items():
+        sizes = list(zip(shape[::2], shape[1::2], strict=True))
+        batch = min(args.batch_size, count * args.num_images)
+        check_memory(config, sizes, batch, args.dtype or default_dtype())
 
 
 def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -> list[Path]:

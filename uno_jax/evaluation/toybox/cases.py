@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from uno_jax.costs.memory import refuse_beyond_memory
+from uno_jax.support.words import counted
 from uno_jax.toybox import Sample, Subject, noun_phrase, pair
 
 SIDES = ("left", "right")
@@ -15,6 +17,13 @@ class Cases(NamedTuple):
 
     single: list[Sample]
     two: list[Sample]
+
+
+def check_cases_memory(size: int, count: int) -> None:
+    """Raises RecipeError where the composites and references of `make_cases` cannot fit into memory."""
+    pictures = 2 + 3
+    what = f"{counted(count, 'case')} of each kind in pictures of {size}x{size}"
+    refuse_beyond_memory(count * pictures * 3 * size**2, what, "give a smaller --count")
 
 
 def make_cases(subjects: Sequence[Subject], count: int, size: int, seed: int) -> Cases:

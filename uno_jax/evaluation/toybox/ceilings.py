@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from uno_jax.evaluation.toybox.cases import make_cases
+from uno_jax.evaluation.toybox.cases import check_cases_memory, make_cases
 from uno_jax.evaluation.toybox.scorer import NAME, check_scorer, load_scorer
 from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summarise_verdicts
 from uno_jax.support.bounds import Bounds, Seed
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_scorer(args.scorer)
         subjects = load_subjects(args.subjects, "val")
         check_subjects(subjects)
+        check_cases_memory(args.size, args.count)
         print(json.dumps({NAME: ceilings(args, subjects)}, indent=1))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from uno_jax.evaluation.toybox.cases import Cases, make_cases
+from uno_jax.evaluation.toybox.cases import Cases, check_cases_memory, make_cases
 from uno_jax.evaluation.toybox.draw import draw_cases
 from uno_jax.evaluation.toybox.page import (
     SOURCES,
@@ -22,7 +22,8 @@ from uno_jax.evaluation.toybox.page import (
 )
 from uno_jax.evaluation.toybox.scorer import NAME, Pictures, check_scorer, load_scorer
 from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summarise_verdicts
-from uno_jax.sampling.request import check_request
+from uno_jax.families.registry import family_of
+from uno_jax.sampling.request import check_memory, check_request
 from uno_jax.sampling.results import common_record
 from uno_jax.sampling.settings import Drawing, ModelArgs, choose_model
 from uno_jax.support.atomic import check_output_folder
@@ -94,6 +95,10 @@ def prepare_work(args: ToyboxArgs) -> Work:
     side = config.defaults.resolution
     check_request(config, side, side, args.seed, args.count)
     drawing = choose_model(args)
+    check_cases_memory(side, args.count)
+    ref = family_of(config).sampler.reference_side(config, 2, None)
+    batch = min(args.batch_size, args.count)
+    check_memory(config, [(side, side), (ref, ref), (ref, ref)], batch, args.dtype or default_dtype())
     args.out.mkdir(parents=True, exist_ok=True)
     return Work(drawing, subjects)
 

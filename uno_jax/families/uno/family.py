@@ -20,6 +20,7 @@ FAMILY = Family(
         prepare_reference=prepare_reference,
         sample=sampling.sample,
         plan=plan.plan_sampling,
+        least_bytes=plan.least_bytes,
         prompt_cut=conditioning.prompt_cut,
         takes=("left",),
     ),

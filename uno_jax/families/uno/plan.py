@@ -1,6 +1,6 @@
 """Plans of UNO's sampling and training, from abstract arrays and compiled programs, without any weights."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,6 +79,20 @@ def _conditioned(
     scale = asked.settings.true_cfg
     contrast = None if scale == 1 else Contrast(plain, array((), jnp.float32))
     return plain._replace(refs=refs), contrast
+
+
+def least_bytes(config: ModelConfig, batch: int, sizes: Sequence[tuple[int, int]], dtype: str) -> int:
+    """What a block holds at once: its tokens, their queries, keys and values and the MLP's hidden layer; on a
+    CPU also the scores of a head of one sample, or of all heads of one sample where those are fewer than the
+    samples (`networks.attention.cpu`). Beside them the pixels.
+    """
+    mmdit, side = config.mmdit, 2 * config.vae.downsampling
+    tokens = config.t5.length + sum((width // side) * (height // side) for width, height in sizes)
+    width = 4 * mmdit.hidden_size + int(mmdit.hidden_size * mmdit.mlp_ratio)
+    block = batch * tokens * width * jnp.dtype(dtype).itemsize
+    heads = 1 if batch < mmdit.num_heads else mmdit.num_heads
+    scores = 4 * heads * tokens**2 if jax.default_backend() == "cpu" else 0
+    return block + scores + 12 * batch * sum(width * height for width, height in sizes)
 
 
 def abstract_batch(config: ModelConfig, sizes: BatchSizes, cached: Collection[str], dtype: str) -> Batch:

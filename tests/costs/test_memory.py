@@ -1,0 +1,76 @@
+"""What cannot fit into memory is refused before any weight is loaded."""
+
+import dataclasses
+import resource
+
+import pytest
+
+from tests.tiny_model import TINY, write_model
+from tests.tiny_run import make_recipe
+from uno_jax.costs import memory
+from uno_jax.evaluation.toybox.cases import check_cases_memory
+from uno_jax.families.registry import family_of
+from uno_jax.sample import main as sample
+from uno_jax.support.errors import RecipeError
+from uno_jax.training.config import LoraConfig
+from uno_jax.training.start_check import check_start
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """32 MB are free."""
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: 32 << 20)
+
+
+def test_free_memory_is_what_the_process_may_still_take():
+    free, before = memory.free_host_bytes(), resource.getrlimit(resource.RLIMIT_AS)
+    used = memory._kilobytes("/proc/self/status", "VmSize")
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), before[1]))
+    try:
+        assert memory.free_host_bytes() <= 1 << 20 < free
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_more_pictures_larger_pictures_and_references_need_more():
+    def need(batch, *sizes):
+        return family_of(TINY).sampler.least_bytes(TINY, batch, sizes, "float32")
+
+    one = need(1, (64, 64))
+    assert need(4, (64, 64)) > 3 * one
+    assert need(1, (512, 512)) > 50 * one
+    assert need(1, (64, 64), (512, 512)) > need(1, (512, 512))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--width", "2048", "--height", "2048"], "1 picture of 2048x2048 at once take at least"),
+        (["--num-images", "9999", "--batch-size", "9999"], "9,999 pictures of 64x64 at once"),
+    ],
+)
+def test_sampling_refuses_what_does_not_fit(words, message, little, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("uno_jax.sampling.run.load_model", lambda *_: pytest.fail("weights were loaded"))
+    model = str(write_model(tmp_path / "model"))
+    with pytest.raises(SystemExit) as stop:
+        sample(["--model", model, "--prompt", "a", "--out", str(tmp_path / "new"), *words])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and message in told and "GiB are free: give a smaller" in told
+
+
+def test_training_refuses_what_does_not_fit(little, tmp_path):
+    recipe = make_recipe(tmp_path)
+    check_start(recipe, TINY)
+    for changed, message in (
+        ({"lora": LoraConfig(rank=100_000)}, "trained and .* frozen parameters take at least"),
+        ({"batch_size": 16_384}, "the weights and 16,384 samples of 64x64 at once take at least"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            check_start(dataclasses.replace(recipe, **changed), TINY)
+    check_start(dataclasses.replace(recipe, batch_size=256, accumulate=256), TINY)
+
+
+def test_the_toybox_suite_refuses_what_does_not_fit(little):
+    check_cases_memory(64, 60)
+    with pytest.raises(RecipeError, match="100,000 cases of each kind in pictures of 64x64 take at least"):
+        check_cases_memory(64, 100_000)
