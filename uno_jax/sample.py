@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             held.enter_context(locked_outputs(args, work))
             check_outputs(args, work)
         with exit_on(CheckpointError, ImageError, FloatingPointError, OSError):
-            made = draw_missing(args, work)
-    print(written_line(args, work, made))
+            print(written_line(args, work, draw_missing(args, work)))
 
 
 def print_answers(args: SampleArgs, work: Work) -> None:

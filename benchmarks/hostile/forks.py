@@ -3,15 +3,20 @@
 It reads a job as a line of JSON from its input and answers with one on its output, as `process.Server` asks.
 """
 
+import atexit
 import contextlib
+import functools
+import gc
 import importlib
 import json
 import os
 import resource
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +46,8 @@ def load(commands: list[str]) -> None:
 
 def serve() -> dict[str, Any] | None:
     """Runs jobs until the input ends; in a fork the job that this process is to become."""
+    gc.collect()
+    gc.freeze()  # what is there already stays shared
     print(json.dumps({"threads": len(os.listdir("/proc/self/task"))}), flush=True)
     for line in sys.stdin:
         job = json.loads(line)
@@ -68,8 +75,31 @@ def become(job: dict[str, Any]) -> None:
         start = [sys.executable, "-m", job["command"], *words]
         os.execve(sys.executable, [os.fsencode(word) for word in start], job["env"])
     sys.argv = [job["command"], *words]
-    main = importlib.import_module(module_of(job["command"])).main
-    sys.exit(main(words))
+    leave_with(functools.partial(importlib.import_module(module_of(job["command"])).main, words))
+
+
+def leave_with(main: Callable[[], object]) -> None:
+    """Runs `main` and ends the process as Python does, but without taking every module apart, which would
+    touch and so copy all of the memory that the fork shares.
+    """
+    try:
+        code = main()
+    except SystemExit as stop:
+        code = stop.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = "failed"
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    status = 1 if isinstance(code, str) else code or 0
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        status = 120
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def redirect(job: dict[str, Any]) -> None:

@@ -38,3 +38,19 @@ def test_other_errors_are_told(capsys):
     with pytest.raises(SystemExit) as stop, exit_on(OSError):
         raise OSError("no space")
     assert stop.value.code == 2 and capsys.readouterr().err == "error: no space\n"
+
+
+@pytest.mark.parametrize(("terminal", "red"), [(True, "\x1b[31mä\x1b[0m"), (False, "\\x1b[31mä\\x1b[0m")])
+def test_control_characters_are_printed_as_escapes_but_colours_on_a_terminal(
+    terminal, red, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    with exit_on(OSError):
+        print("wrote \x1b]0;a\x07b\r.png\tand \x1b[31mä\x1b[0m")
+    assert capsys.readouterr().out == f"wrote \\x1b]0;a\\x07b\\r.png\tand {red}\n"
+
+
+def test_too_little_memory_is_told(capsys):
+    with pytest.raises(SystemExit) as stop, exit_on(OSError):
+        raise MemoryError
+    assert stop.value.code == 2 and capsys.readouterr().err == "error: out of memory\n"

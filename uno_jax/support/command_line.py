@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import select
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TextIO, TypeVar, cast, overload
 
 import jax
 import tyro
@@ -20,6 +21,7 @@ from uno_jax.support.errors import CheckpointError
 from uno_jax.support.full_disk import is_full, without_full_disk_logs
 from uno_jax.support.words import printable
 
+COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 PATHS = ConstructorRegistry()
 Args = TypeVar("Args")
 
@@ -76,6 +78,29 @@ def print_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class _Escaped:
+    """A stream that shows control characters, as names may hold, as escapes; colours reach a terminal."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        colours = self._stream.isatty()
+        parts = COLOUR.split(text) if colours else [text]
+        shown = (part if colours and COLOUR.match(part) else printable(part, "\n\t") for part in parts)
+        return self._stream.write("".join(shown))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _escaped_output() -> contextlib.AbstractContextManager[Any]:
+    """Shows what is printed as `_Escaped` does."""
+    if sys.stdout is None:  # closed by whoever started this
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(cast(TextIO, _Escaped(sys.stdout)))
+
+
 def option_value(words: Sequence[str], option: str) -> str | None:
     """The value of one option, read before all arguments are parsed; None if it is absent."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -85,16 +110,17 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 
 @contextlib.contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
-    """Prints `error: …` and exits with code 2 for these exceptions and when a disk or device memory is full;
-    exits with 130 when interrupted, and silently with 141 when the reader of the output has gone (`| head`).
+    """Prints `error: …` and exits with code 2 for these exceptions and when a disk or memory is full; exits
+    with 130 when interrupted, and silently with 141 when the reader of the output has gone (`| head`). What
+    is printed meanwhile shows control characters as escapes.
     """
     print_any_name()
     try:
         try:
-            with without_full_disk_logs():
+            with without_full_disk_logs(), _escaped_output():
                 yield
         finally:
-            if sys.stdout is not None:  # closed by whoever started this
+            if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError as error:
         sys.exit(_leave_unread(error))
@@ -111,12 +137,14 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def _exhausted(error: Exception) -> str:
-    """What to tell when the disk or a device's memory is full.
+    """What to tell when the disk or a memory is full.
 
     Raises any other error again.
     """
     if is_full(error):
         return "no space left on the disk: free some and run the command again"
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}); try smaller batches or pictures" if str(error) else "out of memory"
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
         return f"out of device memory ({str(error).splitlines()[0]}); try smaller batches or pictures"
     raise error

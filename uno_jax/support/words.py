@@ -6,8 +6,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def printable(text: str) -> str:
-    """The text with control characters and the like, which a terminal would obey, as escapes."""
+def printable(text: str, kept: str = "") -> str:
+    """The text with control characters and the like, which a terminal would obey, as escapes but for those
+    that are `kept`.
+    """
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+        letter if letter.isprintable() or letter in kept else letter.encode("unicode_escape").decode()
+        for letter in text
     )

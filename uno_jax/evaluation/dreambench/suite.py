@@ -113,12 +113,11 @@ def evaluate_dreambench(args: DreamBenchArgs) -> None:
             held.enter_context(locked(args.out, sharing_of(args)))
             work = prepare_work(args)
         with exit_on(CheckpointError, images.ImageError, FloatingPointError, OSError):
-            record = score_pictures(args, work)
-    if record is not None:
-        for name, score in record["scores"].items():
-            low, high = score["interval"]
-            print(f"{name} {score['mean']:.4f} (95 % of resampled subjects: {low:.4f} to {high:.4f})")
-        print(f"wrote {args.out / 'scores.json'}")
+            if (record := score_pictures(args, work)) is not None:
+                for name, score in record["scores"].items():
+                    low, high = score["interval"]
+                    print(f"{name} {score['mean']:.4f} (95 % of resampled subjects: {low:.4f} to {high:.4f})")
+                print(f"wrote {args.out / 'scores.json'}")
 
 
 def sharing_of(args: DreamBenchArgs) -> str:

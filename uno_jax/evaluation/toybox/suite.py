@@ -74,11 +74,11 @@ def evaluate_toybox(args: ToyboxArgs) -> None:
             work = prepare_work(args)
         with exit_on(CheckpointError, FloatingPointError, OSError):
             record = score_model(args, work)
-    for kind, scores in record[NAME].items():
-        for source in SOURCES:
-            shown = ", ".join(f"{NAME}_{name} {value:.3g}" for name, value in scores[source].items())
-            print(f"{kind}, {source}: {shown}")
-    print(f"wrote {args.out / 'index.html'}")
+            for kind, scores in record[NAME].items():
+                for source in SOURCES:
+                    shown = ", ".join(f"{NAME}_{name} {value:.3g}" for name, value in scores[source].items())
+                    print(f"{kind}, {source}: {shown}")
+            print(f"wrote {args.out / 'index.html'}")
 
 
 def prepare_work(args: ToyboxArgs) -> Work:
