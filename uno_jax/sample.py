@@ -16,7 +16,7 @@ from uno_jax.sampling.run import (
 from uno_jax.sampling.settings import SampleArgs
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.compile_cache import use_compile_cache
-from uno_jax.support.errors import CheckpointError
+from uno_jax.support.errors import CheckpointError, RecipeError
 from uno_jax.support.images import ImageError
 from uno_jax.support.words import counted
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 return print_answers(args, work)
             held.enter_context(locked_outputs(args, work))
             check_outputs(args, work)
-        with exit_on(CheckpointError, ImageError, FloatingPointError, OSError):
+        with exit_on(CheckpointError, RecipeError, ImageError, FloatingPointError, OSError):
             print(written_line(args, work, draw_missing(args, work)))
 
 

@@ -28,7 +28,7 @@ class Case(NamedTuple):
     stdout: str = ""
     """Where the output goes in place of a file: /dev/full, "closed", or "unread", a pipe without reader."""
     works: bool = False
-    """Valid work that may take longer than a case's time: then it must leave within seconds of SIGINT."""
+    """Valid work that may take longer than anyone waits: then it must leave within seconds of SIGINT."""
 
 
 class Base(NamedTuple):
@@ -68,6 +68,11 @@ def _bases() -> Iterator[tuple[str, Base]]:
     ceilings = ("--scorer", "scorer", "--size", "32", "--count", "2")
     yield "ceilings", Base("uno_jax.evaluation", ceilings, ("scorer",))
     yield "toybox", Base("uno_jax.toybox", ("--count", "2", "--size", "32", "--out", "new"))
+    drawn = ("--per-scene", "1", "--side", "64", "--processes", "1", "--out", "new.npz")
+    yield "device", Base("uno_jax.toybox.device", drawn)
+    sheet = ("--bank", "bank.npz", "--size", "32", "--out", "new.png")
+    yield "sheet", Base("uno_jax.toybox.device.sheet", sheet, ("bank",))
+    yield "uno", Base("uno_jax", ("data", *check), ("pairs",), numbers=False)
     yield "ablate", Base("uno_jax.ablate", ("--config", "ablation.py", "--out", "new"), ("pairs", "ablation"))
     report = ("evaluated", "finished", "--out", "new.html")
     yield "report", Base("uno_jax.report", report, ("evaluated", "finished"))
@@ -104,7 +109,7 @@ def _bases() -> Iterator[tuple[str, Base]]:
         words = (stage, "--run", "synthesis")
         yield f"stage {stage}", Base(synth, words, ("synthesis",), numbers=stage == "taxonomy")
     marks = ("marks", "--run", "synthesis", "--source", "marks.json")
-    yield "marks", Base(synth, marks, ("synthesis", "marks"), numbers=False)
+    yield "marks", Base(synth, marks, ("synthesis",), numbers=False)
     model = ("--model", "none", "--endpoint", "http://127.0.0.1:9/v1", "--retries", "0", "--attempts", "1")
     judged = ("--list", "pairs.json", "--pictures", "drawn", *model, "--out", "new")
     yield "judge", Base("tools.vlm_judge", judged, ("pairs", "drawn"))

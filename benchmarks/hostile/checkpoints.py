@@ -44,6 +44,7 @@ def cases() -> Iterator[Case]:
             make = partial(_spoil, spoil, f"synthesis/{file}")
             for stage in ("taxonomy", "subjects", "scenes", "diptychs", "export", "report"):
                 yield spoilt(f"stage {stage}", f"{file} {name}", make=make)
+        yield spoilt("sheet", f"bank.npz {name}", make=partial(_spoil, spoil, "bank.npz"))
         yield spoilt("marks", f"marks.json {name}", make=partial(_spoil, spoil, "marks.json"))
 
 

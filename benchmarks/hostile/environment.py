@@ -1,7 +1,6 @@
 """Environments in which little can be taken for granted: no home, plain ASCII, an odd temporary folder."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from benchmarks.hostile.case import REFUSED, Case, spoilt
 
@@ -29,8 +28,3 @@ def cases() -> Iterator[Case]:
             word = f"{option}={name}{SUFFIXES.get(base, '')}"
             yield spoilt(base, f"{option} of {called} printed in ASCII", word, env=strict)
     yield spoilt("sample", "a backend that is not there", env={"JAX_PLATFORMS": "none"}, codes=(REFUSED,))
-    yield spoilt("toybox", "gone folder", make=lambda folder: folder.rmdir() or folder.mkdir(), codes=(0,))
-
-
-def _gone(folder: Path) -> None:
-    folder.rmdir()

@@ -73,8 +73,9 @@ def _ablation(folder: Path, run: Run) -> None:
     (folder / "ablation.py").write_text(ABLATION)
 
 
-def _marks(folder: Path, run: Run) -> None:
-    write_json(folder / "marks.json", {"0a": "keep"})
+def _bank(folder: Path, run: Run) -> None:
+    words = ("--per-scene", "1", "--side", "64", "--processes", "1", "--out", "bank.npz")
+    run("uno_jax.toybox.device", *words, cwd=folder)
 
 
 def _drawn(folder: Path, run: Run) -> None:
@@ -166,6 +167,8 @@ def _synthesis(folder: Path, run: Run) -> None:
     run("tools.synthesize_data", "taxonomy", *words, "--config", "small", cwd=folder)
     for stage in ("subjects", "scenes", "diptychs"):
         run("tools.synthesize_data", stage, "--run", "synthesis", cwd=folder)
+    rows = (folder / "synthesis/manifest/diptychs.jsonl").read_text().splitlines()
+    write_json(folder / "marks.json", {json.loads(row)["id"]: "keep" for row in rows})
 
 
 def _imported(folder: Path, run: Run) -> None:
@@ -178,7 +181,7 @@ PARTS: dict[str, Callable[[Path, Run], None]] = {
     "pairs": _pairs,
     "recipe": _recipe,
     "ablation": _ablation,
-    "marks": _marks,
+    "bank": _bank,
     "drawn": _drawn,
     "dreambench": _dreambench,
     "encoders": _encoders,

@@ -29,6 +29,8 @@ OUTPUTS = {
     "pack": ("--out", ""),
     "encode": ("--out", ""),
     "toybox": ("--out", ""),
+    "device": ("--out", ".npz"),
+    "sheet": ("--out", ".png"),
     "report": ("--out", ".html"),
     "train_small": ("--out", ""),
     "vae": ("--dst", ""),

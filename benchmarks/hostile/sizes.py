@@ -60,6 +60,7 @@ SIZES = (
     ("ceilings", ("--size=1024",)),
     ("toybox", ("--count=10000000",)),
     ("toybox", ("--size=1024",)),
+    ("device", ("--per-scene=10000", "--side=1024")),
     ("train_small", ("--per-scene=10000", "--minutes.base=1")),
     ("train_small", ("--batch-share=64", "--minutes.base=1")),
     ("report", ("--thumbnail=4096",)),

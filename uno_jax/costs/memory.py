@@ -9,10 +9,14 @@ import jax
 from uno_jax.costs.chips import GIB
 from uno_jax.support.errors import RecipeError
 
+RECLAIMED = ("inactive_file", "active_file", "slab_reclaimable")
 
-def refuse_beyond_memory(need: int, what: str, advice: str) -> None:
-    """Raises RecipeError where `what` needs more bytes than all of the run's devices have."""
-    free = free_bytes()
+
+def refuse_beyond_memory(need: int, what: str, advice: str, on_host: bool = False) -> None:
+    """Raises RecipeError where `what` needs more bytes than all of the run's devices have, or this process's
+    host.
+    """
+    free = free_host_bytes() if on_host else free_bytes()
     if free is not None and need > free:
         least, most = (f"{max(size, 0) / GIB:,.2f} GiB" for size in (need, free))
         raise RecipeError(f"{what} take at least {least} of memory, and {most} are free: {advice}")
@@ -31,27 +35,24 @@ def free_bytes() -> int | None:
 
 
 def free_host_bytes() -> int | None:
-    """Bytes that this process can still get from Linux; None elsewhere."""
+    """Bytes that this process can still get from Linux, swap included; None elsewhere."""
     found = []
-    with contextlib.suppress(OSError):
-        found.append(_kilobytes("/proc/meminfo", "MemAvailable"))
+    with contextlib.suppress(OSError, KeyError):
+        machine = _fields("/proc/meminfo")
+        swap = machine["SwapFree"] << 10
+        found.append((machine["MemAvailable"] << 10) + swap)
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:
-            found.append(limit - _kilobytes("/proc/self/status", "VmSize"))
-    with contextlib.suppress(OSError, ValueError):  # no limit of a control group, which reads "max"
+            found.append(limit - (_fields("/proc/self/status")["VmSize"] << 10))
         group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        found.append(limit - int((group / "memory.current").read_text()) + _reclaimable(group))
+        with contextlib.suppress(ValueError):  # no limit of a control group, which reads "max"
+            limit = int((group / "memory.max").read_text())
+            given_back = sum(_fields(group / "memory.stat")[name] for name in RECLAIMED)
+            found.append(limit - int((group / "memory.current").read_text()) + given_back + swap)
     return min(found, default=None)
 
 
-def _kilobytes(path: str, field: str) -> int:
-    """A field of a file of /proc, in bytes."""
-    lines = Path(path).read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) << 10
-
-
-def _reclaimable(group: Path) -> int:
-    """Bytes of cached files, which Linux gives back when they are needed."""
-    fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    return int(fields.get("inactive_file", 0)) + int(fields.get("active_file", 0))
+def _fields(path: str | Path) -> dict[str, int]:
+    """The numbers of a file of /proc or of a control group by name."""
+    words = (line.replace(":", "").split() for line in Path(path).read_text().splitlines())
+    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdecimal()}

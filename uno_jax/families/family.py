@@ -135,8 +135,8 @@ class Sampler(NamedTuple):
     plan: Callable[[Any, dict[str, Params], Mesh, PlannedSampling], dict[str, Program]]
     """The compiled programs of `sample` by name, from a model config, abstract parameters and a mesh."""
     least_bytes: Callable[[Any, int, Sequence[tuple[int, int]], str], int] = lambda *asked: 0
-    """Bytes that a forward pass holds at once at the least: of a model config, a number of pictures, the
-    (width, height) of a picture and of its references, and a dtype.
+    """Bytes that a forward pass holds at once at the least, beside the weights: of a model config, a number
+    of pictures, the (width, height) of a picture and of its references, and a dtype.
     """
     prompt_cut: Callable[[Any, str], Cut | None] = lambda config, prompt: None
     """What the model of a config drops of a prompt that is too long for it; None where it takes all."""

@@ -119,14 +119,15 @@ def prepare_left(picture: Image.Image, width: int, height: int) -> Image.Image:
     return ImageOps.fit(images.to_rgb(picture), (width // 2, height), Image.Resampling.LANCZOS)
 
 
-def check_memory(config: Any, sizes: Sequence[tuple[int, int]], batch: int, dtype: str) -> None:
-    """Raises RecipeError for a batch of pictures that cannot fit into memory; `sizes` are the (width, height)
-    of a picture and of each of its references.
+def check_memory(config: Any, weights: int, sizes: Sequence[tuple[int, int]], batch: int, dtype: str) -> None:
+    """Raises RecipeError where the model's bytes of `weights`, or they and a batch of pictures, cannot fit into
+    memory; `sizes` are the (width, height) of a picture and of each of its references.
     """
-    need = family_of(config).sampler.least_bytes(config, batch, sizes, dtype)
+    refuse_beyond_memory(weights, "the model's weights", "give --base int8, or use a machine with more")
+    need = weights + family_of(config).sampler.least_bytes(config, batch, sizes, dtype)
     (width, height), *refs = sizes
     shown = f" with {counted(len(refs), 'reference')}" if refs else ""
-    what = f"{counted(batch, 'picture')} of {width}x{height}{shown} at once"
+    what = f"the weights and {counted(batch, 'picture')} of {width}x{height}{shown} at once"
     refuse_beyond_memory(need, what, "give a smaller --batch-size, --width and --height, or --ref-size")
 
 

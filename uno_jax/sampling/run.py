@@ -9,7 +9,7 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +44,14 @@ from uno_jax.sampling.results import (
 from uno_jax.sampling.settings import Drawing, SampleArgs, check_args, choose_model
 from uno_jax.support.folder_lock import locked, locked_path
 from uno_jax.support.words import printable
-from uno_jax.weights.load import Lora, default_dtype, load_model, read_model_config, read_tokenizer
+from uno_jax.weights.load import (
+    Lora,
+    default_dtype,
+    held_bytes,
+    load_model,
+    read_model_config,
+    read_tokenizer,
+)
 
 
 class Work(NamedTuple):
@@ -76,7 +83,6 @@ def prepare_work(args: SampleArgs) -> Work:
         print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype(), args.base)
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
-    check_batches(args, config, jobs)
     return Work(*drawing, outputs)
 
 
@@ -112,24 +118,25 @@ def check_outputs(args: SampleArgs, work: Work) -> None:
         refuse_replacing(work.outputs)
 
 
-def check_batches(args: SampleArgs, config: Any, jobs: Sequence[Job]) -> None:
-    """Raises RecipeError where the batches of any shape cannot fit into memory."""
-    shapes = Counter(
-        (job.width, job.height, *(size for ref in job.refs for size in ref.size)) for job in jobs
-    )
-    for shape, count in shapes.items():
-        sizes = list(zip(shape[::2], shape[1::2], strict=True))
-        batch = min(args.batch_size, count * args.num_images)
-        check_memory(config, sizes, batch, args.dtype or default_dtype())
+def check_batches(args: SampleArgs, config: Any, jobs: Iterable[Job]) -> None:
+    """Raises RecipeError where the weights, or they and a batch of the jobs' pictures, cannot fit into memory."""
+    dtype = args.dtype or default_dtype()
+    weights = held_bytes(args.model, config, dtype, args.base)
+    shapes = Counter(((job.width, job.height), *(ref.size for ref in job.refs)) for job in jobs)
+    for sizes, count in shapes.items():
+        check_memory(config, weights, sizes, min(args.batch_size, count), dtype)
 
 
 def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -> list[Path]:
     """Makes the pictures that do not exist yet, batch by batch, and returns their files. Process `index` of
     `count` makes its share of the batches only.
+
+    Raises RecipeError, before weights are loaded, where they or a batch cannot fit into memory.
     """
     finished = [is_finished(output) for output in work.outputs]
     if all(finished):
         return []
+    check_batches(args, work.config, (output.job for output in work.outputs))
     made: list[Path] = []
     model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
     indices = range(len(work.outputs))

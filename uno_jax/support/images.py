@@ -161,15 +161,22 @@ def ratio_bucket_size(ratio: float, resolution: int) -> tuple[int, int]:
 
     Raises ValueError for a resolution below 32.
     """
+    return min(bucket_sizes(resolution), key=lambda bucket: abs(bucket[0] / bucket[1] - ratio))
+
+
+def bucket_sizes(resolution: int) -> list[tuple[int, int]]:
+    """The (height, width) of every training bucket.
+
+    Raises ValueError for a resolution below 32.
+    """
     if resolution < 32:
         raise ValueError(
             f"resolution {resolution}: buckets need at least 32, for sides of {MULTIPLE} pixels or more"
         )
-    buckets = [
+    return [
         (h * resolution // 512 // MULTIPLE * MULTIPLE, w * resolution // 512 // MULTIPLE * MULTIPLE)
         for h, w in BUCKETS_512
     ]
-    return min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - ratio))
 
 
 def to_array(image: Image.Image) -> Float32[np.ndarray, "h w 3"]:

@@ -79,7 +79,7 @@ def _train_locked(config: TrainConfig, only_export: bool) -> TrainState:
     config = as_begun(config)
     mesh, model = make_run_mesh(config), model_config(config)
     samples = read_samples(config, model)
-    check_start(config, model)
+    check_start(config, model, only_export)
     sized = read_data(config)
     records = each_picture(sized.records) if config.objective == "autoencoder" else sized.records
     make_batch = partial(family_of(model).need_trainer().make_batch, model)

@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 from uno_jax.families.lora import merge
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
-from uno_jax.networks.registry import arrange
+from uno_jax.networks.registry import NETWORKS, arrange
 from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, TreePath
-from uno_jax.weights.arrays import Convert
+from uno_jax.weights.arrays import Convert, stored_arrays
 from uno_jax.weights.base import Base, check_base
 from uno_jax.weights.checkpoint import read_model, restore_network
 from uno_jax.weights.lora_files import load_lora
@@ -111,6 +111,18 @@ def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:
     """Shapes and logical axes of a LoRA for a model."""
     family = family_of(config)
     return family.need_lora().abstract(getattr(config, family.core), lora)
+
+
+def held_bytes(path: str | Path, config: Any, dtype: str, base: Base = "") -> int:
+    """Bytes of a model's weights once they are loaded, at the least, by the sizes of the stored arrays.
+
+    Raises CheckpointError for a damaged file.
+    """
+    directory, total = find_model(path), 0
+    for kind in family_of(config).networks:
+        size = 1 if base and NETWORKS[kind].large else jnp.dtype(dtype).itemsize
+        total += size * sum(array.size for array in stored_arrays(directory / kind).values())
+    return total
 
 
 def read_model_config(path: str | Path) -> Any:

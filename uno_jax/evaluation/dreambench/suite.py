@@ -29,7 +29,7 @@ from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds, Count, RefSide, Seed, Side
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
-from uno_jax.support.errors import CheckpointError
+from uno_jax.support.errors import CheckpointError, RecipeError
 from uno_jax.support.folder_lock import locked
 from uno_jax.weights.identity import weights_id
 
@@ -112,7 +112,7 @@ def evaluate_dreambench(args: DreamBenchArgs) -> None:
             check_args(args)
             held.enter_context(locked(args.out, sharing_of(args)))
             work = prepare_work(args)
-        with exit_on(CheckpointError, images.ImageError, FloatingPointError, OSError):
+        with exit_on(CheckpointError, RecipeError, images.ImageError, FloatingPointError, OSError):
             if (record := score_pictures(args, work)) is not None:
                 for name, score in record["scores"].items():
                     low, high = score["interval"]

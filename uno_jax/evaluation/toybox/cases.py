@@ -23,7 +23,7 @@ def check_cases_memory(size: int, count: int) -> None:
     """Raises RecipeError where the composites and references of `make_cases` cannot fit into memory."""
     pictures = 2 + 3
     what = f"{counted(count, 'case')} of each kind in pictures of {size}x{size}"
-    refuse_beyond_memory(count * pictures * 3 * size**2, what, "give a smaller --count")
+    refuse_beyond_memory(count * pictures * 3 * size**2, what, "give a smaller --count", on_host=True)
 
 
 def make_cases(subjects: Sequence[Subject], count: int, size: int, seed: int) -> Cases:

@@ -34,7 +34,7 @@ from uno_jax.support.errors import CheckpointError
 from uno_jax.support.folder_lock import locked
 from uno_jax.support.left_overs import is_passing
 from uno_jax.toybox import Subject, load_subjects
-from uno_jax.weights.load import default_dtype, load_model, read_model_config
+from uno_jax.weights.load import default_dtype, held_bytes, load_model, read_model_config
 
 UNFINISHED = ("pictures", "index.html", "sheet.png")
 
@@ -97,8 +97,9 @@ def prepare_work(args: ToyboxArgs) -> Work:
     drawing = choose_model(args)
     check_cases_memory(side, args.count)
     ref = family_of(config).sampler.reference_side(config, 2, None)
-    batch = min(args.batch_size, args.count)
-    check_memory(config, [(side, side), (ref, ref), (ref, ref)], batch, args.dtype or default_dtype())
+    dtype, sizes = args.dtype or default_dtype(), [(side, side), (ref, ref), (ref, ref)]
+    weights = held_bytes(args.model, config, dtype, args.base)
+    check_memory(config, weights, sizes, min(args.batch_size, args.count), dtype)
     args.out.mkdir(parents=True, exist_ok=True)
     return Work(drawing, subjects)
 

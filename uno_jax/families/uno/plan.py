@@ -82,17 +82,17 @@ def _conditioned(
 
 
 def least_bytes(config: ModelConfig, batch: int, sizes: Sequence[tuple[int, int]], dtype: str) -> int:
-    """What a block holds at once: its tokens, their queries, keys and values and the MLP's hidden layer; on a
-    CPU also the scores of a head of one sample, or of all heads of one sample where those are fewer than the
-    samples (`networks.attention.cpu`). Beside them the pixels.
+    """What attention holds at once: the tokens, their queries, keys and values; on a CPU also the scores of
+    one head of all samples, or of all heads of one sample where those are fewer (`networks.attention.cpu`),
+    and the pixels of references.
     """
     mmdit, side = config.mmdit, 2 * config.vae.downsampling
     tokens = config.t5.length + sum((width // side) * (height // side) for width, height in sizes)
-    width = 4 * mmdit.hidden_size + int(mmdit.hidden_size * mmdit.mlp_ratio)
-    block = batch * tokens * width * jnp.dtype(dtype).itemsize
-    heads = 1 if batch < mmdit.num_heads else mmdit.num_heads
-    scores = 4 * heads * tokens**2 if jax.default_backend() == "cpu" else 0
-    return block + scores + 12 * batch * sum(width * height for width, height in sizes)
+    block = batch * tokens * 4 * mmdit.hidden_size * jnp.dtype(dtype).itemsize
+    if jax.default_backend() != "cpu":
+        return block
+    scores = 4 * min(batch, mmdit.num_heads) * tokens**2
+    return block + scores + 12 * batch * sum(width * height for width, height in sizes[1:])
 
 
 def abstract_batch(config: ModelConfig, sizes: BatchSizes, cached: Collection[str], dtype: str) -> Batch:
