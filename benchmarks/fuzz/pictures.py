@@ -68,14 +68,16 @@ def fuzz_pictures(reads: int, seconds: float, seed: int) -> dict[str, Outcome]:
     return outcomes
 
 
-def read_once(outcome: Outcome, data: bytes) -> None:
-    """Counts what becomes of one file."""
+def read_once(outcome: Outcome, data: bytes, again: bool = False) -> None:
+    """Counts what becomes of one file; other exceptions are raised `again`."""
     try:
         size = read_image(io.BytesIO(data), "damaged").size
     except ImageError:
         outcome.refused += 1
         return
     except Exception as error:
+        if again:
+            raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         outcome.other[f"{type(error).__name__} {Path(place.filename).name}:{place.lineno}"] += 1
         return

@@ -55,10 +55,18 @@ class Arguments:
     """Seed of the first; the others have those after it."""
 
 
+def whole() -> bytes:
+    """A small file."""
+    return to_bytes({"a": np.ones((16, 16), np.float32), "b": np.ones(4, np.int8)})
+
+
 def mutated(seed: int) -> bytes:
     """A small file with one or two changes."""
-    rng = np.random.default_rng(seed)
-    content = to_bytes({"a": np.ones((16, 16), np.float32), "b": np.ones(4, np.int8)})
+    return changed(np.random.default_rng(seed), whole())
+
+
+def changed(rng: np.random.Generator, content: bytes) -> bytes:
+    """The content with one or two changes."""
     for _ in range(rng.integers(1, 3)):
         content = _changed_header(rng, content) if rng.random() < 0.7 else _changed_bytes(rng, content)
     return content

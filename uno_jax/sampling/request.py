@@ -120,7 +120,7 @@ def prepare_left(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def check_memory(config: Any, weights: int, sizes: Sequence[tuple[int, int]], batch: int, dtype: str) -> None:
-    """Raises RecipeError where the model's bytes of `weights`, or they and a batch of pictures, cannot fit into
+    """Raises RecipeError where a model's bytes of `weights`, or they and a batch of pictures, cannot fit into
     memory; `sizes` are the (width, height) of a picture and of each of its references.
     """
     refuse_beyond_memory(weights, "the model's weights", "give --base int8, or use a machine with more")

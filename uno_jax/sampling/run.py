@@ -119,7 +119,7 @@ def check_outputs(args: SampleArgs, work: Work) -> None:
 
 
 def check_batches(args: SampleArgs, config: Any, jobs: Iterable[Job]) -> None:
-    """Raises RecipeError where the weights, or they and a batch of the jobs' pictures, cannot fit into memory."""
+    """Raises RecipeError where the weights, or they and a batch of pictures, cannot fit into memory."""
     dtype = args.dtype or default_dtype()
     weights = held_bytes(args.model, config, dtype, args.base)
     shapes = Counter(((job.width, job.height), *(ref.size for ref in job.refs)) for job in jobs)
