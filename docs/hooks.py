@@ -17,6 +17,7 @@ PAGES = {
         "ARCHITECTURE.md": "architecture.md",
         "CONTRIBUTING.md": "contributing.md",
         "CHANGELOG.md": "changelog.md",
+        "SECURITY.md": "security.md",
         "uno_jax/small/README.md": "small_model.md",
     }.items()
     if (ROOT / source).exists()
