@@ -20,6 +20,7 @@ from .errors import ToolError
 
 Json = dict[str, Any]
 ID_LENGTH = 20
+SHOWN = 40  # characters before a fault
 
 
 class Job(NamedTuple):
@@ -73,9 +74,16 @@ def id_settings(settings: Any) -> Any:
 
 
 def identity(stage: str, settings: Any, inputs: Json) -> str:
-    """The id of a row; the same on every machine."""
+    """The id of a row; the same on every machine.
+
+    Raises ToolError for names of bytes that are no text.
+    """
     text = json.dumps([stage, id_settings(settings), inputs], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+    try:
+        return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+    except UnicodeEncodeError as error:
+        shown = ascii(text[max(error.start - SHOWN, 0) : error.end])
+        raise ToolError(f"{stage}: expected names in UTF-8, got {shown}: name it otherwise") from None
 
 
 def read_row(line: str | bytes) -> Row:
