@@ -1,4 +1,4 @@
-"""The readers that damaged files are given to, each with whole files to begin with and a way to damage them."""
+"""The readers that damaged files are given to, each with whole files and a way to damage them."""
 
 import functools
 import tempfile

@@ -68,6 +68,7 @@ def become(job: dict[str, Any]) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(kind, (most, most))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     os.chdir(job["folder"])
     redirect(job)
     words = job["words"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from benchmarks.hostile.case import Case
 
 ROOT = Path(__file__).parents[2]
-LONG_ENOUGH = 15.0  # seconds of valid work, after which it is asked to stop
+LONG_ENOUGH = 8.0  # seconds of valid work, after which it is asked to stop
 
 
 class Limits(NamedTuple):

@@ -38,7 +38,7 @@ SIZES = (
     ("sample", ("--num-images=1000000", "--steps=1000")),
     ("sample", ("--steps=1000", "--true-cfg=2", "--width=4096", "--height=4096")),
     ("plan", ("--width=7040", "--height=7040", "--batch-size=16384")),
-    ("plan", ("--refs=64", "--ref-size=4096")),
+    ("plan", ("--refs=8", "--ref-size=4096")),
     ("check", ("--data.resolution=4096", "--data.ref-resolution=4096")),
     ("train", ("--batch-size=16384", "--data.resolution=512")),
     ("train", ("--data.resolution=4096", "--data.ref-resolution=4096", "--batch-size=64")),

@@ -12,11 +12,9 @@ from uno_jax.support.errors import RecipeError
 RECLAIMED = ("inactive_file", "active_file", "slab_reclaimable")
 
 
-def refuse_beyond_memory(need: int, what: str, advice: str, on_host: bool = False) -> None:
-    """Raises RecipeError where `what` needs more bytes than all of the run's devices have, or this process's
-    host.
-    """
-    free = free_host_bytes() if on_host else free_bytes()
+def refuse_beyond_memory(need: int, what: str, advice: str, free: int | None = None) -> None:
+    """Raises RecipeError where `what` needs more bytes than are `free`: by default than `free_bytes`."""
+    free = free_bytes() if free is None else free
     if free is not None and need > free:
         least, most = (f"{max(size, 0) / GIB:,.2f} GiB" for size in (need, free))
         raise RecipeError(f"{what} take at least {least} of memory, and {most} are free: {advice}")
@@ -36,20 +34,27 @@ def free_bytes() -> int | None:
 
 def free_host_bytes() -> int | None:
     """Bytes that this process can still get from Linux, swap included; None elsewhere."""
-    found = []
-    with contextlib.suppress(OSError, KeyError):
+    found = free_machine_bytes()
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if found is None or limit == resource.RLIM_INFINITY:
+        return found
+    return min(found, limit - (_fields("/proc/self/status")["VmSize"] << 10))
+
+
+def free_machine_bytes() -> int | None:
+    """Bytes that this and further processes can still get from Linux, swap included; None elsewhere."""
+    try:
         machine = _fields("/proc/meminfo")
         swap = machine["SwapFree"] << 10
-        found.append((machine["MemAvailable"] << 10) + swap)
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit != resource.RLIM_INFINITY:
-            found.append(limit - (_fields("/proc/self/status")["VmSize"] << 10))
+        found = (machine["MemAvailable"] << 10) + swap
+    except (OSError, KeyError):
+        return None
+    with contextlib.suppress(OSError, KeyError, ValueError):  # no control group, or without limit: "max"
         group = Path("/sys/fs/cgroup")
-        with contextlib.suppress(ValueError):  # no limit of a control group, which reads "max"
-            limit = int((group / "memory.max").read_text())
-            given_back = sum(_fields(group / "memory.stat")[name] for name in RECLAIMED)
-            found.append(limit - int((group / "memory.current").read_text()) + given_back + swap)
-    return min(found, default=None)
+        limit = int((group / "memory.max").read_text())
+        given_back = sum(_fields(group / "memory.stat")[name] for name in RECLAIMED)
+        found = min(found, limit - int((group / "memory.current").read_text()) + given_back + swap)
+    return found
 
 
 def _fields(path: str | Path) -> dict[str, int]:

@@ -72,6 +72,10 @@ class Encoder(NamedTuple):
     encode: Callable[[Model, Any], Array]
     text: str = ""
     """Name of a prompt's encoding in a cached record; empty for an encoder of pictures."""
+    least_bytes: Callable[[Any, int, tuple[int, int], str], int] = lambda *asked: 0
+    """Bytes that a batch holds at once at the least, beside the weights: of a model config, a number of
+    inputs, the (height, width) of pictures, and a dtype.
+    """
 
 
 Turn = str | int

@@ -18,6 +18,7 @@ import jax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import THOUGHT, answer_batch, batches, sample_batch
 from uno_jax.sampling.job_list import (
     Entry,
@@ -52,6 +53,7 @@ from uno_jax.weights.load import (
     read_model_config,
     read_tokenizer,
 )
+from uno_jax.weights.names import find_model
 
 
 class Work(NamedTuple):
@@ -121,7 +123,7 @@ def check_outputs(args: SampleArgs, work: Work) -> None:
 def check_batches(args: SampleArgs, config: Any, jobs: Iterable[Job]) -> None:
     """Raises RecipeError where the weights, or they and a batch of pictures, cannot fit into memory."""
     dtype = args.dtype or default_dtype()
-    weights = held_bytes(args.model, config, dtype, args.base)
+    weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base)
     shapes = Counter(((job.width, job.height), *(ref.size for ref in job.refs)) for job in jobs)
     for sizes, count in shapes.items():
         check_memory(config, weights, sizes, min(args.batch_size, count), dtype)

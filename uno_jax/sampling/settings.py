@@ -138,7 +138,7 @@ class SampleArgs(ModelArgs):
     """
     detail: Annotated[bool, FlagCreatePairsOff] = False
     """With --plan, also print where the time goes: the kernels by kind and by place in the model."""
-    refs: Annotated[int, Bounds(0, 64)] = 1
+    refs: Annotated[int, Bounds(0, 8)] = 1
     """Number of references of each picture, for --plan."""
 
     @property

@@ -21,6 +21,7 @@ from uno_jax.support.errors import CheckpointError
 from uno_jax.support.full_disk import is_full, without_full_disk_logs
 from uno_jax.support.words import printable
 
+EXHAUSTED = ("RESOURCE_EXHAUSTED", "Out of memory")  # of accelerators, and of a CPU
 COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 PATHS = ConstructorRegistry()
 Args = TypeVar("Args")
@@ -145,7 +146,7 @@ def _exhausted(error: Exception) -> str:
         return "no space left on the disk: free some and run the command again"
     if isinstance(error, MemoryError):
         return f"out of memory ({error}); try smaller batches or pictures" if str(error) else "out of memory"
-    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+    if isinstance(error, jax.errors.JaxRuntimeError) and any(each in str(error) for each in EXHAUSTED):
         return f"out of device memory ({str(error).splitlines()[0]}); try smaller batches or pictures"
     raise error
 

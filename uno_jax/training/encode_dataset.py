@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from uno_jax.costs.memory import refuse_beyond_memory
 from uno_jax.data.batches import check_bad_share
 from uno_jax.data.cached_encodings import (
     Arrays,
@@ -43,11 +44,14 @@ from uno_jax.support import images
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.prefetch import prefetch
 from uno_jax.support.settings import differences, to_dict
+from uno_jax.support.words import counted
 from uno_jax.training.cached import describe_network
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
+from uno_jax.training.start_check import smallest_target
 from uno_jax.training.state import make_run_mesh, model_config, run_family
 from uno_jax.weights.checkpoint import restore_network
+from uno_jax.weights.load import held_bytes
 
 Encoder = Callable[[np.ndarray], Any]
 
@@ -95,6 +99,7 @@ def encode_lists(
     if any(family_of(model).need_trainer().encoders[kind].text for kind in kinds):
         for line in cut_prompts(model, (records[row].prompt for n in todo for row in shard_rows(info, n))):
             print(line, file=sys.stderr)
+    check_memory(config, model, kinds)
     encoders = {kind: load_encoder(config, model, kind, mesh) for kind in kinds}
     with jax.set_mesh(mesh):
         if index == 0 and not has_empty(out):
@@ -157,6 +162,16 @@ def claim_directory(out: Path, info: Info, first: bool) -> None:
             )
     elif first:
         write_info(out, info)
+
+
+def check_memory(config: TrainConfig, model: Any, kinds: Sequence[str]) -> None:
+    """Raises RecipeError where the networks and a batch of the smallest pictures cannot fit into memory."""
+    weights, size = held_bytes(config.weights_dir, kinds, config.dtype), smallest_target(config.data)
+    for kind in kinds:
+        encoder = family_of(model).encoders[kind]
+        inputs = counted(config.batch_size, "prompt" if encoder.text else "picture")
+        need = weights + encoder.least_bytes(model, config.batch_size, size, config.dtype)
+        refuse_beyond_memory(need, f"the weights and {inputs} in {kind} at once", "give a smaller batch_size")
 
 
 def load_encoder(config: TrainConfig, model: Any, kind: str, mesh: Mesh) -> Encoder:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from uno_jax.costs.memory import refuse_beyond_memory
+from uno_jax.costs.memory import free_machine_bytes, refuse_beyond_memory
 from uno_jax.data.config import DataConfig
 from uno_jax.families.registry import family_of
 from uno_jax.support.errors import RecipeError
@@ -23,6 +23,7 @@ from uno_jax.training.state import (
     split_params,
 )
 
+WORKER_BYTES = 128 << 20  # of a process that reads batches; 190 MiB of its own were measured
 ADAMW_BYTES = 12  # a trained parameter and its two moments, in float32
 
 
@@ -38,6 +39,9 @@ def check_start(config: TrainConfig, model: Any, only_export: bool = False) -> N
     weights = check_weights_memory(config, count(trained), count(frozen))
     if not only_export:
         check_batch_memory(config, model, weights)
+        what = f"{counted(config.data.workers, 'process', 'processes')} that read batches"
+        least = config.data.workers * WORKER_BYTES
+        refuse_beyond_memory(least, what, "give a smaller data.workers", free_machine_bytes())
     if config.init_lora and config.trains("lora"):
         read_start_lora(config, model)
     if config.init_run and last_step(dataclasses.replace(config, workdir=config.init_run)) is None:

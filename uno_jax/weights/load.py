@@ -1,5 +1,6 @@
 """Converted weights on disk -> a Model on this process's devices, with a LoRA merged into it if given."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -113,13 +114,13 @@ def abstract_lora_of(config: Any, lora: Any) -> tuple[Params, Params]:
     return family.need_lora().abstract(getattr(config, family.core), lora)
 
 
-def held_bytes(path: str | Path, config: Any, dtype: str, base: Base = "") -> int:
-    """Bytes of a model's weights once they are loaded, at the least, by the sizes of the stored arrays.
+def held_bytes(directory: Path, kinds: Iterable[str], dtype: str, base: Base = "") -> int:
+    """Bytes of a model's networks once they are loaded, at the least, by the sizes of the stored arrays.
 
     Raises CheckpointError for a damaged file.
     """
-    directory, total = find_model(path), 0
-    for kind in family_of(config).networks:
+    total = 0
+    for kind in kinds:
         size = 1 if base and NETWORKS[kind].large else jnp.dtype(dtype).itemsize
         total += size * sum(array.size for array in stored_arrays(directory / kind).values())
     return total

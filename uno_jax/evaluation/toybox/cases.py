@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uno_jax.costs.memory import refuse_beyond_memory
+from uno_jax.costs.memory import free_host_bytes, refuse_beyond_memory
 from uno_jax.support.words import counted
 from uno_jax.toybox import Sample, Subject, noun_phrase, pair
 
@@ -23,7 +23,7 @@ def check_cases_memory(size: int, count: int) -> None:
     """Raises RecipeError where the composites and references of `make_cases` cannot fit into memory."""
     pictures = 2 + 3
     what = f"{counted(count, 'case')} of each kind in pictures of {size}x{size}"
-    refuse_beyond_memory(count * pictures * 3 * size**2, what, "give a smaller --count", on_host=True)
+    refuse_beyond_memory(count * pictures * 3 * size**2, what, "give a smaller --count", free_host_bytes())
 
 
 def make_cases(subjects: Sequence[Subject], count: int, size: int, seed: int) -> Cases:

@@ -35,6 +35,7 @@ from uno_jax.support.folder_lock import locked
 from uno_jax.support.left_overs import is_passing
 from uno_jax.toybox import Subject, load_subjects
 from uno_jax.weights.load import default_dtype, held_bytes, load_model, read_model_config
+from uno_jax.weights.names import find_model
 
 UNFINISHED = ("pictures", "index.html", "sheet.png")
 
@@ -98,7 +99,7 @@ def prepare_work(args: ToyboxArgs) -> Work:
     check_cases_memory(side, args.count)
     ref = family_of(config).sampler.reference_side(config, 2, None)
     dtype, sizes = args.dtype or default_dtype(), [(side, side), (ref, ref), (ref, ref)]
-    weights = held_bytes(args.model, config, dtype, args.base)
+    weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base)
     check_memory(config, weights, sizes, min(args.batch_size, args.count), dtype)
     args.out.mkdir(parents=True, exist_ok=True)
     return Work(drawing, subjects)

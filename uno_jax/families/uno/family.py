@@ -30,8 +30,8 @@ FAMILY = Family(
             "autoencoder": Objective(("vae",), autoencoder.make_loss),
         },
         encoders={
-            "vae": Encoder(latents.encode_vae),
-            "t5": Encoder(conditioning.encode_t5, text="txt"),
+            "vae": Encoder(latents.encode_vae, least_bytes=plan.picture_bytes),
+            "t5": Encoder(conditioning.encode_t5, text="txt", least_bytes=plan.text_bytes),
             "clip": Encoder(conditioning.encode_clip, text="vec"),
         },
         tokenize=conditioning.tokenize,

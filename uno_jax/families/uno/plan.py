@@ -84,15 +84,32 @@ def _conditioned(
 def least_bytes(config: ModelConfig, batch: int, sizes: Sequence[tuple[int, int]], dtype: str) -> int:
     """What attention holds at once: the tokens, their queries, keys and values; on a CPU also the scores of
     one head of all samples, or of all heads of one sample where those are fewer (`networks.attention.cpu`),
-    and the pixels of references.
+    and the pixels of references. Or, where that is more, what a single block holds after it (the tokens, the
+    MLP's hidden layer and one product), or T5 of the prompts.
     """
     mmdit, side = config.mmdit, 2 * config.vae.downsampling
     tokens = config.t5.length + sum((width // side) * (height // side) for width, height in sizes)
-    block = batch * tokens * 4 * mmdit.hidden_size * jnp.dtype(dtype).itemsize
-    if jax.default_backend() != "cpu":
-        return block
-    scores = 4 * min(batch, mmdit.num_heads) * tokens**2
-    return block + scores + 12 * batch * sum(width * height for width, height in sizes[1:])
+    layer = batch * tokens * jnp.dtype(dtype).itemsize
+    attended = 4 * layer * mmdit.hidden_size
+    after = layer * (2 * mmdit.hidden_size + mmdit.mlp_size) if mmdit.depth_single_blocks else 0
+    pixels = 0
+    if jax.default_backend() == "cpu":
+        attended += 4 * min(batch, mmdit.num_heads) * tokens**2
+        pixels = 12 * batch * sum(width * height for width, height in sizes[1:])
+    return pixels + max(attended, after, text_bytes(config, batch, sizes[0], dtype))
+
+
+def picture_bytes(config: ModelConfig, batch: int, size: tuple[int, int], dtype: str) -> int:
+    """The autoencoder's first feature map of pictures, and on a CPU their pixels."""
+    pixels = 12 if jax.default_backend() == "cpu" else 0
+    return batch * size[0] * size[1] * (pixels + config.vae.width * jnp.dtype(dtype).itemsize)
+
+
+def text_bytes(config: ModelConfig, batch: int, size: tuple[int, int], dtype: str) -> int:
+    """What T5's attention holds of prompts: tokens, queries, keys and values, and on a CPU all scores."""
+    t5, tokens = config.t5, batch * config.t5.length
+    block = tokens * (t5.d_model + 3 * t5.num_heads * t5.d_kv) * jnp.dtype(dtype).itemsize
+    return block + (4 * tokens * t5.num_heads * t5.length if jax.default_backend() == "cpu" else 0)
 
 
 def abstract_batch(config: ModelConfig, sizes: BatchSizes, cached: Collection[str], dtype: str) -> Batch:
