@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 POLL = 0.02  # seconds
 LONGEST_LOOK = 0.5  # seconds; between two looks that are further apart this process itself was kept waiting
-GRACE = 10.0  # seconds to leave in after SIGINT
+GRACE = (5.0, 5.0)  # seconds to leave in after a first and after a second SIGINT
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 FILE_BYTES = 1 << 30
 # Before each case: threads do not survive a fork, so that nothing may start one at import.
@@ -125,14 +125,15 @@ def _written(place: str) -> int:
 
 def watch(pid: int, job: dict[str, Any]) -> dict[str, Any]:
     """Waits for a case, and stops it where it is over its time or memory. How it ended."""
-    clock, most, stopped, until = Clock(), 0, "", job["seconds"]
+    clock, most, stopped, asked, until = Clock(), 0, "", 0, job["seconds"]
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
         tree = list(processes_of(pid))
         clock.look(tree)
         most = max(most, sum(each.memory for each in tree))
         late = clock.spent > until
-        if most <= job["memory"] and late and job["works"] and not stopped:
-            stopped, until = "asked", clock.spent + GRACE
+        if most <= job["memory"] and late and job["works"] and asked < len(GRACE):
+            stopped, until = "asked", clock.spent + GRACE[asked]
+            asked += 1
             _signal(pid, signal.SIGINT)
         elif most > job["memory"] or late:
             stopped = "memory" if most > job["memory"] else "time"

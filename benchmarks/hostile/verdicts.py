@@ -1,6 +1,7 @@
 """How a case ended, in a word."""
 
 import re
+import signal
 from pathlib import Path
 
 from benchmarks.hostile.case import REFUSED, Case
@@ -11,7 +12,7 @@ VERDICTS = ("traceback", "hang", "past memory", "killed by signal", "otherwise",
 OUT_OF_MEMORY = re.compile(r"^MemoryError|std::bad_alloc|Unable to allocate|Cannot allocate memory", re.M)
 CRASH = re.compile(r"Traceback \(most recent call last\)")
 ERROR = re.compile(r"^error: ", re.M)
-INTERRUPTED = 130
+INTERRUPTED = (130, -signal.SIGINT)
 
 
 def verdict(case: Case, ended: Ended, folder: Path) -> tuple[str, str]:
@@ -25,7 +26,7 @@ def verdict(case: Case, ended: Ended, folder: Path) -> tuple[str, str]:
         text = text.partition("Exception ignored in")[0]
     if CRASH.search(text):
         return "traceback", next(filter(None, reversed(ended.text.splitlines())))[:200]
-    if ended.code < 0:
+    if ended.code < 0 and not (ended.stopped == "asked" and ended.code in INTERRUPTED):
         return "killed by signal", f"signal {-ended.code}"
     if wrong := unexpected(case, ended, folder):
         return "otherwise", wrong
@@ -35,7 +36,7 @@ def verdict(case: Case, ended: Ended, folder: Path) -> tuple[str, str]:
 def unexpected(case: Case, ended: Ended, folder: Path) -> str:
     """What is wrong with an end that is none of the others; empty where nothing is."""
     errors = len(ERROR.findall(ended.text.replace("\r", "\n")))
-    codes = (*case.codes, 0, INTERRUPTED) if ended.stopped == "asked" else case.codes
+    codes = (*case.codes, 0, *INTERRUPTED) if ended.stopped == "asked" else case.codes
     if ended.code not in codes:
         return f"exit {ended.code}"
     if ended.code == REFUSED and errors != 1:

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple, Protocol
 
 from PIL import Image, ImageOps
 
-from uno_jax.costs.memory import refuse_beyond_memory
 from uno_jax.families.family import Turn
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support import images
+from uno_jax.support.memory import refuse_beyond_memory
 from uno_jax.support.words import counted
 
 MAX_SEED = 2**32 - 1

@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from uno_jax.support.bounds import as_option, check_bounds
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.full_disk import is_full, without_full_disk_logs
+from uno_jax.support.interrupts import second_interrupt_ends
 from uno_jax.support.words import printable
 
 EXHAUSTED = ("RESOURCE_EXHAUSTED", "Out of memory")  # of accelerators, and of a CPU
@@ -112,13 +113,13 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 @contextlib.contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     """Prints `error: …` and exits with code 2 for these exceptions and when a disk or memory is full; exits
-    with 130 when interrupted, and silently with 141 when the reader of the output has gone (`| head`). What
-    is printed meanwhile shows control characters as escapes.
+    with 130 when interrupted, a second time at once, and silently with 141 when the reader of the output has
+    gone (`| head`). What is printed meanwhile shows control characters as escapes.
     """
     print_any_name()
     try:
         try:
-            with without_full_disk_logs(), _escaped_output():
+            with second_interrupt_ends(), without_full_disk_logs(), _escaped_output():
                 yield
         finally:
             if sys.stdout is not None:

@@ -17,7 +17,6 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from uno_jax.costs.memory import refuse_beyond_memory
 from uno_jax.data.batches import check_bad_share
 from uno_jax.data.cached_encodings import (
     Arrays,
@@ -42,6 +41,7 @@ from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sharding.processes import place_batch, wait_for_all
 from uno_jax.support import images
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.memory import refuse_beyond_memory
 from uno_jax.support.prefetch import prefetch
 from uno_jax.support.settings import differences, to_dict
 from uno_jax.support.words import counted

@@ -6,11 +6,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from uno_jax.costs.memory import free_machine_bytes, refuse_beyond_memory
 from uno_jax.data.config import DataConfig
 from uno_jax.families.registry import family_of
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.images import bucket_sizes
+from uno_jax.support.memory import free_machine_bytes, refuse_beyond_memory
 from uno_jax.support.trees import count
 from uno_jax.support.words import counted
 from uno_jax.training.checkpoints import last_step

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uno_jax.costs.memory import free_host_bytes, refuse_beyond_memory
+from uno_jax.support.memory import free_host_bytes, refuse_beyond_memory
 from uno_jax.support.words import counted
 from uno_jax.toybox import Sample, Subject, noun_phrase, pair
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.errors import RecipeError
 from uno_jax.support.folder_lock import locked_path
 from uno_jax.toybox.compose import LARGEST, SMALLEST
 from uno_jax.toybox.device.bank import PER_SCENE, SIDE, BankError, draw_bank, save_bank
@@ -33,7 +34,7 @@ class Args:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "python -m uno_jax.toybox.device", argv)
-    with exit_on(BankError, OSError):
+    with exit_on(BankError, RecipeError, OSError):
         with locked_path(args.out):
             refuse_existing(args.out, args.overwrite)
             bank = draw_bank(args.per_scene, args.side, args.seed, args.processes)

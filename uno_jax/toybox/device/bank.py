@@ -20,7 +20,9 @@ from tqdm import tqdm
 
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.json_files import parse_json
+from uno_jax.support.memory import free_host_bytes, refuse_beyond_memory
 from uno_jax.support.settings import from_dict
+from uno_jax.support.words import counted
 from uno_jax.toybox.scenes import SCENES, draw_scene
 
 SIDE = 160  # pixels of a background
@@ -48,8 +50,14 @@ class Bank(NamedTuple):
 
 
 def draw_bank(per_scene: int = PER_SCENE, side: int = SIDE, seed: int = 0, processes: int | None = 1) -> Bank:
-    """`per_scene` drawings of each scene; `processes` None is one for each core."""
+    """`per_scene` drawings of each scene; `processes` None is one for each core.
+
+    Raises RecipeError for more than fits into memory.
+    """
     record = Record(tuple(SCENES), per_scene, side, seed)
+    what = f"{counted(len(record.scenes) * per_scene, 'background')} of {side}x{side}"
+    need = len(record.scenes) * per_scene * 3 * side**2
+    refuse_beyond_memory(need, what, "draw fewer of each scene, or smaller ones", free_host_bytes())
     jobs = [(scene, i) for scene in range(len(record.scenes)) for i in range(per_scene)]
     pictures = np.empty((len(jobs), side, side, 3), np.uint8)
     drawn = _in_processes(record, jobs, processes)

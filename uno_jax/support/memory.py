@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jax
 
-from uno_jax.costs.chips import GIB
 from uno_jax.support.errors import RecipeError
 
+GIB = 1 << 30
 RECLAIMED = ("inactive_file", "active_file", "slab_reclaimable")
 
 

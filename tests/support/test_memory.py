@@ -8,12 +8,12 @@ import pytest
 
 from tests.tiny_model import TINY, write_model
 from tests.tiny_run import make_recipe
-from uno_jax.costs import memory
 from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.evaluation.toybox import cases
 from uno_jax.evaluation.toybox.cases import check_cases_memory
 from uno_jax.families.registry import family_of
 from uno_jax.sample import main as sample
+from uno_jax.support import memory
 from uno_jax.support.errors import RecipeError
 from uno_jax.training.config import LoraConfig
 from uno_jax.training.start_check import check_batch_memory, check_start, smallest_target

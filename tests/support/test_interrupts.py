@@ -1,0 +1,49 @@
+"""A second Ctrl-C ends a command that is busy in one long call; forks leave that to their parent."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+START = "import hashlib, os, signal, sys\nfrom uno_jax.support.command_line import exit_on\n"
+BUSY = "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"  # one call, without Python's lock
+FORK = """    if not os.fork():
+        print(signal.set_wakeup_fd(-1), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture
+def started():
+    """Starts a program within `exit_on`."""
+    running = []
+
+    def start(lines):
+        code = START + "with exit_on(OSError):\n    print('ready', flush=True)\n" + lines
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+        assert running[-1].stdout.readline() == "ready\n"
+        return running[-1]
+
+    yield start
+    for program in running:
+        program.kill()
+        program.communicate()
+
+
+def test_a_second_interrupt_ends_one_long_call(started):
+    program = started(BUSY)
+    program.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(0.5)
+    program.send_signal(signal.SIGINT)
+    assert program.wait(60) == 130 and program.stderr.read() == "\nerror: interrupted\n"
+
+
+def test_a_fork_does_not_tell_its_parent_of_its_signals(started):
+    assert started(FORK).communicate()[0] == "-1\n"
