@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import json
 import shutil
 import sys
@@ -148,7 +149,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="commands whose module has this in its name")
     parser.add_argument("--kind", default="", help="kinds whose name has this in it")
     parser.add_argument("--named", default="", help="cases whose name has this in it")
-    parser.add_argument("--part", default="1/4", help="N/M: the N-th of M parts; 1/1 is all")
+    parser.add_argument("--part", default="1/7", help="N/M: the N-th of M parts; 1/1 is all")
     parser.add_argument("--out", type=Path, help="folder for table.md, results.json and failures")
     parser.add_argument(
         "--cache", type=Path, help="folder for compiled programs and what cases are given, to start with"
@@ -162,20 +163,22 @@ def main() -> None:
         if args.list:
             return print("\n".join(f"{kind}: {case.command} {case.name}" for kind, case in found))
         print(f"{len(found)} cases", flush=True)
-        for result in run_cases(bench, found, args.out):
-            results.append(result)
-            if result.verdict != EXPECTED:
-                print(
-                    f"{result.verdict}: {result.case.command} {result.case.name}: {result.why}".encode(
-                        "ascii", "backslashreplace"
-                    ).decode(),
-                    flush=True,
-                )
+        with contextlib.suppress(KeyboardInterrupt):  # the table of those so far
+            for result in run_cases(bench, found, args.out):
+                results.append(result)
+                print_failure(result)
         bench.close()
     print(f"\n{summary(results)}\n\n{len(results)} cases in {(time.monotonic() - start) / 60:.1f} minutes")
     if args.out:
         write_results(args.out, results)
     sys.exit(any(result.verdict != EXPECTED for result in results))
+
+
+def print_failure(result: Result) -> None:
+    """A line for a case that did not end as expected."""
+    if result.verdict != EXPECTED:
+        line = f"{result.verdict}: {result.case.command} {result.case.name}: {result.why}"
+        print(line.encode("ascii", "backslashreplace").decode(), flush=True)
 
 
 def write_results(folder: Path, results: Sequence[Result]) -> None:

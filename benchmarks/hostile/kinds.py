@@ -50,6 +50,7 @@ def cases(help_of: Callable[[str], str], kind: str = "", only: str = "") -> Iter
 def valid() -> Iterator[Case]:
     """The command lines that others spoil, as they are."""
     refused = {
+        "marks",
         "pipeline",
         "vit",
         "verify",
