@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from uno_jax.support.command_line import exit_on, print_any_name
@@ -54,3 +55,10 @@ def test_too_little_memory_is_told(capsys):
     with pytest.raises(SystemExit) as stop, exit_on(OSError):
         raise MemoryError
     assert stop.value.code == 2 and capsys.readouterr().err == "error: out of memory\n"
+
+
+@pytest.mark.parametrize("reason", ["Out of memory allocating 9 bytes", "YNNPACK operation failed: error"])
+def test_too_little_memory_of_a_program_is_told(reason, capsys):
+    with pytest.raises(SystemExit) as stop, exit_on(OSError):
+        raise jax.errors.JaxRuntimeError(f"INTERNAL: {reason}")
+    assert stop.value.code == 2 and f"out of device memory (INTERNAL: {reason})" in capsys.readouterr().err

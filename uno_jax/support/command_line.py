@@ -22,7 +22,8 @@ from uno_jax.support.full_disk import is_full, without_full_disk_logs
 from uno_jax.support.interrupts import second_interrupt_ends
 from uno_jax.support.words import printable
 
-EXHAUSTED = ("RESOURCE_EXHAUSTED", "Out of memory")  # of accelerators, and of a CPU
+# Of accelerators and of a CPU; and what its kernels say that get no memory.
+EXHAUSTED = ("RESOURCE_EXHAUSTED", "Out of memory", "YNNPACK operation failed")
 COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 PATHS = ConstructorRegistry()
 Args = TypeVar("Args")
