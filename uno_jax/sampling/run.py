@@ -162,7 +162,11 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
 
 
 def write_answers(args: SampleArgs, work: Work) -> Iterator[str]:
-    """The answers to what is asked, batch by batch: a text, or for several a line of JSON for each."""
+    """The answers to what is asked, batch by batch: a text, or for several a line of JSON for each.
+
+    Raises RecipeError as `draw_missing`.
+    """
+    check_batches(args, work.config, (output.job for output in work.outputs))
     model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
     indices = range(len(work.outputs))
     with jax.set_mesh(work.mesh):

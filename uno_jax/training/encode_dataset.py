@@ -168,7 +168,7 @@ def check_memory(config: TrainConfig, model: Any, kinds: Sequence[str]) -> None:
     """Raises RecipeError where the networks and a batch of the smallest pictures cannot fit into memory."""
     weights, size = held_bytes(config.weights_dir, kinds, config.dtype), smallest_target(config.data)
     for kind in kinds:
-        encoder = family_of(model).encoders[kind]
+        encoder = family_of(model).need_trainer().encoders[kind]
         inputs = counted(config.batch_size, "prompt" if encoder.text else "picture")
         need = weights + encoder.least_bytes(model, config.batch_size, size, config.dtype)
         refuse_beyond_memory(need, f"the weights and {inputs} in {kind} at once", "give a smaller batch_size")

@@ -185,6 +185,13 @@ def test_the_command_answers(folder, capsys):
     assert [line["image"] for line in lines] == [0, 1] and first and lines[0]["answer"]
 
 
+def test_a_plan_has_every_stage(folder, capsys):
+    command(folder, "--plan", "local", "--refs", 2, "--batch-size", 1)
+    out = capsys.readouterr().out
+    stages = ("autoencoder, 64x64", "ViT, 12x12", "prefill", "all 2 denoising steps", "decode 32x32")
+    assert all(stage in out for stage in stages) and "cache" in out
+
+
 REFUSED = {
     "a large picture": (("--width", 1040), "pictures of up to 128 pixels a side, got 1040x32"),
     "a large ViT side": (("--vit-size", 518), "vit_size must be a multiple of 2 up to 12 pixels, got 518"),

@@ -33,6 +33,7 @@ FAMILY = Family(
         prepare_reference=settings.prepare_reference,
         sample=sampling.sample,
         plan=plan.plan_sampling,
+        least_bytes=plan.least_bytes,
         takes=("turns",),
         batch_shape=settings.batch_shape,
         check_turns=settings.check_turns,

@@ -1,6 +1,6 @@
 """Plans of Scone's sampling, from abstract arrays and compiled programs, without any weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from uno_jax.families.scone.config import SconeConfig
 from uno_jax.families.scone.contexts import encode_cells
 from uno_jax.families.scone.drawing import Contexts, Drawing, denoise
 from uno_jax.families.scone.guidance import schedule, segments
-from uno_jax.families.scone.settings import picture_tokens, reference_tokens, vit_pixels
+from uno_jax.families.scone.settings import picture_tokens, reference_tokens, token_side, vit_pixels
 from uno_jax.networks.splits import CachedKeys, Split
 from uno_jax.support.trees import Params
 
@@ -34,8 +34,6 @@ def plan_sampling(
     """
     dtype = params["mot"]["embed_tokens"].dtype
     model = Model(config, params, dtype=dtype)
-    side = (asked.ref_side, asked.ref_side)
-    grids, pixels = reference_tokens(config, asked.settings, side), vit_pixels(config, asked.settings, side)
 
     def array(shape: tuple[int, ...], kind: Any, *axes: Any) -> Any:
         return abstract(shape, kind, mesh, *axes)
@@ -45,22 +43,9 @@ def plan_sampling(
         whole = jax.jit(function, keep_unused=True)  # every network stays where it is
         return compile_program(whole, (model, cache, *inputs), named, mesh)
 
-    splits = [
-        padded_split(kind, rows * columns)
-        for kind, (rows, columns) in zip(("vae", "vit"), grids, strict=True)
-    ]
-    slots = slots_for(asked.refs * sum(split.length for split in splits) + TEXT)
+    slots = slots_for(asked.refs * sum(split.length for split in _splits(config, asked)) + TEXT)
     context = _context(config, array, asked.batch, slots, dtype)
-    programs = {}
-    if asked.refs:
-        picture = array((asked.batch, *reversed(side), 3), jnp.float32)
-        programs[f"encode a reference of {side[0]}x{side[1]}"] = compiled(_encode, context, picture)
-        shown = array((asked.batch, *reversed(pixels), 3), jnp.float32)
-        programs[f"the ViT's cells of {pixels[0]}x{pixels[1]}"] = compiled(_see, context, shown)
-        for split, width in zip(splits, (config.mot.patch_channels, config.mot.vit_size), strict=True):
-            name = f"prefill the last of {asked.refs} references ({split.kind}, {split.length} tokens)"
-            part = _part(array, asked.batch, split, width)
-            programs[name] = compiled(partial(_prefill, split), context, part)
+    programs = _references(compiled, array, config, asked, context) if asked.refs else {}
     target = Split("target", *picture_tokens(config, asked.width, asked.height))
     caches = (context, _context(config, array, asked.batch, TEXT, dtype))
     loop = compiled(*_loop(config, array, asked, target, caches))
@@ -71,6 +56,49 @@ def plan_sampling(
     latent = array((asked.batch, *cells, config.vae.latent_channels), jnp.float32)
     programs[f"decode {asked.width}x{asked.height}"] = compiled(_decode, caches, latent)
     return programs
+
+
+def _splits(config: SconeConfig, asked: PlannedSampling) -> list[Split]:
+    """A reference's latent and its ViT cells, padded."""
+    grids = reference_tokens(config, asked.settings, (asked.ref_side, asked.ref_side))
+    return [
+        padded_split(kind, rows * columns)
+        for kind, (rows, columns) in zip(("vae", "vit"), grids, strict=True)
+    ]
+
+
+def _references(
+    compiled: Callable[..., Program],
+    array: Abstract,
+    config: SconeConfig,
+    asked: PlannedSampling,
+    context: Context,
+) -> dict[str, Program]:
+    """What is computed of the references; the last of them has the longest context."""
+    side = asked.ref_side
+    width, height = vit_pixels(config, asked.settings, (side, side))
+    picture = array((asked.batch, side, side, 3), jnp.float32)
+    shown = array((asked.batch, height, width, 3), jnp.float32)
+    found = {
+        f"autoencoder, {side}x{side}": compiled(_encode, context, picture),
+        f"ViT, {width}x{height}": compiled(_see, context, shown),
+    }
+    channels = (config.mot.patch_channels, config.mot.vit_size)
+    for split, numbers in zip(_splits(config, asked), channels, strict=True):
+        part = _part(array, asked.batch, split, numbers)
+        found[f"prefill of {split.length} tokens ({split.kind})"] = compiled(
+            partial(_prefill, split), context, part
+        )
+    title = f"references ({asked.refs}, one after another)"
+    return {f"{title}, {name}": one._replace(flops=one.flops * asked.refs) for name, one in found.items()}
+
+
+def least_bytes(config: SconeConfig, batch: int, sizes: Sequence[tuple[int, int]], dtype: str) -> int:
+    """The cached keys and values of references' latents, once for all pictures, and the pictures' pixels."""
+    c, ((width, height), *refs) = config.mot, sizes
+    tokens = sum((width // token_side(config)) * (height // token_side(config)) for width, height in refs)
+    cached = 2 * c.num_layers * c.num_kv_heads * c.head_dim * tokens * jnp.dtype(dtype).itemsize
+    return cached + 12 * batch * width * height
 
 
 def _context(config: SconeConfig, array: Abstract, batch: int, slots: int, dtype: Any) -> Context:
