@@ -22,7 +22,7 @@ def test_splash_equals_plain_attention(length):
     q, k, v = (jax.random.normal(jax.random.key(i), (1, length, 1, 128)) for i in range(3))
     expected, expected_grads = loss_and_grads(jax.nn.dot_product_attention, q, k, v)
     found, grads = loss_and_grads(lambda *x: splash_attention(*x, None, 128**-0.5, interpret=True), q, k, v)
-    assert float(found) == pytest.approx(float(expected), abs=1e-4)
+    assert float(found) == pytest.approx(float(expected), rel=2e-6)  # a sum of up to 76,800 values
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         assert jnp.abs(grad - expected_grad).max() < 1e-5
 

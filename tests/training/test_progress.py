@@ -288,7 +288,8 @@ def test_a_non_finite_step_names_its_records(recipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_the_run_at_its_last_good_checkpoint(recipe, plain, tmp_path):
+def test_a_full_disk_stops_the_run_at_its_last_good_checkpoint(recipe, plain, tmp_path, monkeypatch):
+    monkeypatch.setattr("uno_jax.training.log_writers.refuse_device", lambda path: None)  # for /dev/full
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     config = dataclasses.replace(recipe, workdir=str(tmp_path), log_every=3)
     message = f"no space left in {tmp_path}; the last good checkpoint is step 2, from which"
