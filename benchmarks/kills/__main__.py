@@ -131,7 +131,7 @@ def finish(place: Place, writer: Writer, expected: dict[str, str]) -> tuple[list
 def ends_well(ended: Ended, number: int) -> bool:
     """Whether a command that a signal ended says so in its exit status, without a traceback."""
     if number == signal.SIGKILL:
-        return True
+        return ended.code != process.HUNG
     fine = {0, 130} if number == signal.SIGINT else {0, -number}
     return ended.code in fine and "Traceback" not in ended.output
 

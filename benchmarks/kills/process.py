@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 TIMEOUT = 300.0
+HUNG = 124  # the status of a run that was not over by then
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
@@ -37,16 +38,12 @@ class Moment(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a run ended: its exit status, or the signal's negative number."""
+    """How a run ended: its exit status, HUNG, or the signal's negative number."""
 
     code: int
     seconds: float
     operations: int
     output: str
-
-
-class HangError(RuntimeError):
-    """A run did not end in time."""
 
 
 def run(
@@ -56,11 +53,8 @@ def run(
     moment: Moment | None = None,
     limit: float = TIMEOUT,
 ) -> Ended:
-    """Runs `command` in a child, whose changes of files below `place` are counted.
-
-    Raises HangError.
-    """
-    counter, start = mmap.mmap(-1, 8), time.monotonic()
+    """Runs `command` in a child, whose changes of files below `place` are counted."""
+    counter, start, hung = mmap.mmap(-1, 8), time.monotonic(), False
     sys.stdout.flush()
     sys.stderr.flush()
     if (child := os.fork()) == 0:
@@ -72,15 +66,15 @@ def run(
         if moment and not moment.operation and not _over(pid, moment.seconds):
             _send(child, moment.number)
         if not _over(pid, limit):
+            hung = True
             _send(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise HangError(f"not over after {limit:.0f} s: {log.read_text(errors='replace')[-2000:]}")
         _, status = os.waitpid(child, 0)
     finally:
         _send(child, signal.SIGKILL)  # the programs that it started
         os.close(pid)
     seconds, output = time.monotonic() - start, log.read_text(errors="replace")
-    return Ended(os.waitstatus_to_exitcode(status), seconds, struct.unpack("q", counter)[0], output)
+    code = HUNG if hung else os.waitstatus_to_exitcode(status)
+    return Ended(code, seconds, struct.unpack("q", counter)[0], output)
 
 
 def call(function: Callable[[], Any], folder: Path) -> Any:

@@ -61,13 +61,13 @@ def _content(path: Path) -> str:
 
 
 def _fits(folder: Path, recorded: dict[str, Any]) -> str:
-    """Whether the files are those that the digests are of, some of which have random names."""
+    """Whether the files are those that the digests are of; an OCDBT store has some more or fewer of them."""
     wrong = [
         name
         for name, each in recorded["files"].items()
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != each["sha256"]
     ]
-    return f"of other files: {', '.join(wrong)}" if wrong else f"of these {len(recorded['files'])} files"
+    return f"of other files: {', '.join(wrong)}" if wrong else "of these files"
 
 
 def _without(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -105,8 +105,9 @@ def _shown(paths: list[Path]) -> dict[str, str]:
     """Step and tag -> value: what an earlier file has from the step on where a later one starts is hidden."""
 
     shown: dict[tuple[int, str], str] = {}
-    for path in sorted(paths, key=lambda path: _events(path)[0].wall_time):
-        for event in _events(path):
+    files = [events for path in paths if (events := _events(path))]  # of a killed run it may be empty
+    for events in sorted(files, key=lambda events: events[0].wall_time):
+        for event in events:
             if event.HasField("session_log"):
                 shown = {key: value for key, value in shown.items() if key[0] < event.step}
             for value in event.summary.value:
