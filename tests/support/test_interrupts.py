@@ -6,10 +6,7 @@ import sys
 
 import pytest
 
-START = """import hashlib, os, signal, sys
-from uno_jax.support.command_line import exit_on
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
-"""
+START = "import hashlib, os, signal, sys\nfrom uno_jax.support.command_line import exit_on\n"
 BUSY = "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"  # one call, without Python's lock
 FORK = """    if not os.fork():
         print(signal.set_wakeup_fd(-1), flush=True)
