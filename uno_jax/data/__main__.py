@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from uno_jax.data.check import Report, check_records
-from uno_jax.data.config import DataConfig, Resolution, Score, SourceConfig
+from uno_jax.data.config import DataConfig, PairScore, Resolution, SourceConfig
 from uno_jax.data.pack import pack_records, scored, write_json
 from uno_jax.data.records import Records, parse_source, read_scores, read_source
 from uno_jax.support.atomic import check_output, check_output_folder
@@ -39,7 +39,7 @@ class Check:
 
     file: Annotated[str, tyro.conf.Positional]
     """Training list in JSON."""
-    min_score: Score | None = None
+    min_score: PairScore | None = None
     """Lowest score of entries that are taken. None takes all, but of UNO-1M's labels only those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""
@@ -57,7 +57,7 @@ class Pack:
     """Training list in JSON."""
     out: Path
     """Directory for the shards and records.json."""
-    min_score: Score | None = None
+    min_score: PairScore | None = None
     """Lowest score of entries that are taken. None takes all, but of UNO-1M's labels only those of 4."""
     root: str = ""
     """Folder of the pictures, where it is not the list's own."""

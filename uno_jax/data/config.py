@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from uno_jax.support.bounds import Bounds, Share, Side
 
 Resolution = Annotated[int, Bounds(32, 8_192)]
-Score = Annotated[float, Bounds(0, 4)]
+PairScore = Annotated[float, Bounds(0, 4)]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SourceConfig:
     """Path of the list: local, or a URL that fsspec knows, such as gs://bucket/list.json."""
     weight: Annotated[float, Bounds(0, 1e12, above=True)] = 1.0
     """Share of the samples, relative to the weights of the other sources."""
-    min_score: Score | None = None
+    min_score: PairScore | None = None
     """Lowest score, from 0 to 4, of entries that are taken. None takes all, but of UNO-1M's labels only those
     of 4, as in the paper.
     """
