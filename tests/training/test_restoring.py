@@ -13,7 +13,7 @@ import pytest
 from uno_jax.data.config import DataConfig
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.json_files import check_fields
-from uno_jax.training.checkpoints import open_checkpoints, save_checkpoint
+from uno_jax.training.checkpoints import check_times, open_checkpoints, save_checkpoint
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.restoring import as_begun, carry_on, restore_checkpoint
 from uno_jax.training.state import TrainState
@@ -202,3 +202,13 @@ def test_a_damaged_record_of_times_is_named(config, steps, damage):
     record.unlink()
     with open_checkpoints(config) as checkpoints:
         assert sorted(checkpoints.all_steps()) == [1, 2, 3]
+
+
+def test_a_torn_record_of_times_matters_in_a_finished_checkpoint_only(tmp_path):
+    for name in ("6.orbax-checkpoint-tmp", "4"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "6.orbax-checkpoint-tmp" / "_CHECKPOINT_METADATA").write_text("")
+    check_times(tmp_path)
+    (tmp_path / "4" / "_CHECKPOINT_METADATA").write_text("")
+    with pytest.raises(RecipeError, match="It holds times only: delete this file"):
+        check_times(tmp_path)

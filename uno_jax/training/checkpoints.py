@@ -72,9 +72,12 @@ def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
 
 
 def check_times(folder: Path) -> None:
-    """Raises RecipeError for a record of orbax's times, in one of a folder's checkpoints, that is not one."""
+    """Raises RecipeError for a record of orbax's times, in one of a folder's checkpoints, that is not one.
+    Those of checkpoints that were not finished do not matter: orbax removes them.
+    """
     for record in sorted(folder.glob(f"*/{LATER}")):
-        read_object(record, {}, lambda why: RecipeError(f"{why}. It holds times only: delete this file"))
+        if record.parent.name.isdecimal():
+            read_object(record, {}, lambda why: RecipeError(f"{why}. It holds times only: delete this file"))
 
 
 def digest_written(folder: Path) -> None:
