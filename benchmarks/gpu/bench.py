@@ -11,8 +11,8 @@ from typing import Any
 import jax
 
 from benchmarks.gpu.results import Figure, Results
-from uno_jax.costs.chips import GIB
 from uno_jax.families.uno.config import PRESETS, ModelConfig
+from uno_jax.support.memory import GIB
 
 H100_PEAK = 989.0  # dense bfloat16 TFLOP/s by the data sheet, of H100 and H200
 

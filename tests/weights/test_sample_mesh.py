@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import random_params
-from uno_jax.costs.chips import GIB
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
+from uno_jax.support.memory import GIB
 from uno_jax.weights.sample_mesh import SampleMesh, default_mix, local_mesh, mesh_of
 
 TINY = PRESETS["tiny"]

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-GIB = 2**30
-
 
 class Chip(NamedTuple):
     """A chip's limits that a plan is compared with; None where the figure is not known here."""

@@ -9,8 +9,9 @@ import re
 import jax
 from jax.experimental import topologies
 
-from uno_jax.costs.chips import GIB, TPUS, Chip
+from uno_jax.costs.chips import TPUS, Chip
 from uno_jax.costs.gpus import CARDS, FORMS, PLUGINS, installed_versions, target_config
+from uno_jax.support.memory import GIB
 
 MOST_GPUS = 1024
 

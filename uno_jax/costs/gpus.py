@@ -9,7 +9,8 @@ with sums in float32. Links: NVLink in one direction, else PCIe.
 import importlib.metadata
 from typing import NamedTuple
 
-from uno_jax.costs.chips import GIB, Chip
+from uno_jax.costs.chips import Chip
+from uno_jax.support.memory import GIB
 
 
 class Limits(NamedTuple):

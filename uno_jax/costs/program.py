@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from uno_jax.costs.chips import GIB, Chip
+from uno_jax.costs.chips import Chip
 from uno_jax.costs.devices import compiler_options
 from uno_jax.costs.flops import count_flops
 from uno_jax.costs.weigh import detail_lines, total_seconds, weigh
+from uno_jax.support.memory import GIB
 
 
 class Program(NamedTuple):

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from uno_jax.costs.chips import GIB
 from uno_jax.costs.devices import chip_of
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import make_mesh
 from uno_jax.support.bounds import Devices
+from uno_jax.support.memory import GIB
 from uno_jax.support.trees import count
 
 MOST_SEQUENCE = 4  # on GPUs: eight shares of FLUX's tokens take longer, by docs/plans.md

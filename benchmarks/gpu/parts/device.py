@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.gpu.bench import COPY, H100_PEAK, PRODUCT, Bench
-from uno_jax.costs.chips import GIB
+from uno_jax.support.memory import GIB
 
 PACKAGES = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin", "flax", "torch", "diffusers", "qwix")
 QUERY = "name,memory.total,driver_version,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
