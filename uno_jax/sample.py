@@ -1,7 +1,7 @@
 """`uno-sample`, `python -m uno_jax.sample`: pictures of one prompt or of a list of jobs."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uno_jax.sampling.plan import plan_sampling
@@ -32,18 +32,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Past the checks a ValueError is a fault of this program and keeps its traceback.
         with exit_on(ValueError, OSError):
             work = prepare_work(args)
-            if args.understand:
-                return print_answers(args, work)
-            held.enter_context(locked_outputs(args, work))
-            check_outputs(args, work)
+            if not args.understand:
+                held.enter_context(locked_outputs(args, work))
+                check_outputs(args, work)
         with exit_on(CheckpointError, RecipeError, ImageError, FloatingPointError, OSError):
-            print(written_line(args, work, draw_missing(args, work)))
+            lines = write_answers(args, work) if args.understand else drawn_lines(args, work)
+            for line in lines:
+                print(line, flush=True)
 
 
-def print_answers(args: SampleArgs, work: Work) -> None:
-    """Prints what the model answers."""
-    for line in write_answers(args, work):
-        print(line, flush=True)
+def drawn_lines(args: SampleArgs, work: Work) -> Iterator[str]:
+    """Draws, and says what was written."""
+    yield written_line(args, work, draw_missing(args, work))
 
 
 def written_line(args: SampleArgs, work: Work, made: Sequence[Path]) -> str:

@@ -15,7 +15,7 @@ from tests.tiny_model import random_params
 from uno_jax import generate, load_model
 from uno_jax.data.config import DataConfig
 from uno_jax.families import autoencoder, registry
-from uno_jax.families.family import Family, Objective, Sampler, Trainer
+from uno_jax.families.family import Drawn, Family, Objective, Sampler, Trainer
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import NETWORKS, Network, apply
@@ -91,8 +91,12 @@ PAINTER = Family(
         check_size=lambda config, width, height: None,
         reference_side=lambda config, count, ref_size: ref_size or 16,
         prepare_reference=prepare_reference,
-        sample=lambda model, inputs, settings: np.asarray(
-            apply(model.config.painter, {"params": model.params["painter"]}, inputs.seeds.astype(np.float32))
+        sample=lambda model, inputs, settings: Drawn(
+            np.asarray(
+                apply(
+                    model.config.painter, {"params": model.params["painter"]}, inputs.seeds.astype(np.float32)
+                )
+            )
         ),
         plan=lambda *_: {},
     ),

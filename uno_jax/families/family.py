@@ -88,7 +88,7 @@ class Inputs(NamedTuple):
     `refs` holds an array (b, h, w, 3) in [-1, 1] for each reference, or a list of arrays (h, w, 3) where
     their sizes differ. `left` is the given left half of diptychs to be completed, (b, height, width / 2, 3).
     `turns` are the texts and references of each picture in their order, by default its references and its
-    prompt; `thoughts` come after them.
+    prompt.
     """
 
     prompts: Sequence[str]
@@ -98,6 +98,12 @@ class Inputs(NamedTuple):
     height: int
     left: Float[np.ndarray, "b h w/2 3"] | None = None
     turns: Sequence[tuple[Turn, ...]] = ()
+
+
+class Drawn(NamedTuple):
+    """Pictures in [-1, 1] on the host, and the text written before each, if the settings ask for it."""
+
+    pictures: Float[np.ndarray, "b h w 3"]
     thoughts: Sequence[str] = ()
 
 
@@ -134,8 +140,8 @@ class Sampler(NamedTuple):
     """
     prepare_reference: Callable[[Image.Image, int, str], Image.Image]
     """A picture prepared for the model, at that longest side; the last argument names it in errors."""
-    sample: Callable[[Model, Inputs, Any], Float[np.ndarray, "b h w 3"]]
-    """Pictures in [-1, 1] on the host, sampled with settings."""
+    sample: Callable[[Model, Inputs, Any], Drawn]
+    """Pictures, sampled with settings."""
     plan: Callable[[Any, dict[str, Params], Mesh, PlannedSampling], dict[str, Program]]
     """The compiled programs of `sample` by name, from a model config, abstract parameters and a mesh."""
     least_bytes: Callable[[Any, int, Sequence[tuple[int, int]], str], int] = lambda *asked: 0
@@ -158,8 +164,6 @@ class Sampler(NamedTuple):
     """
     tensor_shares: Callable[[Any], int] = lambda config: 0
     """A number that the shares of heads must divide; 0 where any will do."""
-    think: Callable[[Model, Inputs, Any], Sequence[str]] | None = None
-    """The texts that a model writes before it draws each picture, if the settings ask for that."""
     answer: Callable[[Model, Inputs, Any], Sequence[str]] | None = None
     """The text that follows each of the inputs; None for a family that only draws."""
 

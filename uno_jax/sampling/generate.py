@@ -22,6 +22,7 @@ from uno_jax.sampling.request import (
     Request,
     agreed_unope,
     batch_shape,
+    check_answers,
     check_request,
     check_turns,
     make_settings,
@@ -166,8 +167,7 @@ def sample_batch(model: Model, requests: Sequence[Request], settings: Any) -> li
     Raises FloatingPointError for NaN or infinite values.
     """
     inputs, sampler = make_inputs(requests), family_of(model.config).sampler
-    thoughts = sampler.think(model, inputs, settings) if sampler.think else ()
-    pictures = sampler.sample(model, inputs._replace(thoughts=thoughts), settings)
+    pictures, thoughts = sampler.sample(model, inputs, settings)
     if not np.isfinite(pictures).all():
         raise FloatingPointError(
             f"a picture of {inputs.prompts} came out with NaN or infinite values: the weights are damaged, "
@@ -186,8 +186,10 @@ def answer(model: Model, question: str, refs: References | None = None, **option
     Raises ValueError for a model that only draws, and otherwise as `generate`.
     """
     asked: dict[str, Any] = dict(options)
+    check_answers(model.config)
     (request,) = make_requests(model.config, question, refs, asked)
     settings = make_settings(model.config, None, asked)
+    check_turns(model.config, model.tokenizer, settings, request)
     with jax.set_mesh(mesh_of(model)):
         return answer_batch(model, [request], settings)[0]
 
@@ -197,10 +199,7 @@ def answer_batch(model: Model, requests: Sequence[Request], settings: Any) -> li
 
     Raises ValueError for a model that only draws.
     """
-    family = family_of(model.config)
-    if family.sampler.answer is None:
-        raise ValueError(f"models of the family {family.name} draw only: they write no text")
-    return list(family.sampler.answer(model, make_inputs(requests), settings))
+    return list(check_answers(model.config)(model, make_inputs(requests), settings))
 
 
 def make_inputs(requests: Sequence[Request]) -> Inputs:

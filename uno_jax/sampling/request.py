@@ -1,11 +1,12 @@
 """A request for one picture, and the checks of what a model can draw, made before any weight is loaded."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from PIL import Image, ImageOps
 
-from uno_jax.families.family import Turn
+from uno_jax.families.family import Inputs, Turn
+from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support import images
@@ -68,12 +69,25 @@ def check_turns(config: Any, tokenizer: Any, settings: Any, shown: Shown) -> Non
     family_of(config).sampler.check_turns(config, tokenizer, turns, settings)
 
 
+def check_answers(config: Any) -> Callable[[Model, Inputs, Any], Sequence[str]]:
+    """How a model of this config answers in text.
+
+    Raises ValueError where it only draws.
+    """
+    family = family_of(config)
+    if family.sampler.answer is None:
+        raise ValueError(f"models of the family {family.name} draw only: they write no text")
+    return family.sampler.answer
+
+
 def make_settings(config: Any, unope: UnoPE | None, options: Mapping[str, Any]) -> Any:
-    """The settings of a model's family, from its options by name; None stands for the model's default.
+    """The settings of a model's family, from its options by name; None, and False for a flag, stand for the
+    model's default.
 
     Raises ValueError for options that the family does not have, and for values that cannot work.
     """
-    given = {name: value for name, value in {**options, "unope": unope}.items() if value is not None}
+    asked = {**options, "unope": unope}
+    given = {name: value for name, value in asked.items() if value is not None and value is not False}
     sampler = family_of(config).sampler
     if unknown := sorted(given.keys() - set(sampler.options)):
         raise ValueError(

@@ -30,7 +30,7 @@ from uno_jax.sampling.job_list import (
     read_jobs,
 )
 from uno_jax.sampling.prompt_length import cut_prompts
-from uno_jax.sampling.request import batch_shape, check_memory, check_turns
+from uno_jax.sampling.request import batch_shape, check_answers, check_memory, check_turns
 from uno_jax.sampling.results import (
     Output,
     common_record,
@@ -80,6 +80,8 @@ def prepare_work(args: SampleArgs) -> Work:
         refs = tuple(ref for refs in args.ref for ref in refs)
         jobs = [make_job(defaults, picture_reader(config), Entry(args.prompt or "", refs, args.left))]
     drawing = choose_model(args)
+    if args.understand:
+        check_answers(config)
     check_jobs(args, drawing, jobs)
     for line in cut_prompts(config, (job.prompt for job in jobs)):
         print(line, file=sys.stderr)

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from PIL import Image
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
+from uno_jax.families.registry import FAMILIES
 from uno_jax.families.scone.guidance import Renorm
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.request import agreed_unope, make_settings
@@ -19,12 +20,6 @@ from uno_jax.weights.base import Base, check_base
 from uno_jax.weights.load import Lora, default_dtype, read_model_config, read_named_lora
 from uno_jax.weights.names import SMALL, find_model
 from uno_jax.weights.sample_mesh import SampleMesh, local_mesh
-
-OPTIONS = (
-    *("steps", "guidance", "true_cfg"),
-    *("text_cfg", "image_cfg", "renorm", "renorm_min", "cfg_interval", "shift", "points", "vit_size"),
-    *("think", "temperature", "max_tokens"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +143,9 @@ class SampleArgs(ModelArgs):
 
 
 def given_options(args: ModelArgs) -> dict[str, Any]:
-    """The options of `make_settings` but the position convention; None for what is not given."""
-    return {name: getattr(args, name) or None if name == "think" else getattr(args, name) for name in OPTIONS}
+    """The options of every family's settings but the position convention, which a LoRA may bring."""
+    names = dict.fromkeys(name for family in FAMILIES for name in family.sampler.options)
+    return {name: getattr(args, name) for name in names if name != "unope"}
 
 
 class Drawing(NamedTuple):

@@ -20,7 +20,7 @@ from uno_jax import answer, generate, load_model
 from uno_jax.families.family import Inputs
 from uno_jax.families.model import Model
 from uno_jax.families.scone.config import SconeConfig, SconeDefaults
-from uno_jax.families.scone.contexts import all_turns, grow, make_contexts, make_items
+from uno_jax.families.scone.contexts import all_turns, grow, make_contexts, make_items, text_item
 from uno_jax.families.scone.guidance import Guidance
 from uno_jax.families.scone.sampling import sample
 from uno_jax.families.scone.settings import make_settings
@@ -73,7 +73,7 @@ def inputs_of(prompts, refs, **more):
 
 def drawn(model, inputs):
     with jax.set_mesh(mesh_of(model)):
-        return sample(model, inputs, make_settings(CONFIG))
+        return sample(model, inputs, make_settings(CONFIG)).pictures
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,9 @@ def test_contexts_are_what_they_leave_out(model, pictures):
     guidance, settings = Guidance(), make_settings(CONFIG)
 
     def contexts(*turns, thoughts=()):
-        inputs = inputs_of(["b"], [pictures[:1]], turns=[turns], thoughts=thoughts)
-        found, reads = make_contexts(model, make_items(model, inputs, settings), guidance)
+        items = make_items(model, inputs_of(["b"], [pictures[:1]], turns=[turns]), settings)
+        items += [text_item(model, thoughts, kind="thought")] if thoughts else []
+        found, reads = make_contexts(model, items, guidance)
         seen = [int(mask.sum()) for mask in found.seen]
         return reads, seen, [int(position[0]) for position in found.positions]
 
@@ -251,6 +252,21 @@ def test_weights_with_nan_are_named(model):
     params["mot"] = params["mot"] | {"norm_gen": {"scale": jnp.full(32, jnp.nan)}}
     with pytest.raises(FloatingPointError, match="NaN or infinite"):
         generate(replace(model, params=params), "a", text_cfg=1.0, image_cfg=1.0)
+    params["mot"] = params["mot"] | {"norm_und": {"scale": jnp.full(32, jnp.nan)}}
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        answer(replace(model, params=params), "why", max_tokens=3)
+
+
+def test_an_unknown_renorm_is_refused_by_the_api_too():
+    with pytest.raises(ValueError, match="renorm must be one of text_channel, channel, global, none"):
+        make_settings(CONFIG, renorm="local")
+
+
+def test_a_question_to_a_model_that_only_draws_loads_no_weights(monkeypatch, capsys):
+    monkeypatch.setattr("uno_jax.sampling.run.load_model", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(SystemExit) as ended:
+        sample_command(["--prompt", "why", "--understand"])
+    assert ended.value.code == 2 and "models of the family uno draw only" in capsys.readouterr().err
 
 
 def test_a_model_that_only_draws_writes_no_text():

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from uno_jax.families.model import Model
 from uno_jax.networks.mot import Hidden, MoT, MoTInputs
 from uno_jax.networks.splits import MARKS, CachedKeys, Layout, Seen, Split
+from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 
 BUCKETS = (16, 32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 5120)
@@ -84,10 +85,10 @@ def extend(model: Model, context: Context, split: Split, part: Part) -> tuple[Co
     # The masks stay: those of a shorter context are those of its beginning.
     rest = context.replace(keys=None, used=0)  # type: ignore[attr-defined]
     longer, und = _extend(model, context.keys, rest, split, part, jnp.int32(context.used))
-    return longer.replace(used=context.used + split.length), und
+    return longer.replace(used=context.used + split.length), und  # type: ignore[attr-defined]
 
 
-@partial(jax.jit, static_argnames="split", donate_argnums=1)
+@partial(bounded_jit, static_argnames="split", donate_argnums=1)
 def _extend(
     model: Model, keys: CachedKeys, context: Context, split: Split, part: Part, slot: Int[Array, ""]
 ) -> tuple[Context, Float[Array, "b u d"]]:

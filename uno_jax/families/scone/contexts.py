@@ -58,8 +58,6 @@ def make_items(
         else:
             shown = [inputs.refs[cast(int, turn)][row] for row, turn in enumerate(column)]
             items.append(reference_item(model, shown, settings, latents))
-    if inputs.thoughts:
-        items.append(text_item(model, inputs.thoughts, kind="thought"))
     return items
 
 
@@ -71,9 +69,9 @@ def all_turns(inputs: Inputs) -> list[tuple[Turn, ...]]:
 
 def _all_alike(inputs: Inputs) -> bool:
     turns = all_turns(inputs)
-    if inputs.thoughts or any(each != turns[0] for each in turns):
-        return False
-    return all(np.array_equal(ref, column[0]) for column in inputs.refs for ref in column)
+    return all(each == turns[0] for each in turns) and all(
+        np.array_equal(ref, column[0]) for column in inputs.refs for ref in column
+    )
 
 
 def text_item(model: Model, texts: Sequence[str], kind: str = "text") -> Item:

@@ -38,7 +38,6 @@ FAMILY = Family(
         batch_shape=settings.batch_shape,
         check_turns=settings.check_turns,
         tensor_shares=lambda config: math.gcd(config.mot.num_heads, config.mot.num_kv_heads),
-        think=writing.think,
         answer=writing.answer,
     ),
     beside=(TOKENIZER,),

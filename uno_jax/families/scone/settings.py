@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack, get_args
 
 from PIL import Image
 
@@ -53,6 +53,10 @@ class SconeSettings:
             scale = getattr(self.guidance, name)
             if not 0 <= scale < math.inf:
                 raise ValueError(f"{name}_cfg must be a finite number of 0 or more, got {scale}")
+        if self.guidance.renorm not in get_args(Renorm):
+            raise ValueError(
+                f"renorm must be one of {', '.join(get_args(Renorm))}; got {self.guidance.renorm!r}"
+            )
         low, high = self.guidance.interval
         if not 0 <= low < high <= 1:
             raise ValueError(f"cfg_interval must be two rising times between 0 and 1, got {low} {high}")

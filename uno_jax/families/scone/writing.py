@@ -30,13 +30,6 @@ ANSWER_THOUGHT = (
 TOKEN = Split("text", 1, 1)
 
 
-def think(model: Model, inputs: Inputs, settings: SconeSettings) -> list[str]:
-    """The thought that the model writes before each picture; empty where it shall not think."""
-    if not settings.writing.think:
-        return []
-    return write(model, make_items(model, inputs, settings, DRAWING_THOUGHT), inputs.seeds, settings.writing)
-
-
 def answer(model: Model, inputs: Inputs, settings: SconeSettings) -> list[str]:
     """The answer to each of the inputs' last texts; references are shown to the ViT only."""
     system = ANSWER_THOUGHT if settings.writing.think else ""
@@ -45,23 +38,34 @@ def answer(model: Model, inputs: Inputs, settings: SconeSettings) -> list[str]:
 
 
 def write(model: Model, items: Sequence[Item], seeds: UInt32[np.ndarray, "b"], writing: Writing) -> list[str]:
-    """The text that follows the items, for each seed, up to its eos or `max_tokens` tokens."""
+    """The text that follows the items, for each seed, up to its eos or `max_tokens` tokens.
+
+    Raises FloatingPointError for NaN or infinite values.
+    """
     rows, (context, _) = len(seeds), grow(model, items, bucket(writing.max_tokens))
     if len(context.position) != rows:
         context = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0 if x.ndim < 3 else 1), context)
     limits = writing.temperature, writing.max_tokens, bucket(writing.max_tokens)
-    ids, counts = map(np.asarray, next_tokens(model, context, seeds, *limits))
+    ids, counts, finite = map(np.asarray, next_tokens(model, context, seeds, *limits))
+    if not finite.all():
+        raise FloatingPointError(
+            "a text came out of NaN or infinite values: the weights are damaged, or too large for "
+            f"{model.compute_dtype}"
+        )
     found = (row[:count].tolist() for row, count in zip(ids, counts, strict=True))
     return [model.tokenizer.decode(each) for each in found]
 
 
 class Written(NamedTuple):
-    """The state of the loop: which token is next, what was written, and which samples have ended."""
+    """The state of the loop: which token is next, what was written, which samples have ended, and which had
+    finite logits only.
+    """
 
     step: Int[Array, ""]
     token: Int[Array, "b"]
     ids: Int[Array, "b most"]
     ended: Bool[Array, "b"]
+    finite: Bool[Array, "b"]
     context: Context
 
 
@@ -73,9 +77,9 @@ def next_tokens(
     temperature: float | Array,
     limit: int | Array,
     most: int,
-) -> tuple[Int[Array, "b most"], Int[Array, "b"]]:
-    """At most `limit` tokens after bos, in an array of `most`, and how many of them come before eos. Greedy
-    at temperature 0.
+) -> tuple[Int[Array, "b most"], Int[Array, "b"], Bool[Array, "b"]]:
+    """At most `limit` tokens after bos, in an array of `most`, how many of them come before eos, and whether
+    all logits were finite. Greedy at temperature 0.
     """
     c = model.config.mot
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
@@ -88,14 +92,16 @@ def next_tokens(
         token = jnp.where(temperature > 0, _drawn(keys, now.step, logits, temperature), logits.argmax(-1))
         token = jnp.where(now.ended, c.eos_id, token).astype(jnp.int32)
         ids = now.ids.at[:, now.step].set(token)
-        return Written(now.step + 1, token, ids, now.ended | (token == c.eos_id), longer)
+        finite = now.finite & jnp.isfinite(logits).all(-1)
+        return Written(now.step + 1, token, ids, now.ended | (token == c.eos_id), finite, longer)
 
     rows = len(context.position)
     first = jnp.full(rows, c.bos_id, jnp.int32)
     ids = jnp.full((rows, most), c.eos_id, jnp.int32)
-    start = Written(jnp.zeros((), jnp.int32), first, ids, jnp.zeros(rows, bool), context)
+    ended, finite = jnp.zeros(rows, bool), jnp.ones(rows, bool)
+    start = Written(jnp.zeros((), jnp.int32), first, ids, ended, finite, context)
     done = jax.lax.while_loop(lambda now: (now.step < limit) & ~now.ended.all(), step, start)
-    return done.ids, (done.ids != c.eos_id).sum(-1)
+    return done.ids, (done.ids != c.eos_id).sum(-1), done.finite
 
 
 def _drawn(keys: Array, step: Array, logits: Array, temperature: float | Array) -> Int[Array, "b"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from uno_jax.families.family import Inputs
+from uno_jax.families.family import Drawn, Inputs
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.latents import decode_latent, encode_image, initial_noise, token_grid, unpack
 from uno_jax.families.model import Model
@@ -23,8 +23,8 @@ from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 
 
-def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "b h w 3"]:
-    """Pictures of one batch in [-1, 1]. Each starts from the noise of its own seed, whatever its batch."""
+def sample(model: Model, inputs: Inputs, settings: Settings) -> Drawn:
+    """Pictures of one batch. Each starts from the noise of its own seed, whatever its batch."""
     config, count = model.config, len(inputs.prompts)
     refs = tuple(encode_image(model, np.asarray(column)) for column in inputs.refs)
     left = None if inputs.left is None else encode_image(model, inputs.left)
@@ -38,7 +38,7 @@ def sample(model: Model, inputs: Inputs, settings: Settings) -> Float[np.ndarray
     shift = config.mmdit.guidance_embed
     schedule = sampling_schedule(settings.steps, inputs.width, inputs.height, shift)
     latent = denoise_latent(model, noise, given, schedule, contrast, left)
-    return decode_latent(model, latent, settings.tile)
+    return Drawn(decode_latent(model, latent, settings.tile))
 
 
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
