@@ -23,6 +23,7 @@ from uno_jax.families.scone.cache import (
 )
 from uno_jax.families.scone.drawing import Contexts, Drawing, denoise, velocities
 from uno_jax.families.scone.guidance import Guidance, guided, schedule, segments
+from uno_jax.families.scone.writing import next_tokens
 from uno_jax.networks.mot import Hidden, MoT, MoTInputs, grid_places
 from uno_jax.networks.splits import CachedKeys, Layout, Seen, Split, joined
 
@@ -136,16 +137,15 @@ class Written(NamedTuple):
 
 
 def written(golden: Golden, context: Context, count: int) -> Written:
-    """`count` steps of writing after a context, which stays."""
-    c, ids, logits = golden.model.config.mot, [golden.model.config.mot.bos_id], []
-    split = padded_split("text", count)
-    for step in range(count):
-        part = pad_part(np.array([ids], np.int32), split.columns)
-        _, und = extend(golden.model, copied(context), split, part)
-        logits.append(_logits(golden.model, und[:, step])[0])
-        ids.append(int(np.argmax(logits[-1])))
-    assert c.vocab_size == len(logits[0])
-    return Written(ids[:-1], np.stack(logits))
+    """`count` steps of writing after a context, which stays: by the loop that the command runs, with the
+    logits of its tokens read at once.
+    """
+    model, split = golden.model, padded_split("text", count)
+    found, _, _ = next_tokens(model, context, np.zeros(1, np.uint32), 0.0, count, split.columns)
+    ids = [model.config.mot.bos_id, *np.asarray(found)[0, : count - 1].tolist()]
+    part = pad_part(np.array([ids], np.int32), split.columns)
+    _, und = extend(model, copied(context), split, part)
+    return Written(ids, np.asarray(_logits(model, und[:, :count]))[0])
 
 
 @jax.jit
