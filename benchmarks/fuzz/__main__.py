@@ -35,7 +35,7 @@ def run_target(name: str, seconds: float, seed: int, keep: Path) -> dict[str, An
         last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["nothing told"])[-1]
         return {"executions": 0, "failures": {f"the process ended with {ended.returncode}: {last}": 1}}
     found: dict[str, Any] = json.loads(told.read_text())
-    return found
+    return found if found["executions"] else {"executions": 0, "failures": {"nothing was read": 1}}
 
 
 def main() -> None:
@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files of failures")
     args = parser.parse_args()
+    if not 0 < args.minutes < float("inf"):
+        parser.error(f"--minutes must be more than 0, got {args.minutes}")
     chosen = [args.only] if args.only else list(TARGETS)
     rows, failures = [], []
     with tempfile.TemporaryDirectory() as name:

@@ -4,6 +4,7 @@ import argparse
 import collections
 import contextlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -133,7 +134,7 @@ def summary(results: Sequence[Result]) -> str:
 
 def chosen(cases: Iterable[tuple[str, Case]], args: argparse.Namespace) -> list[tuple[str, Case]]:
     """The cases of a command, a kind, a name and a part. A case keeps its part when others are added."""
-    part, parts = map(int, args.part.split("/"))
+    part, parts = args.part
     return [
         (kind, case)
         for kind, case in cases
@@ -144,12 +145,24 @@ def chosen(cases: Iterable[tuple[str, Case]], args: argparse.Namespace) -> list[
     ]
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """N/M as numbers.
+
+    Raises ArgumentTypeError.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    part, parts = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise argparse.ArgumentTypeError(f"expected N/M with N from 1 to M, got {text!r}")
+    return part, parts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
     parser.add_argument("--only", default="", help="commands whose module has this in its name")
     parser.add_argument("--kind", default="", help="kinds whose name has this in it")
     parser.add_argument("--named", default="", help="cases whose name has this in it")
-    parser.add_argument("--part", default="1/7", help="N/M: the N-th of M parts; 1/1 is all")
+    parser.add_argument("--part", type=part_of, default="1/7", help="N/M: the N-th of M parts; 1/1 is all")
     parser.add_argument("--out", type=Path, help="folder for table.md, results.json and failures")
     parser.add_argument(
         "--cache", type=Path, help="folder for compiled programs and what cases are given, to start with"
@@ -162,6 +175,8 @@ def main() -> None:
         found = chosen(kinds.cases(lambda base: bench.help_of(BASES[base]), args.kind, args.only), args)
         if args.list:
             return print("\n".join(f"{kind}: {case.command} {case.name}" for kind, case in found))
+        if not found:
+            parser.error("no case has these names in this part")
         print(f"{len(found)} cases", flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # the table of those so far
             for result in run_cases(bench, found, args.out):
