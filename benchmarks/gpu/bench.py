@@ -3,14 +3,17 @@
 import os
 import statistics
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from benchmarks.gpu.results import Figure, Results
+from benchmarks.gpu.results import FAILED, Figure, Results
 from uno_jax.families.uno.config import PRESETS, ModelConfig
 from uno_jax.support.memory import GIB
 
@@ -36,6 +39,11 @@ class Bench:
         """Whether the model has its full size; sizes of everything else follow from that."""
         return self.preset.startswith("flux")
 
+    @property
+    def shared(self) -> Path:
+        """The folder that all parts of a run share."""
+        return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+
     def left(self) -> float:
         """Seconds that are left."""
         return self.end - time.monotonic()
@@ -45,23 +53,42 @@ class Bench:
         self.results.row(self.part, what, figures)
         print(what, figures, flush=True)
 
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Records an error in the row `what`, so that it costs no figure of another row."""
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc()
+            self.record(what, **{FAILED: f"{type(error).__name__}: {error}"[:300]})
+
     def compiled(self, what: str, function: Any, *args: Any) -> Any:
         """The jitted function compiled for these arguments; records seconds, and by the compiler's account
         the memory that the program needs in all and for temporaries.
         """
+        return self._recorded(what, *timed_compile(self._lowered(what, function, args)))
+
+    def compiled_together(self, function: Any, calls: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+        """The same for several arguments at once, since XLA compiles a program on one core. What fails is
+        recorded and missing.
+        """
+        lowered = {what: self._lowered(what, function, args) for what, args in calls.items()}
+        programs = {}
+        with ThreadPoolExecutor(len(calls)) as pool:
+            waiting = {what: pool.submit(timed_compile, each) for what, each in lowered.items()}
+            for what, compiling in waiting.items():
+                with self.attempt(what):
+                    programs[what] = self._recorded(what, *compiling.result())
+        return programs
+
+    def _lowered(self, what: str, function: Any, args: tuple[Any, ...]) -> Any:
         start = time.perf_counter()
         lowered = function.lower(*args)
-        traced = time.perf_counter() - start
-        program = lowered.compile()
-        memory: Any = program.memory_analysis()
-        kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-        self.record(
-            what,
-            trace_s=traced,
-            compile_s=time.perf_counter() - start - traced,
-            needs_GiB=(kept + memory.temp_size_in_bytes) / GIB,
-            temporaries_GiB=memory.temp_size_in_bytes / GIB,
-        )
+        self.record(what, trace_s=time.perf_counter() - start)
+        return lowered
+
+    def _recorded(self, what: str, program: Any, seconds: float) -> Any:
+        self.record(what, compile_s=seconds, **memory_figures(program))
         return program
 
     def ms(self, call: Callable[[], Any], rounds: int = 12, calls: int = 1, warm_up: int = 2) -> float:
@@ -91,6 +118,23 @@ class Bench:
 
 
 PRODUCT, COPY = "bf16 product", "device copy"
+
+
+def timed_compile(lowered: Any) -> tuple[Any, float]:
+    """The program, and the seconds that it took to compile or to read from the cache."""
+    start = time.perf_counter()
+    return lowered.compile(), time.perf_counter() - start
+
+
+def memory_figures(program: Any) -> dict[str, Figure]:
+    """GiB by the compiler's account; none where a program from the cache has no such account."""
+    try:
+        memory = program.memory_analysis()
+        kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+        temporary = memory.temp_size_in_bytes
+    except (AttributeError, NotImplementedError, jax.errors.JaxRuntimeError):
+        return {}
+    return {"needs_GiB": (kept + temporary) / GIB, "temporaries_GiB": temporary / GIB}
 
 
 def peak_gib() -> float | None:

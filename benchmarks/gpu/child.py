@@ -5,7 +5,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.gpu.results import DONE, Results, Skipped
+from benchmarks.gpu.results import DONE, FAILED, Results, Skipped
 
 
 def main(part: str, out: str, model: str, seconds: str) -> None:
@@ -22,7 +22,8 @@ def main(part: str, out: str, model: str, seconds: str) -> None:
         traceback.print_exc()
         sys.exit(1)
     else:
-        results.update_part(part, status=DONE)
+        failed = sum(FAILED in row for row in results.part(part)["rows"])
+        results.update_part(part, status=f"done, but {failed} rows failed" if failed else DONE)
 
 
 if __name__ == "__main__":
