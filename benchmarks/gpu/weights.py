@@ -1,4 +1,4 @@
-"""Random weights made on the device: nothing is uploaded, and one program fills all arrays in seconds."""
+"""Random weights made on the device: nothing is uploaded, and one program fills a network in seconds."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,27 @@ from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.trees import Params
 
 
-def random_networks(config: ModelConfig, kinds: Sequence[str], mesh: Mesh) -> dict[str, Params]:
-    """Weights of these networks in bfloat16, placed as the program places loaded ones."""
+def random_networks(
+    config: ModelConfig, kinds: Sequence[str], mesh: Mesh, base: str = ""
+) -> dict[str, Params]:
+    """Weights of these networks in bfloat16 or with a `base` in 8 bits, placed and arranged as the program
+    arranges loaded ones on a GPU; a rehearsal on another platform rehearses that too.
+    """
+    networks = stacked_networks(config, kinds, mesh)
+    if base:
+        from uno_jax.networks.quantize import quantize_base
+
+        quantize_base(networks, base)
+    for kind in kinds:
+        networks[kind] = arrange(kind, networks[kind], "gpu")
+    return networks
+
+
+def stacked_networks(config: ModelConfig, kinds: Sequence[str], mesh: Mesh) -> dict[str, Params]:
+    """Weights in bfloat16 as they are read from disk, with blocks stacked."""
     trees = {kind: abstract_params(getattr(config, kind), jnp.bfloat16) for kind in kinds}
-    platform = mesh.devices.flat[0].platform
     return {
-        kind: arrange(kind, filled(shapes, tree_shardings(mesh, axes, shapes)), platform)
-        for kind, (shapes, axes) in trees.items()
+        kind: filled(shapes, tree_shardings(mesh, axes, shapes)) for kind, (shapes, axes) in trees.items()
     }
 
 

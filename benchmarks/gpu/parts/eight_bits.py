@@ -1,69 +1,50 @@
-"""Eight bits: products of float8 and int8 matrices against bfloat16 in the model's main shapes, and a forward
-with the frozen base of `networks.quantize`, whose kernels are converted to bfloat16 in each product.
-"""
+"""A forward with the blocks' kernels in 8 bits, as `networks.quantize` holds and multiplies them."""
 
-import importlib.util
+import re
+from collections import Counter
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
 
 from benchmarks.flops import floor
 from benchmarks.gpu.bench import H100_PEAK, Bench
 from benchmarks.gpu.cases import PLAIN, case, inputs
-from benchmarks.gpu.parts.forward import program_of, weights
-from uno_jax.networks.mmdit import MMDiTConfig
+from benchmarks.gpu.parts.forward import program_of, result_file
+from benchmarks.gpu.weights import random_networks
 from uno_jax.sharding.rules import make_mesh
+from uno_jax.weights.base import check_base
 
 # What multiplies, by its name in a compiled program; the first that is found.
 CALLS = ("__cublas$lt$matmul$f8", "__cublas$lt$matmul", "__cublas$gemm", "__triton", "dot(")
-TYPES = {"fp8": jnp.dtype(jnp.float8_e4m3fn), "int8": jnp.dtype(jnp.int8)}
 
 
 def run(bench: Bench) -> None:
-    tokens = case(bench, PLAIN).tokens
-    for inner, outer in shapes(bench.model.mmdit):
-        products(bench, tokens, inner, outer)
-    if importlib.util.find_spec("qwix") is None:
-        bench.record("forward with an 8-bit base", note="left out: qwix is not installed")
-        return
-    for base in TYPES:
-        quantized_forward(bench, base)
+    quantized_forward(bench, "fp8-products")
 
 
-def shapes(config: MMDiTConfig) -> list[tuple[int, int]]:
-    """Inner and outer size of the products that take most of a forward's time."""
-    hidden, mlp = config.hidden_size, config.mlp_size
-    return [(hidden, 3 * hidden + mlp), (hidden + mlp, hidden), (hidden, mlp), (mlp, hidden)]
+def quantized_forward(bench: Bench, base: str) -> None:
+    """The forward at 4608 tokens: its time beside that in bfloat16, and how close the result is to that."""
+    check_base(base, jax.local_devices()[0])
+    each, mesh, start = case(bench, PLAIN), make_mesh(), bench.left()
+    what, bf16 = f"{each}: forward, base {base}", bench.results.figure("forward", str(each), "ms")
+    with jax.set_mesh(mesh):
+        variables = {"params": random_networks(bench.model, ["mmdit"], mesh, base)["mmdit"]}
+        bench.record(what, weights_s=start - bench.left())
+        given = variables, inputs(bench, each)
+        program = bench.compiled(what, program_of(bench), *given)
+        ms = bench.ms(partial(program, *given))
+        tflop = floor(bench.model.mmdit, each.tokens) / 1e12
+        rates = {"TFLOP/s": 1e3 * tflop / ms, "MFU_%": 1e5 * tflop / ms / H100_PEAK}
+        bench.record(what, ms=ms, bf16_ms=bf16, faster=bf16 / ms if bf16 else None, **rates)
+        bench.record(what, by=called(program), calls=counted(program))
+        if result_file(bench).is_file():
+            exact, found = np.load(result_file(bench)), np.asarray(program(*given), np.float32)
+            bench.record(what, cosine_with_bf16=cosine(exact, found))
 
 
-def products(bench: Bench, tokens: int, inner: int, outer: int) -> None:
-    """One product in bfloat16, and with both sides in 8 bits and a scale for each row and column."""
-    keys = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(keys[0], (tokens, inner), jnp.bfloat16)
-    kernel = jax.random.normal(keys[1], (outer, inner), jnp.bfloat16)  # both sides' last axes are contracted
-    tflop, size = 2 * tokens * inner * outer / 1e12, f"{tokens} x {inner} x {outer}"
-    cases: dict[str, tuple[Any, ...]] = {"bf16": (bf16_product, x, kernel)}
-    for name, dtype in TYPES.items():
-        cases[name] = (scaled_product, *quantized(x, dtype), *quantized(kernel, dtype))
-    cases["fp8 with x in bf16, quantized in the call"] = (dynamic_product, x, *cases["fp8"][3:])
-    exact, plain_ms = None, 0.0
-    for name, (function, *args) in cases.items():
-        program = jax.jit(function).lower(*args).compile()
-        out = program(*args).astype(jnp.float32)
-        exact = out if exact is None else exact
-        ms = bench.ms(partial(program, *args), rounds=10, calls=5)
-        plain_ms = plain_ms or ms
-        bench.record(
-            f"{size}: {name}",
-            ms=ms,
-            faster=plain_ms / ms,
-            error=float(jnp.linalg.norm(out - exact) / jnp.linalg.norm(exact)),
-            by=called(program),
-            **{"TFLOP/s": 1e3 * tflop / ms},
-        )
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one * other).sum() / np.linalg.norm(one) / np.linalg.norm(other))
 
 
 def called(program: jax.stages.Compiled) -> str:
@@ -72,46 +53,7 @@ def called(program: jax.stages.Compiled) -> str:
     return next((call for call in CALLS if call in text), "fusion")
 
 
-def contracted(left: Array, right: Array, dtype: Any) -> Array:
-    return jax.lax.dot_general(left, right, (((1,), (1,)), ((), ())), preferred_element_type=dtype)
-
-
-def bf16_product(x: Array, kernel: Array) -> Array:
-    return contracted(x, kernel, jnp.bfloat16)
-
-
-def scaled_product(x: Array, rows: Array, kernel: Array, columns: Array) -> Array:
-    """A product of 8-bit values, with the scales of rows and columns applied to the sum."""
-    integer = jnp.issubdtype(x.dtype, jnp.integer)
-    total = contracted(x, kernel, jnp.int32 if integer else jnp.bfloat16)
-    return (total.astype(jnp.float32) * rows * columns.T).astype(jnp.bfloat16)
-
-
-def dynamic_product(x: Array, kernel: Array, columns: Array) -> Array:
-    return scaled_product(*quantized(x, kernel.dtype), kernel, columns)
-
-
-def quantized(x: Float[Array, "m k"], dtype: Any) -> tuple[Array, Float[Array, "m 1"]]:
-    """8-bit values and a float32 scale for each row."""
-    integer = jnp.issubdtype(dtype, jnp.integer)
-    largest = 127.0 if integer else 448.0  # of int8 and of float8_e4m3fn
-    scale = jnp.abs(x).max(1, keepdims=True).astype(jnp.float32) / largest
-    values = x.astype(jnp.float32) / scale
-    return (jnp.round(values) if integer else values).astype(dtype), scale
-
-
-def quantized_forward(bench: Bench, base: str) -> None:
-    """The forward at 4608 tokens with the blocks' kernels in 8 bits."""
-    from uno_jax.networks.quantize import quantize_base
-
-    with jax.set_mesh(make_mesh()):
-        networks = {"mmdit": weights(bench)["params"]}
-        quantize_base(networks, base)
-        each, variables = case(bench, PLAIN), {"params": networks["mmdit"]}
-        what, shown = f"{each}: forward, base {base}", inputs(bench, each)
-        program = bench.compiled(what, program_of(bench), variables, shown)
-        ms = bench.ms(partial(program, variables, shown))
-    tflop = floor(bench.model.mmdit, each.tokens) / 1e12
-    bf16 = bench.results.figure("forward", str(each), "ms")
-    bench.record(what, ms=ms, faster=bf16 / ms if bf16 else None, by=called(program))
-    bench.record(what, **{"TFLOP/s": 1e3 * tflop / ms, "MFU_%": 1e5 * tflop / ms / H100_PEAK})
+def counted(program: jax.stages.Compiled) -> str:
+    """How often a program calls each library, and Triton's products, which XLA writes itself."""
+    found = Counter(re.findall(r'custom_call_target="([^"]+)"|(__triton\w*gemm)', program.as_text() or ""))
+    return ", ".join(f"{number} {''.join(names)}" for names, number in found.most_common(5)) or "none"

@@ -1,7 +1,8 @@
-"""The training step of stage I on one GPU: LoRA of rank 512, 512² with one reference, by batch and remat."""
+"""The training step of stage I on one GPU: LoRA of rank 512, 512² with one reference. This part measures one
+sample without remat, and `lora_batches` others.
+"""
 
 import dataclasses
-import gc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from benchmarks.flops import gradient_floor
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.cases import ONE, Case, case
-from benchmarks.gpu.weights import random_lora, random_networks
+from benchmarks.gpu.weights import random_lora, stacked_networks
 from uno_jax.families.family import BatchSizes
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import LoraConfig
@@ -38,31 +39,11 @@ class Setting(NamedTuple):
         return f"batch {self.batch}, remat {self.remat}, from {'encodings' if self.encoded else 'pictures'}"
 
 
-# By value. By XLA's account they need 54, 40, 70, 56, 46 and 63 GiB; four samples do not fit without `full`.
-SETTINGS = (
-    Setting(1, "none"),
-    Setting(4, "full"),
-    Setting(2, "none"),
-    Setting(2, "selective"),
-    Setting(8, "full"),
-    Setting(1, "none", encoded=False),
-)
+FIRST = Setting(1, "none")
 
 
 def run(bench: Bench) -> None:
-    slowest = 0.0
-    for setting in SETTINGS:
-        if bench.left() < 1.2 * slowest:
-            bench.record(str(setting), note="left out: no time")
-            continue
-        before = bench.left()
-        try:
-            measure(bench, setting)
-        except jax.errors.JaxRuntimeError as error:
-            full = "RESOURCE_EXHAUSTED" in str(error)
-            bench.record(str(setting), note="out of memory" if full else str(error)[:300])
-        gc.collect()  # the last setting's arrays
-        slowest = max(slowest, before - bench.left())
+    measure(bench, FIRST)
 
 
 def measure(bench: Bench, setting: Setting) -> None:
@@ -106,10 +87,10 @@ def recipe(bench: Bench, setting: Setting) -> TrainConfig:
 
 
 def ready(bench: Bench, config: TrainConfig, encoded: bool) -> tuple[Any, Any, dict[str, Params]]:
-    """The jitted step, the state and the frozen weights."""
+    """The jitted step, the state and the frozen weights, which `make_state` arranges."""
     mesh = make_mesh()
     kinds = [kind for kind in family_of(bench.model).networks if not (encoded and kind in ENCODERS)]
-    params = random_networks(bench.model, kinds, mesh)
+    params = stacked_networks(bench.model, kinds, mesh)
     params["lora"] = random_lora(bench.model, config.lora, mesh)
     optimizer, state, frozen = make_state(config, params, mesh)
     return make_step(config, bench.model, optimizer, state), state, frozen

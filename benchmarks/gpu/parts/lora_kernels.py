@@ -2,10 +2,9 @@
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.parts.kernels import record, traced
-from benchmarks.gpu.parts.lora import SETTINGS, prepare
+from benchmarks.gpu.parts.lora import FIRST, prepare
 
 
 def run(bench: Bench) -> None:
-    setting = SETTINGS[0]
-    step = prepare(bench, setting, f"{setting}: compilation")
-    record(bench, str(setting), traced(step))
+    step = prepare(bench, FIRST, f"{FIRST}: compilation")
+    record(bench, str(FIRST), traced(step))
