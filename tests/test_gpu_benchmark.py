@@ -4,16 +4,20 @@ import importlib.util
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from benchmarks.gpu.__main__ import main
+from benchmarks.gpu.bench import Bench, memory_figures
 from benchmarks.gpu.parts.kernels import kind, named
-from benchmarks.gpu.results import DONE, Results, summary
+from benchmarks.gpu.results import DONE, FAILED, Results, summary
 from benchmarks.gpu.schedule import LEAST, PARTS, Part, Run, chosen, limit, run_part, run_parts
-from benchmarks.gpu.weights import filled
+from benchmarks.gpu.weights import filled, random_networks
+from uno_jax.networks.quantize import ProductKernel
+from uno_jax.sharding.rules import make_mesh
 
 
 @pytest.fixture
@@ -77,6 +81,37 @@ def test_rows_keep_what_was_recorded_before(tmp_path):
     assert results.figure("forward", "4608 tokens", "ms") == 100.0
     assert results.figure("forward", "2560 tokens", "ms") is None
     assert "| forward: 4608 tokens | 100.0 ms | 115.0 |" in summary(results)
+
+
+def test_a_row_that_fails_costs_no_other(tmp_path):
+    bench = Bench("forward", Results(tmp_path), "tiny", time.monotonic() + 60)
+
+    def function(x):
+        if x.shape == (3,):
+            raise AssertionError("never traced")
+        return 2 * x
+
+    calls = {"two": (np.ones(2, np.float32),), "four": (np.ones(4, np.float32),)}
+    programs = bench.compiled_together(jax.jit(function), calls)
+    with bench.attempt("three"):
+        bench.compiled("three", jax.jit(function), np.ones(3, np.float32))
+    assert programs["four"](np.ones(4, np.float32)).sum() == 8
+    rows = {row["what"]: row for row in bench.results.part("forward")["rows"]}
+    assert rows["two"]["compile_s"] > 0 and rows["four"]["needs_GiB"] > 0
+    assert rows["three"] == {"what": "three", FAILED: "AssertionError: never traced"}
+
+
+def test_a_program_without_an_account_of_its_memory_has_no_such_figures():
+    assert memory_figures(SimpleNamespace(memory_analysis=lambda: None)) == {}
+
+
+@pytest.mark.parametrize("base", ["", "fp8-products"])
+def test_weights_are_arranged_as_on_a_gpu(base):
+    """Quantized before blocks are separated: a separate kernel would stay as it is."""
+    bench = Bench("forward", Results(Path()), "tiny", 0.0)
+    params = random_networks(bench.model, ["mmdit"], make_mesh(), base)["mmdit"]
+    kernel = params["single_blocks"][0]["linear2"]["kernel"]
+    assert isinstance(kernel, ProductKernel if base else jax.Array)
 
 
 def test_weights_are_random_of_the_wanted_size():
