@@ -15,6 +15,7 @@ from uno_jax.toybox.captions import noun
 from uno_jax.toybox.device import (
     Bank,
     Pairs,
+    Variety,
     World,
     draw_bank,
     make_atlas,
@@ -139,7 +140,7 @@ def test_light_and_shadow_fall_as_in_the_drawn_world(subjects, grey_world, monke
         drawn = composer.compose(np.random.default_rng(seed), [subjects[7 * seed]], scene, size)
         left, _, right, bottom = drawn.boxes[0]
         its = dataclasses.replace(drawn.placements[0], x=(left + right) / 2 / size, feet=bottom / size)
-        (picture,) = np.asarray(RENDER(grey_world, shot(scene, 7 * seed, its, light)))
+        (picture,) = np.asarray(RENDER(grey_world, shot(scene, 7 * seed, its, light)).image)
         apart = picture.astype(float) - drawn.image
         assert np.abs(apart).mean() < 2 and np.percentile(np.abs(apart), 90) < 6
         assert abs(apart.mean()) < 0.5
@@ -238,7 +239,7 @@ def test_captions_name_what_is_drawn(world, pairs):
 
 @pytest.mark.parametrize("freedom", [0.0, 0.5, 1.0])
 def test_references_stand_as_freely_as_they_should(world, pairs, freedom):
-    mixed = make_pairs(jax.random.key(0), world, BATCH, 2, freedom=freedom)
+    mixed = make_pairs(jax.random.key(0), world, BATCH, 2, variety=Variety(freedom))
     for name in ("x", "feet", "extent", "degrees"):
         start, end, at = (
             np.asarray(getattr(each, name))

@@ -5,7 +5,8 @@ Everything is drawn for one picture, planes first (3, size, size), and mapped ov
 at half the size, then softened and enlarged by one matrix along each axis.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 from uno_jax.toybox import appearance as look
 from uno_jax.toybox.device.atlas import Atlas, choose_level, make_atlas, sample
 from uno_jax.toybox.device.bank import SIDE, Bank, resized
+from uno_jax.toybox.device.looks import Looks, dress
 from uno_jax.toybox.device.place import SCENE_SHADOW, SHADOWS, Light, Placements, box_corners, within
 from uno_jax.toybox.subjects import Subject
 
@@ -47,13 +49,23 @@ class Backdrop(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """All that one picture, or each of a batch, is drawn from; k subjects."""
+    """All that one picture, or each of a batch, is drawn from; k subjects, which look as their own pictures
+    where there are no `looks`.
+    """
 
     backdrop: Backdrop
     subjects: Int[Array, "*b k"]
     shown: Bool[Array, "*b k"]
     placements: Placements
     light: Light
+    looks: Looks | None = None
+
+
+class Drawn(NamedTuple):
+    """Pictures, and how much of each pixel subjects cover."""
+
+    image: UInt8[Array, "*b size size 3"]
+    covered: Float[Array, "*b size size"]
 
 
 class Cutout(NamedTuple):
@@ -84,24 +96,27 @@ def draw_backdrops(key: PRNGKeyArray, world: World, scenes: Int[Array, "*b"]) ->
     )
 
 
-def render(world: World, shots: Shot) -> UInt8[Array, "b size size 3"]:
+def render(world: World, shots: Shot) -> Drawn:
     """The pictures of a batch of shots."""
     return jax.vmap(lambda shot: _render_one(world, shot))(shots)
 
 
-def _render_one(world: World, shot: Shot) -> UInt8[Array, "size size 3"]:
-    def lay(picture: Array, slot: tuple[Array, Array, Placements]) -> tuple[Array, None]:
-        subject, shown, its = slot
-        cutout = cut_out(world, subject, its)
+def _render_one(world: World, shot: Shot) -> Drawn:
+    def lay(before: tuple[Array, Array], slot: Any) -> tuple[tuple[Array, Array], None]:
+        (picture, covered), (subject, shown, its, looks) = before, slot
+        cutout = cut_out(world, subject, its, looks)
         light_left = 1 - shade(world, shot, subject, cutout)
-        drawn = picture * light_left * (1 - cutout.rgba[3]) + lit(cutout, shot.light, world.size)
-        return jnp.where(shown, drawn, picture), None
+        behind = 1 - cutout.rgba[3]
+        drawn = picture * light_left * behind + lit(cutout, shot.light, world.size)
+        after = drawn, 1 - (1 - covered) * behind
+        return jax.tree.map(partial(jnp.where, shown), after, before), None
 
     # Who stands further back is drawn first.
     order = jnp.argsort(shot.placements.feet)
-    slots = jax.tree.map(lambda values: values[order], (shot.subjects, shot.shown, shot.placements))
-    picture, _ = jax.lax.scan(lay, cut_background(world, shot.backdrop), slots)
-    return (jnp.clip(picture, 0, 1) * 255 + 0.5).astype(jnp.uint8).transpose(1, 2, 0)
+    slots = shot.subjects, shot.shown, shot.placements, shot.looks
+    bare = cut_background(world, shot.backdrop), jnp.zeros((world.size, world.size))
+    (picture, covered), _ = jax.lax.scan(lay, bare, jax.tree.map(lambda values: values[order], slots))
+    return Drawn((jnp.clip(picture, 0, 1) * 255 + 0.5).astype(jnp.uint8).transpose(1, 2, 0), covered)
 
 
 def cut_background(world: World, backdrop: Backdrop) -> Float[Array, "3 size size"]:
@@ -116,7 +131,7 @@ def cut_background(world: World, backdrop: Backdrop) -> Float[Array, "3 size siz
     return window.astype(jnp.float32) * (backdrop.exposure / 255)
 
 
-def cut_out(world: World, subject: Int[Array, ""], its: Placements) -> Cutout:
+def cut_out(world: World, subject: Int[Array, ""], its: Placements, looks: Looks | None = None) -> Cutout:
     """The subject scaled, turned, mirrored and seen in perspective, its middle and its feet where they
     belong.
     """
@@ -129,7 +144,10 @@ def cut_out(world: World, subject: Int[Array, ""], its: Placements) -> Cutout:
     to_subject = inverse(centred.at[:2].add(move[:, None] * centred[2]))
     level = choose_level(world.atlas, its.extent * world.size)
     at = through(to_subject, pixel_centres(world.size))
-    return Cutout(sample(world.atlas, subject, level, at), to_subject, least + move, greatest + move)
+    rgba = sample(world.atlas, subject, level, at)
+    if looks is not None:
+        rgba = dress(rgba, sample(world.atlas, looks.texture, level, at), looks.colour)
+    return Cutout(rgba, to_subject, least + move, greatest + move)
 
 
 def lit(cutout: Cutout, light: Light, size: int) -> Float[Array, "3 size size"]:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 from uno_jax.toybox.appearance import SLOTS
-from uno_jax.toybox.device.composite import Shot, World, draw_backdrops, render
+from uno_jax.toybox.device.composite import Drawn, Shot, World, draw_backdrops, render
+from uno_jax.toybox.device.looks import Looks, draw_looks
 from uno_jax.toybox.device.place import Placements, between, draw_light, draw_placements
 from uno_jax.toybox.samples import Alike
 from uno_jax.toybox.scenes import SCENES
@@ -22,6 +23,18 @@ Probability = Float[Array, ""] | float
 # 0 to 1, for all samples or for each.
 Freedom = Float[Array, "*b"] | float
 TWO_IN_TEXT_IMAGE, TWO_IN_DIPTYCH = 0.25, 0.3  # how often `samples` shows two subjects there
+
+
+class Variety(NamedTuple):
+    """How much the pictures of a sample differ, and subjects from those of the atlas."""
+
+    freedom: Freedom = 1.0
+    """How freely a subject stands in its reference: as in the target (0), or anywhere (1)."""
+    invented: Probability | None = None
+    """Share of the subjects that look as none of the atlas does (`looks`)."""
+
+
+FREE = Variety()
 
 
 class Pairs(NamedTuple):
@@ -50,6 +63,7 @@ class Diptychs(NamedTuple):
     """The first subject in two scenes side by side; on the right, where `two`, beside the second."""
 
     target: UInt8[Array, "b size width 3"]
+    covered: Float[Array, "b size width"]  # by subjects
     scenes: Int[Array, "b 2"]
     subjects: Int[Array, "b 2"]
     two: Bool[Array, " b"]
@@ -63,10 +77,11 @@ def make_pairs(
     batch: int,
     references: int = 1,
     alike: Alike = "subject",
-    freedom: Freedom = 1.0,
+    variety: Variety = FREE,
 ) -> Pairs:
-    """`batch` pairs with 1 to 4 references. With `freedom` below 1 a reference's subject stands nearer to how
-    it stands in the target, with 0 just so, which is alike "place"; alike "picture" is for one reference.
+    """`batch` pairs with 1 to 4 references. With a `variety.freedom` below 1 a reference's subject stands
+    nearer to how it stands in the target, with 0 just so, which is alike "place"; alike "picture" is for one
+    reference.
     """
     if references not in (1, *SLOTS) or (alike == "picture" and references != 1):
         raise ValueError(f"a pair has 1 to 4 references, alike 'picture' 1; got {references}, {alike!r}")
@@ -74,17 +89,19 @@ def make_pairs(
     subjects = _draw_different(which, len(world.atlas.names), (batch, references))
     scenes = _draw_different(where, len(SCENES), (batch, 1 + references))
     placements = draw_placements(stand, world.atlas, scenes[:, 0], subjects, _all(batch, references == 1))
-    shown = _all((batch, references))
-    targets = _shots(draw, world, scenes[:, 0], (subjects, shown, placements))
+    shown, looks = _all((batch, references)), _looks(key, world, subjects, variety.invented)
+    targets = _shots(draw, world, scenes[:, 0], (subjects, shown, placements, looks))
     if alike == "picture":
-        target = render(world, targets)
+        target = render(world, targets).image
         same = scenes[:, 0], scenes[:, :1]
         return Pairs(target, target[:, None], *same, subjects, placements, placements)
     # Every reference is a picture of its own with one subject.
-    each, each_scene, same_place = jax.tree.map(_one_a_row, (subjects, scenes[:, 1:], placements))
-    share = 0.0 if alike == "place" else jnp.repeat(jnp.broadcast_to(freedom, batch), references)
+    of_each = jax.tree.map(_one_a_row, (subjects, scenes[:, 1:], placements, looks))
+    each, each_scene, same_place, its_looks = of_each
+    share = 0.0 if alike == "place" else jnp.repeat(jnp.broadcast_to(variety.freedom, batch), references)
     alone = _place_near(apart, world, each_scene[:, 0], each, (same_place, share))
-    shots = _shots(jax.random.fold_in(draw, 1), world, each_scene[:, 0], (each, _all(each.shape), alone))
+    of = (each, _all(each.shape), alone, its_looks)
+    shots = _shots(jax.random.fold_in(draw, 1), world, each_scene[:, 0], of)
     target, refs = _render_both(world, targets, shots)
     refs, alone = jax.tree.map(lambda a: a.reshape(batch, references, *a.shape[1:]), (refs, _squeeze(alone)))
     return Pairs(target, refs, scenes[:, 0], scenes[:, 1:], subjects, placements, alone)
@@ -115,7 +132,7 @@ def make_pictures(
     stand, draw = jax.random.split(key)
     placements = draw_placements(stand, world.atlas, scenes, subjects, ~two)
     shown = (jnp.arange(subjects.shape[1]) == 0) | two[:, None]
-    return render(world, _shots(draw, world, scenes, (subjects, shown, placements))), placements
+    return render(world, _shots(draw, world, scenes, (subjects, shown, placements, None))).image, placements
 
 
 @partial(jax.jit, static_argnames=("batch", "alike"))
@@ -125,22 +142,41 @@ def make_diptychs(
     batch: int,
     two: Probability = TWO_IN_DIPTYCH,
     alike: Alike = "subject",
-    freedom: Freedom = 1.0,
+    variety: Variety = FREE,
 ) -> Diptychs:
-    """`batch` pictures twice as wide; `alike` and `freedom` as for pairs, the left half as the reference."""
+    """`batch` pictures twice as wide; the rest as for pairs, with the left half as the reference."""
     which, where, how_many, stand, draw = jax.random.split(key, 5)
     subjects = _draw_different(which, len(world.atlas.names), (batch, 2))
     scenes = _draw_different(where, len(SCENES), (batch, 2))
     both = jax.random.bernoulli(how_many, 0.0 if alike == "picture" else two, (batch,))
-    right, placements = make_pictures(draw, world, scenes[:, 1], subjects, both)
+    looks = _looks(key, world, subjects, variety.invented)
+    place, drawing = jax.random.split(draw)  # as make_pictures
+    placements = draw_placements(place, world.atlas, scenes[:, 1], subjects, ~both)
+    shown = (jnp.arange(2) == 0) | both[:, None]
+    right = render(world, _shots(drawing, world, scenes[:, 1], (subjects, shown, placements, looks)))
     if alike == "picture":
         scenes = jnp.repeat(scenes[:, 1:], 2, axis=1)
-        return Diptychs(jnp.tile(right, (1, 1, 2, 1)), scenes, subjects, both, placements)
-    first, first_place = jax.tree.map(lambda values: values[:, :1], (subjects, placements))
-    share = 0.0 if alike == "place" else jnp.broadcast_to(freedom, batch)
+        return Diptychs(*_beside(right, right), scenes, subjects, both, placements)
+    first, first_place, its_looks = jax.tree.map(lambda values: values[:, :1], (subjects, placements, looks))
+    share = 0.0 if alike == "place" else jnp.broadcast_to(variety.freedom, batch)
     alone = _place_near(stand, world, scenes[:, 0], first, (first_place, share))
-    shots = _shots(jax.random.fold_in(draw, 1), world, scenes[:, 0], (first, _all(first.shape), alone))
-    return Diptychs(jnp.concatenate([render(world, shots), right], 2), scenes, subjects, both, placements)
+    of = (first, _all(first.shape), alone, its_looks)
+    left = render(world, _shots(jax.random.fold_in(draw, 1), world, scenes[:, 0], of))
+    return Diptychs(*_beside(left, right), scenes, subjects, both, placements)
+
+
+def _beside(left: Drawn, right: Drawn) -> tuple[Array, Array]:
+    """Pictures twice as wide, and what subjects cover of them."""
+    image = jnp.concatenate([left.image, right.image], axis=2)
+    return image, jnp.concatenate([left.covered, right.covered], axis=2)
+
+
+def _looks(
+    key: PRNGKeyArray, world: World, subjects: Int[Array, "b k"], invented: Probability | None
+) -> Looks | None:
+    if invented is None:
+        return None
+    return draw_looks(jax.random.fold_in(key, 1), subjects, len(world.atlas.names), invented)
 
 
 def _place_near(
@@ -161,8 +197,8 @@ def _place_near(
 def _render_both(world: World, targets: Shot, references: Shot) -> tuple[Array, Array]:
     """The pictures of both; as one batch where the shapes allow, so that one program is compiled."""
     if targets.subjects.shape[1] != references.subjects.shape[1]:
-        return render(world, targets), render(world, references)
-    both = render(world, jax.tree.map(lambda *two: jnp.concatenate(two), targets, references))
+        return render(world, targets).image, render(world, references).image
+    both = render(world, jax.tree.map(lambda *two: jnp.concatenate(two), targets, references)).image
     return both[: len(targets.subjects)], both[len(targets.subjects) :]
 
 
@@ -170,11 +206,11 @@ def _shots(
     key: PRNGKeyArray,
     world: World,
     scenes: Int[Array, " b"],
-    of: tuple[Int[Array, "b k"], Bool[Array, "b k"], Placements],
+    of: tuple[Int[Array, "b k"], Bool[Array, "b k"], Placements, Looks | None],
 ) -> Shot:
     """What is drawn, each in a light and before a background of its own."""
     backdrop, light = jax.random.split(key)
-    return Shot(draw_backdrops(backdrop, world, scenes), *of, draw_light(light, scenes))
+    return Shot(draw_backdrops(backdrop, world, scenes), *of[:3], draw_light(light, scenes), of[3])
 
 
 def _draw_different(key: PRNGKeyArray, count: int, shape: tuple[int, int]) -> Int[Array, "b k"]:

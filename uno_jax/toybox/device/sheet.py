@@ -20,7 +20,7 @@ from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.toybox.compose import LARGEST, SMALLEST, compose
 from uno_jax.toybox.device.bank import BankError, draw_bank, load_bank
 from uno_jax.toybox.device.composite import World, make_world
-from uno_jax.toybox.device.pairs import make_diptychs, make_pairs, make_pictures
+from uno_jax.toybox.device.pairs import Variety, make_diptychs, make_pairs, make_pictures
 from uno_jax.toybox.samples import SCENE_NAMES
 from uno_jax.toybox.subjects import Subject, load_subjects
 
@@ -66,7 +66,7 @@ def _beside(world: World, subjects: Sequence[Subject], seed: int) -> list[UInt8[
 
 
 def _freer(world: World, seed: int) -> UInt8[np.ndarray, "h w 3"]:
-    pairs = make_pairs(jax.random.key(seed), world, len(FREEDOMS), freedom=jnp.array(FREEDOMS))
+    pairs = make_pairs(jax.random.key(seed), world, len(FREEDOMS), variety=Variety(jnp.array(FREEDOMS)))
     halves = zip(np.asarray(pairs.target), np.asarray(pairs.refs[:, 0]), strict=True)
     return np.concatenate([half for both in halves for half in both], 1)
 
