@@ -134,6 +134,10 @@ class FilterDinoConfig:
     """Lowest cosine; below it the pictures show different subjects."""
     max_cosine: Cosine = not_in_id(0.99)
     """Highest cosine; above it the second picture is a copy of the first."""
+    max_border: Cosine = not_in_id(1.0)
+    """Highest cosine of the two pictures' borders, the outermost cells of the network's map; above it the
+    second picture has the first one's background. The default takes all: it was not measured for DINOv2.
+    """
     batch_size: BatchSize = not_in_id(32)
     """Pairs per batch."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,23 @@ EPSILON = 1e-3  # in the batch norms
 RESOLUTION = 224
 
 
+class Seen(NamedTuple):
+    """Features of whole pictures and of their borders, where the background is: (pictures, features), each of
+    length 1.
+    """
+
+    whole: NDArray[np.float32]
+    border: NDArray[np.float32]
+
+
 class Features(Protocol):
-    def __call__(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """(pictures, features), each of length 1."""
+    def __call__(self, pictures: Sequence[Image.Image]) -> Seen: ...
 
 
 class Dinov2:
-    """Any vision model of transformers whose pooled output, or first token, describes a picture."""
+    """Any vision transformer of transformers whose pooled output, or first token, describes a picture, and
+    whose last tokens are its patches.
+    """
 
     def __init__(self, model: str, device: str):
         from transformers import AutoImageProcessor, AutoModel
@@ -39,17 +49,17 @@ class Dinov2:
             network: Any = AutoModel.from_pretrained(model)
             self.model = network.to(self.device).eval()
 
-    def __call__(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """(pictures, features), each of length 1."""
+    def __call__(self, pictures: Sequence[Image.Image]) -> Seen:
         import torch
 
         inputs = self.processor(images=list(pictures), return_tensors="pt").to(self.device)
         with torch.inference_mode():
             outputs = self.model(**inputs)
-        pooled = getattr(outputs, "pooler_output", None)
-        return normalize(
-            (outputs.last_hidden_state[:, 0] if pooled is None else pooled).float().cpu().numpy()
-        )
+        tokens, pooled = outputs.last_hidden_state, getattr(outputs, "pooler_output", None)
+        whole = tokens[:, 0] if pooled is None else pooled
+        rows, columns = (side // self.model.config.patch_size for side in inputs["pixel_values"].shape[-2:])
+        cells = tokens[:, -rows * columns :].unflatten(1, (rows, columns))
+        return Seen(normalize(whole.float().cpu().numpy()), border_of(cells.float().cpu().numpy()))
 
 
 class EfficientNetLite0:
@@ -67,9 +77,10 @@ class EfficientNetLite0:
         self.device = choose_device(device)
         self.state = torch.load(file.get_model_file_path(), map_location=self.device, weights_only=True)
 
-    def __call__(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """(pictures, 1280), each of length 1: the last map's mean."""
-        return normalize(self.maps(pictures).mean((1, 2)))
+    def __call__(self, pictures: Sequence[Image.Image]) -> Seen:
+        """The last map's means."""
+        maps = self.maps(pictures)
+        return Seen(normalize(maps.mean((1, 2))), border_of(maps))
 
     def maps(self, pictures: Sequence[Image.Image], side: int = RESOLUTION) -> NDArray[np.float32]:
         """The last map of pictures resized to side x side: (pictures, side / 32, side / 32, 1280)."""
@@ -107,6 +118,15 @@ class EfficientNetLite0:
             self.state[f"{norm}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
         )
         return batch_norm(x, mean, variance, scale, shift, eps=EPSILON)
+
+
+def border_of(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(pictures, rows, columns, features) -> (pictures, features): the mean of the outermost cells, of length
+    1.
+    """
+    rim = np.ones(cells.shape[1:3], bool)
+    rim[1:-1, 1:-1] = False
+    return normalize(cells[:, rim].mean(1))
 
 
 def prepare_picture(picture: Image.Image, side: int) -> NDArray[np.float32]:

@@ -1,4 +1,6 @@
-"""Stage 7: pairs of pictures -> the cosine of their features; dissimilar pairs and copies are rejected."""
+"""Stage 7: pairs of pictures -> the cosines of their features and of their borders'; dissimilar pairs, copies
+and copied backgrounds are rejected.
+"""
 
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
@@ -65,18 +67,26 @@ class Comparison:
 
     def compare(self, jobs: list[Job], read: list[tuple[Image.Image, Image.Image]]) -> list[Json]:
         found = self.features([picture for both in read for picture in both])
-        cosines = (found[::2] * found[1::2]).sum(1)
-        return [{"cosine": round(float(cosine), 4)} for cosine in cosines]
+        cosines = ((part[::2] * part[1::2]).sum(1) for part in found)
+        return [
+            {"cosine": round(float(whole), 4), "border": round(float(border), 4)}
+            for whole, border in zip(*cosines, strict=True)
+        ]
 
 
 def verdict(config: SynthConfig, row: Row) -> str:
-    """A crop that is meant to be the reference itself does not count as a copy."""
-    own, cosine = config.filter_dino, result_of(row)["cosine"]
+    """A crop that is meant to be the reference itself does not count as a copy, and has little background.
+    Rows of earlier versions say nothing of borders.
+    """
+    own, result = config.filter_dino, result_of(row)
+    cosine, border = result["cosine"], result.get("border", -1.0)
     if cosine < own.threshold:
         return f"unlike: cosine {cosine:.3f} is below {own.threshold:g}"
     meant = row.inputs["kind"] == "second" and config.second_reference.crop_as_reference
     if cosine > own.max_cosine and not meant:
         return f"a copy: cosine {cosine:.3f} is above {own.max_cosine:g}"
+    if border > own.max_border and row.inputs["kind"] == "single":
+        return f"the same background: the borders' cosine {border:.3f} is above {own.max_border:g}"
     return ""
 
 

@@ -14,12 +14,15 @@ from tools.common.errors import ToolError
 from tools.common.manifest import Failed, Job, Row
 from tools.synthesize_data.config import FilterDinoConfig, SecondReferenceConfig, SynthConfig
 from tools.synthesize_data.judges.feature_judge import FeatureJudge, part_score
-from tools.synthesize_data.judges.features import EfficientNetLite0
+from tools.synthesize_data.judges.features import EfficientNetLite0, border_of
 from tools.synthesize_data.pipeline.image_files import save_image
+from tools.synthesize_data.presets.small import get_config
 from tools.synthesize_data.stages import filter_dino
 from uno_jax.evaluation.toybox.scorer import load_scorer
 from uno_jax.evaluation.toybox.scorer import preprocess as prepare_as_scored
 from uno_jax.networks.registry import apply
+from uno_jax.toybox import load_subjects
+from uno_jax.toybox.compose import compose
 
 PHOTOS = Path(__file__).resolve().parents[3] / "assets" / "photos"
 
@@ -68,8 +71,9 @@ def test_pairs_get_the_cosine_of_their_features(backend, request, tmp_path):
     jobs = pairs_of(tmp_path, [(1, 1), (1, 2), (2, 1)])
     broken = Job("dd", {**jobs[0].inputs, "second": "absent.png"})
     same, failed, one, other = worker([jobs[0], broken, *jobs[1:]])
-    assert same["cosine"] == pytest.approx(1, abs=1e-3)
-    assert one["cosine"] == other["cosine"] < 0.999
+    for part in ("cosine", "border"):
+        assert same[part] == pytest.approx(1, abs=1e-3)
+        assert one[part] == other[part] < 0.999
     assert isinstance(failed, Failed) and "absent.png is not a readable picture" in failed.reason
 
 
@@ -82,6 +86,39 @@ def test_both_limits_reject():
     assert told(0.995) == told(0.995, "second") == "a copy: cosine 0.995 is above 0.99"
     crops = {"second_reference": SecondReferenceConfig(crop_as_reference=True)}
     assert told(1.0, "second", **crops) == "" and "a copy" in told(1.0, "single", **crops)
+
+
+def test_the_border_is_the_outermost_cells():
+    cells = np.zeros((2, 4, 5, 3), np.float32)
+    cells[0, 1:-1, 1:-1, 0] = 9.0
+    cells[0, 0, :, 1] = cells[1, :, -1, 2] = 2.0
+    np.testing.assert_allclose(border_of(cells), [[0, 1, 0], [0, 0, 1]])
+
+
+def test_copied_backgrounds_are_rejected():
+    """Of composites: the subject elsewhere in the same scene, drawn anew, and in another scene."""
+    subjects, network = load_subjects(split="train")[::60], EfficientNetLite0("cpu")
+    config = get_config()
+
+    def verdicts(scenes) -> list[str]:
+        drawn = [
+            Image.fromarray(compose(np.random.default_rng([seed, at]), [subject], scene, 128).image)
+            for seed, subject in enumerate(subjects)
+            for at, scene in enumerate(scenes)
+        ]
+        border = network(drawn).border
+        cosines = (border[::2] * border[1::2]).sum(1)
+        rows = [Row("id", {"kind": "single"}, {"cosine": 0.9, "border": float(each)}) for each in cosines]
+        return [filter_dino.verdict(config, row) for row in rows]
+
+    assert sum(text.startswith("the same background") for text in verdicts(("beach", "beach"))) >= 9
+    assert verdicts(("beach", "bookshelf")).count("") >= 9
+    assert len(subjects) == 10
+
+
+def test_rows_without_a_border_are_not_judged_by_it():
+    row = Row("id", {"kind": "single"}, {"cosine": 0.9})
+    assert filter_dino.verdict(get_config(), row) == ""
 
 
 @pytest.mark.parametrize(
