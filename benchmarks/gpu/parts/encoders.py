@@ -39,7 +39,7 @@ def random(shape: tuple[int, ...]) -> jax.Array:
 
 def measure(bench: Bench, what: str, function: Any, *args: Any) -> None:
     """Compiles and times one call."""
-    program = bench.compiled(what, function, *args)
+    program = bench.compiled(what, jax.jit(function), *args)
     call: Callable[[], Any] = partial(program, *args)
     ms = bench.ms(call)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), args)
