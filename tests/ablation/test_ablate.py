@@ -15,7 +15,7 @@ from tests.tiny_run import make_recipe
 from uno_jax.ablate import main
 from uno_jax.ablation import run as ablate
 from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
-from uno_jax.ablation.run import Found, interval_from, table_cell
+from uno_jax.ablation.run import Found, interval_from, row_values, table_cell
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support.errors import RecipeError
 
@@ -123,6 +123,18 @@ def test_trained_stages_are_found_again_by_their_written_names():
     for variant in variants:
         recipes = ablate.stage_recipes(variant, Path("out"))
         assert [Path(recipe.workdir).name for recipe in recipes] == WRITTEN[variant.name]
+
+
+def test_a_verdict_in_a_row_counts_as_0_or_1():
+    score = Score("both", "one", ("three",), row=("model", "top1"), kind="three")
+    rows = [
+        {"kind": "single", "prompt": "a mug", "model": {}},
+        {"kind": "three", "prompt": "mugs", "model": {"top1": True}},
+        {"kind": "three", "prompt": "cups", "model": {"top1": False}},
+    ]
+    assert row_values({"rows": rows}, score, Path("scores.json")) == {(0, "mugs"): 1, (1, "cups"): 0}
+    with pytest.raises(RecipeError, match=r"scores\.json: model\.top1 must be a finite number"):
+        row_values({"rows": [rows[1] | {"model": {"top1": None}}]}, score, Path("scores.json"))
 
 
 @pytest.mark.slow

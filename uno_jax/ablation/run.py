@@ -158,13 +158,15 @@ def read_scores(ablation: Ablation, out: Path) -> Scores:
     return found
 
 
-def value_at(record: Any, keys: Sequence[str], path: Path) -> float:
-    """The number at a path of keys; errors name the file `path`."""
+def value_at(record: Any, keys: Sequence[str], path: Path, verdicts: bool = False) -> float:
+    """The number at a path of keys; errors name the file `path`. With `verdicts` it may be true or false."""
     for key in keys:
         if not isinstance(record, dict) or key not in record:
             known = ", ".join(record) if isinstance(record, dict) else repr(record)
             raise RecipeError(f"{path} has no {'.'.join(keys)}: at {key!r} there is {known}")
         record = record[key]
+    if verdicts and isinstance(record, bool):
+        return float(record)
     if isinstance(record, bool) or not isinstance(record, int | float) or not abs(record) < math.inf:
         raise RecipeError(f"{path}: {'.'.join(keys)} must be a finite number, got {shortened(record)}")
     return float(record)
@@ -176,7 +178,10 @@ def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], f
         return {}
     rows = check_fields(record, {"rows": list[dict[str, Any]]}, str(path), RecipeError)["rows"]
     own = [row for row in rows if row.get("kind", "") == score.kind]
-    return {(i, str(row.get("prompt"))): value_at(row, score.row, path) for i, row in enumerate(own)}
+    return {
+        (i, str(row.get("prompt"))): value_at(row, score.row, path, verdicts=True)
+        for i, row in enumerate(own)
+    }
 
 
 def write_table(ablation: Ablation, out: Path) -> None:
