@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.measure import table
 from uno_jax.evaluation.toybox.cases import make_cases
 from uno_jax.evaluation.toybox.scorer import load_scorer
-from uno_jax.evaluation.toybox.scores import Verdicts, judge_pictures, make_judge, summary
+from uno_jax.evaluation.toybox.scores import Verdicts, judge_pictures, make_judge, summarise_verdicts
 from uno_jax.support.command_line import parse_args
 from uno_jax.toybox import Sample, load_subjects
 from uno_jax.toybox.device import TextImages, World, load_bank, make_pictures, make_world, prompts
@@ -61,14 +61,12 @@ def score(args: Args) -> dict[str, dict[str, dict[str, float]]]:
     world = make_world(load_bank(args.bank), subjects, args.size)
     judge = make_judge(load_scorer(args.scorer), subjects, args.size, args.seed)
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for kind, drawn in make_cases(subjects, args.count, args.size, args.seed)._asdict().items():
-        if kind not in args.kinds:
-            continue
+    for kind, drawn in make_cases(subjects, args.count, args.size, args.seed, args.kinds).items():
         made = on_device(world, drawn, args.seed)
         verdicts = [
             judge_pictures(judge, each, [case.target for case in each], kind) for each in (drawn, made)
         ]
-        both = [summary(each) for each in verdicts]
+        both = [summarise_verdicts(each) for each in verdicts]
         rows = [{name: scores.get(name, np.nan) for name in HEAD} for scores in both]
         found[kind] = {"drawn": rows[0], "device": rows[1], **difference(*verdicts)}
     return found

@@ -1,5 +1,6 @@
 """Evaluation: ranking, swaps and scenes on features made by hand; real composites; the command at large."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -9,16 +10,17 @@ from PIL import Image
 
 from tests.tiny_model import random_params, write_lora, write_model
 from uno_jax.evaluate import main
-from uno_jax.evaluation.toybox import ranking, scenes
-from uno_jax.evaluation.toybox.cases import left_to_right, make_cases
+from uno_jax.evaluation.toybox import places, ranking, scenes
+from uno_jax.evaluation.toybox.cases import left_to_right, make_cases, side_of
 from uno_jax.evaluation.toybox.draw import draw_cases
 from uno_jax.evaluation.toybox.ranking import cosines, draw_candidates, first_is_best, similarity, swapped
-from uno_jax.evaluation.toybox.scorer import features, load_scorer
+from uno_jax.evaluation.toybox.scorer import cell_cosines, features, load_scorer
 from uno_jax.evaluation.toybox.scores import judge_pictures, make_judge, on_white, summarise_verdicts
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.settings import make_settings
 from uno_jax.networks.efficientnet import EfficientNetConfig
-from uno_jax.toybox import load_subjects
+from uno_jax.toybox import Sample, load_subjects, noun_phrase
+from uno_jax.toybox.appearance import SLOTS
 from uno_jax.weights.checkpoint import save_network
 from uno_jax.weights.load import load_model
 
@@ -73,14 +75,29 @@ def test_a_tie_is_not_recognised():
 def test_swapped_subjects_are_seen_and_the_prompt_decides():
     cosine = np.zeros((1, 4, 3))
     cosine[0, 0, 2] = cosine[0, 3, 1] = 0.9  # subject 2 on the left, 1 on the right
-    on_left = np.array([True, True, False, False])
-    assert swapped(cosine, np.array([[2, 1]]), on_left).tolist() == [False]
-    assert swapped(cosine, np.array([[1, 2]]), on_left).tolist() == [True]
+    columns = np.array([0, 0, 1, 1])
+    assert swapped(cosine, np.array([[2, 1]]), columns).tolist() == [False]
+    assert swapped(cosine, np.array([[1, 2]]), columns).tolist() == [True]
 
 
-def test_crops_lie_in_the_picture_and_half_of_them_on_the_left():
-    crops = ranking.cut_crops(np.zeros((64, 64, 3), np.uint8))
-    assert {crop.shape for crop in crops} == {(29, 29, 3)} and ranking.ON_LEFT.sum() * 2 == len(crops)
+@pytest.mark.parametrize("count", [3, 4])
+def test_several_subjects_are_in_the_order_asked_for_or_in_any_other(count):
+    cosine = np.zeros((1, 2 * count, 5))
+    for place in range(count):
+        cosine[0, 2 * place + 1, place] = 0.9
+    columns = np.arange(2 * count) // 2
+    for order in itertools.permutations(range(count)):
+        assert swapped(cosine, np.array([order]), columns).tolist() == [order != tuple(range(count))]
+
+
+@pytest.mark.parametrize(("count", "side"), [(2, 29), (3, 22), (4, 15)])
+def test_crops_lie_in_the_picture_with_a_column_for_each_subject(count, side):
+    grid = ranking.CROPS[count]
+    crops = ranking.cut_crops(np.zeros((64, 64, 3), np.uint8), grid)
+    assert {crop.shape for crop in crops} == {(side, side, 3)} and len(grid.columns) == len(crops)
+    assert set(grid.columns) == set(range(count))
+    across = [grid.lefts[column] + grid.side / 2 for column in range(count)]
+    np.testing.assert_allclose(across, SLOTS[count], atol=0.01)
 
 
 def test_ridge_tells_classes_apart_that_it_has_not_seen_the_samples_of():
@@ -103,16 +120,16 @@ def test_scenes_are_learned_at_several_softnesses():
 
 def test_cases_show_every_subject_before_one_twice_and_do_not_depend_on_the_size(subjects):
     cases = make_cases(subjects[:5], 7, 32, seed=1)
-    shown = [case.subjects[0] for case in cases.single]
+    shown = [case.subjects[0] for case in cases["single"]]
     assert len(set(shown[:5])) == 5 and shown[5:] == shown[:2]
-    assert {len(case.references) for case in cases.two} == {2}
-    assert all(case.scenes[0] not in case.reference_scenes for case in cases.single + cases.two)
+    assert {len(case.references) for case in cases["two"]} == {2}
+    assert all(case.scenes[0] not in case.reference_scenes for case in cases["single"] + cases["two"])
     larger = make_cases(subjects[:5], 7, 48, seed=1)
-    assert [case.prompt for case in larger.two] == [case.prompt for case in cases.two]
+    assert [case.prompt for case in larger["two"]] == [case.prompt for case in cases["two"]]
 
 
 def test_the_order_of_two_subjects_is_read_from_the_prompt(subjects):
-    cases = make_cases(subjects, 40, 32, seed=0).two
+    cases = make_cases(subjects, 40, 32, seed=0)["two"]
     orders = [left_to_right(case) for case in cases]
     for case, order in zip(cases, orders, strict=True):
         assert (order is not None) == (" on the left" in case.prompt and " on the right" in case.prompt)
@@ -125,6 +142,49 @@ def test_the_order_of_two_subjects_is_read_from_the_prompt(subjects):
     }
 
 
+@pytest.mark.parametrize(("kind", "count"), [("three", 3), ("four", 4)])
+def test_the_order_of_several_subjects_is_read_from_the_prompt(subjects, kind, count):
+    cases = make_cases(subjects, 12, 32, 0, (kind,))[kind]
+    assert {len(case.subjects) for case in cases} == {len(case.references) for case in cases} == {count}
+    orders = [left_to_right(case) for case in cases]
+    for case, order in zip(cases, orders, strict=True):
+        assert (order is not None) == case.prompt.startswith("from left to right ")
+        if order:
+            assert sorted(order) == sorted(case.subjects)
+            at = [case.prompt.index(noun_phrase(name)) for name in order]
+            assert at == sorted(at)
+    assert any(orders) and not all(orders)
+
+
+def test_kinds_are_drawn_alike_alone_and_together(subjects):
+    usual, some = make_cases(subjects, 2, 32, 0), make_cases(subjects, 2, 32, 0, ("three", "two", "two"))
+    assert list(usual) == ["single", "two"] and list(some) == ["three", "two"]
+    for one, other in zip(usual["two"], some["two"], strict=True):
+        assert one.prompt == other.prompt and (one.target == other.target).all()
+
+
+def test_prompts_of_kind_placed_all_name_a_side(subjects):
+    cases = make_cases(subjects[:3], 4, 32, 0, ("placed",))["placed"]
+    sides = [side_of(case) for case in cases]
+    assert all(f" on the {side}, " in case.prompt for side, case in zip(sides, cases, strict=True))
+    assert len({case.subjects for case in cases}) == 3 and {len(case.references) for case in cases} == {1}
+    larger = make_cases(subjects[:3], 4, 48, 0, ("placed",))["placed"]
+    assert [case.prompt for case in larger] == [case.prompt for case in cases]
+    assert side_of(replace(cases[0], prompt="a magnifying glass tilted left on a beach")) == ""
+
+
+def test_the_centre_of_what_is_like_the_subject(subjects):
+    likeness = np.full((3, 4, 4), 0.2)
+    likeness[0, 1:3, 0], likeness[1, :, 3] = 0.8, 0.9
+    np.testing.assert_allclose(places.centres(likeness), [0.125, 0.875, 0.5])
+    cases = [
+        Sample(f"a mug on the {side}, on a beach", None, (), ("mug",), ("beach",))
+        for side in ("left", "right")
+    ]
+    cases.append(replace(cases[0], prompt="a mug on a beach"))
+    assert places.follow_prompts(cases, np.array([0.4, 0.4, 0.4])) == [True, False, None]
+
+
 def test_a_candidate_is_alone_on_white(subjects):
     page = on_white(subjects[0])
     assert page.shape[0] == page.shape[1] and (page[0] == 255).all() and (page[:, -1] == 255).all()
@@ -135,6 +195,8 @@ def test_features_do_not_depend_on_the_batch(scorer_dir):
     scorer = load_scorer(scorer_dir)
     pictures = list(np.random.default_rng(0).integers(0, 255, (18, 40, 40, 3), np.uint8))
     many, one = features(scorer, pictures), features(scorer, pictures[17:])
+    cells = cell_cosines(scorer, pictures, many.content)
+    assert cells.shape[0] == 18 and np.abs(cells).max() <= 1 + 1e-5
     assert many.content.shape == (18, 32) and many.border.shape == (18, 12)
     np.testing.assert_allclose(many.content[17:], one.content, rtol=1e-5, atol=1e-5)
 
@@ -143,18 +205,30 @@ def test_a_picture_of_the_candidate_itself_is_recognised(scorer_dir, subjects):
     judge = make_judge(load_scorer(scorer_dir), subjects[:24], 32, seed=0)
     cases = make_cases(subjects[:24], 6, 32, seed=0)
     named = {subject.name: subject for subject in subjects}
-    perfect = [on_white(named[case.subjects[0]]) for case in cases.single]
-    verdicts = judge_pictures(judge, cases.single, perfect, "perfect")
+    perfect = [on_white(named[case.subjects[0]]) for case in cases["single"]]
+    verdicts = judge_pictures(judge, cases["single"], perfect, "single")
     scores = summarise_verdicts(verdicts)
     assert scores["top1"] == 1 and scores["cosine"] == pytest.approx(1, abs=1e-5)
-    scores = summarise_verdicts(judge_pictures(judge, cases.two, [case.target for case in cases.two], "real"))
-    assert scores["count"] == 6 and scores["sided"] == sum(left_to_right(c) is not None for c in cases.two)
+    scores = summarise_verdicts(
+        judge_pictures(judge, cases["two"], [case.target for case in cases["two"]], "two")
+    )
+    assert "placed" not in scores and not verdicts.placed
+    assert scores["count"] == 6 and scores["sided"] == sum(left_to_right(c) is not None for c in cases["two"])
+
+
+def test_three_four_and_placed_subjects_are_judged(scorer_dir, subjects):
+    judge = make_judge(load_scorer(scorer_dir), subjects[:24], 32, seed=0)
+    for kind, each in make_cases(subjects[:24], 3, 32, 0, ("three", "four", "placed")).items():
+        verdicts = judge_pictures(judge, each, [case.target for case in each], kind)
+        scores = summarise_verdicts(verdicts)
+        assert scores["count"] == 3 and ("placed" in scores) == (kind == "placed")
+        assert scores.get("sided", 0) == sum(bool(left_to_right(case)) for case in each if kind != "placed")
 
 
 @pytest.mark.slow
 def test_without_references_a_base_model_draws_from_prompt_and_seed_alone(weights, subjects):
     model = load_model(weights / "model", None)
-    cases = make_cases(subjects, 2, 64, seed=0).single
+    cases = make_cases(subjects, 2, 64, seed=0)["single"]
     settings = make_settings(model.config, steps=1)
     drawn = draw_cases(model, cases, settings, seed=5, batch_size=2, references=False)
     bare = [replace(case, references=()) for case in cases]
@@ -190,6 +264,24 @@ def test_the_command_writes_scores_page_sheet_and_pictures(weights, scorer_dir, 
 
 
 @pytest.mark.slow
+def test_other_kinds_are_drawn_scored_and_shown(weights, scorer_dir, tmp_path):
+    out = tmp_path / "out"
+    main(arguments(weights, scorer_dir, out, "--count", 1, "--kinds", "three", "placed"))
+    record = json.loads((out / "scores.json").read_text())
+    scores = record["efficientnet_lite0"]
+    assert list(scores) == ["three", "placed"] and scores["placed"]["real"]["placed"] in (0, 1)
+    assert [("placed" in row["model"], row["kind"]) for row in record["rows"]] == [
+        (False, "three"),
+        (True, "placed"),
+    ]
+    page = (out / "index.html").read_text()
+    assert "<h2>Three subjects</h2>" in page and "on the left or on the right</h2>" in page
+    assert {"three_000_ref3.png", "placed_000_ref1.png"} <= {
+        path.name for path in (out / "pictures").iterdir()
+    }
+
+
+@pytest.mark.slow
 def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(weights, scorer_dir, tmp_path):
     out = tmp_path / "out"
     main(arguments(weights, scorer_dir, out))
@@ -207,6 +299,8 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
         (["--suite", "dreambench"], "dreambench"),
         (["--scorer", "absent"], "no scorer weights absent/efficientnet: make them with uno-convert"),
         (["--subjects", "absent"], "manifest.json not found"),
+        (["--kinds", "single", "five"], "five"),
+        (["--kinds"], "--kinds must name at least one of single, two"),
         (["--count", "0"], "--count must be at least 1"),
         (["--model", "absent"], "no model directory absent"),
         (["--lora", "absent.safetensors"], "absent.safetensors"),
@@ -236,3 +330,6 @@ def test_too_few_subjects_are_refused(weights, scorer_dir, tmp_path, capsys):
         main(arguments(weights, scorer_dir, tmp_path / "out", "--subjects", tmp_path))
     assert stop.value.code == 2
     assert "at least 21 subjects of split 'val', got 20" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(arguments(weights, scorer_dir, tmp_path / "out", "--subjects", tmp_path, "--kinds", "four"))
+    assert "at least 23 subjects of split 'val', got 20" in capsys.readouterr().err

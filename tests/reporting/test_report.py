@@ -52,18 +52,19 @@ def write_dreambench(run, photos, dino, pairs=False):
     return run
 
 
-def write_toybox(run, count):
+def write_toybox(run, count, kinds=(("single", 1), ("two", 2))):
     record = {"suite": "toybox", "seed": 5, "efficientnet_lite0": {}, "rows": []}
-    for kind, references in (("single", 1), ("two", 2)):
+    for kind, references in kinds:
         scores = {"count": count, "top1": 0.5, "cosine": 0.6, "scene_accuracy": 0.25}
-        record["efficientnet_lite0"][kind] = dict.fromkeys(SOURCES, scores)
+        placed = {"placed": 0.75} if kind == "placed" else {}
+        record["efficientnet_lite0"][kind] = dict.fromkeys(SOURCES, scores | placed)
         for index in range(count):
             for number, name in enumerate((*SOURCES, *(f"ref{n + 1}" for n in range(references)))):
                 picture(run / picture_name(kind, index, name), index, number, references)
             verdict = {"top1": index > 0, "cosine": 0.1 * index, "scene": "beach", "scene_right": False}
             record["rows"].append(
                 {"kind": kind, "index": index, "prompt": f"{kind} mug {index}", "subjects": ["mug"]}
-                | dict.fromkeys(SOURCES, verdict | {"exchanged": None})
+                | dict.fromkeys(SOURCES, verdict | {"exchanged": None} | dict.fromkeys(placed, False))
             )
     (run / "scores.json").write_text(json.dumps(record))
     return run
@@ -187,6 +188,19 @@ def test_toybox_runs(tmp_path):
     assert "scene recognised 25.0 % 25.0 %" in text and "0.760" not in text
     assert html.count('class="card"') == 6 and text.count("not in this run") == 2
     assert "cosine by subject" in text and "not recognised" in text
+    assert "missing or damaged" not in text
+
+
+def test_toybox_runs_of_different_kinds(tmp_path):
+    runs = [
+        write_toybox(tmp_path / "a", 2),
+        write_toybox(tmp_path / "b", 2, (("two", 2), ("three", 3), ("placed", 1))),
+    ]
+    main([*map(str, runs), "--out", str(tmp_path / "page.html")])
+    text = text_of((tmp_path / "page.html").read_text())
+    heads = ("One subject", "Two subjects", "Three subjects", "One subject on the left or on the right")
+    assert all(head in text for head in heads) and "Four subjects" not in text
+    assert "on the side asked for 75.0 %" in text and "on the wrong side" in text
     assert "missing or damaged" not in text
 
 

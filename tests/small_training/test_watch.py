@@ -50,6 +50,6 @@ def test_a_failure_is_reported_and_the_next_is_measured(watch, capsys):
 
 
 def test_a_sheet_has_a_row_for_two_cases():
-    cases = make_cases(load_subjects(split="val")[:4], 4, 32, 0).two
+    cases = make_cases(load_subjects(split="val")[:4], 4, 32, 0)["two"]
     drawn = [case.target for case in cases]
     assert sheet(cases, drawn).size == (2 * 4 * 32, 2 * 32)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from uno_jax.evaluation.toybox.cases import KINDS
 from uno_jax.evaluation.toybox.page import SOURCES, TITLES, picture_name
 from uno_jax.evaluation.toybox.scorer import NAME
 from uno_jax.support.json_files import read_json
 
-SUBJECTS = {"single": 1, "two": 2}  # number of subjects in the toybox's kinds of cases
-VERDICTS = ("cosine", "top1", "scene_right", "exchanged")
+VERDICTS = ("cosine", "top1", "scene_right", "exchanged", "placed")
 LARGEST = 1e300  # what can still be added up and plotted
 UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ud800-\udfff\ufffe\uffff]")
 Key = tuple[Any, ...]
@@ -155,9 +155,12 @@ def read_toybox(run: Path, record: dict[str, Any], data: Path | None) -> Evaluat
         f"{kind}, {TITLES[source]}": {
             name: Score(float(value)) for name, value in record[NAME][kind][source].items()
         }
-        for kind in SUBJECTS
+        for kind in KINDS
+        if kind in record[NAME]
         for source in SOURCES
     }
+    if not scores:
+        raise ReportError(f"{run / 'scores.json'}: {NAME} has none of {', '.join(KINDS)}")
     entries = toybox_entries(run, record["rows"])
     settings = {name: value for name, value in record.items() if name not in ("suite", NAME, "rows")}
     return Evaluation("toybox", None, settings, scores, entries)
@@ -168,7 +171,7 @@ def toybox_entries(run: Path, rows: list[Row]) -> dict[Key, Entry]:
     seen: Counter[Key] = Counter()
     for row in rows:
         kind, index, prompt = row["kind"], int(row["index"]), str(row["prompt"])
-        references = [run / picture_name(kind, index, f"ref{n}") for n in range(1, SUBJECTS[kind] + 1)]
+        references = [run / picture_name(kind, index, f"ref{n}") for n in range(1, KINDS[kind] + 1)]
         pictures = []
         for source in SOURCES:
             verdict = row.get(source, {})

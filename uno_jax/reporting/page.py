@@ -114,4 +114,6 @@ def score_lines(scores: dict[str, float | None], verdict: str) -> list[str]:
         lines.append(f"{verdict}{'' if known.get('scene_right', 1) else ' (wrong scene)'}")
     if known.get("top1") == 0:
         lines.append("not recognised")
+    if known.get("placed") == 0:
+        lines.append("on the wrong side")
     return lines + [LABELS[name] for name in LOWER_IS_BETTER if known.get(name)]

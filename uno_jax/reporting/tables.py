@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from uno_jax.evaluation.toybox.page import HEADINGS
 from uno_jax.reporting.evaluations import Evaluation, Score
 from uno_jax.reporting.runs import Run, Training
 
@@ -32,10 +33,11 @@ LABELS = {
     "scene_right": "scene recognised",
     "swaps": "subjects exchanged",
     "exchanged": "subjects exchanged",
+    "placed": "on the side asked for",
     "count": "pictures",
     "sided": "with left and right",
 }
-SHARES = ("copied_border", "copied_layout", "top1", "scene_accuracy", "swaps")
+SHARES = ("copied_border", "copied_layout", "top1", "scene_accuracy", "swaps", "placed")
 COUNTS = ("count", "sided")
 LAST = 0.1  # share of the log over which a run's last values are averaged
 
@@ -134,15 +136,17 @@ def part_table(scores: dict[str, dict[str, Score]], part: str, title: str, folde
 
 
 def toybox_tables(evaluations: dict[str, Evaluation]) -> list[Table]:
-    """One table for prompts with one subject, one for two; a column for each source of each run."""
+    """One table for each kind of prompts that a run has; a column for each source of each run."""
     tables = []
-    for kind, title in (("single", "One subject"), ("two", "Two subjects")):
+    for kind, title in HEADINGS.items():
         columns = {
             source.removeprefix(f"{kind}, ") + (f"\n{name}" if len(evaluations) > 1 else ""): scores
             for name, each in evaluations.items()
             for source, scores in each.scores.items()
             if source.startswith(f"{kind}, ")
         }
+        if not columns:
+            continue
         names = dict.fromkeys(name for scores in columns.values() for name in scores)
         rows = [
             (

@@ -69,8 +69,8 @@ class Watch:
 
     def _measure(self, where: dict[str, Any], params: dict[str, Params]) -> None:
         model = Model(self.model, params, UnoPE(), self.dtype)
-        kinds = self.cases._asdict() if "lora" in params else {"single": self.cases.single}
-        row: dict[str, Any] = {**where, "gain": reference_gain(model, self.cases.single)}
+        kinds: Cases = self.cases if "lora" in params else {"single": self.cases["single"]}
+        row: dict[str, Any] = {**where, "gain": reference_gain(model, self.cases["single"])}
         for kind, cases in kinds.items():
             settings = make_settings(self.model, STEPS)
             pictures = draw_cases(model, cases, settings, 0, len(cases), references=True)

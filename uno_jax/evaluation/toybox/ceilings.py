@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from uno_jax.evaluation.toybox.cases import check_cases_memory, make_cases
+from uno_jax.evaluation.toybox.cases import USUAL, Kind, check_cases_memory, check_kinds, make_cases
 from uno_jax.evaluation.toybox.scorer import NAME, check_scorer, load_scorer
 from uno_jax.evaluation.toybox.scores import check_subjects, judge_pictures, make_judge, summarise_verdicts
 from uno_jax.support.bounds import Bounds, Seed
@@ -27,7 +27,11 @@ class Args:
     size: Annotated[int, Bounds(SMALLEST, LARGEST)] = 128
     """Side of a picture in pixels: the model's resolution."""
     count: Annotated[int, Bounds(1, 100_000)] = 240
-    """Number of pictures with one subject, and of those with two."""
+    """Number of pictures of each kind."""
+    kinds: tuple[Kind, ...] = USUAL
+    """Pictures with one subject to four, and with one whose prompt names a side ("placed")."""
+    mirrored: bool = False
+    """Score the pictures mirrored: what the prompt puts on the left stands on the right then."""
     seed: Seed = 0
     """Seed of the pictures and the candidates."""
     subjects: Path | None = None
@@ -38,18 +42,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno ceilings`."""
     args = parse_args(Args, "uno-ceilings", argv)
     with exit_on(ValueError, OSError):
+        check_kinds(args.kinds)
         check_scorer(args.scorer)
         subjects = load_subjects(args.subjects, "val")
-        check_subjects(subjects)
-        check_cases_memory(args.size, args.count)
+        check_subjects(subjects, args.kinds)
+        check_cases_memory(args.size, args.count, args.kinds)
         print(json.dumps({NAME: ceilings(args, subjects)}, indent=1))
 
 
 def ceilings(args: Args, subjects: Sequence[Subject]) -> dict[str, Any]:
     """The scores of the cases' own composites."""
-    cases = make_cases(subjects, args.count, args.size, args.seed)
+    cases = make_cases(subjects, args.count, args.size, args.seed, args.kinds)
     judge = make_judge(load_scorer(args.scorer), subjects, args.size, args.seed)
+    step = -1 if args.mirrored else 1
     return {
-        kind: summarise_verdicts(judge_pictures(judge, each, [case.target for case in each], kind))
-        for kind, each in cases._asdict().items()
+        kind: summarise_verdicts(judge_pictures(judge, each, [case.target[:, ::step] for case in each], kind))
+        for kind, each in cases.items()
     }

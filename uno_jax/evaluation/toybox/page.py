@@ -1,6 +1,6 @@
 """Cases, pictures and scores -> the files of an evaluation: the pictures, index.html, sheet.png, scores.json.
 
-DIR/pictures holds {single|two}_{case}_{ref1|ref2|model|without_reference|real}.png.
+DIR/pictures holds KIND_{case}_{ref1|ref2|…|model|without_reference|real}.png.
 """
 
 import json
@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from uno_jax.evaluation.toybox.cases import Kind
 from uno_jax.evaluation.toybox.scorer import NAME, Pictures
 from uno_jax.evaluation.toybox.scores import Verdicts
 from uno_jax.support.atomic import atomic_write
@@ -20,8 +21,16 @@ from uno_jax.toybox import Sample
 
 SOURCES = ("model", "without_reference", "real")
 TITLES = {"model": "model", "without_reference": "base, no reference", "real": "real composite"}
+HEADINGS: dict[Kind, str] = {
+    "single": "One subject",
+    "two": "Two subjects",
+    "three": "Three subjects",
+    "four": "Four subjects",
+    "placed": "One subject on the left or on the right",
+}
+REFERENCES = ("reference", "second reference", "third reference", "fourth reference")
 ON_SHEET = 6  # cases of each kind
-PERCENT = ("top1", "scene_accuracy", "swaps")
+PERCENT = ("top1", "scene_accuracy", "swaps", "placed")
 
 
 class Drawn(NamedTuple):
@@ -47,7 +56,7 @@ def picture_name(kind: str, index: int, name: str) -> str:
     return f"pictures/{kind}_{index:03d}_{name}.png"
 
 
-def write_page(folder: Path, record: dict[str, Any], drawn: dict[str, Drawn]) -> None:
+def write_page(folder: Path, record: dict[str, Any], drawn: dict[Kind, Drawn]) -> None:
     """Writes index.html with the scores and every case, from page.html.j2."""
     loader = jinja2.PackageLoader("uno_jax.evaluation.toybox", "")
     environment = jinja2.Environment(
@@ -59,6 +68,7 @@ def write_page(folder: Path, record: dict[str, Any], drawn: dict[str, Drawn]) ->
         scores=record[NAME],
         sources=TITLES,
         percent=PERCENT,
+        headings=HEADINGS,
         drawn=drawn,
         picture_name=picture_name,
     )
@@ -66,20 +76,21 @@ def write_page(folder: Path, record: dict[str, Any], drawn: dict[str, Drawn]) ->
         partial.write_text(page, encoding="utf-8")
 
 
-def write_sheet(folder: Path, drawn: dict[str, Drawn]) -> None:
+def write_sheet(folder: Path, drawn: dict[Kind, Drawn]) -> None:
     """Writes sheet.png with the first cases of each kind."""
-    columns = ("reference", "second reference", *TITLES.values())
+    most = max(len(case.references) for each in drawn.values() for case in each.cases)
+    columns = (*REFERENCES[:most], *TITLES.values())
     rows = []
     for each in drawn.values():
         for index, case in enumerate(each.cases[:ON_SHEET]):
             references = [Image.fromarray(picture) for picture in case.references]
             made = [Image.fromarray(np.asarray(each.pictures[source][index])) for source in SOURCES]
-            rows.append(Row([*references, *[None] * (2 - len(references)), *made], case.prompt))
+            rows.append(Row([*references, *[None] * (most - len(references)), *made], case.prompt))
     with atomic_write(folder / "sheet.png") as partial:
         contact_sheet(columns, rows, abreast=2).save(partial, format="png")
 
 
-def case_rows(drawn: dict[str, Drawn]) -> list[dict[str, Any]]:
+def case_rows(drawn: dict[Kind, Drawn]) -> list[dict[str, Any]]:
     """A row for each case: its prompt and subjects, and each source's verdicts by their names."""
     return [
         {"kind": kind, "index": index, "prompt": case.prompt, "subjects": list(case.subjects)}
@@ -90,10 +101,11 @@ def case_rows(drawn: dict[str, Drawn]) -> list[dict[str, Any]]:
 
 
 def _plain(verdicts: Verdicts, index: int) -> dict[str, Any]:
-    """One picture's verdicts as JSON values."""
+    """One picture's verdicts as JSON values, without those that its kind does not have."""
     return {
         name: values[index].item() if isinstance(values, np.ndarray) else values[index]
         for name, values in verdicts._asdict().items()
+        if len(values)
     }
 
 

@@ -3,15 +3,36 @@
 Arrays: n pictures, c crops of each, s subjects, k subjects that a picture should show, m candidates for each.
 """
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy.random import Generator
 
 CANDIDATES = 20  # the right one and 19 others
-# Squares in which a subject is looked for when there are two: left, top and side as fractions. Their centres
-# are where two subjects stand; other sizes and whole halves found fewer (docs/evaluation.md).
-CROPS = tuple((left, top, 0.45) for left in (0.04, 0.51) for top in (0.1, 0.325, 0.55))
-ON_LEFT = np.array([left + side / 2 < 0.5 for left, _, side in CROPS])
+
+
+class Grid(NamedTuple):
+    """Squares in which a subject is looked for, column by column: their lefts, tops and side as fractions."""
+
+    lefts: tuple[float, ...]
+    tops: tuple[float, ...]
+    side: float
+
+    @property
+    def columns(self) -> Int[np.ndarray, "c"]:
+        """The column of every square, counted from the left."""
+        return np.repeat(np.arange(len(self.lefts)), len(self.tops))
+
+
+# By the number of subjects. The squares' centres are where that many stand, each with its column; of two,
+# other sizes and whole halves found fewer (docs/evaluation.md).
+CROPS = {
+    2: Grid((0.04, 0.51), (0.1, 0.325, 0.55), 0.45),
+    3: Grid((0.02, 0.33, 0.64), (0.32, 0.47, 0.62), 0.34),
+    4: Grid((0.025, 0.265, 0.505, 0.745), (0.4, 0.55, 0.7), 0.23),
+}
 
 
 def draw_candidates(rng: Generator, shown: Int[np.ndarray, "n k"], total: int) -> Int[np.ndarray, "n k 20"]:
@@ -23,11 +44,11 @@ def draw_candidates(rng: Generator, shown: Int[np.ndarray, "n k"], total: int) -
     return np.array(rows)
 
 
-def cut_crops(picture: UInt8[np.ndarray, "h w 3"]) -> list[UInt8[np.ndarray, "side side 3"]]:
-    """The picture's crops at CROPS."""
-    size = len(picture)
-    boxes = [(round(left * size), round(top * size), round(side * size)) for left, top, side in CROPS]
-    return [picture[top : top + side, left : left + side] for left, top, side in boxes]
+def cut_crops(picture: UInt8[np.ndarray, "h w 3"], grid: Grid) -> list[UInt8[np.ndarray, "side side 3"]]:
+    """The picture's crops at the squares of a grid."""
+    size, side = len(picture), round(grid.side * len(picture))
+    boxes = [(round(left * size), round(top * size)) for left in grid.lefts for top in grid.tops]
+    return [picture[top : top + side, left : left + side] for left, top in boxes]
 
 
 def cosines(
@@ -55,11 +76,18 @@ def first_is_best(similar: Float[np.ndarray, "n k m"]) -> Bool[np.ndarray, "n k"
 
 
 def swapped(
-    cosine: Float[np.ndarray, "n c s"], in_order: Int[np.ndarray, "n 2"], on_left: Bool[np.ndarray, "c"]
+    cosine: Float[np.ndarray, "n c s"], in_order: Int[np.ndarray, "n k"], columns: Int[np.ndarray, "c"]
 ) -> Bool[np.ndarray, "n"]:
-    """Whether the subjects `in_order` (from left to right) fit the picture better the other way round."""
+    """Whether the subjects `in_order` (from left to right) fit the picture better in another order. Crops of
+    column 0 lie on the left; there are as many columns as subjects.
+    """
+    places = range(in_order.shape[1])
     rows = np.arange(len(cosine))[:, None]
-    left = cosine[:, on_left].max(axis=1)[rows, in_order]
-    right = cosine[:, ~on_left].max(axis=1)[rows, in_order]
-    better: np.ndarray = right[:, 0] + left[:, 1] > left[:, 0] + right[:, 1]
+    # By column: each subject's cosine with the crop there that is most like it.
+    there = [cosine[:, columns == place].max(axis=1)[rows, in_order] for place in places]
+    asked, *others = (
+        np.sum([there[place][:, index] for place, index in enumerate(order)], axis=0)
+        for order in itertools.permutations(places)
+    )
+    better: np.ndarray = np.max(others, axis=0) > asked
     return better

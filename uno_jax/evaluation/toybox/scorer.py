@@ -1,6 +1,6 @@
 """Pictures -> features of EfficientNet-Lite0, a network that neither this project nor its data trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -55,15 +55,38 @@ def load_scorer(directory: Path) -> Scorer:
 
 def features(scorer: Scorer, pictures: Pictures, what: str = "pictures") -> Features:
     """Features of pictures of any sizes; `what` names them on the progress bar."""
-    side = scorer.config.resolution
     parts = []
+    for count, batch in _batches(scorer, pictures, what):
+        found = _features(scorer.config, scorer.params, batch)
+        parts.append([np.asarray(part)[:count] for part in found])
+    return Features(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def cell_cosines(
+    scorer: Scorer, pictures: Pictures, own: Float[np.ndarray, "n f"], what: str = "pictures"
+) -> Float[np.ndarray, "n h w"]:
+    """The cosine between every cell of a picture's last map, of which `content` is the mean, and that
+    picture's features in `own`.
+    """
+    own = own / np.linalg.norm(own, axis=-1, keepdims=True)
+    parts: list[np.ndarray] = []
+    for count, batch in _batches(scorer, pictures, what):
+        cells = np.asarray(_cells(scorer.config, scorer.params, batch))[:count]
+        start = sum(map(len, parts))
+        parts.append(np.einsum("nhwf,nf->nhw", cells, own[start : start + count]))
+    return np.concatenate(parts)
+
+
+def _batches(
+    scorer: Scorer, pictures: Pictures, what: str
+) -> Iterator[tuple[int, Float[np.ndarray, "b h w 3"]]]:
+    """Batches of prepared pictures, and how many of each are pictures: it is filled up, so that one shape is
+    compiled.
+    """
+    side = scorer.config.resolution
     for start in tqdm(range(0, len(pictures), BATCH), f"scoring {what}", leave=False, dynamic_ncols=True):
         batch = np.stack([preprocess(picture, side) for picture in pictures[start : start + BATCH]])
-        # Filled up, so that one shape is compiled.
-        whole = np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
-        found = _features(scorer.config, scorer.params, whole)
-        parts.append([np.asarray(part)[: len(batch)] for part in found])
-    return Features(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        yield len(batch), np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
 
 
 def preprocess(picture: UInt8[np.ndarray, "h w 3"], side: int) -> Float[np.ndarray, "side side 3"]:
@@ -80,3 +103,13 @@ def _features(
     rim = np.ones(middle.shape[1:3])
     rim[1:-1, 1:-1] = 0
     return last.mean((1, 2)), jnp.einsum("bhwc,hw->bc", middle, rim / rim.sum())
+
+
+@partial(jax.jit, static_argnames="config")
+def _cells(
+    config: EfficientNetConfig, params: Params, prepared: Float[Array, "b h w 3"]
+) -> Float[Array, "b h2 w2 f"]:
+    """The last map, each cell of length 1."""
+    _, last = apply(config, {"params": params}, prepared)
+    cells: Array = last / jnp.maximum(jnp.linalg.norm(last, axis=-1, keepdims=True), 1e-12)
+    return cells

@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from uno_jax.evaluation.toybox import scenes
-from uno_jax.evaluation.toybox.cases import left_to_right
+from uno_jax.evaluation.toybox import places, scenes
+from uno_jax.evaluation.toybox.cases import KINDS, USUAL, Kind, left_to_right
 from uno_jax.evaluation.toybox.ranking import (
     CANDIDATES,
     CROPS,
-    ON_LEFT,
+    Grid,
     cosines,
     cut_crops,
     draw_candidates,
@@ -20,7 +20,7 @@ from uno_jax.evaluation.toybox.ranking import (
     similarity,
     swapped,
 )
-from uno_jax.evaluation.toybox.scorer import Pictures, Scorer, features
+from uno_jax.evaluation.toybox.scorer import Pictures, Scorer, cell_cosines, features
 from uno_jax.toybox import Sample, Subject, SubjectError, load_subjects
 
 
@@ -35,8 +35,9 @@ class Judge(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """One entry for each picture. The worse of two subjects counts; `exchanged` is None where the prompt
-    names no left and right.
+    """One entry for each picture. The worst of several subjects counts; `exchanged` is None where the prompt
+    names no order from left to right. `placed` is empty where sides are not judged, and has None where the
+    prompt names none.
     """
 
     top1: Bool[np.ndarray, "n"]
@@ -44,14 +45,14 @@ class Verdicts(NamedTuple):
     scene: list[str]
     scene_right: Bool[np.ndarray, "n"]
     exchanged: list[bool | None]
+    placed: Sequence[bool | None] = ()
 
 
-def check_subjects(subjects: Sequence[Subject]) -> None:
-    """Raises SubjectError for too few: each of two subjects in a prompt is ranked among 19 others."""
-    if len(subjects) < CANDIDATES + 1:
-        raise SubjectError(
-            f"evaluation needs at least {CANDIDATES + 1} subjects of split 'val', got {len(subjects)}"
-        )
+def check_subjects(subjects: Sequence[Subject], kinds: Sequence[Kind] = USUAL) -> None:
+    """Raises SubjectError for too few: each subject in a prompt is ranked among 19 that are not in it."""
+    least = CANDIDATES - 1 + max(KINDS[kind] for kind in kinds)
+    if len(subjects) < least:
+        raise SubjectError(f"evaluation needs at least {least} subjects of split 'val', got {len(subjects)}")
 
 
 def make_judge(scorer: Scorer, subjects: Sequence[Subject], size: int, seed: int) -> Judge:
@@ -70,27 +71,33 @@ def on_white(subject: Subject) -> np.ndarray:
     return np.asarray(page.convert("RGB"))
 
 
-def judge_pictures(judge: Judge, cases: Sequence[Sample], pictures: Pictures, what: str) -> Verdicts:
-    """Verdicts on one picture for each case; all cases show equally many subjects, one or two."""
+def judge_pictures(
+    judge: Judge, cases: Sequence[Sample], pictures: Pictures, kind: Kind, what: str = ""
+) -> Verdicts:
+    """Verdicts on one picture for each case of a kind; `what` names them on the progress bar."""
+    what = what or kind
     whole = features(judge.scorer, pictures, what)
     shown = np.array([[judge.names.index(name) for name in case.subjects] for case in cases])
     exchanged: list[bool | None] = [None] * len(cases)
     if shown.shape[1] == 1:
         cosine = cosines(whole.content[:, None], judge.gallery)
     else:
-        crops = features(judge.scorer, [crop for each in pictures for crop in cut_crops(each)], what).content
-        cosine = cosines(crops.reshape(len(cases), len(CROPS), -1), judge.gallery)
-        exchanged = _exchanged(judge, cases, cosine)
+        grid = CROPS[shown.shape[1]]
+        crops = [crop for each in pictures for crop in cut_crops(each, grid)]
+        content = features(judge.scorer, crops, what).content
+        cosine = cosines(content.reshape(len(cases), len(grid.columns), -1), judge.gallery)
+        exchanged = _exchanged(judge, cases, cosine, grid)
     candidates = draw_candidates(np.random.default_rng([judge.seed, 4]), shown, len(judge.names))
     similar = similarity(cosine, candidates)
     predicted = [scenes.NAMES[index] for index in scenes.predict(judge.ridge, whole.border)]
     scene_right = np.array([case.scenes[0] == name for case, name in zip(cases, predicted, strict=True)])
     top1 = np.all(first_is_best(similar), axis=1)
-    return Verdicts(np.asarray(top1), similar[..., 0].min(axis=1), predicted, scene_right, exchanged)
+    placed = _placed(judge, cases, pictures, what) if kind == "placed" else ()
+    return Verdicts(np.asarray(top1), similar[..., 0].min(axis=1), predicted, scene_right, exchanged, placed)
 
 
 def _exchanged(
-    judge: Judge, cases: Sequence[Sample], cosine: Float[np.ndarray, "n c s"]
+    judge: Judge, cases: Sequence[Sample], cosine: Float[np.ndarray, "n c s"], grid: Grid
 ) -> list[bool | None]:
     orders = [left_to_right(case) for case in cases]
     # Where the prompt names no order, any will do: the verdict is dropped.
@@ -98,12 +105,19 @@ def _exchanged(
         [judge.names.index(name) for name in order or case.subjects]
         for order, case in zip(orders, cases, strict=True)
     ]
-    verdicts = swapped(cosine, np.array(indices), ON_LEFT)
+    verdicts = swapped(cosine, np.array(indices), grid.columns)
     return [None if order is None else bool(each) for order, each in zip(orders, verdicts, strict=True)]
 
 
+def _placed(judge: Judge, cases: Sequence[Sample], pictures: Pictures, what: str) -> list[bool | None]:
+    own = judge.gallery[[judge.names.index(case.subjects[0]) for case in cases]]
+    likeness = cell_cosines(judge.scorer, pictures, own, f"places of {what}")
+    return places.follow_prompts(cases, places.centres(likeness))
+
+
 def summarise_verdicts(verdicts: Verdicts) -> dict[str, Any]:
-    """The scores by the names of docs/evaluation.md; `swaps` only where prompts say left and right."""
+    """The scores by the names of docs/evaluation.md; `swaps` only where prompts name an order, `placed`
+    where they name a side."""
     scores: dict[str, Any] = {
         "count": len(verdicts.top1),
         "top1": float(verdicts.top1.mean()),
@@ -112,4 +126,6 @@ def summarise_verdicts(verdicts: Verdicts) -> dict[str, Any]:
     }
     if sided := [each for each in verdicts.exchanged if each is not None]:
         scores |= {"sided": len(sided), "swaps": sum(sided) / len(sided)}
+    if told := [each for each in verdicts.placed if each is not None]:
+        scores["placed"] = sum(told) / len(told)
     return scores

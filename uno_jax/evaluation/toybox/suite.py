@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from uno_jax.evaluation.toybox.cases import Cases, check_cases_memory, make_cases
+from uno_jax.evaluation.toybox.cases import (
+    KINDS,
+    USUAL,
+    Cases,
+    Kind,
+    check_cases_memory,
+    check_kinds,
+    make_cases,
+)
 from uno_jax.evaluation.toybox.draw import draw_cases
 from uno_jax.evaluation.toybox.page import (
     SOURCES,
@@ -42,7 +50,7 @@ UNFINISHED = ("pictures", "index.html", "sheet.png")
 
 @dataclass(frozen=True, kw_only=True)
 class ToyboxArgs(ModelArgs):
-    """Score a model on prompts with one and two subjects that it has never seen."""
+    """Score a model on prompts with subjects that it has never seen."""
 
     out: Path = Path("out/evaluation")
     """Directory for scores.json, index.html, sheet.png and pictures/; it must not exist, or be empty, or hold
@@ -53,7 +61,9 @@ class ToyboxArgs(ModelArgs):
     subjects: Path | None = None
     """Folder with a manifest.json, whose split val is drawn in place of the shipped subjects."""
     count: Annotated[int, Bounds(1, 100_000)] = 60
-    """Number of prompts with one subject, and of those with two."""
+    """Number of prompts of each kind."""
+    kinds: tuple[Kind, ...] = USUAL
+    """Prompts with one subject to four, and with one that is on the left or on the right ("placed")."""
     seed: Seed = 0
     """Seed of the prompts, the candidates and the pictures' noise."""
 
@@ -89,16 +99,18 @@ def prepare_work(args: ToyboxArgs) -> Work:
     """
     if args.out.exists() and not only_left_over(args.out):
         raise FileExistsError(f"--out {args.out} is not empty: name a new directory")
+    check_kinds(args.kinds)
     subjects = load_subjects(args.subjects, "val")
-    check_subjects(subjects)
+    check_subjects(subjects, args.kinds)
     check_scorer(args.scorer)
     config = read_model_config(args.model)
     side = config.defaults.resolution
     check_request(config, side, side, args.seed, args.count)
     drawing = choose_model(args)
-    check_cases_memory(side, args.count)
-    ref = family_of(config).sampler.reference_side(config, 2, None)
-    dtype, sizes = args.dtype or default_dtype(), [(side, side), (ref, ref), (ref, ref)]
+    check_cases_memory(side, args.count, args.kinds)
+    most = max(KINDS[kind] for kind in args.kinds)
+    ref = family_of(config).sampler.reference_side(config, most, None)
+    dtype, sizes = args.dtype or default_dtype(), [(side, side), *[(ref, ref)] * most]
     weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base)
     check_memory(config, weights, sizes, min(args.batch_size, args.count), dtype)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -113,13 +125,15 @@ def only_left_over(folder: Path) -> bool:
 def score_model(args: ToyboxArgs, work: Work) -> dict[str, Any]:
     """Draws, scores and writes everything; returns what scores.json holds."""
     side = work.drawing.config.defaults.resolution
-    cases = make_cases(work.subjects, args.count, side, args.seed)
+    cases = make_cases(work.subjects, args.count, side, args.seed, args.kinds)
     pictures = draw_all(args, work, cases)
     judge = make_judge(load_scorer(args.scorer), work.subjects, side, args.seed)
     drawn = {}
-    for kind, each in cases._asdict().items():
+    for kind, each in cases.items():
         made = pictures[kind]
-        verdicts = {source: judge_pictures(judge, each, made[source], f"{kind}, {source}") for source in made}
+        verdicts = {
+            source: judge_pictures(judge, each, made[source], kind, f"{kind}, {source}") for source in made
+        }
         drawn[kind] = Drawn(each, made, verdicts)
         write_pictures(args.out, kind, drawn[kind])
     record: dict[str, Any] = settings_record(args, work)
@@ -135,14 +149,14 @@ def score_model(args: ToyboxArgs, work: Work) -> dict[str, Any]:
 
 def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, Pictures]]:
     """Pictures by kind of case and source; one model at a time is in memory."""
-    pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases._fields}
+    pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases}
     for source, lora, references in (("model", work.drawing.lora, True), ("without_reference", None, False)):
         model = load_model(args.model, lora, args.dtype, args.base, work.drawing.mesh)
-        for kind, each in cases._asdict().items():
+        for kind, each in cases.items():
             made = draw_cases(model, each, work.drawing.settings, args.seed, args.batch_size, references)
             pictures[kind][source] = made
         del model
-    for kind, each in cases._asdict().items():
+    for kind, each in cases.items():
         pictures[kind]["real"] = [case.target for case in each]
     return pictures
 
