@@ -44,10 +44,11 @@ def drawn():
 @pytest.fixture(scope="module")
 def of_panels(net, variables, drawn):
     (first, noise, second, other), txt, vec, t = drawn
+    equal = jnp.full((BATCH, 2 * ROWS**2), 2.0)
 
     @jax.jit
-    def loss(shift, given):
-        seen = Seen(txt, vec, t, shift, given)
+    def loss(shift, given, weight=equal):
+        seen = Seen(txt, vec, t, shift, given, weight)
         return panels_loss(net, variables, ((first, noise), (second, other)), seen)
 
     return loss
@@ -61,6 +62,18 @@ def test_a_given_panel_at_unopes_place_is_a_reference(net, variables, drawn, of_
     conditioning = Conditioning(txt, vec, (second,), jnp.ones(BATCH), UnoPE())
     wanted = jax.jit(lambda: flow_loss(net, variables, Noised(first, noise, t), conditioning))()
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
+def test_only_tokens_with_a_weight_count(of_panels):
+    shift, given = jnp.full((BATCH, 2), ROWS, jnp.float32), jnp.ones(BATCH, bool)
+    halves = [jnp.zeros(2 * ROWS**2).at[part].set(1.0) for part in (slice(0, 4), slice(4, ROWS**2))]
+    parts = [float(of_panels(shift, given, jnp.tile(half, (BATCH, 1)))) for half in halves]
+    share = 4 / ROWS**2
+    np.testing.assert_allclose(of_panels(shift, given), share * parts[0] + (1 - share) * parts[1], rtol=1e-5)
+    given_only = jnp.zeros(2 * ROWS**2).at[: ROWS**2].set(1.0).at[ROWS**2 :].set(5.0)
+    np.testing.assert_allclose(
+        of_panels(shift, given, jnp.tile(given_only, (BATCH, 1))), of_panels(shift, given), rtol=1e-6
+    )
 
 
 def test_two_panels_that_are_not_given_are_one_wide_picture(net, variables, drawn, of_panels):

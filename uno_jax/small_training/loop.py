@@ -8,6 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -34,6 +35,7 @@ from uno_jax.training.step import Metrics, StepMethod, train_step
 from uno_jax.training.stopping import stop_signal
 
 LOG_SECONDS, SAVE_SECONDS = 2.0, 300.0
+LONGEST_STEP = 60.0  # seconds; a process that was suspended has not trained in the meantime
 MOST_SKIPPED = 20
 
 
@@ -122,10 +124,14 @@ class Every:
 
 
 def train_part(
-    job: Job, steps: Mapping[int, Any], params: dict[str, Params], inputs: Inputs, around: Around
+    job: Job,
+    steps: Mapping[int, Future[Any]],
+    params: dict[str, Params],
+    inputs: Inputs,
+    around: Around,
 ) -> dict[str, Params] | None:
     """Trains until the part's minutes are over. Returns its averaged weights; None if a signal stopped it,
-    after which its state is saved.
+    after which its state is saved. A step that is not compiled yet is replaced by the first.
 
     Raises FloatingPointError if the loss stays NaN or infinite.
     """
@@ -140,10 +146,12 @@ def train_part(
                 save_state(job, state, done)
                 return None
             step = steps[job.part.turns[done.steps % len(job.part.turns)]]
-            state, metrics = step(state, frozen, inputs, key, jnp.asarray(over, jnp.float32))
+            if not step.done():
+                step = steps[job.part.turns[0]]
+            state, metrics = step.result()(state, frozen, inputs, key, jnp.asarray(over, jnp.float32))
             jax.block_until_ready(metrics if pending is None else pending)  # at most one step is queued
             now = time.monotonic()
-            done = Done(done.seconds + (now - last if last else 0.0), done.steps + 1)
+            done = Done(done.seconds + (min(now - last, LONGEST_STEP) if last else 0.0), done.steps + 1)
             last, pending = now, metrics
             if log.is_due():
                 write_line(job, done, metrics, around.log)

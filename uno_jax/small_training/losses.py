@@ -27,17 +27,20 @@ from uno_jax.training.config import TrainConfig
 
 Loss = Callable[[dict[str, Params], Inputs, PRNGKeyArray, Progress], Float[Array, ""]]
 PERCEPTUAL_WEIGHT = 0.1
+ON_SUBJECTS = 3.0  # how much more a token counts that a subject covers
 PERMUTED = 0.3  # share of the autoencoder's pictures whose colour channels change places
 NO_TEXT_BESIDE_PAIRS = 0.5  # of the pictures without references that are trained on beside pairs
 
 
-def autoencoder_loss(recipe: TrainConfig, model: ModelConfig, batch: int) -> Loss:
-    """The autoencoder's objective, and LPIPS where its weights are given."""
+def autoencoder_loss(recipe: TrainConfig, model: ModelConfig, batch: int, side: int) -> Loss:
+    """The autoencoder's objective on windows of that many pixels a side, and LPIPS where its weights are
+    given.
+    """
 
     def loss(params: dict[str, Params], inputs: Inputs, key: PRNGKeyArray, _: Progress) -> Array:
-        draw, colour, noise = jax.random.split(key, 3)
+        draw, colour, noise, place = jax.random.split(key, 4)
         image = samples.draw_text_images(draw, inputs, batch, model.t5.length).target
-        image = permute_channels(colour, jnp.asarray(image))
+        image = permute_channels(colour, cut_windows(place, jnp.asarray(image), side))
         found = reconstruct(model.vae, params["vae"], image, noise, recipe.dtype)
         total = reconstruction_loss(found, image, recipe.kl_weight)
         if inputs.perceptual:
@@ -46,6 +49,14 @@ def autoencoder_loss(recipe: TrainConfig, model: ModelConfig, batch: int) -> Los
         return total
 
     return loss
+
+
+def cut_windows(
+    key: PRNGKeyArray, image: Float[Array, "b h w 3"], side: int
+) -> Float[Array, "b side side 3"]:
+    """A square part of each picture."""
+    corners = jax.random.randint(key, (len(image), 2), 0, image.shape[1] - side + 1)
+    return jax.vmap(lambda one, at: jax.lax.dynamic_slice(one, (*at, 0), (side, side, 3)))(image, corners)
 
 
 def permute_channels(key: PRNGKeyArray, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
@@ -69,7 +80,9 @@ def base_loss(
     def loss(params: dict[str, Params], inputs: Inputs, key: PRNGKeyArray, progress: Progress) -> Array:
         draw, encode_key, noise_key, time_key = jax.random.split(key, 4)
         here = Model(model, params, dtype=recipe.dtype)
-        two, alone = samples.draw_panels(draw, inputs, sizes, model.t5.length, (curriculum, progress))
+        side = recipe.data.resolution // (2 * model.vae.downsampling)
+        form = (model.t5.length, side)
+        two, alone = samples.draw_panels(draw, inputs, sizes, form, (curriculum, progress))
         every = jnp.concatenate([two.first, alone.target, two.second])
         latents = encode_image(here, every, encode_key)
         txt, vec = encode_text(
@@ -80,7 +93,8 @@ def base_loss(
         count, both = sum(sizes), panels + whole
         t = sample_times(time_key, count, recipe.data.resolution)
         noise = jax.random.normal(noise_key, latents.shape)
-        seen = Seen(txt[:both], vec[:both], t[:both], two.shift, jnp.arange(both) < panels)
+        given = jnp.arange(both) < panels
+        seen = Seen(txt[:both], vec[:both], t[:both], two.shift, given, 1 + ON_SUBJECTS * two.covered)
         first, second = (latents[:both], noise[:both]), (latents[count:], noise[count:])
         of_panels = panels_loss(net, variables(params), (first, second), seen)
         conditioning = Conditioning(txt[both:], vec[both:], (), jnp.ones(pictures))
@@ -99,6 +113,8 @@ class Seen(NamedTuple):
     t: Float[Array, " b"]
     shift: Float[Array, "b 2"]
     given: Bool[Array, " b"]
+    weight: Float[Array, "b two_panels"]
+    """Of each token's error."""
 
 
 def panels_loss(
@@ -107,8 +123,8 @@ def panels_loss(
     panels: tuple[tuple[Array, Array], tuple[Array, Array]],
     seen: Seen,
 ) -> Float[Array, ""]:
-    """`objective.flow_loss` of two panels (latents and noise of each), which lie elsewhere in every sample. A
-    given panel does not count.
+    """`objective.flow_loss` of two panels (latents and noise of each), which lie elsewhere in every sample,
+    as a weighted mean over tokens. A given panel does not count.
     """
     (first, noise), (second, other_noise) = panels
     x1 = jnp.concatenate([pack(first), pack(second)], axis=1)
@@ -129,7 +145,8 @@ def panels_loss(
     )
     v = cast(Array, net.apply(variables, inputs))
     error = jnp.square(v.astype(jnp.float32) - (x0 - x1).astype(jnp.float32)).mean(-1)
-    return jnp.sum(error, where=~is_given) / jnp.sum(~is_given)
+    weight = jnp.where(is_given, 0.0, seen.weight)
+    return jnp.sum(weight * error) / jnp.sum(weight)
 
 
 def pairs_loss(recipe: TrainConfig, model: ModelConfig, references: int, batch: int) -> Loss:

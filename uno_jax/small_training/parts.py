@@ -9,30 +9,25 @@ import jax
 
 from uno_jax.data.config import DataConfig
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig
-from uno_jax.networks.vae import VAEConfig
 from uno_jax.small_training.losses import Loss, autoencoder_loss, base_loss, pairs_loss
 from uno_jax.small_training.samples import Curriculum
 from uno_jax.training.config import TrainConfig
 
-SHIPPED = PRESETS["small"]
-# The shipped model's successor. The embeddings of its tokens follow from seeds; the 12.5 MB that the shipped
-# model spends on them are blocks of the MM-DiT here.
-MODEL = dataclasses.replace(
-    SHIPPED,
-    mmdit=dataclasses.replace(SHIPPED.mmdit, depth_single_blocks=9),
-    vae=VAEConfig(width=24, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
-    t5=dataclasses.replace(SHIPPED.t5, length=48, token_seed=0),
-    clip=dataclasses.replace(SHIPPED.clip, token_seed=1),
-)
+MODEL = PRESETS["small"]
 LORA = LoraConfig(rank=64)
 AUTOENCODER = 96
-COPYING = Curriculum(twice=(0.4, 0.2), freedom=(0.0, 0.5))
-# Freedom grows over most of the part: with (0.5, 4.0), all free after an eighth of it, held-out subjects fell
-# from 9 to 3 of 24.
-PANELS = Curriculum(twice=(0.2, 0.0), freedom=(0.3, 1.5), straight=(0.0, 0.6), gap=(0.0, 24.0))
-BASE = (168, 24, 64)  # given panels, whole diptychs, captioned pictures
-PAIRS = {0: 256, 1: 256, 2: 192, 3: 160, 4: 128}  # by the number of references
+# First panels that are nearly alike, from which copying is learned at all, then freer and freer ones.
+PANELS = Curriculum(
+    twice=((0.0, 0.4), (0.2, 0.2), (0.5, 0.0)),
+    freedom=((0.0, 0.0), (0.2, 0.5), (0.8, 2.0)),
+    straight=((0.15, 0.0), (0.6, 0.4)),
+    gap=((0.15, 0.0), (0.6, 24.0)),
+)
+BASE = (112, 16, 32)  # given panels, whole diptychs, captioned pictures
+BASE_PAIRS = 96  # pairs of two references
+PAIRS = {0: 192, 1: 128, 2: 96, 3: 64, 4: 48}  # by the number of references
 # Numbers of references, one a step, again and again.
+BASE_TURNS = (-1, -1, -1, 2)  # -1 for panels
 STAGE1 = (1, 1, 1, 1, 1, 1, 0, 1)
 STAGE2 = (2, 1, 2, 3, 2, 0, 2, 4, 2, 1, 3, 4)
 
@@ -75,15 +70,18 @@ class Job(NamedTuple):
 
 
 class Platform(NamedTuple):
-    """How the parts run on a platform: the share of the full batches, and the recipe's numbers."""
+    """How the parts run on a platform: the share of the full batches, the side of the autoencoder's pictures
+    in that of the model's, and the recipe's numbers.
+    """
 
     batch_share: float
+    window: float
     recipe: TrainConfig
 
 
-ON_CHIPS = Platform(1.0, TrainConfig(dtype="bfloat16", remat="none"))
+ON_CHIPS = Platform(1.0, 1.0, TrainConfig(dtype="bfloat16", remat="none"))
 # Half precision is slower on CPUs, products of rounded inputs are not.
-ON_CPUS = Platform(1 / 16, TrainConfig(dtype="float32", precision="bfloat16", unroll=3, remat="none"))
+ON_CPUS = Platform(1 / 16, 0.5, TrainConfig(dtype="float32", precision="bfloat16", unroll=3, remat="none"))
 
 
 def choose_platform(model: ModelConfig, batch_share: float | None = None, seed: int = 0) -> Platform:
@@ -91,12 +89,13 @@ def choose_platform(model: ModelConfig, batch_share: float | None = None, seed: 
     platform = ON_CPUS if jax.default_backend() == "cpu" else ON_CHIPS
     data = DataConfig(resolution=model.defaults.resolution)
     recipe = dataclasses.replace(platform.recipe, data=data, seed=seed)
-    return Platform(platform.batch_share if batch_share is None else batch_share, recipe)
+    share = platform.batch_share if batch_share is None else batch_share
+    return platform._replace(batch_share=share, recipe=recipe)
 
 
 def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
     """Every part by name, in order."""
-    recipe = platform.recipe
+    recipe, side = platform.recipe, model.defaults.resolution
 
     def fewer(size: int) -> int:
         return max(1, round(size * platform.batch_share))
@@ -104,6 +103,7 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
     # Both stages have the same losses and schedules, so that each is compiled once.
     pairs = {count: pairs_loss(recipe, model, count, fewer(batch)) for count, batch in PAIRS.items()}
     lora = Schedule(1e-3, 50, 0.995, weight_decay=0.0)
+    window = fewer(AUTOENCODER), round(platform.window * side)
     every = ("vae", "mmdit", "t5", "clip")
     panels, whole, pictures = (fewer(size) for size in BASE)
     rows = (
@@ -111,20 +111,28 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
             "autoencoder",
             ("vae/.*",),
             ("vae",),
-            {0: autoencoder_loss(recipe, model, fewer(AUTOENCODER))},
+            {0: autoencoder_loss(recipe, model, *window)},
             (0,),
             Schedule(1.5e-3, 100, 0.998, weight_decay=0.0),
         ),
-        *(
-            Part(
-                name,
-                ("mmdit/.*", "t5/.*", "clip/.*"),
-                every,
-                {0: base_loss(recipe, model, (panels, whole, pictures), curriculum)},
-                (0,),
-                Schedule(1.5e-3, 100, 0.998, cooling=cooling),
-            )
-            for name, curriculum, cooling in (("copying", COPYING, 0.1), ("base", PANELS, 0.4))
+        Part(
+            "base",
+            ("mmdit/.*", "t5/.*", "clip/.*"),
+            every,
+            {
+                -1: base_loss(recipe, model, (panels, whole, pictures), PANELS),
+                2: pairs_loss(recipe, model, 2, fewer(BASE_PAIRS)),
+            },
+            BASE_TURNS,
+            Schedule(1.5e-3, 100, 0.998),
+        ),
+        Part(
+            "decoder",
+            ("vae/decoder/.*",),
+            ("vae",),
+            {0: autoencoder_loss(recipe, model, *window)},
+            (0,),
+            Schedule(7e-4, 100, 0.998, weight_decay=0.0, cooling=0.8),
         ),
         Part(
             "stage1",

@@ -39,6 +39,8 @@ from uno_jax.support.bounds import Bounds, Seed
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.folder_lock import locked
 from uno_jax.support.json_files import read_json
+from uno_jax.support.trees import join
+from uno_jax.training.state import split_params
 
 DONE_FILE, LOG_FILE, MODEL_FOLDER = "done.json", "log.jsonl", "model"
 COMPILERS = 2 if (os.cpu_count() or 1) > 4 else 1  # at once; each uses several cores
@@ -53,11 +55,11 @@ class Minutes:
 
     autoencoder: Duration = 1.25
     """The autoencoder."""
-    copying: Duration = 2.0
-    """The MM-DiT and the text encoders, on panels that are nearly alike."""
-    base: Duration = 3.0
-    """The same networks, on panels whose subject stands anywhere."""
-    stage1: Duration = 0.75
+    base: Duration = 5.0
+    """The MM-DiT and the text encoders, on panels and on pairs of two references."""
+    decoder: Duration = 0.0
+    """The autoencoder's decoder again, which leaves the latents as they are."""
+    stage1: Duration = 0.5
     """UNO's stage I, one reference."""
     stage2: Duration = 1.5
     """UNO's stage II, one to four references."""
@@ -123,6 +125,7 @@ def _run_jobs(args: SmallArgs, model: ModelConfig, jobs: list[Job], start: float
         watch = open_watch(jobs[0], args.scorer, args.watch_count, log) if args.scorer else None
         around = Around(log, watch, args.watch_every)
         for job in jobs:
+            compiling[first_loss(job)].result()  # before the time that is left is shared out
             minutes = fit_minutes(args, job, jobs, start)
             over = minutes > 0 and run_job(job._replace(minutes=minutes), compiling, inputs, around)
             if not over:
@@ -158,10 +161,12 @@ def run_job(job: Job, compiling: Mapping[Loss, Future[Any]], inputs: Inputs, aro
     """Trains a part and writes its networks. Whether it is over, and not stopped by a signal."""
     networks = job.folder / MODEL_FOLDER
     params = load_networks(job.part, job.model, networks, job.recipe.seed)
-    steps = {turn: compiling[loss].result() for turn, loss in job.part.losses.items()}
+    steps = {turn: compiling[loss] for turn, loss in job.part.losses.items()}
     trained = train_part(job, steps, params, inputs, around)
     if trained is None:
         return False
+    frozen = split_params(params, job.part.trainable)[0]
+    trained = {kind: join(frozen.get(kind, {}), tree) for kind, tree in trained.items()}
     if job.part.name == "autoencoder":
         pictures = draw_pictures(inputs, jax.random.key(job.recipe.seed), job.model.t5.length)
         trained = {"vae": normalise_latents(trained["vae"], job.model.vae, pictures)}
@@ -172,20 +177,26 @@ def run_job(job: Job, compiling: Mapping[Loss, Future[Any]], inputs: Inputs, aro
 
 def compile_faster() -> None:
     """Before JAX starts: on GPUs, products by cuBLAS in place of kernels that are made and tried one by one.
-    That takes half as long to compile, which counts in a training of minutes.
+    That takes half as long to compile, which counts in a training of minutes. And no CUDA graphs: while one
+    thread captures a graph, the watch's may not load a program.
     """
-    os.environ.setdefault("XLA_FLAGS", "--xla_gpu_autotune_level=2 --xla_gpu_enable_triton_gemm=false")
+    flags = "--xla_gpu_autotune_level=2 --xla_gpu_enable_triton_gemm=false --xla_gpu_enable_command_buffer="
+    os.environ.setdefault("XLA_FLAGS", flags)
 
 
 def start_compiling(pool: ThreadPoolExecutor, jobs: Sequence[Job], inputs: Inputs) -> dict[Loss, Future[Any]]:
     """The step of each loss, compiled in the order in which they are needed."""
     compiling: dict[Loss, Future[Any]] = {}
     for job in jobs:
-        for turn, loss in job.part.losses.items():
-            if loss not in compiling:
+        for turn in dict.fromkeys(job.part.turns):
+            if (loss := job.part.losses[turn]) not in compiling:
                 shapes = abstract_networks(job.part, job.model)
                 compiling[loss] = pool.submit(compile_step, job, turn, shapes, inputs)
     return compiling
+
+
+def first_loss(job: Job) -> Loss:
+    return job.part.losses[job.part.turns[0]]
 
 
 def fit_minutes(args: SmallArgs, job: Job, jobs: Sequence[Job], start: float) -> float:

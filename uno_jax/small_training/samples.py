@@ -18,39 +18,46 @@ from uno_jax.toybox.device.caption_tokens import (
     draw_panel_captions,
     to_tokens,
 )
-from uno_jax.toybox.device.pairs import Diptychs, make_diptychs, make_pairs, make_text_images
+from uno_jax.toybox.device.pairs import Diptychs, Variety, make_diptychs, make_pairs, make_text_images
 from uno_jax.toybox.device.place import Placements
 
 Progress = Float[Array, ""]
-TOKEN = 16  # pixels of a token's side
 BESIDE, ABOVE, DIAGONAL = range(3)  # how two panels lie
 GAPS = 0.6  # share of the panels with a gap
 BESIDE_OF_STRAIGHT = 0.6  # panels side by side among those that do not lie diagonally
 SWAPPED = 0.5  # how often the second panel is the given one
 NO_TEXT, NO_TEXT_ALONE = 0.1, 0.15  # how often the prompt is empty, with references and without
+INVENTED = 0.6  # share of the subjects with references that look as no subject does
+# How often a subject beside its one reference has another's name, so that the name does not say how it looks.
+MISNAMED = 0.4
 
 
-Ends = tuple[Float[Array, ""] | float, Float[Array, ""] | float]  # at a part's start and at its end
+Course = tuple[tuple[float, float], ...]
+"""Values by progress: (progress, value), rising, linear between and constant outside."""
+
+# Somewhat nearer to the reference than anywhere: a model this small copies shapes better so.
+FREEDOM_OF_PAIRS: Course = ((0.0, 0.3), (1.0, 0.6))
 
 
 class Curriculum(NamedTuple):
-    """What the two pictures of a sample share: values at a part's start and at its end, linear between."""
+    """What the two pictures of a sample share, by progress."""
 
-    twice: Ends = (0.0, 0.0)
+    twice: Course = ((0.0, 0.0),)
     """Share of the samples whose pictures are one and the same."""
-    freedom: Ends = (1.0, 4.0)
+    freedom: Course = ((0.0, 1.0), (1.0, 4.0))
     """How freely a subject stands in the second picture: from 0 (as in the first) to this, at most 1."""
-    straight: Ends = (0.0, 0.0)
+    straight: Course = ((0.0, 0.0),)
     """Share of the panels that lie side by side or one above the other; the rest lie diagonally, as UnoPE."""
-    gap: Ends = (0.0, 0.0)
+    gap: Course = ((0.0, 0.0),)
     """The most tokens between two panels."""
 
 
 Now = tuple[Curriculum, Progress]
 
 
-def at(values: Ends, progress: Progress) -> Progress:
-    return values[0] + (values[1] - values[0]) * progress
+def at(course: Course, progress: Progress) -> Progress:
+    when, values = zip(*course, strict=True)
+    return jnp.interp(progress, jnp.asarray(when), jnp.asarray(values))
 
 
 class Panels(NamedTuple):
@@ -62,6 +69,7 @@ class Panels(NamedTuple):
     second: Float[Array, "b size size 3"]
     caption: Caption
     shift: Float[Array, "b 2"]
+    covered: Float[Array, "b two_panels"]  # share of each token that subjects cover
 
 
 def as_floats(image: UInt8[Array, "*s"]) -> Float[Array, "*s"]:
@@ -90,50 +98,86 @@ def draw_pairs(
     """UNO's pairs; `sizes` are the batch's and the number of references of each sample."""
     batch, references = sizes
     draw, say, drop, free = jax.random.split(key, 4)
-    free_each = draw_freedom(free, batch, at(Curriculum().freedom, progress))
-    made = make_pairs(draw, inputs.world, batch, references, freedom=free_each)
-    pieces = draw_captions(say, inputs.captions, made.subjects, made.scenes, made.placements)
+    free_each = draw_freedom(free, batch, at(FREEDOM_OF_PAIRS, progress))
+    made = make_pairs(draw, inputs.world, batch, references, variety=Variety(free_each, INVENTED))
+    named = made.subjects
+    if references == 1:
+        named = misname(free, inputs, named, jnp.zeros(batch, bool))
+    pieces = draw_captions(say, inputs.captions, named, made.scenes, made.placements)
     caption = _tokens(drop, inputs, pieces, (t5_length, NO_TEXT))
     refs = tuple(as_floats(made.refs[:, index]) for index in range(references))
     return Batch(as_floats(made.target), refs, caption.t5, caption.clip)
 
 
+def misname(
+    key: PRNGKeyArray, inputs: Inputs, subjects: Int[Array, "b k"], keep: Bool[Array, " b"]
+) -> Int[Array, "b k"]:
+    """The subjects to name in captions: in some samples, but not those to `keep`, another first one."""
+    which, some = jax.random.split(jax.random.fold_in(key, 1))
+    other = jax.random.randint(which, (len(subjects),), 0, len(inputs.world.atlas.names))
+    renamed = jax.random.bernoulli(some, MISNAMED, (len(subjects),)) & ~keep
+    return subjects.at[:, 0].set(jnp.where(renamed, other, subjects[:, 0]))
+
+
 def draw_panels(
-    key: PRNGKeyArray, inputs: Inputs, sizes: tuple[int, int, int], t5_length: int, now: Now
+    key: PRNGKeyArray, inputs: Inputs, sizes: tuple[int, int, int], form: tuple[int, int], now: Now
 ) -> tuple[Panels, Batch]:
     """`sizes`: panels of one subject of which one is given, side by side, one above the other, or diagonal;
     whole diptychs; and captioned pictures without a second panel. All are drawn as diptychs at once.
+    `form`: T5's length, and a panel's side in tokens.
     """
     panels, whole, pictures = sizes
-    batch = sum(sizes)
+    batch, (t5_length, side) = sum(sizes), form
     draw, say, drop, free, lay, twice = jax.random.split(key, 6)
     curriculum, progress = now
     free_each = draw_freedom(free, batch, at(curriculum.freedom, progress))
-    made = make_diptychs(draw, inputs.world, batch, freedom=free_each)
+    # Captioned pictures show subjects as they are, by their names.
+    kind = jnp.arange(batch)
+    is_whole, is_picture = (kind >= panels) & (kind < panels + whole), kind >= panels + whole
+    invented = jnp.where(is_picture, 0.0, INVENTED)[:, None]
+    made = make_diptychs(draw, inputs.world, batch, variety=Variety(free_each, invented))
+    named = misname(free, inputs, made.subjects, is_picture | made.two)
     size = made.target.shape[1]
+    covered = to_tokens_of(made.covered, 2 * side)
     left, right = made.target[:, :, :size], made.target[:, :, size:]
     again = (jax.random.uniform(twice, (batch,)) < at(curriculum.twice, progress)) & ~made.two
     left = jnp.where(again[:, None, None, None], right, left)
+    covered_left, covered_right = covered[:, :, :side], covered[:, :, side:]
+    covered_left = jnp.where(again[:, None, None], covered_right, covered_left)
     scenes = jnp.where(again[:, None], made.scenes[:, 1:], made.scenes)
-    placed, shift, swapped = _lay_out(lay, (batch, size // TOKEN), now)
-    kind = jnp.arange(batch)
-    is_whole, is_picture = (kind >= panels) & (kind < panels + whole), kind >= panels + whole
+    placed, shift, swapped = _lay_out(lay, (batch, side), now)
     placed = jnp.where(is_whole, BESIDE, jnp.where(is_picture, DIAGONAL, placed))
-    shift = jnp.where(is_whole[:, None], jnp.array([0.0, size // TOKEN]), shift)
+    shift = jnp.where(is_whole[:, None], jnp.array([0.0, side]), shift)
     swapped = jnp.where(is_whole, True, swapped & ~is_picture)
     caption = _tokens(
         drop,
         inputs,
-        _panel_captions(say, inputs, made._replace(scenes=scenes), placed),
+        _panel_captions(say, inputs, made._replace(scenes=scenes, subjects=named), placed),
         (t5_length, jnp.where(is_picture, NO_TEXT_ALONE, NO_TEXT)),
     )
-    swap = swapped[:, None, None, None]
-    first, second = as_floats(jnp.where(swap, left, right)), as_floats(jnp.where(swap, right, left))
+    first, second = (as_floats(each) for each in _exchange(swapped, left, right))
+    cover = [each.reshape(batch, -1) for each in _exchange(swapped, covered_left, covered_right)]
     cut = panels + whole
     alone = Batch(first[cut:], (), caption.t5[cut:], caption.clip[cut:])
     return Panels(
-        *(jax.tree.map(lambda each: each[:cut], part) for part in (first, second, caption, shift))
+        *(
+            jax.tree.map(lambda each: each[:cut], part)
+            for part in (first, second, caption, shift, jnp.concatenate(cover, axis=1))
+        )
     ), alone
+
+
+def to_tokens_of(covered: Float[Array, "b h w"], columns: int) -> Float[Array, "b rows columns"]:
+    """The mean over each token's pixels."""
+    batch, height, width = covered.shape
+    token = width // columns
+    return covered.reshape(batch, height // token, token, columns, token).mean((2, 4))
+
+
+def _exchange(swapped: Bool[Array, " b"], left: Array, right: Array) -> tuple[Array, Array]:
+    """First and second panels: right and left, or the other way where `swapped`."""
+    swap = swapped.reshape(-1, *[1] * (left.ndim - 1))
+    return jnp.where(swap, left, right), jnp.where(swap, right, left)
 
 
 def _lay_out(
