@@ -1,8 +1,7 @@
-"""The small base model, from scratch on toybox pictures and diptychs of 128 pixels: its first part.
+"""The small base model, from scratch on toybox pictures and diptychs of 128 pixels that lie on disk.
 
-configs/small_diptychs.py, small_alike.py, small_place.py and small_last.py continue from it, each from the
-one before. The run that went into the small model was started with 16,000 steps and decay_to 0.02, and
-stopped at step 4,981: its learning rate was within 6 % of this one's.
+An example of training a base with `uno-train`. The shipped one was trained by `uno-train-small`, whose
+samples are made on the device (docs/toybox.md).
 
 uno-toybox --out data/toybox/text_image --kind text-image --count 40000 --size 128 --seed 20
 uno-toybox --out data/toybox/diptychs --kind diptychs --count 20000 --size 128 --seed 21

