@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from concurrent.futures import Future
 from functools import partial
 
 import jax
@@ -16,7 +17,9 @@ from uno_jax.networks.registry import apply, init_params
 from uno_jax.networks.vae import Autoencoder, posterior_mean
 from uno_jax.small_training import loop, run
 from uno_jax.small_training.loop import (
+    LONGEST_STEP,
     Done,
+    choose_step,
     drop_repeated_lines,
     make_step,
     optimizer,
@@ -25,6 +28,7 @@ from uno_jax.small_training.loop import (
     restore_state,
     save_state,
     split,
+    trained_since,
 )
 from uno_jax.small_training.parts import MODEL, Job, Schedule, choose_platform, make_parts
 from uno_jax.small_training.run import ENDING, Minutes, SmallArgs, fit_minutes, train_small
@@ -213,6 +217,21 @@ def test_the_rate_warms_up_and_cools_down():
     assert rate_at(schedule, jnp.array(99), jnp.array(0.75)) == pytest.approx(0.5)
     assert rate_at(schedule, jnp.array(99), jnp.array(1.0)) == 0
     optimizer(schedule, 0.1).init({"a": jnp.zeros(2)})
+
+
+def test_a_step_that_is_not_compiled_yet_is_replaced_by_the_first():
+    first, second = Future(), Future()
+    first.set_result("first")
+    steps = {-1: first, 2: second}
+    assert [choose_step((-1, 2), steps, number) for number in range(3)] == ["first", "first", "first"]
+    second.set_result("second")
+    assert [choose_step((-1, 2), steps, number) for number in range(3)] == ["first", "second", "first"]
+
+
+def test_a_process_that_was_suspended_has_not_trained_in_the_meantime():
+    assert trained_since(None, 5.0) == 0
+    assert trained_since(3.0, 5.0) == 2
+    assert trained_since(3.0, 3600.0) == LONGEST_STEP
 
 
 def test_every_turn_of_a_part_has_its_loss():

@@ -7,7 +7,7 @@ has is not known before.
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from uno_jax.training.step import Metrics, StepMethod, train_step
 from uno_jax.training.stopping import stop_signal
 
 LOG_SECONDS, SAVE_SECONDS = 2.0, 300.0
-LONGEST_STEP = 60.0  # seconds; a process that was suspended has not trained in the meantime
+LONGEST_STEP = 60.0  # seconds
 MOST_SKIPPED = 20
 
 
@@ -131,7 +131,7 @@ def train_part(
     around: Around,
 ) -> dict[str, Params] | None:
     """Trains until the part's minutes are over. Returns its averaged weights; None if a signal stopped it,
-    after which its state is saved. A step that is not compiled yet is replaced by the first.
+    after which its state is saved.
 
     Raises FloatingPointError if the loss stays NaN or infinite.
     """
@@ -145,13 +145,11 @@ def train_part(
             if stopping(done.steps):
                 save_state(job, state, done)
                 return None
-            step = steps[job.part.turns[done.steps % len(job.part.turns)]]
-            if not step.done():
-                step = steps[job.part.turns[0]]
-            state, metrics = step.result()(state, frozen, inputs, key, jnp.asarray(over, jnp.float32))
+            step = choose_step(job.part.turns, steps, done.steps)
+            state, metrics = step(state, frozen, inputs, key, jnp.asarray(over, jnp.float32))
             jax.block_until_ready(metrics if pending is None else pending)  # at most one step is queued
             now = time.monotonic()
-            done = Done(done.seconds + (min(now - last, LONGEST_STEP) if last else 0.0), done.steps + 1)
+            done = Done(done.seconds + trained_since(last, now), done.steps + 1)
             last, pending = now, metrics
             if log.is_due():
                 write_line(job, done, metrics, around.log)
@@ -167,6 +165,19 @@ def train_part(
         watch.submit(position(job, done), join(frozen, state.ema), last=True)
     trained: dict[str, Params] = state.ema
     return trained
+
+
+def choose_step(turns: Sequence[int], steps: Mapping[int, Future[Any]], number: int) -> Any:
+    """The compiled step of that number's turn, or of the first turn while that is not compiled."""
+    step = steps[turns[number % len(turns)]]
+    return (step if step.done() else steps[turns[0]]).result()
+
+
+def trained_since(last: float | None, now: float) -> float:
+    """Seconds of training since the step that ended at `last`: a process that was suspended has not trained
+    in the meantime.
+    """
+    return 0.0 if last is None else min(now - last, LONGEST_STEP)
 
 
 def open_bar(job: Job, done: Done) -> Any:

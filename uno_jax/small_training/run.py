@@ -176,9 +176,9 @@ def run_job(job: Job, compiling: Mapping[Loss, Future[Any]], inputs: Inputs, aro
 
 
 def compile_faster() -> None:
-    """Before JAX starts: on GPUs, products by cuBLAS in place of kernels that are made and tried one by one.
-    That takes half as long to compile, which counts in a training of minutes. And no CUDA graphs: while one
-    thread captures a graph, the watch's may not load a program.
+    """Before JAX starts: on GPUs, products by cuBLAS in place of kernels that are made and tried one by one,
+    which compiles sooner (docs/benchmarks.md). And no CUDA graphs: while one thread captures a graph, the
+    watch's may not load a program.
     """
     flags = "--xla_gpu_autotune_level=2 --xla_gpu_enable_triton_gemm=false --xla_gpu_enable_command_buffer="
     os.environ.setdefault("XLA_FLAGS", flags)

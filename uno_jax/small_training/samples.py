@@ -3,7 +3,7 @@
 `progress` is the share of a part's time that is over, 0 to 1; a curriculum widens with it what a batch shows.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -137,13 +137,9 @@ def draw_panels(
     invented = jnp.where(is_picture, 0.0, INVENTED)[:, None]
     made = make_diptychs(draw, inputs.world, batch, variety=Variety(free_each, invented))
     named = misname(free, inputs, made.subjects, is_picture | made.two)
-    size = made.target.shape[1]
-    covered = to_tokens_of(made.covered, 2 * side)
-    left, right = made.target[:, :, :size], made.target[:, :, size:]
+    left, right = zip(*(jnp.split(each, 2, axis=2) for each in (made.target, made.covered)), strict=True)
     again = (jax.random.uniform(twice, (batch,)) < at(curriculum.twice, progress)) & ~made.two
-    left = jnp.where(again[:, None, None, None], right, left)
-    covered_left, covered_right = covered[:, :, :side], covered[:, :, side:]
-    covered_left = jnp.where(again[:, None, None], covered_right, covered_left)
+    left = _choose(again, right, left)
     scenes = jnp.where(again[:, None], made.scenes[:, 1:], made.scenes)
     placed, shift, swapped = _lay_out(lay, (batch, side), now)
     placed = jnp.where(is_whole, BESIDE, jnp.where(is_picture, DIAGONAL, placed))
@@ -155,29 +151,28 @@ def draw_panels(
         _panel_captions(say, inputs, made._replace(scenes=scenes, subjects=named), placed),
         (t5_length, jnp.where(is_picture, NO_TEXT_ALONE, NO_TEXT)),
     )
-    first, second = (as_floats(each) for each in _exchange(swapped, left, right))
-    cover = [each.reshape(batch, -1) for each in _exchange(swapped, covered_left, covered_right)]
-    cut = panels + whole
-    alone = Batch(first[cut:], (), caption.t5[cut:], caption.clip[cut:])
-    return Panels(
-        *(
-            jax.tree.map(lambda each: each[:cut], part)
-            for part in (first, second, caption, shift, jnp.concatenate(cover, axis=1))
-        )
-    ), alone
+    (first, cover), (second, other_cover) = _choose(swapped, left, right), _choose(swapped, right, left)
+    covered = jnp.concatenate([token_means(each, side) for each in (cover, other_cover)], axis=1)
+    everything = Panels(as_floats(first), as_floats(second), caption, shift, covered)
+    of_panels, of_pictures = (
+        jax.tree.map(lambda each, part=part: each[part], everything)
+        for part in (slice(panels + whole), slice(panels + whole, None))
+    )
+    return of_panels, Batch(of_pictures.first, (), of_pictures.caption.t5, of_pictures.caption.clip)
 
 
-def to_tokens_of(covered: Float[Array, "b h w"], columns: int) -> Float[Array, "b rows columns"]:
-    """The mean over each token's pixels."""
-    batch, height, width = covered.shape
-    token = width // columns
-    return covered.reshape(batch, height // token, token, columns, token).mean((2, 4))
+def token_means(pixels: Float[Array, "b size size"], side: int) -> Float[Array, "b tokens"]:
+    """The mean over the pixels of each of side x side tokens."""
+    batch, size, _ = pixels.shape
+    token = size // side
+    return pixels.reshape(batch, side, token, side, token).mean((2, 4)).reshape(batch, -1)
 
 
-def _exchange(swapped: Bool[Array, " b"], left: Array, right: Array) -> tuple[Array, Array]:
-    """First and second panels: right and left, or the other way where `swapped`."""
-    swap = swapped.reshape(-1, *[1] * (left.ndim - 1))
-    return jnp.where(swap, left, right), jnp.where(swap, right, left)
+def _choose(yes: Bool[Array, " b"], these: Any, those: Any) -> Any:
+    """The samples of these arrays where `yes`, else of those."""
+    return jax.tree.map(
+        lambda one, other: jnp.where(yes.reshape(-1, *[1] * (one.ndim - 1)), one, other), these, those
+    )
 
 
 def _lay_out(

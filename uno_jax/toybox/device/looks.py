@@ -27,7 +27,7 @@ class Looks(NamedTuple):
 
 
 def draw_looks(
-    key: PRNGKeyArray, subjects: Int[Array, "*n"], count: int, invented: Float[Array, ""] | float
+    key: PRNGKeyArray, subjects: Int[Array, "*n"], count: int, invented: Float[Array, "*#n"] | float
 ) -> Looks:
     """Looks of these of `count` subjects, of which this share is invented; the rest look as they are."""
     pick, mix, amount = jax.random.split(key, 3)
@@ -37,10 +37,8 @@ def draw_looks(
     share = MOST_MIXED * mixed[..., None, None]
     gains = GAIN[0] + (GAIN[1] - GAIN[0]) * jnp.stack(gain, -1)
     linear = gains[..., None] * ((1 - share) * orders[0] + share * orders[1])
-    is_negative = (negative < NEGATIVE)[..., None, None]
-    colour = jnp.concatenate([linear, jnp.zeros((*shape, 3, 1))], -1)
-    inverted = jnp.concatenate([-linear, jnp.ones((*shape, 3, 1))], -1)
-    colour = jnp.where(is_negative, inverted, colour)
+    is_negative = jnp.broadcast_to((negative < NEGATIVE)[..., None, None], (*shape, 3, 1))
+    colour = jnp.concatenate([jnp.where(is_negative, -linear, linear), is_negative.astype(linear.dtype)], -1)
     is_new = new < invented
     other = jax.random.randint(pick, shape, 0, count)
     return Looks(

@@ -30,8 +30,8 @@ class Variety(NamedTuple):
 
     freedom: Freedom = 1.0
     """How freely a subject stands in its reference: as in the target (0), or anywhere (1)."""
-    invented: Probability | None = None
-    """Share of the subjects that look as none of the atlas does (`looks`)."""
+    invented: Float[Array, "*n"] | float | None = None
+    """Share of the subjects that look as none of the atlas does (`looks`), of all or of each."""
 
 
 FREE = Variety()
@@ -129,10 +129,21 @@ def make_pictures(
     two: Bool[Array, " b"],
 ) -> tuple[UInt8[Array, "b size size 3"], Placements]:
     """Pictures of these subjects in these scenes; of the first subject only where not `two`."""
-    stand, draw = jax.random.split(key)
+    drawn, placements = _draw_pictures(key, world, scenes, (subjects, two, None))
+    return drawn.image, placements
+
+
+def _draw_pictures(
+    key: PRNGKeyArray,
+    world: World,
+    scenes: Int[Array, " b"],
+    of: tuple[Int[Array, "b k"], Bool[Array, " b"], Looks | None],
+) -> tuple[Drawn, Placements]:
+    """As `make_pictures`, of subjects with these looks."""
+    (subjects, two, looks), (stand, draw) = of, jax.random.split(key)
     placements = draw_placements(stand, world.atlas, scenes, subjects, ~two)
     shown = (jnp.arange(subjects.shape[1]) == 0) | two[:, None]
-    return render(world, _shots(draw, world, scenes, (subjects, shown, placements, None))).image, placements
+    return render(world, _shots(draw, world, scenes, (subjects, shown, placements, looks))), placements
 
 
 @partial(jax.jit, static_argnames=("batch", "alike"))
@@ -150,10 +161,7 @@ def make_diptychs(
     scenes = _draw_different(where, len(SCENES), (batch, 2))
     both = jax.random.bernoulli(how_many, 0.0 if alike == "picture" else two, (batch,))
     looks = _looks(key, world, subjects, variety.invented)
-    place, drawing = jax.random.split(draw)  # as make_pictures
-    placements = draw_placements(place, world.atlas, scenes[:, 1], subjects, ~both)
-    shown = (jnp.arange(2) == 0) | both[:, None]
-    right = render(world, _shots(drawing, world, scenes[:, 1], (subjects, shown, placements, looks)))
+    right, placements = _draw_pictures(draw, world, scenes[:, 1], (subjects, both, looks))
     if alike == "picture":
         scenes = jnp.repeat(scenes[:, 1:], 2, axis=1)
         return Diptychs(*_beside(right, right), scenes, subjects, both, placements)
@@ -172,7 +180,7 @@ def _beside(left: Drawn, right: Drawn) -> tuple[Array, Array]:
 
 
 def _looks(
-    key: PRNGKeyArray, world: World, subjects: Int[Array, "b k"], invented: Probability | None
+    key: PRNGKeyArray, world: World, subjects: Int[Array, "b k"], invented: Float[Array, "*n"] | float | None
 ) -> Looks | None:
     if invented is None:
         return None
