@@ -20,10 +20,7 @@ def centres(likeness: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n"]:
     return found
 
 
-def follow_prompts(cases: Sequence[Sample], centre: Float[np.ndarray, "n"]) -> list[bool | None]:
-    """Whether each subject stands on the side that its prompt names; None where it names none."""
+def follow_prompts(cases: Sequence[Sample], centre: Float[np.ndarray, "n"]) -> list[bool]:
+    """Whether each subject stands on the side that its prompt names."""
     sides = [side_of(case) for case in cases]
-    return [
-        bool(at < 0.5 if side == "left" else at > 0.5) if side else None
-        for side, at in zip(sides, centre, strict=True)
-    ]
+    return [bool(at < 0.5 if side == "left" else at > 0.5) for side, at in zip(sides, centre, strict=True)]

@@ -36,8 +36,7 @@ class Judge(NamedTuple):
 
 class Verdicts(NamedTuple):
     """One entry for each picture. The worst of several subjects counts; `exchanged` is None where the prompt
-    names no order from left to right. `placed` is empty where sides are not judged, and has None where the
-    prompt names none.
+    names no order from left to right. `placed` is empty but for the kind of that name.
     """
 
     top1: Bool[np.ndarray, "n"]
@@ -45,7 +44,7 @@ class Verdicts(NamedTuple):
     scene: list[str]
     scene_right: Bool[np.ndarray, "n"]
     exchanged: list[bool | None]
-    placed: Sequence[bool | None] = ()
+    placed: Sequence[bool] = ()
 
 
 def check_subjects(subjects: Sequence[Subject], kinds: Sequence[Kind] = USUAL) -> None:
@@ -109,7 +108,7 @@ def _exchanged(
     return [None if order is None else bool(each) for order, each in zip(orders, verdicts, strict=True)]
 
 
-def _placed(judge: Judge, cases: Sequence[Sample], pictures: Pictures, what: str) -> list[bool | None]:
+def _placed(judge: Judge, cases: Sequence[Sample], pictures: Pictures, what: str) -> list[bool]:
     own = judge.gallery[[judge.names.index(case.subjects[0]) for case in cases]]
     likeness = cell_cosines(judge.scorer, pictures, own, f"places of {what}")
     return places.follow_prompts(cases, places.centres(likeness))
@@ -126,6 +125,6 @@ def summarise_verdicts(verdicts: Verdicts) -> dict[str, Any]:
     }
     if sided := [each for each in verdicts.exchanged if each is not None]:
         scores |= {"sided": len(sided), "swaps": sum(sided) / len(sided)}
-    if told := [each for each in verdicts.placed if each is not None]:
-        scores["placed"] = sum(told) / len(told)
+    if verdicts.placed:
+        scores["placed"] = sum(verdicts.placed) / len(verdicts.placed)
     return scores
