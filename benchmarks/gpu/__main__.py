@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from benchmarks.gpu.results import Results, summary, write_report
+from benchmarks.gpu.results import VELOCITY, Results, summary, write_report
 from benchmarks.gpu.schedule import Run, chosen, run_parts, succeeded
 from uno_jax.support.bounds import Bounds
 from uno_jax.support.command_line import exit_on, parse_args
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on(ValueError, OSError):
         parts = chosen(args.parts)
         args.out.mkdir(parents=True, exist_ok=True)
-        for name in ("results.json", "results.md", "log.txt"):
+        for name in ("results.json", "results.md", "log.txt", VELOCITY):
             (args.out / name).unlink(missing_ok=True)
         cache = Path(tempfile.mkdtemp(prefix="uno-gpu-cache-")) if args.cache is None else args.cache
         out = args.out.resolve()

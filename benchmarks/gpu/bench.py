@@ -39,11 +39,6 @@ class Bench:
         """Whether the model has its full size; sizes of everything else follow from that."""
         return self.preset.startswith("flux")
 
-    @property
-    def shared(self) -> Path:
-        """The folder that all parts of a run share."""
-        return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
-
     def left(self) -> float:
         """Seconds that are left."""
         return self.end - time.monotonic()

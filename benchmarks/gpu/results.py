@@ -13,6 +13,7 @@ from uno_jax.support.atomic import atomic_write
 
 Figure = float | int | str | bool | None
 DONE, RUNNING = "done", "running"
+VELOCITY = "forward.npy"  # a part's result for another one, beside results.json
 FAILED = "failed"  # the column of errors that cost one row only
 
 

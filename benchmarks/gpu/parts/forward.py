@@ -14,6 +14,7 @@ from benchmarks.flops import floor
 from benchmarks.flux_71m import Inputs, forward
 from benchmarks.gpu.bench import Bench, since_start
 from benchmarks.gpu.cases import ONE, PLAIN, TWO, Case, case, inputs
+from benchmarks.gpu.results import VELOCITY
 from benchmarks.gpu.weights import random_networks
 from uno_jax.networks.mmdit import MMDiT
 from uno_jax.sharding.rules import make_mesh
@@ -46,7 +47,7 @@ def measure(bench: Bench, of: Case, call: Any, goal_ms: float | None = None) -> 
 
 def result_file(bench: Bench) -> Path:
     """Where the velocity at 1024² lies for parts that compute it otherwise."""
-    return bench.shared / "forward.npy"
+    return bench.results.path.with_name(VELOCITY)
 
 
 def weights(bench: Bench) -> Variables:
