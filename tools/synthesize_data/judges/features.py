@@ -27,7 +27,8 @@ class Seen(NamedTuple):
     """
 
     whole: NDArray[np.float32]
-    border: NDArray[np.float32]
+    border: NDArray[np.float32] | None
+    """None for a model without patches."""
 
 
 class Features(Protocol):
@@ -35,8 +36,8 @@ class Features(Protocol):
 
 
 class Dinov2:
-    """Any vision transformer of transformers whose pooled output, or first token, describes a picture, and
-    whose last tokens are its patches.
+    """Any vision model of transformers whose pooled output, or first token, describes a picture. Where it has
+    patches, they are its last tokens.
     """
 
     def __init__(self, model: str, device: str):
@@ -57,9 +58,13 @@ class Dinov2:
             outputs = self.model(**inputs)
         tokens, pooled = outputs.last_hidden_state, getattr(outputs, "pooler_output", None)
         whole = tokens[:, 0] if pooled is None else pooled
-        rows, columns = (side // self.model.config.patch_size for side in inputs["pixel_values"].shape[-2:])
-        cells = tokens[:, -rows * columns :].unflatten(1, (rows, columns))
-        return Seen(normalize(whole.float().cpu().numpy()), border_of(cells.float().cpu().numpy()))
+        patch = getattr(self.model.config, "patch_size", math.inf)
+        rows, columns = (np.array(inputs["pixel_values"].shape[-2:]) // patch).astype(int).tolist()
+        border = None
+        if tokens.ndim == 3 and 0 < rows * columns <= tokens.shape[1]:
+            cells = tokens[:, -rows * columns :].unflatten(1, (rows, columns))
+            border = border_of(cells.float().cpu().numpy())
+        return Seen(normalize(whole.float().cpu().numpy()), border)
 
 
 class EfficientNetLite0:

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from ...common.errors import ToolError
 from ...common.manifest import Failed, Job, Json, Row, result_of
 from ...common.readable import read_and_work
 from ...common.worker import Worker
@@ -52,11 +53,16 @@ class Comparison:
     features: Features
 
     def __init__(self, config: SynthConfig, folder: Path):
-        self.folder = folder
-        if config.filter_dino.backend == "dinov2":
-            self.features = Dinov2(config.filter_dino.model, config.device)
+        self.folder, own = folder, config.filter_dino
+        if own.backend == "dinov2":
+            self.features = Dinov2(own.model, config.device)
         else:
             self.features = EfficientNetLite0(config.device)
+        if own.max_border < 1 and self.features([Image.new("RGB", (64, 64))]).border is None:
+            raise ToolError(
+                f"filter_dino.max_border is {own.max_border:g}, but {own.model} has no patches, of which a "
+                "border consists: choose another model, or a max_border of 1"
+            )
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
         return read_and_work(jobs, self.read_pair, self.compare)
@@ -67,26 +73,36 @@ class Comparison:
 
     def compare(self, jobs: list[Job], read: list[tuple[Image.Image, Image.Image]]) -> list[Json]:
         found = self.features([picture for both in read for picture in both])
-        cosines = ((part[::2] * part[1::2]).sum(1) for part in found)
+        named = {"cosine": found.whole, "border": found.border}
+        cosines = {name: (p[::2] * p[1::2]).sum(1) for name, p in named.items() if p is not None}
         return [
-            {"cosine": round(float(whole), 4), "border": round(float(border), 4)}
-            for whole, border in zip(*cosines, strict=True)
+            {name: round(float(each[at]), 4) for name, each in cosines.items()} for at in range(len(read))
         ]
 
 
 def verdict(config: SynthConfig, row: Row) -> str:
-    """A crop that is meant to be the reference itself does not count as a copy, and has little background.
-    Rows of earlier versions say nothing of borders.
-    """
+    """A crop that is meant to be the reference itself does not count as a copy, and has little background."""
     own, result = config.filter_dino, result_of(row)
-    cosine, border = result["cosine"], result.get("border", -1.0)
+    cosine = result["cosine"]
     if cosine < own.threshold:
         return f"unlike: cosine {cosine:.3f} is below {own.threshold:g}"
     meant = row.inputs["kind"] == "second" and config.second_reference.crop_as_reference
     if cosine > own.max_cosine and not meant:
         return f"a copy: cosine {cosine:.3f} is above {own.max_cosine:g}"
-    if border > own.max_border and row.inputs["kind"] == "single":
-        return f"the same background: the borders' cosine {border:.3f} is above {own.max_border:g}"
+    return copied_background(own.max_border, result) if row.inputs["kind"] == "single" else ""
+
+
+def copied_background(max_border: float, result: Json) -> str:
+    """Why a pair is rejected for its background; empty where it is not."""
+    if max_border >= 1:
+        return ""
+    if (border := result.get("border")) is None:
+        return (
+            "the borders were not compared (a row of an earlier version): remove "
+            "manifest/filter-dino.jsonl to compare them"
+        )
+    if border > max_border:
+        return f"the same background: the borders' cosine {border:.3f} is above {max_border:g}"
     return ""
 
 

@@ -1,5 +1,7 @@
 """Features, the filter that compares them, and the judge of parts made of them."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -116,9 +118,28 @@ def test_copied_backgrounds_are_rejected():
     assert len(subjects) == 10
 
 
-def test_rows_without_a_border_are_not_judged_by_it():
+def test_rows_of_earlier_versions_pass_only_where_borders_do_not_count():
     row = Row("id", {"kind": "single"}, {"cosine": 0.9})
-    assert filter_dino.verdict(get_config(), row) == ""
+    assert filter_dino.verdict(SynthConfig(), row) == ""
+    assert "remove manifest/filter-dino.jsonl" in filter_dino.verdict(get_config(), row)
+    second = Row("id", {"kind": "second"}, {"cosine": 0.9})
+    assert filter_dino.verdict(get_config(), second) == ""
+
+
+def test_a_model_without_patches_compares_no_borders(dinov2, tmp_path):
+    from transformers import ConvNextConfig, ConvNextModel
+
+    sizes = {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]}
+    ConvNextModel(ConvNextConfig(**sizes)).save_pretrained(tmp_path)
+    shutil.copy(dinov2 / "preprocessor_config.json", tmp_path)
+    own = FilterDinoConfig(model=str(tmp_path))
+    (found,) = filter_dino.STAGE.worker(SynthConfig(device="cpu", filter_dino=own), tmp_path)(
+        pairs_of(tmp_path, [(1, 2)])
+    )
+    assert found.keys() == {"cosine"}
+    strict = SynthConfig(device="cpu", filter_dino=dataclasses.replace(own, max_border=0.5))
+    with pytest.raises(ToolError, match=r"max_border is 0\.5, but .* has no patches"):
+        filter_dino.STAGE.worker(strict, tmp_path)
 
 
 @pytest.mark.parametrize(
