@@ -102,6 +102,12 @@ def test_nothing_is_trained_on_networks_that_are_not_there(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_decoder_is_not_trained_for_an_encoder_that_is_not_there(tmp_path):
+    only = dataclasses.replace(Minutes(0.0, 0.0, 0.0, 0.0, 0.0), decoder=1.0)
+    with pytest.raises(CheckpointError, match="decoder needs vae, which .* does not hold"):
+        train_small(SmallArgs(out=tmp_path / "new", minutes=only), PRESETS["tiny"])
+
+
 def test_networks_of_other_sizes_are_refused(tmp_path):
     config = PRESETS["tiny"].vae
     params = jax.jit(lambda key: init_params(config, key))(jax.random.key(0))

@@ -56,7 +56,8 @@ class Part(NamedTuple):
     schedule: Schedule
 
     def trains(self, kind: str) -> bool:
-        return any(pattern.split("/")[0] == kind for pattern in self.trainable)
+        """Whether it trains the whole of a network, which then need not be there."""
+        return f"{kind}/.*" in self.trainable
 
 
 class Job(NamedTuple):
