@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
-START = "import hashlib, os, signal, sys\nfrom uno_jax.support.command_line import exit_on\n"
-BUSY = "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"  # one call, without Python's lock
+START = "import hashlib, os, signal, sys, threading\nfrom uno_jax.support.command_line import exit_on\n"
+# One call, without Python's lock, so that another thread can say when it has long begun.
+BUSY = """    threading.Timer(1.0, print, ('busy',), {'flush': True}).start()
+    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
+"""
 FORK = """    if not os.fork():
         print(signal.set_wakeup_fd(-1), flush=True)
         os._exit(0)
@@ -38,6 +41,7 @@ def started():
 
 def test_a_second_interrupt_ends_one_long_call(started):
     program = started(BUSY)
+    assert program.stdout.readline() == "busy\n"
     program.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         program.wait(0.5)
