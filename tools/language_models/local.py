@@ -16,12 +16,8 @@ class LocalModel:
 
     def __init__(self, config: ModelConfig, device: str, setting: str, vision: bool):
         self.config, self.vision = config, vision
-        try:
-            import transformers as t
-        except ImportError as error:
-            raise ToolError(
-                f"{setting}.backend transformers: pip install 'uno_jax[synth]' ({error})"
-            ) from None
+        import transformers as t
+
         self.device = choose_device(device)
         reader, network = (
             (t.AutoProcessor, t.AutoModelForImageTextToText)

