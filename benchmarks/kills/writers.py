@@ -106,8 +106,8 @@ def drawn_world(read: Path, out: Path) -> None:
 
 
 def train_small(read: Path, out: Path) -> None:
-    """Two parts of the small model's training, with a step that only counts: the real one takes half a minute
-    to compile. It saves and logs all the time.
+    """Three parts of the small model's training, with a step that only counts: the real one takes half a
+    minute to compile. It saves and logs all the time.
     """
     import jax.numpy as jnp
     import numpy as np
@@ -120,7 +120,7 @@ def train_small(read: Path, out: Path) -> None:
     pictures = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)), jnp.float32)
     run.compile_step, run.make_inputs, run.draw_pictures = stub_step, lambda *_: None, lambda *_: pictures
     loop.LOG_SECONDS, loop.SAVE_SECONDS = 0.02, 0.05
-    minutes = run.Minutes(0.003, 0.0, 0.003, 0.003, 0.0)
+    minutes = run.Minutes(autoencoder=0.003, base=0.003, decoder=0.0, stage1=0.003, stage2=0.0)
     with exit_on(ValueError, OSError, FloatingPointError):
         run.train_small(run.SmallArgs(out=out, minutes=minutes, per_scene=1), PRESETS["tiny"])
 
