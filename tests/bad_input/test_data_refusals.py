@@ -12,7 +12,7 @@ CASES = [
     (["chek"], "chek"),
     (["check"], "Missing from uno-data check"),
     (["check", "none"], "no list of records at none"),
-    (["check", "empty"], "empty is a directory, expected a file"),
+    (["check", "empty"], "empty is a directory without pictures: expected a list's file, or a folder"),
     (["check", "a.png"], "a.png"),
     (["check", "text.txt"], "text.txt is not readable JSON"),
     (["check", LONG * 20], "File name too long"),

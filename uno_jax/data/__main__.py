@@ -38,7 +38,7 @@ class Check:
     """Decode every picture of a list; count by bucket and references; name every bad record."""
 
     file: Annotated[str, tyro.conf.Positional]
-    """Training list in JSON."""
+    """Training list in JSON, or a folder of subjects (docs/data.md)."""
     min_score: PairScore | None = None
     """Lowest score of entries that are taken. None takes all, but of UNO-1M's labels only those of 4."""
     root: str = ""
@@ -54,7 +54,7 @@ class Pack:
     """Write a list and its pictures as tar shards, bad records left out; train from OUT/records.json."""
 
     file: Annotated[str, tyro.conf.Positional]
-    """Training list in JSON."""
+    """Training list in JSON, or a folder of subjects (docs/data.md)."""
     out: Path
     """Directory for the shards and records.json."""
     min_score: PairScore | None = None

@@ -15,7 +15,9 @@ class SourceConfig:
     """One list of a mixture (see `uno_jax.data.entries` for its forms)."""
 
     path: str
-    """Path of the list: local, or a URL that fsspec knows, such as gs://bucket/list.json."""
+    """Path of the list: local, or a URL that fsspec knows, such as gs://bucket/list.json. Also a local folder
+    of subjects (see `uno_jax.data.subject_folders`).
+    """
     weight: Annotated[float, Bounds(0, 1e12, above=True)] = 1.0
     """Share of the samples, relative to the weights of the other sources."""
     min_score: PairScore | None = None
@@ -35,7 +37,7 @@ class DataConfig:
     """Lists of pairs and how their pictures are sized and read (see `uno_jax.data`)."""
 
     path: str = ""
-    """Path or URL of a single list."""
+    """Path or URL of a single list, or a local folder of subjects."""
     sources: tuple[SourceConfig, ...] = ()
     """Several lists to mix, in place of `path`."""
     encodings: str = ""

@@ -10,7 +10,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import NamedTuple, overload
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
@@ -20,6 +21,7 @@ from uno_jax.data.config import DataConfig, SourceConfig
 from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, score_of
 from uno_jax.data.image_files import exists, join_path, parent, picture_ratio, slash_hint
 from uno_jax.data.list_files import read_entries
+from uno_jax.data.subject_folders import folder_entries
 from uno_jax.support import images
 from uno_jax.support.words import counted
 
@@ -156,14 +158,14 @@ def read_source(config: SourceConfig, max_bad_share: float = MAX_BAD_SHARE) -> R
 
 
 def parse_source(config: SourceConfig) -> Records:
-    """The usable records of a list, however many of its entries are bad.
+    """The usable records of a list or a folder of subjects, however many of its entries are bad.
 
-    Raises FileNotFoundError, or DataError for a file that is not a list.
+    Raises FileNotFoundError, or DataError for what is not a list.
     """
     text, ends, entries, refs, ratios = bytearray(), array("q"), array("i"), array("B"), array("d")
     bad: dict[int, str] = {}
     index, below = -1, 0
-    for index, raw in enumerate(read_entries(config.path)):  # noqa: B007
+    for index, raw in enumerate(_raw_entries(config.path)):  # noqa: B007
         try:
             entry = parse_entry(raw, config.min_score)
         except DataError as error:
@@ -190,10 +192,17 @@ def parse_source(config: SourceConfig) -> Records:
     )
 
 
+def _raw_entries(path: str) -> Iterator[Any]:
+    """The entries of a list's file or of a folder of subjects."""
+    return folder_entries(Path(path)) if os.path.isdir(path) else read_entries(path)
+
+
 def _picture_folder(config: SourceConfig, target: str) -> str:
     """The folder of a list's pictures: its own, or images/ beside it or above it, as UNO-1M is published,
-    where only that has the first target.
+    where only that has the first target; a folder of subjects itself.
     """
+    if os.path.isdir(config.path):
+        return join_path(config.path, config.root)
     folder = join_path(parent(config.path), config.root)
     if target and not config.root and not exists(join_path(folder, target)):
         above = parent(folder.rstrip("/")) if folder else ".."
@@ -206,7 +215,7 @@ def _picture_folder(config: SourceConfig, target: str) -> str:
 def read_scores(records: Records) -> list[float | None]:
     """The score of each record of a single list, None where it has none; the list is read again."""
     (source,), kept = records.sources, set(records.entry.tolist())
-    return [score_of(entry) for index, entry in enumerate(read_entries(source.path)) if index in kept]
+    return [score_of(entry) for index, entry in enumerate(_raw_entries(source.path)) if index in kept]
 
 
 def picture_ratios(records: Records, index: int) -> list[float]:

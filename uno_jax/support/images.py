@@ -20,6 +20,8 @@ from uno_jax.support.picture_metadata import orientation
 
 __all__ = ["MAX_PIXELS", "ImageError", "read_image", "read_rgba", "read_size", "to_rgb"]
 
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""How names of pictures end in folders that are searched for them."""
 # The autoencoder divides by 8, packing by 2: sides are multiples of 16 pixels.
 MULTIPLE = 16
 # (height, width) at resolution 512.

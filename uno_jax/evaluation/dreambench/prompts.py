@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, cast
 
 from uno_jax.data.entries import PAIR_KEYS, DataError, check_keys, prompt_of, references_of
 from uno_jax.data.list_files import read_entries
+from uno_jax.support.images import SUFFIXES
 from uno_jax.support.json_files import read_json, shortened
 
 DATA = Path(__file__).parent / "dreambench.json"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class Prompt(NamedTuple):
