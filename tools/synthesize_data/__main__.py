@@ -13,7 +13,7 @@ from .output.export import export_run
 from .output.report import take_marks, write_report
 from .pipeline.import_lists import import_list
 from .pipeline.run import Run, open_run
-from .stages.order import ORDER, STAGES
+from .stages.order import IMPORTED, ORDER, STAGES
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run_command(command: Command) -> None:
     """Raises ToolError."""
-    steps = ORDER if command.name == "run" else (command.name,)
+    steps = steps_of(command)
     for name, stage in STAGES.items():
         if name in steps:
             stage.check_settings(command.settings)
@@ -38,21 +38,33 @@ def run_command(command: Command) -> None:
         elif command.name == "report":
             print(f"wrote {write_report(run)}")
         elif command.name == "run":
-            run_all(run, command.retry_failed)
+            run_all(run, steps, command.retry_failed)
         else:
             run_steps(run, steps, command.retry_failed)
     if command.name not in ("report", "run"):
         print(f"wrote {command.run}")
 
 
-def run_all(run: Run, retry_failed: bool) -> None:
-    """Runs all stages and writes the report, also when a stage raises ToolError."""
+def steps_of(command: Command) -> tuple[str, ...]:
+    """What a command takes. Where a run has imported pairs and none of its own, `run` filters and exports."""
+    if command.name != "run":
+        return (command.name,)
+    own, imported = (command.run / "manifest" / f"{name}.jsonl" for name in ("taxonomy", "import"))
+    return IMPORTED if imported.exists() and not own.exists() else ORDER
+
+
+def run_all(run: Run, steps: Sequence[str], retry_failed: bool) -> None:
+    """Runs stages and writes the report, also when a stage raises ToolError."""
+    if steps == IMPORTED:
+        print(f"{run.folder} holds imported pairs: they are filtered and exported")
     try:
-        run_steps(run, ORDER, retry_failed)
+        run_steps(run, steps, retry_failed)
     except ToolError:
         print(f"wrote {write_report(run)}")
         raise
     print(f"wrote {write_report(run)}")
+    if run.config.limit:
+        print(f"this was a trial: run --run {run.folder} --limit 0 makes all")
 
 
 def run_steps(run: Run, steps: Sequence[str], retry_failed: bool) -> None:

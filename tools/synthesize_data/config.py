@@ -241,6 +241,10 @@ class SynthConfig:
     """Where workers run: in this process, or as actors of Ray."""
     device: str = "auto"
     """torch device, such as cuda:1; auto: an accelerator if there is one."""
+    limit: Annotated[int, Bounds(0, 1_000_000_000)] = not_in_id(0)
+    """A trial: at most so many categories, subjects with scenes, and diptychs, of those that a whole run has.
+    0: no limit. What a trial made is kept when the limit is raised.
+    """
     llm: ModelConfig = ModelConfig()
     taxonomy: TaxonomyConfig = TaxonomyConfig()
     subjects: SubjectsConfig = SubjectsConfig()

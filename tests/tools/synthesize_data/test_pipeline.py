@@ -9,14 +9,18 @@ import pytest
 
 from tests.tools.synthesize_data.drawn_run import drawn_config, paint
 from tools.common.errors import ToolError
-from tools.synthesize_data.__main__ import main, run_steps
+from tools.synthesize_data.__main__ import main, run_steps, steps_of
+from tools.synthesize_data.command_line import Command
+from tools.synthesize_data.config_files import load_config
 from tools.synthesize_data.output.export import export_run, subject_share
 from tools.synthesize_data.output.report import link, take_marks, write_report
+from tools.synthesize_data.pipeline.lineage import said_of_pairs
 from tools.synthesize_data.pipeline.run import Run, open_run
 from tools.synthesize_data.stages.order import ORDER, STAGES, TWO
 from uno_jax.data.config import SourceConfig
 from uno_jax.data.records import parse_source
 from uno_jax.support.errors import InUseError
+from uno_jax.toybox import load_subjects
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +123,24 @@ def test_the_datasheet_counts_what_is_there(made):
 
 @pytest.mark.slow
 def test_the_report_shows_kept_and_rejected_pairs(made):
-    page = (made.folder / "report.html").read_text()
+    page, said = (made.folder / "report.html").read_text(), said_of_pairs(made)
     for row in made.kept("filter-vlm")[:3]:
         assert row.id in page and f'src="{row.inputs["second"]}"' in page
+        shown = said[row.inputs["parent"]]
+        assert f"<small>{shown.prompt}</small>" in page and f"<b>{' + '.join(shown.subjects)}</b>" in page
+    assert any(len(each.subjects) == 2 for each in said.values())
+    assert f"<span>{sum(row.result['score'] == 4 for row in made.rows('filter-vlm'))} (" in page
     assert "filter-dino: kept" in page and "UNO's paper" in page
+
+
+@pytest.mark.slow
+def test_a_trial_takes_a_part_that_grows_with_its_limit(made):
+    jobs = {}
+    for limit in (3, 5):
+        trial = Run(made.folder, dataclasses.replace(made.config, limit=limit), STAGES)
+        assert len(trial.jobs("taxonomy")) == limit and len(trial.jobs("diptychs")) <= limit
+        jobs[limit] = {job.id for job in trial.jobs("taxonomy")}
+    assert jobs[3] < jobs[5] < {job.id for job in made.jobs("taxonomy")}
 
 
 @pytest.mark.slow
@@ -198,6 +216,27 @@ def test_two_commands_do_not_work_in_one_run(made):
 def command(*words: object) -> subprocess.CompletedProcess:
     line = [sys.executable, "-m", "tools.synthesize_data", *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True)
+
+
+def test_a_run_of_imported_pairs_is_filtered(tmp_path):
+    command = Command(name="run", run=tmp_path)
+    (tmp_path / "manifest").mkdir()
+    assert steps_of(command) == ORDER
+    (tmp_path / "manifest/import.jsonl").touch()
+    assert steps_of(command) == ("filter-dino", "filter-vlm", "export")
+    (tmp_path / "manifest/taxonomy.jsonl").touch()
+    assert steps_of(command) == ORDER
+
+
+def test_the_toy_world_draws_a_taxonomy_of_its_own_names(tmp_path):
+    listed = tmp_path / "mine.json"
+    settings = load_config("small")
+    mine = dataclasses.replace(settings, taxonomy=dataclasses.replace(settings.taxonomy, path=str(listed)))
+    listed.write_text(json.dumps({"mine": [subject.name for subject in load_subjects(split="train")[:2]]}))
+    STAGES["generate"].check_settings(mine)
+    listed.write_text(json.dumps({"mine": [load_subjects(split="val")[0].name, "my cup"]}))
+    with pytest.raises(ToolError, match=r"mine\.json has 2 others, such as "):
+        STAGES["generate"].check_settings(mine)
 
 
 def test_settings_stay_with_the_run_and_changes_are_told(tmp_path):

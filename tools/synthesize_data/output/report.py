@@ -16,6 +16,7 @@ from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
 from ...common.manifest import Row
+from ..pipeline.lineage import Said, said_of_pairs
 from ..pipeline.run import Run, read_marks
 from .datasheet import BINS, PAPER_SCORES, histogram, stage_counts, stage_results, write_text
 
@@ -30,9 +31,17 @@ class Card(NamedTuple):
     kind: str
     first: str
     second: str
-    subject: str
+    said: Said
     verdict: str
     parts: str
+
+
+class Bar(NamedTuple):
+    """A bin of a histogram: pairs, their share, and the share in UNO's paper where it is published."""
+
+    pairs: int
+    share: float
+    paper: float | None
 
 
 class Gallery(NamedTuple):
@@ -61,8 +70,8 @@ def write_report(run: Run) -> Path:
     return run.folder / "report.html"
 
 
-def charts(run: Run) -> dict[str, dict[str, tuple[float, float | None]]]:
-    """Title -> bin -> (share here, share in UNO's paper if it is published)."""
+def charts(run: Run) -> dict[str, dict[str, Bar]]:
+    """Title -> bin -> its bar."""
     cosines = [row.result["cosine"] for row in run.rows("filter-dino") if row.result]
     seams = [row.result["probability"] for row in run.rows("split") if row.result]
     scores = stage_results(run, "filter-vlm", "score")
@@ -74,7 +83,8 @@ def charts(run: Run) -> dict[str, dict[str, tuple[float, float | None]]]:
     paper = {"score of the parts, 0 to 4": PAPER_SCORES}
     return {
         title: {
-            name: (times / sum(bins.values()), paper.get(title, {}).get(name)) for name, times in bins.items()
+            name: Bar(times, times / sum(bins.values()), paper.get(title, {}).get(name))
+            for name, times in bins.items()
         }
         for title, bins in found.items()
         if any(bins.values())
@@ -83,12 +93,16 @@ def charts(run: Run) -> dict[str, dict[str, tuple[float, float | None]]]:
 
 def galleries(run: Run, stage: str) -> list[Gallery]:
     """A selection of a filter's kept pairs, then of the rejected, spread evenly from best to worst."""
-    rows = run.rows(stage)
+    rows, said = run.rows(stage), said_of_pairs(run)
     split: dict[str, list[Row]] = {"kept": [], "rejected": []}
     for row in rows:
         split["rejected" if run.verdict(stage, row) else "kept"].append(row)
     return [
-        Gallery(f"{stage}: {title}", len(found), [card(run, stage, row) for row in pick_evenly(found)])
+        Gallery(
+            f"{stage}: {title}",
+            len(found),
+            [card(run, stage, row, said[row.inputs["parent"]]) for row in pick_evenly(found)],
+        )
         for title, found in split.items()
         if found
     ]
@@ -104,20 +118,13 @@ def score(row: Row) -> float:
     return max((row.result or {}).get(name, -1.0) for name in ("score", "cosine"))
 
 
-def card(run: Run, stage: str, row: Row) -> Card:
+def card(run: Run, stage: str, row: Row, said: Said) -> Card:
     parts = (row.result or {}).get("parts", ())
     compared = "; ".join(f"{part['part']}: {part['score']} ({part['difference']})" for part in parts)
     inputs = row.inputs
     verdict = run.verdict(stage, row) or f"kept, {score(row):.2f}"
-    return Card(
-        row.id,
-        inputs["kind"],
-        link(inputs["first"]),
-        link(inputs["second"]),
-        inputs["subject"],
-        verdict,
-        compared,
-    )
+    first, second = link(inputs["first"]), link(inputs["second"])
+    return Card(row.id, inputs["kind"], first, second, said, verdict, compared)
 
 
 def link(path: str) -> str:

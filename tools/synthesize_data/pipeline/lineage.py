@@ -22,6 +22,30 @@ class Sample(NamedTuple):
     """The row of the last filter, whose id a person's marks name."""
 
 
+class Said(NamedTuple):
+    """What a pair is to show: the prompt of its second picture, and all subjects of that."""
+
+    prompt: str
+    subjects: tuple[str, ...]
+
+
+def said_of_pairs(run: Rows) -> dict[str, Said]:
+    """By the parents of the rows of both filters."""
+    origins = [*run.rows("split"), *imported_pairs(run)]
+    said = {row.id: said_of(row) for row in origins}
+    drawn = {
+        row.id: Said(row.inputs["prompt"], (row.inputs["subject"],)) for row in run.rows("second-reference")
+    }
+    said |= drawn
+    return said | {row.id: said[row.inputs["parent"]] for row in run.rows("filter-dino")}
+
+
+def said_of(origin: Row) -> Said:
+    """Of panels or of an imported pair."""
+    subjects = filter(None, (origin.inputs["subject"], origin.inputs.get("other")))
+    return Said(origin.inputs.get("caption_2") or origin.inputs["prompt"], tuple(subjects))
+
+
 def by_id(rows: list[Row]) -> dict[str, Row]:
     return {row.id: row for row in rows}
 
@@ -34,11 +58,12 @@ def single_samples(run: Rows) -> Iterator[Sample]:
         if row.inputs["kind"] == "single":
             cosine = found[row.inputs["parent"]]
             origin = origins[cosine.inputs["parent"]]
+            said = said_of(origin)
             yield Sample(
-                origin.inputs.get("caption_2") or origin.inputs["prompt"],
+                said.prompt,
                 (row.inputs["first"],),
                 row.inputs["second"],
-                tuple(filter(None, (origin.inputs["subject"], origin.inputs.get("other")))),
+                said.subjects,
                 result_of(row)["score"],
                 row,
             )

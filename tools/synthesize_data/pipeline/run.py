@@ -18,6 +18,8 @@ from .engine import make_rows
 from .stage import Stage
 
 MARKS = ("keep", "reject")
+LIMITED = ("taxonomy", "scenes", "diptychs")
+"""Stages that `limit` cuts; the others follow from their rows."""
 AFTER_SECONDS = ("filter-dino", "filter-vlm", "detect", "second-reference", "hashes")
 
 
@@ -50,6 +52,10 @@ class Run:
             step = self.stages[stage]
             settings = id_settings(step.settings(self.config))
             jobs = {identity(stage, settings, inputs): inputs for inputs in step.inputs(self)}
+            if self.config.limit and stage in LIMITED:
+                # Ids are hashes: the first of them are a random choice, of which a higher limit has all.
+                chosen = set(sorted(jobs)[: self.config.limit])
+                jobs = {id: inputs for id, inputs in jobs.items() if id in chosen}
             self._jobs[stage] = [Job(id, inputs) for id, inputs in jobs.items()]
         return self._jobs[stage]
 

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from uno_jax.support.images import read_image
+from uno_jax.support.words import counted
 
 from ...common.devices import check_model_named, choose_device, loading
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Job, Json, result_of
 from ...common.packages import check_packages
 from ...common.worker import Worker
-from ..config import SynthConfig
+from ..config import SynthConfig, TaxonomyConfig
 from ..pipeline.image_files import load_image, save_image
 from ..pipeline.stage import Rows, Stage
 from ..pipeline.uno_sampler import Sampler, Wanted, run_program
+from .taxonomy import choose_groups, toybox_groups
 
 ACROSS, DOWN = (2, 1), (1, 2)  # panels in width and in height
 
@@ -71,10 +73,19 @@ def check_settings(config: SynthConfig) -> None:
             f"generate.left {own.left} needs square panels side by side: diptychs.layouts left-right and"
             f" panels like 128 128, got {config.diptychs.layouts} and {config.diptychs.panels}"
         )
-    if own.left and config.taxonomy.path != own.left:
+    if own.left:
+        check_drawn_categories(config.taxonomy)
+
+
+def check_drawn_categories(taxonomy: TaxonomyConfig) -> None:
+    """Raises ToolError for categories that the toy world's training subjects do not include."""
+    known = {name for names in toybox_groups().values() for name in names}
+    chosen = [name for names in choose_groups(taxonomy).values() for name in names]
+    if strange := [name for name in chosen if name not in known]:
         raise ToolError(
-            f"generate.left {own.left} can draw only its own subjects: taxonomy.path must be {own.left} too,"
-            f" got {config.taxonomy.path or 'the classes of Objects365'}"
+            f"generate.left toybox draws its own training subjects only, and taxonomy.path "
+            f"{taxonomy.path or '(the classes of Objects365)'} has {counted(len(strange), 'other')}, such as "
+            f"{strange[0]!r}: use names from uno_jax/toybox/assets/manifest.json, or taxonomy.path toybox"
         )
 
 

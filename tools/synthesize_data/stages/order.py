@@ -33,4 +33,5 @@ STAGES: dict[str, Stage] = {
 }
 SINGLE = ("taxonomy", "subjects", "scenes", "diptychs", "generate", "split", "filter-dino", "filter-vlm")
 TWO = ("detect", "second-reference", "filter-dino", "filter-vlm")
+IMPORTED = ("filter-dino", "filter-vlm", "export")
 ORDER = (*SINGLE, "export", *TWO, "export")
