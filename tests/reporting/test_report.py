@@ -97,6 +97,8 @@ def folder(tmp_path_factory):
     (folder / "two/eval/2_0.png").unlink()
     (folder / "two/eval/3_0.png").write_bytes(b"\x89PNG no picture")
     write_training(folder / "train")
+    for step in range(1, 9):
+        picture(folder / f"train/samples/step_{100 * step:06}.png", step, size=(1200, 300))
     return folder
 
 
@@ -147,9 +149,15 @@ def test_two_subjects_have_the_papers_other_figures(folder, tmp_path):
 
 def test_pictures_are_small_and_stored_once(page, capsys):
     pictures = json.loads(re.search(r'id="pictures">(.*?)</script>', page.read_text())[1])
-    # Six of the first run, which the second has too (two of its own are gone), and three references.
-    assert len(pictures) == len(set(pictures)) == 9
+    # Six of the first run, which the second has too (two of its own are gone), three references, and six
+    # sheets of the training.
+    assert len(pictures) == len(set(pictures)) == 15
     assert all(uri.startswith("data:image/webp;base64,") for uri in pictures)
+
+
+def test_what_a_training_drew_is_shown_from_first_to_last(page):
+    shown = re.findall(r'data-picture="\d+" alt="[^"]*train, step (\d+)"', page.read_text())
+    assert shown == ["100", "200", "400", "500", "700", "800"]
 
 
 def test_missing_pictures_are_shown_and_counted(page):

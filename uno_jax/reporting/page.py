@@ -13,6 +13,8 @@ from uno_jax.reporting.tables import LABELS, evaluation_tables, shown, training_
 from uno_jax.reporting.thumbnails import Thumbnails
 
 LOWER_IS_BETTER = ("copied_border", "copied_layout", "exchanged")
+SHEET_SIDE = 1024  # pixels of a sheet of training samples, which shows several pictures
+SHEETS = 6  # of a run
 YES_OR_NO = ("copied_border", "copied_layout", "top1", "scene_right", "exchanged")
 
 
@@ -35,7 +37,7 @@ class Card(NamedTuple):
 
 def render_page(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
     """The page's HTML. Pictures are added to `thumbnails`, which then lists those that are missing."""
-    cards = make_cards(runs, thumbnails)
+    cards, sheets = make_cards(runs, thumbnails), make_sheets(runs, thumbnails)
     loader = jinja2.PackageLoader("uno_jax.reporting", "")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -45,6 +47,7 @@ def render_page(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
         evaluated=[run.name for run in runs if run.evaluation],
         suite=next((run.evaluation.suite for run in runs if run.evaluation), None),
         sections=sections(runs),
+        sheets=sheets,
         cards=cards,
         scores={name: LABELS[name] for name in score_names(cards)},
         lower=LOWER_IS_BETTER,
@@ -62,6 +65,18 @@ def sections(runs: Sequence[Run]) -> list[tuple[str, list[Any], list[Any]]]:
         ("Training", training_tables(runs), training_plots(runs)),
     ]
     return [section for section in every if section[1]]
+
+
+def make_sheets(runs: Sequence[Run], thumbnails: Thumbnails) -> list[Shown]:
+    """What trainings drew, at up to SHEETS steps of each from the first to the last."""
+    sheets = []
+    for run in runs:
+        found = run.training.sheets if run.training else ()
+        chosen = sorted({round(i * (len(found) - 1) / (SHEETS - 1)) for i in range(SHEETS)}) if found else []
+        for index in chosen:
+            step = found[index].stem.removeprefix("step_").lstrip("0") or "0"
+            sheets.append(Shown(f"{run.name}, step {step}", thumbnails.add(found[index], SHEET_SIDE), []))
+    return sheets
 
 
 def make_cards(runs: Sequence[Run], thumbnails: Thumbnails) -> list[Card]:

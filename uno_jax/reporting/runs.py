@@ -26,6 +26,8 @@ class Training(NamedTuple):
     metrics: dict[str, Series]
     last_step: int
     note: str = ""
+    sheets: tuple[Path, ...] = ()
+    """What it drew while it trained, in the order of the steps."""
 
 
 class Run(NamedTuple):
@@ -110,4 +112,4 @@ def read_training(path: Path) -> Training:
     if not found:
         raise ReportError(f"{path}: no complete line yet; wait until the run has logged a step")
     series = {name: Series(*np.array(pairs, np.float64).T) for name, pairs in found.items()}
-    return Training(series, step, note)
+    return Training(series, step, note, tuple(sorted((path.parent / "samples").glob("step_*.png"))))

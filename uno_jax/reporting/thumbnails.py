@@ -18,7 +18,7 @@ class Thumbnails:
         """`side` is the longest in pixels; smaller pictures are not enlarged."""
         self.side = side
         self.missing: dict[Path, str] = {}
-        self._by_path: dict[Path, int | None] = {}
+        self._by_path: dict[tuple[Path, int], int | None] = {}
         self._by_uri: dict[str, int] = {}
 
     @property
@@ -26,19 +26,22 @@ class Thumbnails:
         """The pictures as data URIs."""
         return list(self._by_uri)
 
-    def add(self, path: Path) -> int | None:
-        """The picture's index in `uris`; None when it is missing or damaged."""
-        if path not in self._by_path:
-            self._by_path[path] = self._make(path)
-        return self._by_path[path]
+    def add(self, path: Path, side: int | None = None) -> int | None:
+        """The picture's index in `uris`, with a longest side of its own where one is given; None when it is
+        missing or damaged.
+        """
+        key = path, side or self.side
+        if key not in self._by_path:
+            self._by_path[key] = self._make(*key)
+        return self._by_path[key]
 
-    def _make(self, path: Path) -> int | None:
+    def _make(self, path: Path, side: int) -> int | None:
         try:
             image = read_image(path)
         except (OSError, ValueError) as error:
             self.missing[path] = str(error)
             return None
-        image.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, "webp", quality=QUALITY)
         uri = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
