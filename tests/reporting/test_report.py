@@ -336,8 +336,9 @@ def test_a_browser_shows_every_picture(browser):
           .then(() => done(images.map(image => image.naturalWidth)));
         """
     )
-    # 12 pictures less the two that are gone, 6 references, 3 plots by subject, and of the training 2.
-    assert len(sizes) == 21 and min(sizes) > 0
+    # 12 pictures less the two that are gone, 6 references, 3 plots by subject, and of the training 2 plots
+    # and 6 sheets.
+    assert len(sizes) == 27 and min(sizes) > 0
     assert browser.get_log("browser") == []
 
 
