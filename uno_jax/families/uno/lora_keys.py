@@ -1,4 +1,4 @@
-"""Keys of LoRA files: the layers that UNO adapts under each program's names, and which key is what.
+"""Keys of LoRA files: which key is what part of which layer.
 
 A key is wrappers and prefixes, which are taken off in any order, a layer's name, and a suffix: one of the two
 factors, down (rank, in) and up (out, rank), or the layer's alpha.
@@ -9,49 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from uno_jax.families.uno.lora_layers import Module, Site, modules_of
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.words import counted
 
-Site = tuple[str, ...]
-LINEAR1: Site = ("single_blocks", "qkv")
-
-# The layers of a site in each naming; {} is the block's index. diffusers has separate q, k and v.
-TABLE: dict[Site, dict[str, tuple[str, ...]]] = {
-    ("double_blocks", "img", "qkv"): {
-        "uno": ("double_blocks.{}.processor.qkv_lora1",),
-        "diffusers": tuple(f"transformer_blocks.{{}}.attn.to_{x}" for x in "qkv"),
-        "bfl": ("double_blocks.{}.img_attn.qkv",),
-        "fused": ("transformer_blocks.{}.attn.to_qkv",),
-    },
-    ("double_blocks", "img", "proj"): {
-        "uno": ("double_blocks.{}.processor.proj_lora1",),
-        "diffusers": ("transformer_blocks.{}.attn.to_out.0",),
-        "bfl": ("double_blocks.{}.img_attn.proj",),
-    },
-    ("double_blocks", "txt", "qkv"): {
-        "uno": ("double_blocks.{}.processor.qkv_lora2",),
-        "diffusers": tuple(f"transformer_blocks.{{}}.attn.add_{x}_proj" for x in "qkv"),
-        "bfl": ("double_blocks.{}.txt_attn.qkv",),
-        "fused": ("transformer_blocks.{}.attn.to_added_qkv",),
-    },
-    ("double_blocks", "txt", "proj"): {
-        "uno": ("double_blocks.{}.processor.proj_lora2",),
-        "diffusers": ("transformer_blocks.{}.attn.to_add_out",),
-        "bfl": ("double_blocks.{}.txt_attn.proj",),
-    },
-    LINEAR1: {
-        "uno": ("single_blocks.{}.processor.qkv_lora",),
-        "diffusers": tuple(f"single_transformer_blocks.{{}}.attn.to_{x}" for x in "qkv"),
-        "bfl": ("single_blocks.{}.linear1",),  # qkv and mlp together; UNO does not adapt the mlp
-        "comfy": ("single_blocks.{}.linear1_qkv",),  # its name for UNO's part of linear1
-        "fused": ("single_transformer_blocks.{}.attn.to_qkv",),
-    },
-    ("single_blocks", "linear2"): {
-        "uno": ("single_blocks.{}.processor.proj_lora",),
-        "diffusers": ("single_transformer_blocks.{}.proj_out",),
-        "bfl": ("single_blocks.{}.linear2",),
-    },
-}
 BLOCK = re.compile(r"((?:single_)?transformer_blocks|double_blocks|single_blocks)[._]\d+[._]")
 
 # Names of torch's wrappers, anywhere in a key, and of what programs put a transformer into, at its beginning.
@@ -73,16 +34,6 @@ METHODS = {
     "OFT": r"\.b?oft_",
     "LoCon's middle factor": r"\.lora_mid",
 }
-
-
-class Module(NamedTuple):
-    """One of `parts` equal parts of a site's kernel in a block; `whole`: with the mlp's part."""
-
-    site: Site
-    block: int
-    part: int = 0
-    parts: int = 1
-    whole: bool = False
 
 
 class Key(NamedTuple):
@@ -135,7 +86,7 @@ def read_keys(keys: Iterable[str], depths: Mapping[str, int]) -> dict[Module, di
     Raises CheckpointError for another method than LoRA, for a prefix or suffix that is not known, for layers
     that UNO does not adapt, for two keys of one factor, and for half a pair.
     """
-    keys, known = list(keys), _modules(depths)
+    keys, known = list(keys), modules_of(depths)
     _refuse_other_methods(keys)
     read = {key: found for key in keys if (found := read_key(key))}
     _refuse_suffixes(keys, read.keys(), known)
@@ -153,18 +104,6 @@ def read_keys(keys: Iterable[str], depths: Mapping[str, int]) -> dict[Module, di
     _refuse_overlaps(modules)
     order = {module: place for place, module in enumerate(known.values())}
     return dict(sorted(modules.items(), key=lambda item: order[item[0]]))
-
-
-def _modules(depths: Mapping[str, int]) -> dict[str, Module]:
-    """Every module by its names, with dots and with underscores."""
-    found = {}
-    for site, namings in TABLE.items():
-        for block, (naming, names) in itertools.product(range(depths[site[0]]), namings.items()):
-            whole = naming == "bfl" and site == LINEAR1
-            for part, name in enumerate(names):
-                module = Module(site, block, part, len(names), whole)
-                found[name.format(block)] = found[name.format(block).replace(".", "_")] = module
-    return found
 
 
 def _refuse_other_methods(keys: Iterable[str]) -> None:
