@@ -72,7 +72,7 @@ def start_list(folder: Path, pictures: int) -> None:
     with jobs.open("w") as file:
         for number in range(pictures):
             file.write(json.dumps({"prompt": f"a photo of cat {number}", "image_paths": ["a.png"]}) + "\n")
-    args = SampleArgs(model=str(model), lora="none", jobs=jobs, out=folder / "out", steps=50)
+    args = SampleArgs(model=str(model), lora=("none",), jobs=jobs, out=folder / "out", steps=50)
     warm, start = resident(), time.monotonic()
     work = prepare_work(args)
     print(f"{len(work.outputs)} pictures checked in {time.monotonic() - start:.0f} s")

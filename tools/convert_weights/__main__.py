@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, UseAppendAction, subcommand
 
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora_names import Format
@@ -27,6 +27,7 @@ from .inspection import describe
 from .lora import export_lora, import_lora
 from .mapping import Model
 from .model_commands import Dtype, Pack, Pipeline, Scone
+from .pack import merge_loras
 from .source import Source, open_source
 from .tables import clip, flux, t5, vae, vit
 from .tables.efficientnet import convert_efficientnet
@@ -222,24 +223,46 @@ class Lora:
 
 @dataclass(frozen=True)
 class ExportLora:
-    """LoRA directory of uno_jax to one .safetensors file in another program's naming."""
+    """LoRA directory of uno_jax to one .safetensors file in another program's naming; or, with --merge, a
+    model with one or several LoRAs of any trainer added to its kernels.
+    """
 
-    src: str
-    """LoRA directory, or directory of a model that has a LoRA (small: the shipped one)."""
+    src: Annotated[tuple[str, ...], UseAppendAction]
+    """LoRA directory, or directory of a model that has a LoRA (small: the shipped one). With --merge what
+    uno-sample takes as --lora, also several, each perhaps with a strength, :0.8.
+    """
     dst: Path
-    """File to write."""
-    format: Format
+    """File to write; with --merge a model directory, which flux and clip convert to files."""
+    format: Format | None = None
     """Naming to write. uno: dit_lora.safetensors; diffusers: PEFT; kohya: ComfyUI."""
-    dtype: Dtype = "bf16"
+    merge: str | None = None
+    """Model to add the LoRAs to, as the --model of uno-sample."""
+    dtype: Dtype | None = None
     """Data type to write: bf16, as LoRAs are shared; keep: that of the source, in which a training left it
-    (float32).
+    (float32), and which is the default with --merge.
     """
     overwrite: bool = False
     """Replace an existing destination."""
 
     def run_command(self) -> int:
-        export_lora(model_dir(self.src), self.dst, self.format, self.dtype, self.overwrite)
+        if self.merge is not None:
+            return self.run_merge(find_model(self.merge))
+        if self.format is None or len(self.src) != 1:
+            raise CheckpointError("give one --src and its --format, or --merge MODEL")
+        export_lora(model_dir(self.src[0]), self.dst, self.format, self.dtype or "bf16", self.overwrite)
         print(f"wrote {self.dst}")
+        return 0
+
+    def run_merge(self, model: Path) -> int:
+        if self.format is not None:
+            raise CheckpointError("--merge writes a model directory: leave out --format")
+        try:
+            added = merge_loras(model, self.src, self.dst, self.dtype or "keep", self.overwrite)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from None
+        for note in added.notes:
+            print(printable(note))
+        print(f"wrote {self.dst}{f': sample it with {added.unope}' if added.unope else ''}")
         return 0
 
 

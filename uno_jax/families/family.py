@@ -4,7 +4,7 @@ A family is a method: which networks work together, how they are trained and how
 loading, training, plans, sampling and evaluation use this record and do not name networks themselves.
 """
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +64,14 @@ class LoraMethod(NamedTuple):
     """The LoRA's config and tree, from the network's config, named tensors, and the scale of a layer by its
     name and rank where the tensors hold none.
     """
+    read_updates: Callable[
+        [Any, dict[str, np.ndarray], Callable[[str, int], float] | None], tuple[dict[str, Params], list[str]]
+    ]
+    """Trees of `down` and `up` at the paths of kernels by network, and the names of layers that are left out,
+    from the model's config, and tensors and scale as of `from_tensors`: any layers of any trainer's LoRA.
+    """
+    is_own: Callable[[Iterable[str]], bool]
+    """Whether keys are in the naming of the family's own LoRAs, which follow its position convention."""
 
 
 class Encoder(NamedTuple):

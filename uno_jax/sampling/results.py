@@ -18,7 +18,8 @@ from uno_jax.sampling.job_list import Job, Reference
 from uno_jax.support.atomic import atomic_write, followed, made_parents, refuse_device
 from uno_jax.support.json_files import read_json
 from uno_jax.weights.identity import weights_id
-from uno_jax.weights.names import find_lora, find_model
+from uno_jax.weights.loras import Names, find_loras
+from uno_jax.weights.names import find_model
 
 NUMBERED = Path("out")
 SHOWN = 3  # pictures that an error names
@@ -169,14 +170,20 @@ def claim_number(folder: Path) -> Path:
             number += 1
 
 
-def common_record(model: str, lora: str, dtype: str, base: str) -> dict[str, str | None]:
+def common_record(model: str, lora: Names, dtype: str, base: str) -> dict[str, Any]:
     """The part of the record that all pictures share; `model` and `lora` as on the command line. A `base` is
-    recorded if there is one.
+    recorded if there is one. A single LoRA of strength 1 is `lora` and `lora_id`, others are a list `loras`.
     """
-    record: dict[str, str | None] = {"version": __version__, "dtype": dtype}
-    record |= {"base": base} if base else {}
     directory = find_model(model)
-    for name, path in (("model", directory), ("lora", find_lora(lora, directory))):
-        record[name] = None if path is None else str(path.absolute())
-        record[f"{name}_id"] = None if path is None else weights_id(path)
-    return record
+    record: dict[str, Any] = {"version": __version__, "dtype": dtype}
+    record |= {"base": base} if base else {}
+    record |= {"model": str(directory.absolute()), "model_id": weights_id(directory)}
+    loras = [
+        {"path": str(each.path.absolute()), "id": weights_id(each.path), "strength": each.strength}
+        for each in find_loras(lora, directory)
+    ]
+    if not loras:
+        return record | {"lora": None, "lora_id": None}
+    if [each["strength"] for each in loras] == [1]:
+        return record | {"lora": loras[0]["path"], "lora_id": loras[0]["id"]}
+    return record | {"loras": loras}

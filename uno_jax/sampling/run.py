@@ -46,13 +46,13 @@ from uno_jax.sampling.settings import Drawing, SampleArgs, check_args, choose_mo
 from uno_jax.support.folder_lock import locked, locked_path
 from uno_jax.support.words import printable
 from uno_jax.weights.load import (
-    Lora,
     default_dtype,
     held_bytes,
     load_model,
     read_model_config,
     read_tokenizer,
 )
+from uno_jax.weights.loras import Added
 from uno_jax.weights.names import find_model
 
 
@@ -61,7 +61,7 @@ class Work(NamedTuple):
 
     config: Any
     settings: Any
-    lora: Lora | None
+    lora: Added | None
     mesh: Mesh
     outputs: list[Output]
 

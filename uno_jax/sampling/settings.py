@@ -1,5 +1,6 @@
 """The command line of sampling: options of every command that draws, and those of `uno-sample`."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,8 +17,10 @@ from uno_jax.sampling.request import agreed_unope, make_settings
 from uno_jax.sampling.results import NUMBERED, is_picture
 from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.bounds import BatchSize, Bounds, Count, RefSide, Seed, Share, Side, Steps, Strength
+from uno_jax.support.words import printable
 from uno_jax.weights.base import Base, check_base
-from uno_jax.weights.load import Lora, default_dtype, read_model_config, read_named_lora
+from uno_jax.weights.load import default_dtype, read_model_config
+from uno_jax.weights.loras import Added, find_loras, read_loras
 from uno_jax.weights.names import SMALL, find_model
 from uno_jax.weights.sample_mesh import SampleMesh, local_mesh
 
@@ -30,9 +33,10 @@ class ModelArgs:
     """Directory of converted networks (mmdit/, vae/, t5/, clip/), a repository of the Hugging Face hub that
     holds one (OWNER/NAME), or small for the shipped model.
     """
-    lora: str = "auto"
-    """LoRA to draw with: a native directory, a .safetensors file, a repository's on the hub (OWNER/NAME or
-    OWNER/NAME:FILE), or none; auto takes the model's own lora/, if it has one.
+    lora: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """LoRA to draw with, given again for another beside it: a native directory, a .safetensors file of any
+    trainer, a repository's on the hub (OWNER/NAME or OWNER/NAME:FILE), auto for the model's own lora/ if it
+    has one (the default), or none. Each may end in its strength, :0.8; the default is 1.
     """
     unope: Literal["d", "h", "w", "o"] | None = None
     """Axes along which references' positions are offset: d for both, h, w, or o for none. It must not
@@ -149,18 +153,18 @@ def given_options(args: ModelArgs) -> dict[str, Any]:
 
 
 class Drawing(NamedTuple):
-    """The model that a command line names, its LoRA, how it will sample, and over which devices; weights are
+    """The model that a command line names, its LoRAs, how it will sample, and over which devices; weights are
     not loaded yet.
     """
 
     config: Any
     settings: Any
-    lora: Lora | None
+    lora: Added | None
     mesh: Mesh
 
 
 def choose_model(args: ModelArgs) -> Drawing:
-    """The model, settings and LoRA that a command line names.
+    """The model, settings and LoRAs that a command line names. What of a LoRA is left out is printed.
 
     Raises ValueError or OSError saying what to change, before any weight is loaded.
     """
@@ -168,7 +172,9 @@ def choose_model(args: ModelArgs) -> Drawing:
     config = read_model_config(args.model)
     options = given_options(args)
     make_settings(config, None, options)  # cheaper than reading a LoRA
-    lora = read_named_lora(args.lora, find_model(args.model), config)
+    lora = read_loras(find_loras(args.lora, find_model(args.model)), config)
+    for note in lora.notes if lora else ():
+        print(printable(note), file=sys.stderr)
     unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
     mesh = local_mesh(args.mesh, config, args.dtype or default_dtype())
     return Drawing(config, make_settings(config, unope, options), lora, mesh)

@@ -24,7 +24,7 @@ from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import make_optimizer
 from uno_jax.weights.base import check_base
 from uno_jax.weights.checkpoint import read_config, read_defaults, restore_network
-from uno_jax.weights.load import Lora, abstract_lora_of, read_fitting_lora
+from uno_jax.weights.loras import Lora, abstract_lora_of, read_fitting_lora
 from uno_jax.weights.names import local_model
 
 

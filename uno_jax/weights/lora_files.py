@@ -4,11 +4,16 @@ A family's table maps its LoRA to other programs' names (`LoraMethod.to_tensors`
 stored in a file's metadata, since none of the namings has a key for it.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from uno_jax.families.registry import family_with
+import numpy as np
+
+from uno_jax.families.family import LoraMethod
+from uno_jax.families.registry import family_of, family_with
 from uno_jax.networks.registry import row_of
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import parse_json
@@ -39,16 +44,43 @@ def load_tensors(file: Path, base: Any) -> tuple[Any, Any, Params]:
 
     Raises FileNotFoundError, or CheckpointError for keys of other layers and for a file that cannot be read.
     """
-    header, metadata = read_header(Path(file))
     method = family_with([row_of(base).kind]).need_lora()
-    scale = read_scale(Path(file), metadata)
-    tensors = {name: tensor.read() for name, tensor in header.items()}
+    tensors, metadata = _read_file(file)
+    with _naming(file):
+        lora, params = method.from_tensors(base, tensors, read_scale(Path(file), metadata))
+        return lora, _convention(method, metadata), params
+
+
+def load_updates(file: Path, config: Any) -> tuple[dict[str, Params], list[str], Any]:
+    """What a .safetensors file adds to a model, whichever layers it adapts: trees by network, the names of
+    layers that are left out, and the position convention, None for a file that does not say it.
+
+    Raises as `load_tensors`.
+    """
+    method = family_of(config).need_lora()
+    tensors, metadata = _read_file(file)
+    with _naming(file):
+        trees, left_out = method.read_updates(config, tensors, read_scale(Path(file), metadata))
+        recorded = METADATA in metadata or method.is_own(tensors)
+        return trees, left_out, _convention(method, metadata) if recorded else None
+
+
+def _read_file(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A file's tensors and metadata."""
+    header, metadata = read_header(Path(file))
+    return {name: tensor.read() for name, tensor in header.items()}, metadata
+
+
+def _convention(method: LoraMethod, metadata: dict[str, str]) -> Any:
+    recorded = parse_json(metadata.get(METADATA, "{}"), METADATA)
+    return from_dict(get_type_hints(method.info)["unope"], recorded)
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Errors with the file's name."""
     try:
-        lora, params = method.from_tensors(base, tensors, scale)
-        unope = from_dict(
-            get_type_hints(method.info)["unope"], parse_json(metadata.get(METADATA, "{}"), METADATA)
-        )
-        return lora, unope, params
+        yield
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{file}: {error}") from None
 
@@ -59,10 +91,14 @@ def load_lora(path: Path, base: Any) -> tuple[Any, Any, Params]:
 
     Raises as `load_tensors`.
     """
-    if not Path(path).is_dir():
-        return load_tensors(Path(path), base)
-    for name in IN_FOLDERS:
-        if (Path(path) / name).is_file():
-            return load_tensors(Path(path) / name, base)
+    if (file := lora_file(path)) is not None:
+        return load_tensors(file, base)
     info, params = restore_lora(Path(path))
     return info.lora, info.unope, params
+
+
+def lora_file(path: Path) -> Path | None:
+    """A LoRA's file, also where `path` is a folder of PEFT or diffusers; None for a native directory."""
+    if not Path(path).is_dir():
+        return Path(path)
+    return next((Path(path) / name for name in IN_FOLDERS if (Path(path) / name).is_file()), None)

@@ -2,7 +2,16 @@
 
 from uno_jax.families import autoencoder, latents
 from uno_jax.families.family import Encoder, Family, LoraMethod, Objective, Sampler, Trainer
-from uno_jax.families.uno import conditioning, lora, lora_names, objective, plan, sampling, settings
+from uno_jax.families.uno import (
+    conditioning,
+    lora,
+    lora_names,
+    lora_updates,
+    objective,
+    plan,
+    sampling,
+    settings,
+)
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, SamplingDefaults
 from uno_jax.support.images import prepare_reference
 
@@ -45,5 +54,7 @@ FAMILY = Family(
         init=lora.init_lora,
         to_tensors=lora_names.to_tensors,
         from_tensors=lora_names.from_tensors,
+        read_updates=lora_updates.read_updates,
+        is_own=lora_updates.is_own,
     ),
 )

@@ -9,17 +9,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from uno_jax.families.uno.lora_layers import Module, Site, modules_of
+from uno_jax.families.uno.lora_layers import Module, Site
 from uno_jax.support.errors import CheckpointError
-from uno_jax.support.words import counted
 
 BLOCK = re.compile(r"((?:single_)?transformer_blocks|double_blocks|single_blocks)[._]\d+[._]")
 
 # Names of torch's wrappers, anywhere in a key, and of what programs put a transformer into, at its beginning.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-OUTER = ("transformer", "diffusion_model", "base_model", "model")
-# Before names with underscores for dots: kohya's, OneTrainer's, LyCORIS' (SimpleTuner).
-FLAT = ("lora_unet_", "lora_transformer_", "lycoris_")
+OUTER = ("transformer", "diffusion_model", "base_model", "model", "text_encoder", "text_encoder_2")
+# Before names with underscores for dots: kohya's (te1 is CLIP, te3 T5), OneTrainer's, LyCORIS' (SimpleTuner).
+FLAT = ("lora_unet_", "lora_transformer_", "lycoris_", "lora_te1_", "lora_te2_", "lora_te3_", "lora_te_")
 FACTORS = {"lora_A": "lora_B", "lora_down": "lora_up", "lora.down": "lora.up"}
 FACTORS |= {"lora_linear_layer.down": "lora_linear_layer.up", "down": "up"}
 _NAMED = "|".join(re.escape(name) for pair in FACTORS.items() for name in pair if len(name) > len("down"))
@@ -80,21 +79,31 @@ def detect(keys: Iterable[str]) -> str:
     return "diffusers" if "transformer_blocks" in layers[0] else "bfl"
 
 
-def read_keys(keys: Iterable[str], depths: Mapping[str, int]) -> dict[Module, dict[str, str]]:
-    """The keys of each module by their kind, in the table's order; `depths` is the number of blocks by kind.
+class Found(NamedTuple):
+    """The keys of each module by their kind, and the layers of keys that are of none."""
 
-    Raises CheckpointError for another method than LoRA, for a prefix or suffix that is not known, for layers
-    that UNO does not adapt, for two keys of one factor, and for half a pair.
+    modules: dict[Module, dict[str, str]]
+    strange: dict[str, str]
+
+
+def read_keys(keys: Iterable[str], known: Mapping[str, Module]) -> Found:
+    """The keys of the modules in `known` (`lora_layers.modules_of`), in its order.
+
+    Raises CheckpointError for another method than LoRA, for a prefix or suffix that is not known, for two
+    keys of one factor, and for half a pair.
     """
-    keys, known = list(keys), modules_of(depths)
+    keys = list(keys)
     _refuse_other_methods(keys)
     read = {key: found for key in keys if (found := read_key(key))}
     _refuse_suffixes(keys, read.keys(), known)
     if len(adapters := sorted({found.adapter for found in read.values() if found.adapter})) > 1:
         raise CheckpointError(f"it holds several adapters ({', '.join(adapters)}): save one of them alone")
-    _refuse_layers({key: found.layer for key, found in read.items() if found.layer not in known}, depths)
+    strange = {key: found.layer for key, found in read.items() if found.layer not in known}
+    _refuse_prefixes(strange)
     modules: dict[Module, dict[str, str]] = {}
     for key, found in read.items():
+        if key in strange:
+            continue
         kinds = modules.setdefault(known[found.layer], {})
         if found.kind in kinds:
             raise CheckpointError(f"{kinds[found.kind]} and {key} are the same part of one layer")
@@ -103,7 +112,7 @@ def read_keys(keys: Iterable[str], depths: Mapping[str, int]) -> dict[Module, di
         _refuse_half(kinds)
     _refuse_overlaps(modules)
     order = {module: place for place, module in enumerate(known.values())}
-    return dict(sorted(modules.items(), key=lambda item: order[item[0]]))
+    return Found(dict(sorted(modules.items(), key=lambda item: order[item[0]])), strange)
 
 
 def _refuse_other_methods(keys: Iterable[str]) -> None:
@@ -129,20 +138,14 @@ def _refuse_suffixes(keys: list[str], read: Iterable[str], known: Iterable[str])
     detect(keys)
 
 
-def _refuse_layers(layers: Mapping[str, str], depths: Mapping[str, int]) -> None:
-    """Raises CheckpointError if there are any, for a prefix or for layers that UNO does not adapt."""
+def _refuse_prefixes(layers: Mapping[str, str]) -> None:
+    """Raises CheckpointError for a block's layer that something unknown stands before."""
     for key, layer in layers.items():
         if (found := BLOCK.search(layer)) and found.start():
             raise CheckpointError(
                 f"the prefix {layer[: found.start()]} of its key {key} is not known; known are "
                 f"{', '.join(f'{name}.' for name in (*OUTER, *WRAPPERS))}, {', '.join(FLAT)} and none"
             )
-    if layers:
-        raise CheckpointError(
-            f"{counted(len(layers), 'key')} not of a layer that UNO adapts, in a model of "
-            f"{depths['double_blocks']} double and {depths['single_blocks']} single blocks: "
-            f"{', '.join(sorted(layers)[:4])}"
-        )
 
 
 def _refuse_overlaps(modules: Mapping[Module, Mapping[str, str]]) -> None:

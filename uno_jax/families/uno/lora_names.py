@@ -3,7 +3,7 @@
 Pure functions from trees of `families.uno.lora` to {key: array} and back; `lora_layers` has the names.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, cast
 
 import numpy as np
@@ -12,10 +12,12 @@ from flax.traverse_util import unflatten_dict
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.lora import LoraInfo, abstract_lora, block_indices
 from uno_jax.families.uno.lora_keys import read_keys
-from uno_jax.families.uno.lora_layers import LINEAR1, TABLE, Site
+from uno_jax.families.uno.lora_layers import LINEAR1, TABLE, Site, modules_of
 from uno_jax.families.uno.lora_pairs import Pair, ScaleOf, Tensors, common_dtype, joined, read_pair
 from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, subtree
+from uno_jax.support.words import counted
 
 Format = Literal["uno", "diffusers", "kohya"]
 
@@ -68,8 +70,10 @@ def from_tensors(
     """
     depths = {"double_blocks": mmdit.depth, "single_blocks": mmdit.depth_single_blocks}
     shapes, _ = abstract_lora(mmdit, LoraConfig(1))
+    modules, strange = read_keys(tensors, modules_of(TABLE, {site: depths[site[0]] for site in TABLE}))
+    _refuse_layers(strange.values(), depths)
     parts: dict[tuple[Site, int], list[Pair]] = {}
-    for module, keys in read_keys(tensors, depths).items():
+    for module, keys in modules.items():
         site = subtree(shapes, module.site)
         size = site["down"].shape[1], site["up"].shape[2] // module.parts
         pair = read_pair(tensors, keys, size, mmdit.mlp_size if module.whole else 0, scale_of)
@@ -78,6 +82,16 @@ def from_tensors(
     rank = max(pair.down.shape[0] for pair in found.values())
     double, single = (_subset(found, kind, depth) for kind, depth in depths.items())
     return LoraConfig(rank, double, single), _stacked(shapes, rank, found)
+
+
+def _refuse_layers(layers: Collection[str], depths: Mapping[str, int]) -> None:
+    """Raises CheckpointError if there are any."""
+    if layers:
+        raise CheckpointError(
+            f"{counted(len(layers), 'key')} not of a layer that UNO adapts, in a model of "
+            f"{depths['double_blocks']} double and {depths['single_blocks']} single blocks: "
+            f"{', '.join(sorted(layers)[:4])}. Sampling takes such a file as it is (--lora)"
+        )
 
 
 def _subset(found: Iterable[tuple[Site, int]], kind: str, depth: int) -> tuple[int, ...] | None:
