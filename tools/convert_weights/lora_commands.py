@@ -1,0 +1,108 @@
+"""The commands that read and write LoRAs."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import UseAppendAction
+
+from uno_jax.families.uno.config import UnoPE
+from uno_jax.families.uno.lora_names import Format
+from uno_jax.support.bounds import Strength
+from uno_jax.support.errors import CheckpointError
+from uno_jax.support.words import printable
+from uno_jax.weights.names import find_model, model_dir
+
+from . import hub
+from .lora import export_lora, import_lora
+from .model_commands import Dtype
+from .pack import merge_loras
+
+
+@dataclass(frozen=True)
+class Lora:
+    """LoRA in UNO's, diffusers' or kohya's naming, to a LoRA directory of uno_jax."""
+
+    src: str
+    """File, folder with one file, or name on the hub, owner/name[/file]."""
+    dst: Path
+    """LoRA directory to write, later the --lora of sampling."""
+    base: str | None = None
+    """Model that it belongs to (small: the shipped one); default: a transformer of FLUX.1-dev's size."""
+    unope: Literal["d", "h", "w", "o"] | None = None
+    """Position convention that it was trained with; default: the recorded one, or else UNO's, d."""
+    offset_scale: Strength | None = None
+    """Factor on the offsets that it was trained with; default: the recorded one, or else UNO's, 1."""
+    dtype: Dtype = "keep"
+    """Data type to write; keep: that of the source."""
+    overwrite: bool = False
+    """Replace an existing destination."""
+
+    def run_command(self) -> int:
+        unope = self.given_unope()
+        src = hub.locate(self.src)
+        base = None if self.base is None else find_model(self.base)
+        info = import_lora(src, self.dst, base, unope, self.dtype, self.overwrite)
+        print(f"wrote {self.dst}: {info.lora}, {info.unope}")
+        return 0
+
+    def given_unope(self) -> UnoPE | None:
+        """The convention, with UNO's for what is not given; None if neither is.
+
+        Raises CheckpointError.
+        """
+        if self.unope is None and self.offset_scale is None:
+            return None
+        unope = UnoPE() if self.unope is None else UnoPE(self.unope)
+        if self.offset_scale is None:
+            return unope
+        try:
+            return dataclasses.replace(unope, offset_scale=self.offset_scale)
+        except ValueError as error:
+            raise CheckpointError(f"--offset-scale: {error}") from None
+
+
+@dataclass(frozen=True)
+class ExportLora:
+    """LoRA directory of uno_jax to one .safetensors file in another program's naming; or, with --merge, a
+    model with one or several LoRAs of any trainer added to its kernels.
+    """
+
+    src: Annotated[tuple[str, ...], UseAppendAction]
+    """LoRA directory, or directory of a model that has a LoRA (small: the shipped one). With --merge what
+    uno-sample takes as --lora, also several, each perhaps with a strength, :0.8.
+    """
+    dst: Path
+    """File to write; with --merge a model directory, which flux and clip convert to files."""
+    format: Format | None = None
+    """Naming to write. uno: dit_lora.safetensors; diffusers: PEFT; kohya: ComfyUI."""
+    merge: str | None = None
+    """Model to add the LoRAs to, as the --model of uno-sample."""
+    dtype: Dtype | None = None
+    """Data type to write: bf16, as LoRAs are shared; keep: that of the source, in which a training left it
+    (float32), and which is the default with --merge.
+    """
+    overwrite: bool = False
+    """Replace an existing destination."""
+
+    def run_command(self) -> int:
+        if self.merge is not None:
+            return self.run_merge(find_model(self.merge))
+        if self.format is None or len(self.src) != 1:
+            raise CheckpointError("give one --src and its --format, or --merge MODEL")
+        export_lora(model_dir(self.src[0]), self.dst, self.format, self.dtype or "bf16", self.overwrite)
+        print(f"wrote {self.dst}")
+        return 0
+
+    def run_merge(self, model: Path) -> int:
+        if self.format is not None:
+            raise CheckpointError("--merge writes a model directory: leave out --format")
+        try:
+            added = merge_loras(model, self.src, self.dst, self.dtype or "keep", self.overwrite)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from None
+        for note in added.notes:
+            print(printable(note))
+        print(f"wrote {self.dst}{f': sample it with {added.unope}' if added.unope else ''}")
+        return 0
