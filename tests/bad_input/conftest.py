@@ -37,6 +37,7 @@ def given(tmp_path_factory) -> Path:
     write_model(folder / "model")
     write_lora(folder / "lora", UnoPE())
     Image.new("RGB", (64, 64), "red").save(folder / "a.png")
+    Image.new("L", (32, 32)).save(folder / "small.png")
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)

@@ -91,7 +91,7 @@ PAINTER = Family(
         check_size=lambda config, width, height: None,
         reference_side=lambda config, count, ref_size: ref_size or 16,
         prepare_reference=prepare_reference,
-        sample=lambda model, inputs, settings: Drawn(
+        sample=lambda model, inputs, settings, watch: Drawn(
             np.asarray(
                 apply(
                     model.config.painter, {"params": model.params["painter"]}, inputs.seeds.astype(np.float32)

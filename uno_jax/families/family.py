@@ -17,6 +17,7 @@ from PIL import Image
 
 from uno_jax.costs.program import Program
 from uno_jax.families.model import Model
+from uno_jax.families.progress import Watch
 from uno_jax.networks.registry import NETWORKS
 from uno_jax.support.errors import CheckpointError, RecipeError
 from uno_jax.support.trees import Params
@@ -95,6 +96,8 @@ class Inputs(NamedTuple):
 
     `refs` holds an array (b, h, w, 3) in [-1, 1] for each reference, or a list of arrays (h, w, 3) where
     their sizes differ. `left` is the given left half of diptychs to be completed, (b, height, width / 2, 3).
+    `negatives` are prompts that guidance leads away from, by default empty ones. `start` are pictures to
+    begin with, and `mask` says where they are drawn anew, 1, and where they stay, 0.
     `turns` are the texts and references of each picture in their order, by default its references and its
     prompt.
     """
@@ -106,6 +109,9 @@ class Inputs(NamedTuple):
     height: int
     left: Float[np.ndarray, "b h w/2 3"] | None = None
     turns: Sequence[tuple[Turn, ...]] = ()
+    negatives: Sequence[str] = ()
+    start: Float[np.ndarray, "b h w 3"] | None = None
+    mask: Float[np.ndarray, "b h w"] | None = None
 
 
 class Drawn(NamedTuple):
@@ -148,8 +154,8 @@ class Sampler(NamedTuple):
     """
     prepare_reference: Callable[[Image.Image, int, str], Image.Image]
     """A picture prepared for the model, at that longest side; the last argument names it in errors."""
-    sample: Callable[[Model, Inputs, Any], Drawn]
-    """Pictures, sampled with settings."""
+    sample: Callable[[Model, Inputs, Any, Watch | None], Drawn]
+    """Pictures, sampled with settings; the last argument, if any, is told of every step."""
     plan: Callable[[Any, dict[str, Params], Mesh, PlannedSampling], dict[str, Program]]
     """The compiled programs of `sample` by name, from a model config, abstract parameters and a mesh."""
     least_bytes: Callable[[Any, int, Sequence[tuple[int, int]], str], int] = lambda *asked: 0
@@ -159,7 +165,7 @@ class Sampler(NamedTuple):
     prompt_cut: Callable[[Any, str], Cut | None] = lambda config, prompt: None
     """What the model of a config drops of a prompt that is too long for it; None where it takes all."""
     takes: Collection[str] = ()
-    """Fields of `Inputs` that not every family takes: "left", "turns"."""
+    """What not every family takes: "left", "turns", "negative", "start", "mask"."""
     batch_shape: Callable[[Any, Any, Sequence[tuple[int, int]]], Hashable] = lambda config, settings, sizes: (
         tuple(sizes)
     )
@@ -170,6 +176,8 @@ class Sampler(NamedTuple):
     """Raises ValueError for a picture that cannot be drawn, from a model config, its tokenizer, the texts and
     the (width, height) of references in their order, and settings.
     """
+    check_pictures: Callable[[Any, Sequence[Any]], None] = lambda *_: None
+    """Raises ValueError for settings and pictures (`sampling.request.Shown`) that contradict each other."""
     tensor_shares: Callable[[Any], int] = lambda config: 0
     """A number that the shares of heads must divide; 0 where any will do."""
     answer: Callable[[Model, Inputs, Any], Sequence[str]] | None = None

@@ -4,7 +4,7 @@ pictures of equal shapes, for job lists and others that batch by themselves.
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, TypeVar, Unpack
 
@@ -14,19 +14,25 @@ from PIL import Image
 
 from uno_jax.families.family import Inputs
 from uno_jax.families.model import Model
+from uno_jax.families.progress import Watch
 from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.prompt_length import cut_prompts
-from uno_jax.sampling.references import References, as_prompts, as_references
+from uno_jax.sampling.references import Picture, References, as_prompts, as_references
 from uno_jax.sampling.request import (
     Request,
     agreed_unope,
     batch_shape,
     check_answers,
+    check_mask,
+    check_pictures,
     check_request,
+    check_takes,
     check_turns,
     make_settings,
+    prepare_mask,
     prepare_refs,
+    prepare_start,
     turns_of,
 )
 from uno_jax.support import images
@@ -56,9 +62,17 @@ class Options(TypedDict, total=False):
     guidance: float | None
     """Strength of the guidance embedding; default for FLUX.1-dev 4, for schnell none."""
     true_cfg: float | None
-    """Scale of classifier-free guidance away from the empty prompt, for twice the work; default for FLUX 1,
-    which leaves it out.
+    """Scale of classifier-free guidance away from the negative prompt, for twice the work; default for FLUX
+    1, which leaves it out.
     """
+    negative: str | None
+    """What `true_cfg` leads away from; default the empty prompt. Like it, shown no references."""
+    start_image: Picture | None
+    """Picture, or its path, that every picture begins with, part way through the steps."""
+    strength: float | None
+    """How far a start image is drawn over: the share of the steps that are taken, default 0.6."""
+    mask: Picture | None
+    """Of a start image: white where it is drawn anew, black where it stays."""
     unope: UnoPE | None
     """Position convention that `lora` was trained with; it must not contradict that of a merged LoRA."""
     text_cfg: float | None
@@ -70,7 +84,7 @@ class Options(TypedDict, total=False):
     renorm_min: float | None
     """Scone: the least factor of that; default 0."""
     cfg_interval: tuple[float, float] | None
-    """Scone: guidance acts at times in (low, high]; default all, 0 to 1."""
+    """Classifier-free guidance acts at times in (low, high], from 1, noise, to 0; default all, 0 to 1."""
     shift: float | None
     """Scone: shift of the schedule towards noise; default 3."""
     points: int | None
@@ -91,6 +105,7 @@ def generate(
     refs: References | None = None,
     lora: Params | None = None,
     batch_size: int = 4,
+    watch: Watch | None = None,
     **options: Unpack[Options],
 ) -> list[Image.Image]:
     """Pictures of the prompts, each with its own references: `num_images` of the first, then of the next.
@@ -100,6 +115,8 @@ def generate(
     prompt, or a list whose item i is the reference of prompt i or a list of them, none to many.
     `lora` is not merged into the weights: it runs as a side path, for about 10 % more work
     but no copy of the weights. At most `batch_size` pictures of equal shapes are made at once.
+    `watch` is called with a `families.progress.Progress` at each step of each batch. What it raises ends the
+    drawing and comes out of this function: so it is cancelled.
 
     Raises:
       ValueError: for arguments that cannot work.
@@ -115,13 +132,18 @@ def generate(
         model = replace(model, params=model.params | {"lora": lora})
     requests = make_requests(model.config, prompts, refs, asked)
     settings = make_settings(model.config, agreed_unope(unope, model.unope), asked)
+    if asked.get("strength") is not None and all(request.start is None for request in requests):
+        raise ValueError("strength says how far a start image is drawn over: give that image too")
+    check_pictures(model.config, settings, requests)
     for request in requests:
         check_turns(model.config, model.tokenizer, settings, request)
     made: dict[int, Image.Image] = {}
     shapes = [batch_shape(model.config, settings, request) for request in requests]
     with jax.set_mesh(mesh_of(model)):
         for batch in batches(range(len(requests)), lambda i: shapes[i], batch_size):
-            made |= zip(batch, sample_batch(model, [requests[i] for i in batch], settings), strict=True)
+            made |= zip(
+                batch, sample_batch(model, [requests[i] for i in batch], settings, watch), strict=True
+            )
     return [made[i] for i in range(len(requests))]
 
 
@@ -130,20 +152,39 @@ def make_requests(
 ) -> list[Request]:
     """A request for each picture. Removes from `asked` what is not a setting of the model's family."""
     prompts = as_prompts(prompts)
-    for line in cut_prompts(config, prompts):
+    for line in cut_prompts(config, [*prompts, asked.get("negative") or ""]):
         warnings.warn(line.removeprefix("warning: "), stacklevel=3)
     width, height = (asked.pop(side, None) for side in ("width", "height"))
     width = config.defaults.resolution if width is None else width
     height = config.defaults.resolution if height is None else height
     seed, num_images = asked.pop("seed", SEED), asked.pop("num_images", 1)
     ref_size = asked.pop("ref_size", None)
+    given = make_given(asked, width, height)
     check_request(config, width, height, seed, num_images)
     requests, shown = [], as_references(refs, len(prompts))
     for number, (prompt, pictures) in enumerate(zip(prompts, shown, strict=True)):
         names = [f"reference {i + 1} of prompt {number + 1}" for i in range(len(pictures))]
         prepared = prepare_refs(config, pictures, ref_size, names)
-        requests += [Request(prompt, prepared, width, height, seed + j) for j in range(num_images)]
+        request = Request(prompt, prepared, width, height, seed)._replace(**given)
+        check_takes(config, request)
+        requests += [request._replace(seed=seed + j) for j in range(num_images)]
     return requests
+
+
+def make_given(asked: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    """The parts of a request beside prompt and references, which are removed from `asked`.
+
+    Raises ValueError for a mask of another size than its start image.
+    """
+    start, mask = (asked.pop(name, None) for name in ("start_image", "mask"))
+    start, mask = (part and as_references(part, 1)[0][0] for part in (start, mask))
+    if start and mask:
+        check_mask(mask.size, start.size)
+    return {
+        "negative": asked.pop("negative", None),
+        "start": start and prepare_start(start, width, height),
+        "mask": mask and prepare_mask(mask, width, height),
+    }
 
 
 def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int) -> list[list[Item]]:
@@ -159,15 +200,17 @@ def batches(items: Sequence[Item], shape: Callable[[Item], Hashable], size: int)
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
 
-def sample_batch(model: Model, requests: Sequence[Request], settings: Any) -> list[Image.Image]:
+def sample_batch(
+    model: Model, requests: Sequence[Request], settings: Any, watch: Watch | None = None
+) -> list[Image.Image]:
     """The pictures of one batch: all requests have the same `request.batch_shape`. A text that the model
-    wrote before a picture is in its `info` as "thought". Attention is spread over the mesh in use
-    (`jax.set_mesh`).
+    wrote before a picture is in its `info` as "thought". `watch` is told of each step. Attention is spread
+    over the mesh in use (`jax.set_mesh`).
 
     Raises FloatingPointError for NaN or infinite values.
     """
     inputs, sampler = make_inputs(requests), family_of(model.config).sampler
-    pictures, thoughts = sampler.sample(model, inputs, settings)
+    pictures, thoughts = sampler.sample(model, inputs, settings, watch)
     if not np.isfinite(pictures).all():
         raise FloatingPointError(
             f"a picture of {inputs.prompts} came out with NaN or infinite values: the weights are damaged, "
@@ -208,13 +251,21 @@ def make_inputs(requests: Sequence[Request]) -> Inputs:
         [images.to_array(ref) for ref in column]
         for column in zip(*(request.refs for request in requests), strict=True)
     )
-    lefts = [images.to_array(request.left) for request in requests if request.left is not None]
+
+    def stacked(parts: Iterable[Image.Image | None]) -> np.ndarray | None:
+        arrays = [images.to_array(part) for part in parts if part is not None]
+        return np.stack(arrays) if arrays else None
+
+    masks = stacked(request.mask for request in requests)
     return Inputs(
         prompts=[request.prompt for request in requests],
         refs=tuple(np.stack(each) if len({ref.shape for ref in each}) == 1 else each for each in columns),
         seeds=np.array([request.seed for request in requests], np.uint32),
         width=requests[0].width,
         height=requests[0].height,
-        left=np.stack(lefts) if lefts else None,
+        left=stacked(request.left for request in requests),
         turns=[turns_of(request) for request in requests],
+        negatives=[request.negative or "" for request in requests],
+        start=stacked(request.start for request in requests),
+        mask=None if masks is None else (masks[..., 0] + 1) / 2,
     )

@@ -2,8 +2,9 @@
 
 A list has one of the forms that training takes (`data.entries`), an array or JSON Lines, paths relative to
 the list; targets, scores and keys of other programs are ignored. An entry may have its own "width", "height"
-and "seed", and a "left_path": the left half of a diptych whose right half is to be made. In place of "prompt"
-and "image_paths" it may have "turns": [{"image_path": …} | {"text": …}, …], in any order.
+and "seed", a "negative" prompt, a "left_path": the left half of a diptych whose right half is to be made, and
+a "start_path": a picture to begin with, perhaps with a "mask_path". In place of "prompt" and "image_paths" it
+may have "turns": [{"image_path": …} | {"text": …}, …], in any order.
 """
 
 from collections.abc import Callable
@@ -11,20 +12,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from uno_jax.data.entries import REFERENCES, DataError, check_keys, prompt_of, references_of
 from uno_jax.data.image_files import slash_hint
 from uno_jax.data.list_files import read_entries
 from uno_jax.families.family import Turn
 from uno_jax.families.registry import family_of
-from uno_jax.sampling.request import Request, check_request, prepare_left, prepare_refs
+from uno_jax.sampling.request import (
+    Request,
+    check_mask,
+    check_request,
+    check_takes,
+    prepare_left,
+    prepare_mask,
+    prepare_refs,
+    prepare_start,
+)
 from uno_jax.support import images
 from uno_jax.support.digests import file_hash
 from uno_jax.support.json_files import shortened
 from uno_jax.support.words import counted
 
 OWN = ("width", "height", "seed")
-KEYS = frozenset({"prompt", "left_path", "turns", *REFERENCES, *OWN})
-NAMES = {"left": "left half (--left, left_path)", "turns": "turns"}
+PATHS = {"left": "left_path", "start": "start_path", "mask": "mask_path"}
+KEYS = frozenset({"prompt", "negative", "turns", *PATHS.values(), *REFERENCES, *OWN})
 SHOWN_PROBLEMS = 10
 
 
@@ -53,6 +65,9 @@ class Job(NamedTuple):
     ref_size: int
     left: Reference | None = None
     turns: tuple[Turn, ...] = ()
+    negative: str | None = None
+    start: Reference | None = None
+    mask: Reference | None = None
 
 
 class Entry(NamedTuple):
@@ -65,6 +80,9 @@ class Entry(NamedTuple):
     left: Path | None = None
     own: dict[str, int] = {}
     turns: tuple[Turn, ...] = ()
+    negative: str | None = None
+    start: Path | None = None
+    mask: Path | None = None
 
 
 class JobDefaults(NamedTuple):
@@ -80,12 +98,14 @@ class JobDefaults(NamedTuple):
     ref_size: int | None = None
 
 
+Prepare = Callable[[Image.Image, int, int], Image.Image]
 PictureReader = Callable[[Path, int | tuple[int, int]], Reference]
 
 
 def picture_reader(config: Any) -> PictureReader:
     """A function that reads a picture and prepares it as sampling will: as a reference of a longest side, or
-    as the left half of a picture of (width, height). It reads each file once, since lists repeat them.
+    as the left half of a picture of (width, height), or as it is for the size 0. It reads each file once,
+    since lists repeat them.
 
     The function raises FileNotFoundError, ValueError or images.ImageError naming the picture.
     """
@@ -97,7 +117,7 @@ def picture_reader(config: Any) -> PictureReader:
         if isinstance(size, tuple):
             prepared = prepare_left(picture, *size)
         else:
-            prepared = prepare_reference(picture, size, str(path))
+            prepared = prepare_reference(picture, size, str(path)) if size else picture
         return Reference(path.absolute(), prepared.size, file_hash(path))
 
     return read
@@ -108,15 +128,14 @@ def make_job(defaults: JobDefaults, read: PictureReader, entry: Entry) -> Job:
 
     Raises ValueError or FileNotFoundError for what cannot be drawn.
     """
-    config, takes = defaults.config, family_of(defaults.config).sampler.takes
-    for text in (entry.prompt, *(turn for turn in entry.turns if isinstance(turn, str))):
+    config = defaults.config
+    texts = (entry.prompt, entry.negative or "", *entry.turns)
+    for text in (text for text in texts if isinstance(text, str)):
         try:
             text.encode()
         except UnicodeEncodeError:
             raise JobError(f"the prompt {text!r} is invalid Unicode (a lone surrogate)") from None
-    for field in ("left", "turns"):
-        if getattr(entry, field) and field not in takes:
-            raise JobError(f"this model takes no {NAMES[field]}")
+    check_takes(config, entry)
     side = config.defaults.resolution
     width = side * (1 if entry.left is None else 2) if defaults.width is None else defaults.width
     height = side if defaults.height is None else defaults.height
@@ -125,7 +144,12 @@ def make_job(defaults: JobDefaults, read: PictureReader, entry: Entry) -> Job:
     longest = family_of(config).sampler.reference_side(config, len(entry.refs), defaults.ref_size)
     refs = tuple(read(path, longest) for path in entry.refs)
     left = None if entry.left is None else read(entry.left, (sizes["width"], sizes["height"]))
-    return Job(entry.prompt, refs, **sizes, ref_size=longest, left=left, turns=entry.turns)
+    start, mask = (None if path is None else read(path, 0) for path in (entry.start, entry.mask))
+    if start and mask:
+        check_mask(mask.size, start.size)
+    width, height, seed = (sizes[name] for name in OWN)
+    given = (left, entry.turns, entry.negative, start, mask)
+    return Job(entry.prompt, refs, width, height, seed, longest, *given)
 
 
 def read_jobs(path: Path, defaults: JobDefaults) -> list[Job]:
@@ -164,16 +188,21 @@ def parse_entry(entry: Any, folder: Path) -> Entry:
     if not isinstance(entry, dict):
         raise JobError(f"expected an object, got {shortened(entry)}")
     check_keys(entry, KEYS)
-    left = entry.get("left_path")
-    if left is not None and not (isinstance(left, str) and left):
-        raise JobError(f'"left_path" must be a path, got {shortened(left)}')
+    given = {field: entry.get(key) for field, key in PATHS.items()}
+    for field, path in given.items():
+        if path is not None and not (isinstance(path, str) and path):
+            raise JobError(f'"{PATHS[field]}" must be a path, got {shortened(path)}')
+    negative = entry.get("negative")
+    if negative is not None and not isinstance(negative, str):
+        raise JobError(f'"negative" must be a text, got {shortened(negative)}')
     own = {key: entry[key] for key in OWN if key in entry}
     if wrong := [key for key, value in own.items() if type(value) is not int]:
         raise JobError(f'"{wrong[0]}" must be a whole number, got {shortened(own[wrong[0]])}')
     if "turns" in entry:
         return parse_turns(entry, folder)._replace(own=own)
     refs = tuple(folder / ref for ref in references_of(entry))
-    return Entry(prompt_of(entry), refs, None if left is None else folder / left, own)
+    left, start, mask = (None if path is None else folder / path for path in given.values())
+    return Entry(prompt_of(entry), refs, left, own, (), negative, start, mask)
 
 
 def parse_turns(entry: dict[str, Any], folder: Path) -> Entry:
@@ -181,7 +210,7 @@ def parse_turns(entry: dict[str, Any], folder: Path) -> Entry:
 
     Raises JobError naming what is wrong.
     """
-    if more := sorted(entry.keys() & {"prompt", "left_path", *REFERENCES}):
+    if more := sorted(entry.keys() & {"prompt", "negative", *PATHS.values(), *REFERENCES}):
         raise JobError(f'"turns" hold the texts and references: leave out "{more[0]}"')
     refs: list[Path] = []
     turns: list[Turn] = []
@@ -208,5 +237,19 @@ def make_request(job: Job, config: Any) -> Request:
     names = [str(ref.path) for ref in job.refs]
     pictures = [images.read_image(name) for name in names]
     refs = prepare_refs(config, pictures, job.ref_size, names)
-    left = job.left and prepare_left(images.read_image(str(job.left.path)), job.width, job.height)
-    return Request(job.prompt, refs, job.width, job.height, job.seed, left, job.turns)
+
+    def prepared(part: Reference | None, prepare: Prepare) -> Image.Image | None:
+        return part and prepare(images.read_image(str(part.path)), job.width, job.height)
+
+    return Request(
+        job.prompt,
+        refs,
+        job.width,
+        job.height,
+        job.seed,
+        prepared(job.left, prepare_left),
+        job.turns,
+        job.negative,
+        prepared(job.start, prepare_start),
+        prepared(job.mask, prepare_mask),
+    )

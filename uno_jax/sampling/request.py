@@ -14,12 +14,21 @@ from uno_jax.support.memory import refuse_beyond_memory
 from uno_jax.support.words import counted
 
 MAX_SEED = 2**32 - 1
+# Parts of a picture that not every family takes, by their fields, as options and in lists.
+NAMES = {
+    "left": "left half (--left, left_path)",
+    "turns": "turns",
+    "negative": "negative prompt (--negative, negative)",
+    "start": "start image (--start-image, start_path)",
+    "mask": "mask (--mask, mask_path)",
+}
 
 
 class Request(NamedTuple):
     """One picture to make; `refs` are prepared (`prepare_refs`), `seed` is this picture's own. `left` is the
     left half of a diptych whose right half is to be made, (width / 2, height); `turns` order texts and
-    references where they do not end in the prompt (`family.Inputs`).
+    references where they do not end in the prompt (`family.Inputs`). `start` is a picture of this size to
+    begin with, `mask` white (in grey) where it is drawn anew.
     """
 
     prompt: str
@@ -29,6 +38,9 @@ class Request(NamedTuple):
     seed: int
     left: Image.Image | None = None
     turns: tuple[Turn, ...] = ()
+    negative: str | None = None
+    start: Image.Image | None = None
+    mask: Image.Image | None = None
 
 
 class Shown(Protocol):
@@ -46,6 +58,12 @@ class Shown(Protocol):
     def left(self) -> Any: ...
     @property
     def turns(self) -> tuple[Turn, ...]: ...
+    @property
+    def negative(self) -> str | None: ...
+    @property
+    def start(self) -> Any: ...
+    @property
+    def mask(self) -> Any: ...
 
 
 def turns_of(shown: Shown) -> tuple[Turn, ...]:
@@ -54,19 +72,38 @@ def turns_of(shown: Shown) -> tuple[Turn, ...]:
 
 
 def batch_shape(config: Any, settings: Any, shown: Shown) -> Hashable:
-    """What pictures of a batch share: size, whether a left half is given, the order of texts and references,
-    and what the family asks of the references' sizes.
+    """What pictures of a batch share: size, what is given of them, the order of texts and references, and
+    what the family asks of the references' sizes.
     """
     order = tuple(None if isinstance(turn, str) else turn for turn in turns_of(shown))
     sizes = [ref.size for ref in shown.refs]
     own = family_of(config).sampler.batch_shape(config, settings, sizes)
-    return shown.width, shown.height, shown.left is not None, order, own
+    given = tuple(part is not None for part in (shown.left, shown.start, shown.mask))
+    return shown.width, shown.height, given, order, own
+
+
+def check_takes(config: Any, entry: Any) -> None:
+    """Raises ValueError for what the model's family does not take, and for parts that do not go together, of
+    an entry or a request.
+    """
+    for field, name in NAMES.items():
+        if getattr(entry, field) and field not in family_of(config).sampler.takes:
+            raise ValueError(f"this model takes no {name}")
+    if entry.mask is not None and entry.start is None:
+        raise ValueError("a mask says where a start image is drawn anew: give that image too")
+    if entry.start is not None and entry.left is not None:
+        raise ValueError("a left half and a start image do not go together: give one of them")
 
 
 def check_turns(config: Any, tokenizer: Any, settings: Any, shown: Shown) -> None:
     """Raises ValueError for texts and references that the model cannot take."""
     turns = [turn if isinstance(turn, str) else shown.refs[turn].size for turn in turns_of(shown)]
     family_of(config).sampler.check_turns(config, tokenizer, turns, settings)
+
+
+def check_pictures(config: Any, settings: Any, shown: Sequence[Shown]) -> None:
+    """Raises ValueError for settings and pictures that contradict each other."""
+    family_of(config).sampler.check_pictures(settings, shown)
 
 
 def check_answers(config: Any) -> Callable[[Model, Inputs, Any], Sequence[str]]:
@@ -131,6 +168,25 @@ def prepare_left(picture: Image.Image, width: int, height: int) -> Image.Image:
             f"the left half is given, so the width must be a multiple of {2 * images.MULTIPLE}, got {width}"
         )
     return ImageOps.fit(images.to_rgb(picture), (width // 2, height), Image.Resampling.LANCZOS)
+
+
+def prepare_start(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """A picture resized and cropped around its centre to width x height."""
+    return ImageOps.fit(images.to_rgb(picture), (width, height), Image.Resampling.LANCZOS)
+
+
+def prepare_mask(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """A mask in grey, resized and cropped as `prepare_start` does with the picture."""
+    return ImageOps.fit(images.to_rgb(picture).convert("L"), (width, height), Image.Resampling.BOX)
+
+
+def check_mask(mask: tuple[int, int], start: tuple[int, int]) -> None:
+    """Raises ValueError unless a mask has the (width, height) of its start image."""
+    if mask != start:
+        sizes = [f"{width}x{height}" for width, height in (mask, start)]
+        raise ValueError(
+            f"the mask has {sizes[0]} pixels, its start image {sizes[1]}: expected the same size"
+        )
 
 
 def check_memory(config: Any, weights: int, sizes: Sequence[tuple[int, int]], batch: int, dtype: str) -> None:

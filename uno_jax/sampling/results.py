@@ -70,7 +70,9 @@ def make_record(job: Job, settings: Any) -> dict[str, Any]:
     return {
         "prompt": job.prompt,
         "refs": [reference_record(ref) for ref in job.refs],
-        **({} if job.left is None else {"left": reference_record(job.left)}),
+        **({} if job.negative is None else {"negative": job.negative}),
+        **{name: reference_record(part) for name, part in given_parts(job).items()},
+        **({} if job.start is None else {"strength": settings.strength}),
         **({"turns": list(job.turns)} if job.turns else {}),
         "width": job.width,
         "height": job.height,
@@ -78,6 +80,12 @@ def make_record(job: Job, settings: Any) -> dict[str, Any]:
         "ref_size": job.ref_size,
         **settings.record(job.width, job.height),
     }
+
+
+def given_parts(job: Job) -> dict[str, Reference]:
+    """The pictures beside its references that a job has."""
+    parts = {"left": job.left, "start": job.start, "mask": job.mask}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def reference_record(ref: Reference) -> dict[str, Any]:

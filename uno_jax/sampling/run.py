@@ -10,13 +10,11 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import THOUGHT, answer_batch, batches, sample_batch
@@ -30,7 +28,7 @@ from uno_jax.sampling.job_list import (
     read_jobs,
 )
 from uno_jax.sampling.prompt_length import cut_prompts
-from uno_jax.sampling.request import batch_shape, check_answers, check_memory, check_turns
+from uno_jax.sampling.request import batch_shape, check_answers, check_memory, check_pictures, check_turns
 from uno_jax.sampling.results import (
     Output,
     common_record,
@@ -43,6 +41,7 @@ from uno_jax.sampling.results import (
     write_output,
 )
 from uno_jax.sampling.settings import Drawing, SampleArgs, check_args, choose_model
+from uno_jax.sampling.step_bar import StepBar
 from uno_jax.support.folder_lock import locked, locked_path
 from uno_jax.support.words import printable
 from uno_jax.weights.load import (
@@ -78,12 +77,14 @@ def prepare_work(args: SampleArgs) -> Work:
         jobs = read_jobs(args.jobs, defaults)
     else:
         refs = tuple(ref for refs in args.ref for ref in refs)
-        jobs = [make_job(defaults, picture_reader(config), Entry(args.prompt or "", refs, args.left))]
+        given = Entry(args.prompt or "", refs, args.left, {}, (), args.negative, args.start_image, args.mask)
+        jobs = [make_job(defaults, picture_reader(config), given)]
     drawing = choose_model(args)
     if args.understand:
         check_answers(config)
     check_jobs(args, drawing, jobs)
-    for line in cut_prompts(config, (job.prompt for job in jobs)):
+    check_pictures(config, drawing.settings, jobs)
+    for line in cut_prompts(config, [text for job in jobs for text in (job.prompt, job.negative or "")]):
         print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype(), args.base)
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
@@ -142,24 +143,24 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
         return []
     check_batches(args, work.config, (output.job for output in work.outputs))
     made: list[Path] = []
-    model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
     indices = range(len(work.outputs))
-    bar = tqdm(total=len(indices), initial=sum(finished), unit="picture", dynamic_ncols=True)
-    with jax.set_mesh(work.mesh), bar:
-        # Batches are cut from the whole list and drawn whole, so that a resumed run draws the same pictures.
-        grouped = batches(indices, lambda index: shape_of(work, index), args.batch_size)
-        for number, batch in enumerate(grouped):
-            missing = [not finished[index] for index in batch]
-            if not any(missing) or number % count != index:
-                continue
-            outputs = [work.outputs[index] for index in batch]
-            requests = [make_request(output.job, work.config) for output in outputs]
-            pictures = sample_batch(model, requests, work.settings)
-            for output, picture in compress(zip(outputs, pictures, strict=True), missing):
-                made.append(write_output(output, picture))
-                if THOUGHT in picture.info:
-                    bar.write(printable(f"{made[-1]}: {picture.info[THOUGHT]}"))
-                bar.update()
+    # Batches are cut from the whole list and drawn whole, so that a resumed run draws the same pictures.
+    grouped = batches(indices, lambda index: shape_of(work, index), args.batch_size)
+    own = [batch for batch in grouped[index::count] if not all(finished[index] for index in batch)]
+    missing = [[index for index in batch if not finished[index]] for batch in own]
+    with StepBar(sum(map(len, missing))) as bar:
+        bar.tell("loading")
+        model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
+        with jax.set_mesh(work.mesh):
+            for batch, wanted in zip(own, missing, strict=True):
+                requests = [make_request(work.outputs[index].job, work.config) for index in batch]
+                pictures = sample_batch(model, requests, work.settings, bar.watch(len(wanted)))
+                drawn = dict(zip(batch, pictures, strict=True))
+                for number in wanted:
+                    made.append(write_output(work.outputs[number], drawn[number]))
+                    if THOUGHT in drawn[number].info:
+                        bar.write(printable(f"{made[-1]}: {drawn[number].info[THOUGHT]}"))
+                    bar.drawn(1)
     return made
 
 

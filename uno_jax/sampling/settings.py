@@ -49,8 +49,12 @@ class ModelArgs:
     guidance: Strength | None = None
     """Strength of the guidance embedding; default the model's: 4 for FLUX.1-dev, none for schnell."""
     true_cfg: Strength | None = None
-    """Scale of classifier-free guidance away from the empty prompt without references, for twice the work;
-    default the model's: for FLUX 1, which leaves it out.
+    """Scale of classifier-free guidance away from the negative prompt, by default the empty one, without
+    references, for twice the work; default the model's: for FLUX 1, which leaves it out.
+    """
+    cfg_interval: tuple[Share, Share] | None = None
+    """Classifier-free guidance (--true-cfg; Scone's --text-cfg and --image-cfg) acts at times above the first
+    and up to the second, from 1, noise, to 0, the picture; default 0 1, always. Outside it costs nothing.
     """
     text_cfg: Strength | None = None
     """Scone: scale of the guidance away from the picture without the prompt; default 4, 1 leaves it out."""
@@ -62,8 +66,6 @@ class ModelArgs:
     """
     renorm_min: Share | None = None
     """Scone: the least factor by which that shrinks the guidance; default 0."""
-    cfg_interval: tuple[Share, Share] | None = None
-    """Scone: guidance acts at times above the first and up to the second; default 0 1, always."""
     shift: Annotated[float, Bounds(0, 1000, above=True)] | None = None
     """Scone: shift of the times towards noise; default 3."""
     points: Annotated[int, Bounds(2, 1001)] | None = None
@@ -104,9 +106,23 @@ class SampleArgs(ModelArgs):
     """Left half of a diptych whose right half is drawn (diptych prompting). --width is then the width of both
     halves, by default twice the model's resolution.
     """
+    negative: str | None = None
+    """What the picture should not be: classifier-free guidance (--true-cfg) leads away from it, in place of
+    the empty prompt.
+    """
+    start_image: Path | None = None
+    """Picture to begin with, resized and cropped to the size of what is drawn. --strength says how much of it
+    is left.
+    """
+    strength: Annotated[float, Bounds(0, 1, above=True)] | None = None
+    """How far a start image is drawn over: the share of the steps that are taken, of which 1 leaves nothing;
+    default 0.6.
+    """
+    mask: Path | None = None
+    """Of a start image: a picture of its size, white where it is drawn anew and black where it stays."""
     jobs: Path | None = None
-    """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref; for Scone also of
-    {"turns": [{"image_path"} or {"text"}, …]}.
+    """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref, perhaps with "negative",
+    "start_path" and "mask_path"; for Scone also of {"turns": [{"image_path"} or {"text"}, …]}.
     """
     understand: Annotated[bool, FlagCreatePairsOff] = False
     """Scone: answer the prompt about the references in text, in place of drawing. Several answers are printed
@@ -149,7 +165,7 @@ class SampleArgs(ModelArgs):
 def given_options(args: ModelArgs) -> dict[str, Any]:
     """The options of every family's settings but the position convention, which a LoRA may bring."""
     names = dict.fromkeys(name for family in FAMILIES for name in family.sampler.options)
-    return {name: getattr(args, name) for name in names if name != "unope"}
+    return {name: getattr(args, name, None) for name in names if name != "unope"}
 
 
 class Drawing(NamedTuple):
@@ -202,8 +218,14 @@ def check_args(args: SampleArgs) -> None:
         raise ValueError("--temperature and --max-tokens go with --think or --understand")
     if args.understand and (args.out is not None or args.left is not None):
         raise ValueError("--understand answers in text: leave out --out and --left")
-    if args.jobs is not None and (args.ref or args.left):
-        raise ValueError("--ref and --left go with --prompt; a job list names its own pictures")
+    if args.jobs is not None and (args.ref or args.left or args.start_image or args.mask):
+        raise ValueError(
+            "--ref, --left, --start-image and --mask go with --prompt; a job list names its own pictures"
+        )
+    if args.jobs is not None and args.negative is not None:
+        raise ValueError('--negative goes with --prompt; an entry of a job list has its own "negative"')
+    if args.jobs is None and args.strength is not None and args.start_image is None:
+        raise ValueError("--strength says how far a start image is drawn over: give --start-image too")
     if () in args.ref:
         raise ValueError("--ref names no picture: give at least one, or leave it out")
     out = args.named or NUMBERED

@@ -29,7 +29,7 @@ def bounded_jit(function: Callable[P, R], kept: int = KEPT, **options: Any) -> C
         leaves, tree = jax.tree.flatten((args, kwargs))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return function(*args, **kwargs)
-        key = (tree, tuple(map(_kind, leaves)))
+        key = _key(leaves, tree)
         program = programs.pop(key, None) or _fresh(function, options)
         programs[key] = program
         if len(programs) > kept:
@@ -38,6 +38,15 @@ def bounded_jit(function: Callable[P, R], kept: int = KEPT, **options: Any) -> C
 
     call.programs = programs  # type: ignore[attr-defined]
     return call
+
+
+def is_compiled(function: Any, *args: Any) -> bool:
+    """Whether a function of `bounded_jit` holds the program for these arguments."""
+    return _key(*jax.tree.flatten((args, {}))) in function.programs
+
+
+def _key(leaves: list[Any], tree: Any) -> Any:
+    return tree, tuple(map(_kind, leaves))
 
 
 def _fresh(function: Callable[..., Any], options: dict[str, Any]) -> Any:

@@ -212,6 +212,9 @@ REFUSED = {
     "FLUX's steps": (("--steps", 3), "this model does not take steps"),
     "a LoRA": (("--lora", "lora.safetensors"), "models of the family scone take no LoRA"),
     "a left half": (("--left", "a.png"), "this model takes no left half"),
+    "a negative prompt": (("--negative", "b"), "this model takes no negative prompt (--negative, negative)"),
+    "a start image": (("--start-image", "a.png"), "this model takes no start image"),
+    "a mask": (("--mask", "a.png"), "this model takes no mask"),
     "an empty prompt": (("--prompt", " "), "the prompt is empty, but text guidance leads away"),
     "a temperature for nothing": (("--temperature", 1), "go with --think or --understand"),
     "a long context": (

@@ -13,7 +13,7 @@ from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.families.uno.settings import make_settings
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import Contrast, denoise
+from uno_jax.families.uno.velocity import Contrast, Left, denoise
 
 TINY = PRESETS["tiny"]
 MMDIT = TINY.mmdit
@@ -69,7 +69,7 @@ def test_the_left_half_is_kept_and_seen_by_the_right():
     make = jax.jit(partial(denoise, tiny_model(), schedule=times))
 
     def halves(noise, left):
-        latent = unpack(make(noise=noise, conditioning=conditioning, left=left), (2, 4))
+        latent = unpack(make(noise=noise, conditioning=conditioning, given=Left(left)), (2, 4))
         return np.split(np.asarray(latent), 2, axis=2)
 
     kept, made = halves(noise, left)
@@ -86,7 +86,9 @@ def test_plain_predictions_see_the_left_half_as_noisy_as_the_rest():
     times, plain = np.array([1.0, 0.5], np.float32), alone()
     noise, left = draw_normal(5, 1, 4, 8, 16), draw_normal(6, 1, 4, 4, 16)
     of = jax.jit(partial(denoise, tiny_model(), noise, plain, times, Contrast(plain, 0.0)))
-    right = [np.split(np.asarray(unpack(of(left=each), (2, 4))), 2, axis=2)[1] for each in (left, -left)]
+    right = [
+        np.split(np.asarray(unpack(of(given=Left(each)), (2, 4))), 2, axis=2)[1] for each in (left, -left)
+    ]
     np.testing.assert_array_equal(*right)
 
 

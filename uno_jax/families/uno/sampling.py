@@ -5,40 +5,105 @@ latest few are kept (`bounded_jit`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from einops import reduce
+from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import Drawn, Inputs
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.latents import decode_latent, encode_image, initial_noise, token_grid, unpack
 from uno_jax.families.model import Model
+from uno_jax.families.progress import Progress, Watch, walk
 from uno_jax.families.uno.conditioning import encode_text, tokenize
 from uno_jax.families.uno.config import ModelConfig
 from uno_jax.families.uno.settings import Settings
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import Contrast, denoise
-from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.families.uno.velocity import (
+    Contrast,
+    Left,
+    Start,
+    Steps,
+    denoise,
+    first_tokens,
+    last_tokens,
+    prepare,
+    take_step,
+)
+from uno_jax.support.bounded_jit import bounded_jit, is_compiled
 from uno_jax.support.trees import AnyArray
 
 
-def sample(model: Model, inputs: Inputs, settings: Settings) -> Drawn:
-    """Pictures of one batch. Each starts from the noise of its own seed, whatever its batch."""
+def sample(model: Model, inputs: Inputs, settings: Settings, watch: Watch | None = None) -> Drawn:
+    """Pictures of one batch. Each starts from the noise of its own seed, whatever its batch. With a `watch`
+    the steps run one by one.
+    """
+    tell = watch or (lambda progress: None)
+    tell(Progress("encoding"))
     config, count = model.config, len(inputs.prompts)
     refs = tuple(encode_image(model, np.asarray(column)) for column in inputs.refs)
-    left = None if inputs.left is None else encode_image(model, inputs.left)
     guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
-    given = Conditioning(*encode_prompts(model, inputs.prompts), refs, guidance, settings.unope)
+    shown = Conditioning(*encode_prompts(model, inputs.prompts), refs, guidance, settings.unope)
+    schedule = schedule_of(config, inputs, settings)
     contrast = None
     if settings.true_cfg != 1:
-        plain = Conditioning(*encode_prompts(model, [""] * count), (), guidance, settings.unope)
-        contrast = Contrast(plain, settings.true_cfg)
+        texts = encode_prompts(model, inputs.negatives or [""] * count)
+        plain = Conditioning(*texts, (), guidance, settings.unope)
+        contrast = Contrast(plain, settings.true_cfg, settings.acts_at(schedule[:-1]))
     noise = initial_noise(inputs.seeds, latent_shape(config, inputs.width, inputs.height))
-    shift = config.mmdit.guidance_embed
-    schedule = sampling_schedule(settings.steps, inputs.width, inputs.height, shift)
-    latent = denoise_latent(model, noise, given, schedule, contrast, left)
+    task = noise, shown, schedule, contrast, encode_given(model, inputs)
+    latent = denoise_latent(model, *task) if watch is None else watched_latent(model, task, watch)
+    tell(Progress("decoding"))
     return Drawn(decode_latent(model, latent, settings.tile))
+
+
+def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "points"]:
+    """The times of a batch; those of a start image's begin part way, by its strength."""
+    schedule = sampling_schedule(
+        settings.steps, inputs.width, inputs.height, shift=config.mmdit.guidance_embed
+    )
+    return schedule if inputs.start is None else schedule[settings.skipped :]
+
+
+def encode_given(model: Model, inputs: Inputs) -> Left | Start | None:
+    """The latent of what is given of the pictures, in pixels: a left half, or a start image and its mask."""
+    if inputs.left is not None:
+        return Left(encode_image(model, inputs.left))
+    if inputs.start is None:
+        return None
+    latent = encode_image(model, inputs.start)
+    if inputs.mask is None:
+        return Start(latent)
+    cells = model.config.vae.downsampling
+    share = reduce(inputs.mask, "b (h y) (w x) -> b h w 1", "mean", y=cells, x=cells)
+    return Start(latent, (share >= 0.5).astype(np.float32))
+
+
+def watched_latent(model: Model, task: tuple[Any, ...], watch: Watch) -> Float[Array, "b h w z"]:
+    """As `denoise_latent` of the same arguments, step by step."""
+    steps = prepare_steps(model, *task)
+    x, count = first_tokens(steps), len(steps.each[0])
+    if not is_compiled(next_tokens, model, steps, x, jnp.int32(0)):
+        watch(Progress("compiling", 0, count))
+    x = walk(x, count, lambda x, step: next_tokens(model, steps, x, jnp.int32(step)), watch)
+    return unpack(last_tokens(steps, x), token_grid(steps.noise))
+
+
+@bounded_jit
+def prepare_steps(model: Model, *task: Any) -> Steps:
+    """What the steps of a drawing share (`velocity.prepare`)."""
+    return prepare(model, *task)
+
+
+@bounded_jit
+def next_tokens(
+    model: Model, steps: Steps, x: Float[Array, "b l c"], step: Int[Array, ""]
+) -> Float[Array, "b l c"]:
+    """The state after step number `step`."""
+    return take_step(model, steps, x, jax.tree.map(lambda leaf: leaf[step], steps.each))
 
 
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
@@ -60,7 +125,7 @@ def denoise_latent(
     conditioning: Conditioning,
     schedule: Float[AnyArray, "points"],
     contrast: Contrast | None = None,
-    left: Float[AnyArray, "b h w/2 z"] | None = None,
+    given: Left | Start | None = None,
 ) -> Float[Array, "b h w z"]:
     """The whole denoising loop (`velocity.denoise`), from noise to the picture's scaled latent."""
-    return unpack(denoise(model, noise, conditioning, schedule, contrast, left), token_grid(noise))
+    return unpack(denoise(model, noise, conditioning, schedule, contrast, given), token_grid(noise))

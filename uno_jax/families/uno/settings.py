@@ -1,12 +1,19 @@
 """UNO's sampling settings: steps, guidance and position convention, and the sizes of references."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+from jaxtyping import Bool, Float
 
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.latents import token_size
 from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.support.images import MULTIPLE
+
+ALWAYS = (0.0, 1.0)
+STRENGTH = 0.6  # as in diffusers
 
 
 @dataclass(frozen=True)
@@ -14,8 +21,9 @@ class Settings:
     """How pictures are sampled; the same for all pictures of a call.
 
     `guidance` is None for a model without guidance embedding (schnell), whose schedule is not shifted either.
-    `true_cfg` is the scale of classifier-free guidance (`velocity.Contrast`); 1 turns it off. Pictures of
-    more than tile x tile pixels are decoded in tiles of that side.
+    `true_cfg` is the scale of classifier-free guidance (`velocity.Contrast`); 1 turns it off. It acts at
+    times in (cfg_interval[0], cfg_interval[1]]. `strength` is the share of the steps that a start image is
+    drawn over with. Pictures of more than tile x tile pixels are decoded in tiles of that side.
 
     Raises ValueError for values that cannot work.
     """
@@ -25,6 +33,8 @@ class Settings:
     unope: UnoPE = UnoPE()
     true_cfg: float = 1.0
     tile: int = 1024
+    cfg_interval: tuple[float, float] = ALWAYS
+    strength: float = STRENGTH
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -33,6 +43,21 @@ class Settings:
             raise ValueError(f"guidance must be a finite number of 0 or more, got {self.guidance}")
         if not 0 <= self.true_cfg < float("inf"):
             raise ValueError(f"true_cfg must be a finite number of 0 or more, got {self.true_cfg}")
+        low, high = self.cfg_interval
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"cfg_interval must be two rising times between 0 and 1, got {low:g} {high:g}")
+        if not 0 < self.strength <= 1:
+            raise ValueError(f"strength must be more than 0 and at most 1, got {self.strength}")
+
+    @property
+    def skipped(self) -> int:
+        """The steps that a drawing from a start image leaves out, as in diffusers, but never all."""
+        return min(int(max(self.steps - self.steps * self.strength, 0)), self.steps - 1)
+
+    def acts_at(self, times: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"] | None:
+        """Whether guidance acts at each time; None where it always does."""
+        low, high = self.cfg_interval
+        return None if self.cfg_interval == ALWAYS else (low < times) & (times <= high)
 
     def record(self, width: int, height: int) -> dict[str, Any]:
         """All settings that determine a picture of width x height pixels, as JSON values."""
@@ -41,10 +66,19 @@ class Settings:
             "steps": self.steps,
             "guidance": self.guidance,
             "true_cfg": self.true_cfg,
+            **({} if self.cfg_interval == ALWAYS else {"cfg_interval": list(self.cfg_interval)}),
             "unope": self.unope.variant,
             "offset_scale": self.unope.offset_scale,
             "schedule": [float(t) for t in schedule],
         }
+
+
+class Guiding(TypedDict, total=False):
+    """Fields of `Settings` whose defaults are the model's or the class's."""
+
+    true_cfg: float
+    cfg_interval: tuple[float, float]
+    strength: float
 
 
 def make_settings(
@@ -52,20 +86,26 @@ def make_settings(
     steps: int | None = None,
     guidance: float | None = None,
     unope: UnoPE = UnoPE(),
-    true_cfg: float | None = None,
+    **more: Unpack[Guiding],
 ) -> Settings:
     """Settings with a model's defaults in place of None: 25 steps and its guidance (4 as in UNO), for
     schnell 4 steps and no guidance.
 
     Raises ValueError as `Settings`, and for guidance given to a model that takes none.
     """
-    true_cfg = config.defaults.true_cfg if true_cfg is None else true_cfg
+    more = {"true_cfg": config.defaults.true_cfg, **more}
     if not config.mmdit.guidance_embed:
         if guidance is not None:
             raise ValueError(f"guidance {guidance} was given, but this model (as FLUX.1-schnell) takes none")
-        return Settings(4 if steps is None else steps, None, unope, true_cfg)
+        return Settings(4 if steps is None else steps, None, unope, **more)
     guidance = config.defaults.guidance if guidance is None else guidance
-    return Settings(25 if steps is None else steps, guidance, unope, true_cfg)
+    return Settings(25 if steps is None else steps, guidance, unope, **more)
+
+
+def check_pictures(settings: Settings, shown: Sequence[Any]) -> None:
+    """Raises ValueError for a negative prompt that nothing leads away from."""
+    if settings.true_cfg == 1 and any(each.negative for each in shown):
+        raise ValueError("a negative prompt needs classifier-free guidance: give true_cfg, 1.5 for example")
 
 
 def check_size(config: ModelConfig, width: int, height: int) -> None:
