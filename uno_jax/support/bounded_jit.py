@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import jax
 
+from uno_jax.support.memory import trim_heap
+
 P = ParamSpec("P")
 R = TypeVar("R")
 KEPT = 8  # programs of a function, about 160 MB for all functions of a picture on the CPU
@@ -34,6 +36,7 @@ def bounded_jit(function: Callable[P, R], kept: int = KEPT, **options: Any) -> C
         programs[key] = program
         if len(programs) > kept:
             programs.popitem(last=False)[1].clear_cache()
+            trim_heap()
         return cast(R, program(*args, **kwargs))
 
     call.programs = programs  # type: ignore[attr-defined]

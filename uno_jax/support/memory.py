@@ -1,6 +1,7 @@
 """Memory that can be had here, and the refusal of what cannot fit into it, before anything is loaded."""
 
 import contextlib
+import ctypes
 import resource
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def free_machine_bytes() -> int | None:
         given_back = sum(_fields(group / "memory.stat")[name] for name in RECLAIMED)
         found = min(found, limit - int((group / "memory.current").read_text()) + given_back + swap)
     return found
+
+
+def trim_heap() -> None:
+    """Gives memory that the C library holds for later back to Linux; without glibc nothing."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _fields(path: str | Path) -> dict[str, int]:
