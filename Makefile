@@ -1,4 +1,5 @@
 # make demo       the shipped small model draws what it is shown, then trains for a minute: out/demo.png
+# make web        a page in the browser that draws with the small model
 # make small      the small model's training from nothing, in runs/small: minutes on a GPU, nights without
 # make check      lint and the fast tests: before every commit, 3 minutes on two cores
 # make test       the whole test suite (needs PyTorch and diffusers, which are installed on first use)
@@ -12,11 +13,14 @@ INSTALL := $(PY) -m pip install --quiet --editable
 # In the order of the folders: by the number of tests, as xdist has it, the longest file comes last.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo small check test coverage shapes lint docs
+.PHONY: demo web small check test coverage shapes lint docs
 .NOTPARALLEL:
 
 demo: .venv/installed
 	$(PY) -m uno_jax.demo --out out
+
+web: .venv/installed-web
+	$(PY) -m uno_jax.web
 
 small: .venv/installed
 	$(PY) -m uno_jax.train_small --out runs/small

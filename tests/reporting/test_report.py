@@ -2,13 +2,13 @@
 
 import json
 import re
-import shutil
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser import opened_browser
 from uno_jax.evaluation.dreambench.scores import summarise_rows
 from uno_jax.evaluation.toybox.page import SOURCES, picture_name
 from uno_jax.report import main
@@ -18,8 +18,6 @@ from uno_jax.reporting.runs import read_runs
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
 SUBJECTS = ("cat", "can", "dog")
 PROMPTS = {"scene": "a {} in the <snow> & rain", "property": "a red {}"}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 
 
 def picture(path, *seed, size=(40, 30)):
@@ -293,24 +291,8 @@ def test_without_matplotlib_the_extra_is_told(folder, tmp_path, capsys, monkeypa
 
 @pytest.fixture(scope="module")
 def browser(page, tmp_path_factory):
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("chromium")
-    quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync")
-    for each in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", *quiet):
-        options.add_argument(f"--{each}")
-    options.add_argument(f"--user-data-dir={profile}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # With the driver's path selenium looks for, and downloads, nothing.
-    opened = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    try:
-        opened.get(page.as_uri())
-        yield opened
-    finally:
-        opened.quit()
+    with opened_browser(page.as_uri(), tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 def choose(browser, **values):
