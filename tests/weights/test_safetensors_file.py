@@ -76,6 +76,7 @@ def test_what_the_format_allows(write, header, size):
         (b'{"a": ' + b"[" * 100_000, "no header can be read"),
         (b'{"a": "\xff"}', "no header can be read"),
         ({"\ud800": A}, "no header can be read"),
+        ({"__metadata__": {"a": "\ud800"}, "a": A}, "no header can be read"),
         ({"a": A | {"more": 1}}, "tensor a is not .dtype, shape, data_offsets"),
         (b"[]", "no header can be read"),
         (json.dumps({"a": A}).encode("utf-16"), "no header can be read"),

@@ -168,7 +168,7 @@ def _parse(file: Path, text: bytes, size: int) -> tuple[dict[str, Tensor], dict[
         if text[:1] != b"{":
             raise ValueError("no JSON object")
         header = DECODER.decode(text.decode())
-        "".join(header).encode()  # half a surrogate pair is no name
+        json.dumps(header, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{file} is not a safetensors file or damaged: no header can be read from its {size} bytes "
