@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from uno_jax.sampling.like import like_args
 from uno_jax.sampling.plan import plan_sampling
 from uno_jax.sampling.run import (
     Work,
@@ -14,6 +15,7 @@ from uno_jax.sampling.run import (
     write_answers,
 )
 from uno_jax.sampling.settings import SampleArgs
+from uno_jax.sampling.sheet import write_sheet
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError, RecipeError
@@ -24,6 +26,10 @@ from uno_jax.support.words import counted
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-sample`."""
     args = parse_args(SampleArgs, "uno-sample", argv)
+    if args.like is not None:
+        with exit_on(ValueError, OSError):
+            own = like_args(args)
+        args = parse_args(SampleArgs, "uno-sample", argv, own)
     if args.plan:
         with exit_on(ValueError, OSError):
             return plan_sampling(args)
@@ -43,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def drawn_lines(args: SampleArgs, work: Work) -> Iterator[str]:
     """Draws, and says what was written."""
-    yield written_line(args, work, draw_missing(args, work))
+    made = draw_missing(args, work)
+    yield written_line(args, work, made)
+    if args.sheet:
+        yield f"wrote {write_sheet(args.named, work.outputs, made)}"
 
 
 def written_line(args: SampleArgs, work: Work, made: Sequence[Path]) -> str:

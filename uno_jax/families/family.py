@@ -178,6 +178,8 @@ class Sampler(NamedTuple):
     """
     check_pictures: Callable[[Any, Sequence[Any]], None] = lambda *_: None
     """Raises ValueError for settings and pictures (`sampling.request.Shown`) that contradict each other."""
+    options_of: Callable[[dict[str, Any]], dict[str, Any]] = lambda record: record
+    """The options by name that a record of settings was made with."""
     tensor_shares: Callable[[Any], int] = lambda config: 0
     """A number that the shares of heads must divide; 0 where any will do."""
     answer: Callable[[Model, Inputs, Any], Sequence[str]] | None = None

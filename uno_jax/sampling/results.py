@@ -6,11 +6,14 @@ Pictures of a prompt without --out are numbered in NUMBERED. Nothing that is the
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from uno_jax import __version__
 from uno_jax.sampling.generate import THOUGHT
@@ -23,8 +26,9 @@ from uno_jax.weights.names import find_model
 
 NUMBERED = Path("out")
 SHOWN = 3  # pictures that an error names
-# Recorded but not compared: another release of this program draws the same pictures.
-PROVENANCE = ("version",)
+# Recorded but not compared: what may change the last bits of a picture, and is needed to draw it again.
+PROVENANCE = ("version", "device", "batch")
+SETTINGS = "uno_jax"  # key of the settings in a picture's file
 
 
 class Output(NamedTuple):
@@ -146,18 +150,25 @@ def _compared(record: Any) -> Any:
     return {name: value for name, value in record.items() if name not in (*PROVENANCE, THOUGHT)}
 
 
-def write_output(output: Output, picture: Image.Image) -> Path:
-    """Writes the settings, then the picture, whose file says that it is done; returns that file."""
+def write_output(
+    output: Output, picture: Image.Image, drawn: Mapping[str, Any] = MappingProxyType({})
+) -> Path:
+    """Writes the settings, then the picture, whose file says that it is done and holds them too; returns that
+    file. `drawn` is recorded of how it was drawn.
+    """
     with made_parents(output.path or NUMBERED / "picture"):
         path = output.path or claim_number(NUMBERED)
         record = path.with_suffix(".json")
         followed(path).unlink(missing_ok=True)  # the new settings must not stand beside an old picture
+        own = {THOUGHT: picture.info[THOUGHT]} if THOUGHT in picture.info else {}
+        text = json.dumps(output.record | dict(drawn) | own, indent=1)
+        kept = PngInfo()
+        kept.add_itxt(SETTINGS, text)
         try:
             with atomic_write(record) as written:
-                own = {THOUGHT: picture.info[THOUGHT]} if THOUGHT in picture.info else {}
-                written.write_text(json.dumps(output.record | own, indent=1) + "\n", encoding="utf-8")
-            with atomic_write(path) as drawn:
-                picture.save(drawn, format="png")
+                written.write_text(text + "\n", encoding="utf-8")
+            with atomic_write(path) as file:
+                picture.save(file, format="png", pnginfo=kept)
         except BaseException:
             followed(record).unlink(missing_ok=True)
             raise
@@ -195,3 +206,9 @@ def common_record(model: str, lora: Names, dtype: str, base: str) -> dict[str, A
     if [each["strength"] for each in loras] == [1]:
         return record | {"lora": loras[0]["path"], "lora_id": loras[0]["id"]}
     return record | {"loras": loras}
+
+
+def device_name() -> str:
+    """The devices that this program draws on, as far as the last bits of a picture depend on them."""
+    devices = jax.local_devices()
+    return str(devices[0].device_kind) + (f" x {len(devices)}" if len(devices) > 1 else "")

@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
+from PIL import Image
 
+from uno_jax.families.model import Model
+from uno_jax.families.progress import Watch
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import THOUGHT, answer_batch, batches, sample_batch
 from uno_jax.sampling.job_list import (
@@ -27,11 +30,13 @@ from uno_jax.sampling.job_list import (
     picture_reader,
     read_jobs,
 )
+from uno_jax.sampling.like import batch_of, check_like
 from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sampling.request import batch_shape, check_answers, check_memory, check_pictures, check_turns
 from uno_jax.sampling.results import (
     Output,
     common_record,
+    device_name,
     digest_outputs,
     is_finished,
     is_picture,
@@ -40,7 +45,7 @@ from uno_jax.sampling.results import (
     refuse_replacing,
     write_output,
 )
-from uno_jax.sampling.settings import Drawing, SampleArgs, check_args, choose_model
+from uno_jax.sampling.settings import Drawing, SampleArgs, check_args, choose_model, first_seed
 from uno_jax.sampling.step_bar import StepBar
 from uno_jax.support.folder_lock import locked, locked_path
 from uno_jax.support.words import printable
@@ -63,6 +68,8 @@ class Work(NamedTuple):
     lora: Added | None
     mesh: Mesh
     outputs: list[Output]
+    batch: tuple[int, int] | None = None
+    """Of pictures like another: its place in its batch, and that batch's size."""
 
 
 def prepare_work(args: SampleArgs) -> Work:
@@ -72,7 +79,10 @@ def prepare_work(args: SampleArgs) -> Work:
     """
     check_args(args)
     config = read_model_config(args.model)
-    defaults = JobDefaults(config, args.width, args.height, args.seed, args.num_images, args.ref_size)
+    if args.like is not None:
+        check_like(args)
+    seed = first_seed(args)
+    defaults = JobDefaults(config, args.width, args.height, seed, args.num_images, args.ref_size)
     if args.jobs is not None:
         jobs = read_jobs(args.jobs, defaults)
     else:
@@ -88,7 +98,7 @@ def prepare_work(args: SampleArgs) -> Work:
         print(line, file=sys.stderr)
     record = common_record(args.model, args.lora, args.dtype or default_dtype(), args.base)
     outputs = plan_outputs(jobs, drawing.settings, args.num_images, args.named, record)
-    return Work(*drawing, outputs)
+    return Work(*drawing, outputs, None if args.like is None else batch_of(args.like))
 
 
 def check_jobs(args: SampleArgs, drawing: Drawing, jobs: Sequence[Job]) -> None:
@@ -145,7 +155,8 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
     made: list[Path] = []
     indices = range(len(work.outputs))
     # Batches are cut from the whole list and drawn whole, so that a resumed run draws the same pictures.
-    grouped = batches(indices, lambda index: shape_of(work, index), args.batch_size)
+    size = args.batch_size if work.batch is None else 1
+    grouped = batches(indices, lambda index: shape_of(work, index), size)
     own = [batch for batch in grouped[index::count] if not all(finished[index] for index in batch)]
     missing = [[index for index in batch if not finished[index]] for batch in own]
     with StepBar(sum(map(len, missing))) as bar:
@@ -153,15 +164,28 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
         model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
         with jax.set_mesh(work.mesh):
             for batch, wanted in zip(own, missing, strict=True):
-                requests = [make_request(work.outputs[index].job, work.config) for index in batch]
-                pictures = sample_batch(model, requests, work.settings, bar.watch(len(wanted)))
-                drawn = dict(zip(batch, pictures, strict=True))
+                pictures = draw_batch(model, work, batch, bar.watch(len(wanted)))
                 for number in wanted:
-                    made.append(write_output(work.outputs[number], drawn[number]))
-                    if THOUGHT in drawn[number].info:
-                        bar.write(printable(f"{made[-1]}: {drawn[number].info[THOUGHT]}"))
+                    picture, drawn = pictures[number]
+                    made.append(write_output(work.outputs[number], picture, drawn))
+                    if THOUGHT in picture.info:
+                        bar.write(printable(f"{made[-1]}: {picture.info[THOUGHT]}"))
                     bar.drawn(1)
     return made
+
+
+def draw_batch(
+    model: Model, work: Work, batch: Sequence[int], watch: Watch
+) -> dict[int, tuple[Image.Image, dict[str, Any]]]:
+    """The pictures of a batch by their numbers, with what is recorded of how they were drawn. One like
+    another is drawn in as large a batch, of copies of it, since the last bits depend on that.
+    """
+    requests = [make_request(work.outputs[index].job, work.config) for index in batch]
+    place, size = work.batch or (0, len(requests))
+    requests *= size // len(requests)
+    pictures = sample_batch(model, requests, work.settings, watch)[place:]
+    about = [{"device": device_name(), "batch": [place + row, size]} for row in range(len(batch))]
+    return dict(zip(batch, zip(pictures, about, strict=False), strict=False))
 
 
 def write_answers(args: SampleArgs, work: Work) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The command line of sampling: options of every command that draws, and those of `uno-sample`."""
 
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction
 from uno_jax.families.registry import FAMILIES
 from uno_jax.families.scone.guidance import Renorm
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.sampling.request import agreed_unope, make_settings
+from uno_jax.sampling.request import MAX_SEED, agreed_unope, make_settings
 from uno_jax.sampling.results import NUMBERED, is_picture
 from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.bounds import BatchSize, Bounds, Count, RefSide, Seed, Share, Side, Steps, Strength
@@ -120,6 +121,10 @@ class SampleArgs(ModelArgs):
     """
     mask: Path | None = None
     """Of a start image: a picture of its size, white where it is drawn anew and black where it stays."""
+    like: Path | None = None
+    """Picture that this program drew, to be drawn again with the settings in its file, bit for bit on the
+    same hardware; other options given beside it take the place of its own.
+    """
     jobs: Path | None = None
     """JSON list of {"prompt", "image_paths": […]} in place of --prompt and --ref, perhaps with "negative",
     "start_path" and "mask_path"; for Scone also of {"turns": [{"image_path"} or {"text"}, …]}.
@@ -138,13 +143,19 @@ class SampleArgs(ModelArgs):
     """Width in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
     height: Side | None = None
     """Height in pixels, a multiple of 16; default the model's resolution (512 for FLUX)."""
-    seed: Seed = 3407
-    """Seed of the first picture of a prompt; the next has the next seed."""
+    seed: Seed | Literal["random"] = 3407
+    """Seed of the first picture of a prompt; the next has the next seed. random draws one, which the
+    pictures' settings record.
+    """
     num_images: Count = 1
     """Pictures of each prompt."""
     ref_size: RefSide | None = None
     """Longest side of references in pixels; default the model's, for FLUX 512 for one and
     320 for several.
+    """
+    sheet: Annotated[bool, FlagCreatePairsOff] = False
+    """Write all pictures of the run, beside their references, as one contact sheet too: OUT/sheet.png, or
+    PICTURE_sheet.png.
     """
     plan: str = ""
     """Hardware to plan for in place of drawing: a TPU topology such as v5p:2x2x1, a GPU such as h100 or
@@ -209,6 +220,11 @@ def choose_unope(
     return agreed_unope(UnoPE(variant or default.variant, scale), trained)
 
 
+def first_seed(args: SampleArgs) -> int:
+    """The seed of a prompt's first picture, drawn where a random one is asked for."""
+    return secrets.randbelow(MAX_SEED + 2 - args.num_images) if args.seed == "random" else args.seed
+
+
 def check_args(args: SampleArgs) -> None:
     """Raises ValueError or OSError for arguments that contradict each other and for an unusable --out."""
     if (args.prompt is None) == (args.jobs is None):
@@ -216,6 +232,10 @@ def check_args(args: SampleArgs) -> None:
     written = args.think or args.understand
     if not written and (args.temperature, args.max_tokens) != (None, None):
         raise ValueError("--temperature and --max-tokens go with --think or --understand")
+    if args.sheet and args.understand:
+        raise ValueError("--understand draws nothing: leave out --sheet")
+    if args.like is not None and args.jobs is not None:
+        raise ValueError("--like draws one picture again: leave out --jobs")
     if args.understand and (args.out is not None or args.left is not None):
         raise ValueError("--understand answers in text: leave out --out and --left")
     if args.jobs is not None and (args.ref or args.left or args.start_image or args.mask):

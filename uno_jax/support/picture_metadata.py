@@ -73,6 +73,19 @@ def orientation(exif: bytes, xmp: bytes) -> int:
     return _exif_orientation(exif) or (int(found[1]) if found else 1)
 
 
+def png_text(file: IO[bytes], key: str) -> bytes | None:
+    """The text under a key in a PNG; None for another file and where there is none."""
+    file.seek(0)
+    if file.read(len(PNG)) != PNG:
+        return None
+    for kind, length, _ in _png_chunks(file):
+        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+            found, text = _png_text(kind, file.read(min(length, MAX_METADATA)))
+            if found == key.encode("latin-1"):
+                return text
+    return None
+
+
 def _exif_orientation(exif: bytes) -> int | None:
     directory = _directory(re.sub(b"^(Exif\0\0){1,2}", b"", exif[:MAX_METADATA]))
     if directory is None:

@@ -39,6 +39,7 @@ FAMILY = Family(
         check_turns=settings.check_turns,
         tensor_shares=lambda config: math.gcd(config.mot.num_heads, config.mot.num_kv_heads),
         answer=writing.answer,
+        options_of=settings.options_of,
     ),
     beside=(TOKENIZER,),
     read_tokenizer=tokenizer_of,

@@ -123,6 +123,11 @@ def make_settings(config: SconeConfig, **options: Unpack[SconeOptions]) -> Scone
     return SconeSettings(guidance, shift, points, vit_size, writing)
 
 
+def options_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The options of a record (`SconeSettings.record`)."""
+    return record | (record.get("writing") or {}) | {"points": record["steps"] + 1}
+
+
 def token_side(config: SconeConfig) -> int:
     """Pixels along a side of a latent token."""
     return config.vae.downsampling * config.mot.latent_patch
