@@ -227,6 +227,8 @@ def first_seed(args: SampleArgs) -> int:
 
 def check_args(args: SampleArgs) -> None:
     """Raises ValueError or OSError for arguments that contradict each other and for an unusable --out."""
+    if args.like is not None and args.jobs is not None:
+        raise ValueError("--like draws one picture again: leave out --jobs")
     if (args.prompt is None) == (args.jobs is None):
         raise ValueError("give either --prompt or --jobs" + (", not both" if args.prompt is not None else ""))
     written = args.think or args.understand
@@ -234,8 +236,6 @@ def check_args(args: SampleArgs) -> None:
         raise ValueError("--temperature and --max-tokens go with --think or --understand")
     if args.sheet and args.understand:
         raise ValueError("--understand draws nothing: leave out --sheet")
-    if args.like is not None and args.jobs is not None:
-        raise ValueError("--like draws one picture again: leave out --jobs")
     if args.understand and (args.out is not None or args.left is not None):
         raise ValueError("--understand answers in text: leave out --out and --left")
     if args.jobs is not None and (args.ref or args.left or args.start_image or args.mask):
