@@ -51,11 +51,6 @@ def test_inpainting_keeps_what_is_outside_the_mask():
     found, through, given = (np.asarray(each, float) for each in (drawn, to_image(passed), start))
     kept, seam = np.s_[:, :40], np.s_[:, 64:]
     own = np.abs(through - given)[kept].mean()
-    print(
-        own,
-        *(np.abs(found - each)[kept].mean() for each in (through, given)),
-        np.abs(found - given)[seam].mean(),
-    )
     assert np.abs(found - through)[kept].mean() < own
     assert np.abs(found - given)[seam].mean() > 5 * own
     phases = list(dict.fromkeys(each.phase for each in heard))
