@@ -53,34 +53,44 @@ def read_settings(picture: Path) -> dict[str, Any]:
 def like_args(args: SampleArgs) -> SampleArgs:
     """The arguments of the picture `args.like`, as defaults of those that are given in `args`.
 
-    Raises as `read_settings`, and ValueError where its model is nowhere to be found.
+    Raises as `read_settings`, and FileNotFoundError for a model, a LoRA and pictures that are not there.
     """
     assert args.like is not None
     record, name = read_settings(args.like), f"{args.like}: its settings"
+    found = _options(args, record, name)
+    found |= {GIVEN[key]: path for key, (path, _) in _given(record, name).items()}
+    found["ref"] = () if args.ref else tuple((path,) for path, _ in _pictures(record["refs"], name))
+    wanted = [path for key, path in found.items() if key in GIVEN.values() and getattr(args, key) is None]
+    wanted += [path for paths in found["ref"] for path in paths]
+    wanted += [] if args.lora else [Path(each["path"]) for each in _loras(record, name)]
+    for path in wanted:
+        if not path.exists():  # a missing LoRA's path is not to be taken for a name on the hub
+            told = f"{args.like} was drawn with {path}, which is not there: name another as an option"
+            raise FileNotFoundError(told)
+    return replace(SampleArgs(like=args.like), **found)
+
+
+def _options(args: SampleArgs, record: dict[str, Any], name: str) -> dict[str, Any]:
+    """The recorded options but for pictures; without LoRA and UnoPE where another LoRA is given."""
     model = _model_of(args, record)
     sampler = family_of(read_model_config(model if args.model == SMALL else args.model)).sampler
-    values: dict[str, Any] = {key: record[key] for key in PLAIN if key in record}
-    values |= {key: value for key, value in sampler.options_of(record).items() if key in sampler.options}
+    own = sampler.options_of(record)
+    values = {key: record[key] for key in PLAIN if key in record}
+    values |= {key: own[key] for key in (*sampler.options, "offset_scale") if key in own}
     values |= {"base": record.get("base", ""), "model": model}
-    values |= {"offset_scale": record["offset_scale"]} if "offset_scale" in record else {}
-    if args.lora:  # which brings its own convention
+    if args.lora:
         values = {key: value for key, value in values.items() if key not in ("unope", "offset_scale")}
     else:
         values["lora"] = [_lora_name(each) for each in _loras(record, name)] or ["none"]
     hints = get_type_hints(SampleArgs) | {"seed": int}
-    found: dict[str, Any] = {
-        key: from_json(hints[key], value, f"{name}: {key}")
-        for key, value in values.items()
-        if value is not None
-    }
-    found |= {GIVEN[key]: path for key, (path, _) in _given(record, name).items()}
-    found["ref"] = () if args.ref else tuple((path,) for path, _ in _pictures(record["refs"], name))
-    return replace(SampleArgs(like=args.like), **found)
+    given = {key: value for key, value in values.items() if value is not None}
+    return {key: from_json(hints[key], value, f"{name}: {key}") for key, value in given.items()}
 
 
 def check_like(args: SampleArgs) -> None:
-    """Raises ValueError or FileNotFoundError where what the picture `args.like` was drawn with is not there
-    or has changed, unless another was given in its place. Says what else may change the last bits.
+    """Raises ValueError where what the picture `args.like` was drawn with has changed, unless another was
+    given in its place. Says what else may change the last bits. All of it has been read before: a record may
+    come from anyone, and a device's hash takes forever.
     """
     assert args.like is not None
     record, name = read_settings(args.like), f"{args.like}: its settings"
@@ -104,10 +114,6 @@ def check_like(args: SampleArgs) -> None:
 
 def _check_hashes(like: Path, files: Iterable[tuple[Path, str]], hash_of: Callable[[Path], str]) -> None:
     for path, recorded in files:
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{like} was drawn with {path}, which is not there: name another as an option"
-            )
         if hash_of(path) != recorded:
             raise ValueError(f"{path} has changed since {like} was drawn with it: name another as an option")
 

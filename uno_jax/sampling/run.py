@@ -79,8 +79,6 @@ def prepare_work(args: SampleArgs) -> Work:
     """
     check_args(args)
     config = read_model_config(args.model)
-    if args.like is not None:
-        check_like(args)
     seed = first_seed(args)
     defaults = JobDefaults(config, args.width, args.height, seed, args.num_images, args.ref_size)
     if args.jobs is not None:
@@ -90,6 +88,8 @@ def prepare_work(args: SampleArgs) -> Work:
         given = Entry(args.prompt or "", refs, args.left, {}, (), args.negative, args.start_image, args.mask)
         jobs = [make_job(defaults, picture_reader(config), given)]
     drawing = choose_model(args)
+    if args.like is not None:
+        check_like(args)
     if args.understand:
         check_answers(config)
     check_jobs(args, drawing, jobs)

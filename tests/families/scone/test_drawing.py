@@ -23,7 +23,7 @@ from uno_jax.families.scone.config import SconeConfig, SconeDefaults
 from uno_jax.families.scone.contexts import all_turns, grow, make_contexts, make_items, text_item
 from uno_jax.families.scone.guidance import Guidance
 from uno_jax.families.scone.sampling import sample
-from uno_jax.families.scone.settings import make_settings
+from uno_jax.families.scone.settings import OPTIONS, make_settings, options_of
 from uno_jax.networks.mot import MoT
 from uno_jax.networks.splits import Layout, Split
 from uno_jax.sample import main as sample_command
@@ -258,6 +258,13 @@ def test_weights_with_nan_are_named(model):
     params["mot"] = params["mot"] | {"norm_und": {"scale": jnp.full(32, jnp.nan)}}
     with pytest.raises(FloatingPointError, match="NaN or infinite"):
         answer(replace(model, params=params), "why", max_tokens=3)
+
+
+def test_a_record_says_its_options():
+    made = make_settings(CONFIG, points=3, shift=2.0, cfg_interval=(0.1, 0.9), think=True, temperature=0.5)
+    found = options_of(made.record(32, 32))
+    found["cfg_interval"] = tuple(found["cfg_interval"])
+    assert make_settings(CONFIG, **{name: found[name] for name in OPTIONS if name in found}) == made
 
 
 def test_an_unknown_renorm_is_refused_by_the_api_too():

@@ -125,7 +125,9 @@ def make_settings(config: SconeConfig, **options: Unpack[SconeOptions]) -> Scone
 
 def options_of(record: dict[str, Any]) -> dict[str, Any]:
     """The options of a record (`SconeSettings.record`)."""
-    return record | (record.get("writing") or {}) | {"points": record["steps"] + 1}
+    writing, steps = record.get("writing"), record.get("steps")
+    points = {"points": steps + 1} if isinstance(steps, int) else {}
+    return record | points | (writing if isinstance(writing, dict) else {})
 
 
 def token_side(config: SconeConfig) -> int:
