@@ -90,6 +90,7 @@ def test_watched_steps_are_the_scans_and_can_be_ended(task, kind):
         sampling.watched_latent(model, arguments, stop)
 
 
+@pytest.mark.slow
 def test_guidance_acts_in_its_interval_only(task):
     noise, asked, contrast = task
     of = jax.jit(partial(denoise, tiny_model(), noise, asked))

@@ -171,6 +171,7 @@ def test_different_positions_are_refused(tiny):
     assert load_model(tiny / "model", [tiny / "uno", f"{tiny / 'other'}:0"]).unope == UnoPE("h", 0.5)
 
 
+@pytest.mark.slow
 def test_a_merged_model_is_the_model_with_its_loras(tiny, capsys):
     loras = [f"{tiny / 'uno'}:0.8", str(tiny / "style.safetensors")]
     sources = [word for lora in loras for word in ("--src", lora)]
