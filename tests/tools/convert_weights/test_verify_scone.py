@@ -89,15 +89,15 @@ def test_every_recorded_array_is_known():
     outputs = [key for key in keys if any(re.fullmatch(each, key) for each in scone.SCONE.outputs)]
     inputs = [key for key in keys if scone.INPUTS.fullmatch(key)]
     assert not set(outputs) & set(inputs)
-    assert len(outputs) == 431 and len(outputs) + len(inputs) == kinds[""]
-    assert kinds == {"": 459, "training": 225, "options that no model uses": 3}
+    assert len(outputs) == 460 and len(outputs) + len(inputs) == kinds[""]
+    assert kinds == {"": 494, "training": 190, "options that no model uses": 3}
 
 
 def test_integers_and_masks_are_equal(folder, capsys):
-    assert run("verify", "--golden", folder("(in|drop_in|xcheck_in)/|shared/rope")) == 0
+    assert run("verify", "--golden", folder("(in|drop_in|xcheck_in|mix_in)/|shared/rope")) == 0
     found = rows(capsys)
     assert (
-        len(found) == 56 and {"drop_in/nested_attention_mask_0", "xcheck_in/mse_loss_indexes"} <= found.keys()
+        len(found) == 75 and {"drop_in/nested_attention_mask_0", "xcheck_in/mse_loss_indexes"} <= found.keys()
     )
     assert {key for key, error in found.items() if error > 0} <= {"shared/rope_cos", "shared/rope_sin"}
 

@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,19 +24,10 @@ from ..scone import open_bagel
 from ..source import read_json
 from ..tables import mot
 from .recording import Tensors, read_arrays
+from .scone_samples import MIXTURE, Sample, mixed_samples
 
 WEIGHTS = "model.safetensors"
 WHOLE_ROW = "in"
-
-
-class Sample(NamedTuple):
-    """One sample of a packed row: its splits, the ids of its text with bos and eos (None: dropped), and the
-    pictures that the ViT sees, channels last.
-    """
-
-    splits: Splits
-    text: np.ndarray | None
-    pictures: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +58,10 @@ class Golden:
 
     def samples(self, name: str) -> list[Sample]:
         """The samples of a packed row. A sample that is shorter than its splits has lost its text."""
+        c = self.model.config
+        if name == MIXTURE:
+            marks = (c.mot.bos_id, c.mot.eos_id)
+            return mixed_samples(self.arrays, marks, c.vit.patch_size)
         lengths = self.row(name, "sample_lens")
         numbers, found = list(range(len(self.record["samples"]))), []
         numbers = numbers if len(lengths) == len(numbers) else [self.record["infer_sample"]]
@@ -80,10 +75,10 @@ class Golden:
         c, record = self.model.config.mot, self.record["samples"][number]
         references = [Reference(tuple(latent), tuple(cells)) for latent, cells in record["refs"]]
         ids = self.arrays[f"in/text_ids_sample_{number}"]
-        text = None if dropped else np.array([c.bos_id, *ids, c.eos_id], np.int32)
+        texts = () if dropped else (np.array([c.bos_id, *ids, c.eos_id], np.int32),)
         splits = drawing_splits(references, None if dropped else len(ids) + 2, tuple(record["target"]))
         pictures = [self.arrays[f"in/vit_image_sample_{number}_ref_{i}"] for i in range(len(references))]
-        return Sample(splits, text, tuple(each.transpose(1, 2, 0) for each in pictures))
+        return Sample(splits, texts, tuple(each.transpose(1, 2, 0) for each in pictures))
 
     def cells(self, picture: np.ndarray) -> jax.Array:
         """The ViT's features of a picture (h, w, 3), row by row."""

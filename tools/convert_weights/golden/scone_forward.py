@@ -1,6 +1,6 @@
 """Whole sequences: what enters the decoder, hidden states with and without the bridge, and predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -13,15 +13,16 @@ from uno_jax.families.scone.bridge import Bridge, similarity
 from uno_jax.families.scone.splits import rope_positions
 from uno_jax.networks.layers import rope_table, timestep_embedding
 from uno_jax.networks.mot import MoT, MoTInputs, grid_places, sincos_places
-from uno_jax.networks.splits import Layout, Splits, joined
+from uno_jax.networks.splits import Layout, Split, Splits, joined
 from uno_jax.support.trees import Params
 
 from .scone_folder import WHOLE_ROW, Golden, Sample, recorded_order
 from .scone_packing import length, packed
+from .scone_samples import MIXTURE
 
 SETTING = r"(nomask|mask|mask_q25|mask088|drop_mask)"
-ROWS = {"drop_mask": "drop_in"}
-"""The packed row of each setting of `train_*`, by default the first."""
+ROWS = {"drop_mask": "drop_in", "mix": MIXTURE}
+"""The packed row of each setting of `train_*` and of the mixture, by default the first."""
 
 
 class Latents(NamedTuple):
@@ -60,7 +61,7 @@ def inputs(golden: Golden, name: str) -> list[MoTInputs]:
                 done += split.tokens
         found.append(
             MoTInputs(
-                () if sample.text is None else (jnp.asarray(sample.text)[None],),
+                tuple(jnp.asarray(text)[None] for text in sample.texts),
                 tuple(golden.cells(picture)[None] for picture in sample.pictures),
                 tuple(tokens),
                 jnp.asarray(times, jnp.float32)[None],
@@ -100,7 +101,7 @@ def threshold_of(golden: Golden, setting: str) -> float | None:
         return float(mask["threshold_original"])
     if setting == "mask_q25":
         return float(golden.arrays["meta/threshold_q25"])
-    return None if setting == "nomask" else float(mask["threshold_used"])
+    return None if setting in ("nomask", "mix") else float(mask["threshold_used"])
 
 
 def sample_states(golden: Golden, sample: Sample, given: MoTInputs, threshold: float | None) -> States:
@@ -125,8 +126,7 @@ def sample_states(golden: Golden, sample: Sample, given: MoTInputs, threshold: f
         ]
         alike = similarity(und[c.bridge_layer], splits)
         seen = jnp.ones_like(alike, bool) if bridge is None else bridge(und[c.bridge_layer])
-        target = splits[-1].tokens
-        velocity = net.apply(variables, hidden.gen[:, -target:], method="velocity")
+        velocity = net.apply(variables, hidden.gen[:, drawn_tokens(splits)], method="velocity")
         return (und, gen), (hidden.und, hidden.gen), outputs, alike, seen, velocity
 
     layers, last, (attention, mlps), alike, seen, velocity = run(golden.model.params["mot"])
@@ -201,8 +201,14 @@ def loss(golden: Golden, setting: str) -> np.ndarray:
 def target_velocity(golden: Golden, row: str = WHOLE_ROW) -> np.ndarray:
     """Noise minus picture, of the targets' tokens."""
     state, kinds = latents(golden, row), [split for each in golden.samples(row) for split in each.splits]
-    drawn = np.concatenate([np.full(split.generated, split.kind == "target") for split in kinds])
-    return (state.noise - state.clean)[drawn]
+    return (state.noise - state.clean)[drawn_tokens(kinds)]
+
+
+def drawn_tokens(splits: Sequence[Split]) -> np.ndarray:
+    """Which latent tokens are those of targets."""
+    return np.concatenate(
+        [np.array([], bool), *(np.full(split.generated, split.kind == "target") for split in splits)]
+    )
 
 
 def target_tokens(golden: Golden, setting: str) -> np.ndarray:

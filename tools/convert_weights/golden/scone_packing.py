@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from uno_jax.families.scone.splits import rope_positions
+from uno_jax.families.scone.splits import rope_positions, token_rules, visible
 from uno_jax.networks.mot import grid_places
-from uno_jax.networks.splits import Split, Splits, seen_spans, starts
+from uno_jax.networks.splits import Split, Splits, starts
 
-from .scone_folder import Golden, Sample, recorded_order
+from .scone_folder import Golden, recorded_order
+from .scone_samples import GIVEN, Sample, answer_indexes
 
 MODES = {"vae": "full", "vit": "full", "text": "causal", "target": "noise"}
 
@@ -30,9 +31,9 @@ def length(splits: Splits) -> int:
 
 def text_ids(golden: Golden, sample: Sample) -> np.ndarray:
     """The ids of texts and marks."""
-    c, found = golden.model.config.mot, []
+    c, found, texts = golden.model.config.mot, [], iter(sample.texts)
     for split in sample.splits:
-        found += [c.image_start_id, c.image_end_id] if split.kind != "text" else list(sample.text)  # type: ignore[arg-type]
+        found += list(next(texts)) if split.kind == "text" else [c.image_start_id, c.image_end_id]
     return np.array(found)
 
 
@@ -59,7 +60,7 @@ def places(kind: tuple[str, ...], side: str) -> Callable[[Golden, Sample], np.nd
     def find(golden: Golden, sample: Sample) -> np.ndarray:
         grids = [grid_places(split.rows, split.columns) for split in sample.splits if split.kind in kind]
         across = getattr(golden.model.config.mot, side)
-        return np.concatenate([grid @ [across, 1] for grid in grids])
+        return np.concatenate([np.array([], int), *(grid @ [across, 1] for grid in grids)])
 
     return find
 
@@ -99,6 +100,13 @@ PACKED: dict[str, Callable[[Golden, Sample], np.ndarray]] = {
         [split.tokens for split in sample.splits if split.kind == "vit"]
     ),
     "packed_vit_tokens": pixels,
+    "ce_loss_indexes": lambda golden, sample: answer_indexes(
+        sample, lambda start, ids: start + np.arange(len(ids) - 1)
+    ),
+    "packed_label_ids": lambda golden, sample: answer_indexes(sample, lambda start, ids: ids[1:]),
+    "ce_loss_weights": lambda golden, sample: answer_indexes(
+        sample, lambda start, ids: np.full(len(ids) - 1, (len(ids) - 1) ** -0.5, np.float32)
+    ),
 }
 
 
@@ -109,14 +117,7 @@ def sequence_length(golden: Golden, name: str) -> np.ndarray:
 def attention_mask(golden: Golden, name: str, number: str) -> np.ndarray:
     """0 where a token (row) sees another one, and -inf."""
     splits = golden.samples(name)[int(number)].splits
-    seen = np.zeros((length(splits), length(splits)), bool)
-    for index, (start, split) in enumerate(starts(splits)):
-        rows = slice(start, start + split.length)
-        for first, last in seen_spans(splits, index):
-            seen[rows, first:last] = True
-        if split.kind == "text":
-            seen[rows, rows] = np.tri(split.length, dtype=bool)
-    order = recorded_order(splits)
+    seen, order = visible(token_rules([splits])), recorded_order(splits)
     return np.where(seen[order][:, order], np.float32(0), np.float32(-np.inf))
 
 
@@ -127,14 +128,15 @@ def split_record(golden: Golden, what: str, number: str) -> np.ndarray:
 
 
 def position_probe(golden: Golden, rows: str, columns: str) -> np.ndarray:
-    sample = Sample((Split("vae", int(rows), int(columns)),), None, ())
+    sample = Sample((Split("vae", int(rows), int(columns)),), (), ())
     return PACKED["packed_latent_position_ids"](golden, sample)
 
 
 OUTPUTS: dict[str, Callable[..., np.ndarray]] = {
     rf"(in|drop_in|xcheck_in)/({'|'.join(PACKED)})": packed,
-    r"(in|drop_in|xcheck_in)/sequence_length": sequence_length,
-    r"(in|drop_in|xcheck_in)/nested_attention_mask_(\d+)": attention_mask,
+    rf"(mix_in)/({'|'.join(PACKED.keys() - GIVEN)})": packed,
+    r"(in|drop_in|xcheck_in|mix_in)/sequence_length": sequence_length,
+    r"(in|drop_in|xcheck_in|mix_in)/nested_attention_mask_(\d+)": attention_mask,
     r"in/(split_lens|attn_modes)_sample_(\d+)": split_record,
     r"probe/get_flattened_position_ids_extrapolate_(\d+)x(\d+)": position_probe,
 }

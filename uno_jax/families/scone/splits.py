@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-from uno_jax.networks.splits import Split, Splits
+from uno_jax.networks.splits import MARKS, Split, Splits
+
+FULL, CAUSAL, DRAWN = range(3)  # modes of a split
+OPEN, LOOKS, HIDDEN = range(3)  # by the bridge: tokens that look do not see those that are hidden
 
 Size = tuple[int, int]  # rows, columns
 
@@ -54,3 +57,29 @@ def bridged_pairs(splits: Splits) -> list[tuple[int | None, int]]:
         for number, split in enumerate(splits)
         if split.kind == "vit"
     ]
+
+
+def token_rules(samples: Sequence[Splits]) -> Int[np.ndarray, "l 4"]:
+    """What decides who sees whom in a row of several samples: the sample, the split in it, its mode, and what
+    the bridge does, of every token. References are open; whose similarity is too low becomes HIDDEN.
+    """
+    rules: list[tuple[int, int, int, int]] = []
+    for sample, splits in enumerate(samples):
+        for number, split in enumerate(splits):
+            mode = {"text": CAUSAL, "target": DRAWN}.get(split.kind, FULL)
+            marks = MARKS if split.kind == "target" else split.length
+            rules += [(sample, number, mode, OPEN)] * marks
+            rules += [(sample, number, mode, LOOKS)] * (split.length - marks)
+    return np.array(rules, np.int32).reshape(-1, 4)
+
+
+def visible(rules: Int[np.ndarray, "l 4"]) -> Bool[np.ndarray, "l l"]:
+    """Which tokens (columns) each token (row) sees: earlier splits of its sample but targets, all of its own
+    split, or of a text what comes before.
+    """
+    (sample, split, mode, bridge), place = rules.T, np.arange(len(rules))
+    earlier = (split < split[:, None]) & (mode != DRAWN)
+    within = (split == split[:, None]) & ((mode != CAUSAL) | (place <= place[:, None]))
+    hidden = (bridge[:, None] == LOOKS) & (bridge == HIDDEN)
+    found: np.ndarray = (sample == sample[:, None]) & (earlier | within) & ~hidden
+    return found
