@@ -18,6 +18,7 @@ from uno_jax.families.model import Model
 from uno_jax.networks.mot import Hidden, MoT, MoTInputs
 from uno_jax.networks.splits import MARKS, CachedKeys, Layout, Seen, Split
 from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.support.compiler_options import EIGEN_PRODUCTS
 from uno_jax.support.trees import AnyArray
 
 BUCKETS = (16, 32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 5120)
@@ -88,7 +89,7 @@ def extend(model: Model, context: Context, split: Split, part: Part) -> tuple[Co
     return longer.replace(used=context.used + split.length), und  # type: ignore[attr-defined]
 
 
-@partial(bounded_jit, static_argnames="split", donate_argnums=1)
+@partial(bounded_jit, static_argnames="split", donate_argnums=1, compiler_options=EIGEN_PRODUCTS)
 def _extend(
     model: Model, keys: CachedKeys, context: Context, split: Split, part: Part, slot: Int[Array, ""]
 ) -> tuple[Context, Float[Array, "b u d"]]:

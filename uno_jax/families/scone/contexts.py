@@ -5,6 +5,7 @@ nothing, "text" the last text of the user and the thought after it, "image" all 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import jax
@@ -31,6 +32,7 @@ from uno_jax.networks.mot import grid_places
 from uno_jax.networks.registry import apply
 from uno_jax.networks.splits import Split
 from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.support.compiler_options import EIGEN_PRODUCTS
 from uno_jax.support.images import to_array
 from uno_jax.support.trees import AnyArray
 
@@ -114,7 +116,7 @@ def shown_to_vit(
     return to_array(image.resize(vit_pixels(model.config, settings, image.size), Image.Resampling.BICUBIC))
 
 
-@bounded_jit
+@partial(bounded_jit, compiler_options=EIGEN_PRODUCTS)
 def encode_cells(model: Model, pixels: Float[AnyArray, "b h w 3"]) -> Float[Array, "b rows columns d"]:
     """The ViT's cells of pictures."""
     params = {"params": model.params["vit"]}

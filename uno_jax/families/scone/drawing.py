@@ -14,6 +14,7 @@ from uno_jax.families.scone.guidance import Guidance, guided
 from uno_jax.networks.mot import Hidden, MoT, MoTInputs
 from uno_jax.networks.splits import CachedKeys, Layout, Seen, Split
 from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.support.compiler_options import EIGEN_PRODUCTS
 from uno_jax.support.trees import AnyArray
 
 
@@ -40,7 +41,7 @@ class Drawing:
     segments: tuple[tuple[int, bool], ...]
 
 
-@bounded_jit
+@partial(bounded_jit, compiler_options=EIGEN_PRODUCTS)
 def denoise(
     model: Model,
     noise: Float[AnyArray, "b n c"],

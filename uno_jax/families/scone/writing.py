@@ -17,6 +17,7 @@ from uno_jax.families.scone.settings import SconeSettings, Writing
 from uno_jax.networks.mot import MoT
 from uno_jax.networks.splits import Split
 from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.support.compiler_options import EIGEN_PRODUCTS
 from uno_jax.support.trees import AnyArray
 
 DRAWING_THOUGHT = (
@@ -69,7 +70,7 @@ class Written(NamedTuple):
     context: Context
 
 
-@partial(bounded_jit, static_argnames="most")
+@partial(bounded_jit, static_argnames="most", compiler_options=EIGEN_PRODUCTS)
 def next_tokens(
     model: Model,
     context: Context,
