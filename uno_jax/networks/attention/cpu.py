@@ -26,25 +26,24 @@ def by_head_attention(
     """Softmax attention, with the softmax in float32. Each of the n key heads serves h / n query heads."""
     added = None if keys is None else jnp.where(keys, 0.0, HIDDEN).astype(jnp.float32)
     groups, shape = q.shape[2] // k.shape[2], q.shape
+    q = q * scale  # far fewer numbers than the scores
     if groups == 1:
-        return _attention(q, k, v, added, scale)
+        return _attention(q, k, v, added)
     # The query heads of a key head as further queries of it.
     q = q.reshape(*shape[:2], -1, groups, shape[-1]).swapaxes(2, 3)
     q = q.reshape(shape[0], -1, k.shape[2], shape[-1])
-    out = _attention(q, k, v, added, scale)
+    out = _attention(q, k, v, added)
     return out.reshape(*shape[:2], groups, -1, shape[-1]).swapaxes(2, 3).reshape(shape)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _attention(q: Array, k: Array, v: Array, added: Array | None, scale: float) -> Array:
-    return _forward(q, k, v, added, scale)[0]
+@jax.custom_vjp
+def _attention(q: Array, k: Array, v: Array, added: Array | None) -> Array:
+    return _forward(q, k, v, added)[0]
 
 
-def _forward(
-    q: Array, k: Array, v: Array, added: Array | None, scale: float
-) -> tuple[Array, tuple[Array | None, ...]]:
+def _forward(q: Array, k: Array, v: Array, added: Array | None) -> tuple[Array, tuple[Array | None, ...]]:
     def one(added: Array | None, q: Array, k: Array, v: Array) -> tuple[Array, Array]:
-        scores = _scores(q, k, added, scale)
+        scores = _scores(q, k, added)
         largest = scores.max(-1, keepdims=True)
         weights = jnp.exp(scores - largest)
         total = weights.sum(-1, keepdims=True)
@@ -56,13 +55,13 @@ def _forward(
     return out, (q, k, v, added, out, log_total)
 
 
-def _backward(scale: float, kept: tuple[Array | None, ...], cotangent: Array) -> tuple[Array | None, ...]:
+def _backward(kept: tuple[Array | None, ...], cotangent: Array) -> tuple[Array | None, ...]:
     def one(added: Array | None, *parts: Array) -> Any:
         q, k, v, out, log_total, cotangent = parts
-        weights = jnp.exp(_scores(q, k, added, scale) - log_total)
+        weights = jnp.exp(_scores(q, k, added) - log_total)
         to_weights = _einsum("nld,nsd->nls", cotangent, v)
         shared = _einsum("nld,nld->nl", cotangent, out)[..., None]
-        to_scores = (scale * weights * (to_weights - shared)).astype(q.dtype)
+        to_scores = (weights * (to_weights - shared)).astype(q.dtype)
         to_q = _einsum("nls,nsd->nld", to_scores, k)
         to_k = _einsum("nls,nld->nsd", to_scores, q)
         to_v = _einsum("nls,nld->nsd", weights.astype(v.dtype), cotangent)
@@ -72,8 +71,8 @@ def _backward(scale: float, kept: tuple[Array | None, ...], cotangent: Array) ->
     return (*_one_by_one(one, added, q, k, v, out, log_total, cotangent), None)
 
 
-def _scores(q: Array, k: Array, added: Array | None, scale: float) -> Float[Array, "n l s"]:
-    scores = _einsum("nld,nsd->nls", q, k) * scale
+def _scores(q: Array, k: Array, added: Array | None) -> Float[Array, "n l s"]:
+    scores = _einsum("nld,nsd->nls", q, k)
     return scores if added is None else scores + added
 
 
