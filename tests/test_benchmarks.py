@@ -4,6 +4,10 @@ import jax
 import pytest
 
 from benchmarks import compile_time, encodings, forward, lora_gradient
+from benchmarks.scone import cached, compilation, operations
+from benchmarks.scone import forward as scone_forward
+from tests.tiny_scone import MOT as SCONE
+from uno_jax.families.scone.splits import Reference, drawing_splits
 from uno_jax.networks.mmdit import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 
@@ -48,3 +52,29 @@ def test_blocks_are_scanned():
         return len(jax.jit(run).lower(abstract_params(config)[0]).as_text().splitlines())
 
     assert lines(19, 38) == lines(2, 3)
+
+
+@pytest.mark.slow
+def test_both_sides_of_scones_forward_agree():
+    splits = drawing_splits([Reference((2, 2), (1, 3))], 4, (2, 1))
+    assert set(scone_forward.compare(SCONE, splits, rounds=1, compiled=False)) == {"uno_jax", "Qwen3, eager"}
+
+
+@pytest.mark.slow
+def test_scone_draws_and_writes_the_same_with_and_without_a_cache():
+    splits = drawing_splits([Reference((2, 2), (1, 3))], 4, (2, 1))
+    for found in (cached.drawing(SCONE, splits, 2, 1), cached.writing(SCONE, splits[:-1], 3, 1)):
+        assert found.speedup(10) == pytest.approx(10 * found.whole / (found.prefill + 10 * found.cached))
+
+
+def test_scones_layers_are_scanned():
+    lines = [len(compilation.lowered(layers).as_text().splitlines()) for layers in (4, 28)]
+    assert lines[0] == lines[1]
+
+
+def test_operations_of_scone():
+    """The paper's sizes: 151 TFLOP a sample of one reference, 210 a step's three branches."""
+    for found, published in ((operations.training_forward(1), 151), (operations.drawing_step(1), 210)):
+        counted, least = found
+        assert least / 1e12 == pytest.approx(published, abs=0.6)
+        assert least <= counted < 1.03 * least

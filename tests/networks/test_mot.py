@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,41 +24,10 @@ def run(params, inputs, layout):
 def test_understanding_a_text_is_qwen3(params):
     """transformers' Qwen3 with biases on q, k and v has the layers of BAGEL's understanding expert."""
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    config = transformers.Qwen3Config(
-        vocab_size=MOT.vocab_size,
-        hidden_size=MOT.hidden_size,
-        intermediate_size=MOT.intermediate_size,
-        num_hidden_layers=MOT.num_layers,
-        num_attention_heads=MOT.num_heads,
-        num_key_value_heads=MOT.num_kv_heads,
-        head_dim=MOT.head_dim,
-        rms_norm_eps=MOT.rms_norm_eps,
-        rope_parameters={"rope_type": "default", "rope_theta": MOT.rope_theta},
-        attention_bias=True,
-        tie_word_embeddings=False,
-    )
-    theirs = transformers.Qwen3ForCausalLM(config).eval()
-    blocks = params["blocks"]["und"]
-    names = {"input_norm": "input_layernorm", "post_norm": "post_attention_layernorm"}
-    state = {
-        "model.embed_tokens.weight": params["embed_tokens"],
-        "lm_head.weight": params["lm_head"]["kernel"].T,
-    }
-    state["model.norm.weight"] = params["norm_und"]["scale"]
-    for layer in range(MOT.num_layers):
-        stem = f"model.layers.{layer}"
-        for name, tree in blocks.items():
-            if name == "mlp":
-                state |= {f"{stem}.mlp.{part}.weight": tree[part]["kernel"][layer].T for part in tree}
-            elif "scale" in tree:
-                place = f"{stem}.{names[name]}" if name in names else f"{stem}.self_attn.{name}"
-                state[f"{place}.weight"] = tree["scale"][layer]
-            else:
-                state[f"{stem}.self_attn.{name}.weight"] = tree["kernel"][layer].T
-                bias = tree["bias"][layer] if "bias" in tree else jnp.zeros(MOT.hidden_size)
-                state[f"{stem}.self_attn.{name}.bias"] = bias
-    theirs.load_state_dict({name: torch.tensor(np.array(value)) for name, value in state.items()})
+    pytest.importorskip("transformers")
+    from benchmarks.scone.qwen3 import understanding_expert
+
+    theirs = understanding_expert(MOT, params)
     splits = (Split("text", 1, 9),)
     inputs = sequence(splits)
     with torch.no_grad():
