@@ -59,7 +59,7 @@ class MoTConfig:
     vocab_size: int = 152_064
     rope_theta: float = 1e6
     rms_norm_eps: float = 1e-6
-    max_positions: int = 32_768  # tokens of a context
+    max_positions: int = 32_768  # of rope
     latent_channels: int = 16
     latent_patch: int = 2  # latent cells along a token's side
     latent_side: int = 64  # most tokens along a picture's side

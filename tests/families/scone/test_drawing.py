@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,7 @@ from uno_jax.families.scone.config import SconeConfig, SconeDefaults
 from uno_jax.families.scone.contexts import all_turns, grow, make_contexts, make_items, text_item
 from uno_jax.families.scone.guidance import Guidance
 from uno_jax.families.scone.sampling import sample
-from uno_jax.families.scone.settings import OPTIONS, make_settings, options_of
+from uno_jax.families.scone.settings import OPTIONS, check_turns, make_settings, options_of
 from uno_jax.networks.mot import MoT
 from uno_jax.networks.splits import Layout, Split
 from uno_jax.sample import main as sample_command
@@ -217,9 +219,13 @@ REFUSED = {
     "a mask": (("--mask", "a.png"), "this model takes no mask"),
     "an empty prompt": (("--prompt", " "), "the prompt is empty, but text guidance leads away"),
     "a temperature for nothing": (("--temperature", 1), "go with --think or --understand"),
+    "a long thought": (
+        ("--prompt", "a" * 20_000, "--think", "--max-tokens", 16_000),
+        "take 36,002 positions, and this model has 32,768",
+    ),
     "a long context": (
         ("--prompt", "a" * 40_000),
-        "take 40,002 tokens, and this model's contexts",
+        "take 40,002 positions, and this model has 32,768",
     ),
 }
 
@@ -265,6 +271,20 @@ def test_a_record_says_its_options():
     found = options_of(made.record(32, 32))
     found["cfg_interval"] = tuple(found["cfg_interval"])
     assert make_settings(CONFIG, **{name: found[name] for name in OPTIONS if name in found}) == made
+
+
+def test_four_references_of_the_largest_size_fit():
+    """36,000 tokens at 10 positions."""
+    settings = make_settings(SconeConfig())
+    check_turns(SconeConfig(), SimpleNamespace(encode=str.split), [(1024, 1024)] * 4 + ["a dog"], settings)
+
+
+def test_a_model_without_its_tokenizer_is_named(folder, tmp_path, capsys):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    shutil.rmtree(tmp_path / "model" / "tokenizer")
+    with pytest.raises(SystemExit):
+        command(tmp_path, "--prompt", "a", "--out", tmp_path / "none")
+    assert "has no tokenizer" in capsys.readouterr().err
 
 
 def test_an_unknown_renorm_is_refused_by_the_api_too():

@@ -211,21 +211,20 @@ def check_turns(
     turns: Sequence[str | tuple[int, int]],
     settings: SconeSettings,
 ) -> None:
-    """Raises ValueError for an empty prompt with text guidance, and for a context that is too long."""
+    """Raises ValueError for an empty prompt with text guidance, and for more rope positions than the model
+    has: a text takes one a token, a reference one for its latent and one for its cells.
+    """
     texts = [turn for turn in turns if isinstance(turn, str)]
     if not (texts and texts[-1].strip()) and settings.guidance.text > 1:
         raise ValueError(
             "the prompt is empty, but text guidance leads away from the picture without it: give a prompt, "
             "or text_cfg 1"
         )
-    tokens = 0
-    for turn in turns:
-        if isinstance(turn, str):
-            tokens += len(tokenizer.encode(turn)) + 2
-        else:
-            tokens += sum(rows * columns + 2 for rows, columns in reference_tokens(config, settings, turn))
-    if tokens > config.mot.max_positions:
+    told = sum(len(tokenizer.encode(text)) + 2 for text in texts)
+    written = settings.writing.max_tokens if settings.writing.think else 0
+    positions = told + 2 * (len(turns) - len(texts)) + written
+    if positions > config.mot.max_positions:
         raise ValueError(
-            f"the prompt and its references take {tokens:,} tokens, and this model's contexts hold at most "
-            f"{config.mot.max_positions:,}: give fewer references, smaller ones, or a shorter prompt"
+            f"the prompt, its references and what is written take {positions:,} positions, and this model "
+            f"has {config.mot.max_positions:,}: give a shorter prompt, fewer references, or less max_tokens"
         )
