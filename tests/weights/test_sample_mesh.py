@@ -8,11 +8,12 @@ import pytest
 
 from tests.tiny_model import random_params
 from uno_jax.families.model import Model
+from uno_jax.families.scone.config import SconeConfig
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.memory import GIB
-from uno_jax.weights.sample_mesh import SampleMesh, default_mix, local_mesh, mesh_of
+from uno_jax.weights.sample_mesh import SampleMesh, default_mix, local_mesh, mesh_of, sampling_mesh
 
 TINY = PRESETS["tiny"]
 KINDS = {"h100": "NVIDIA H100 80GB HBM3", "l4": "NVIDIA L4", "v6e": "TPU v6 lite"}
@@ -36,6 +37,12 @@ def chips(name, count):
 )
 def test_gpus_cut_tokens_where_the_weights_leave_room(name, count, mix):
     assert default_mix(chips(name, count), int(31.4 * GIB)) == mix
+
+
+@pytest.mark.parametrize(("name", "count", "mix"), [("h100", 4, (-1, 4, 1)), ("v6e", 8, (-1, 4, 1))])
+def test_scones_heads_are_cut_and_not_its_tokens(name, count, mix, monkeypatch):
+    monkeypatch.setattr("uno_jax.weights.sample_mesh.make_mesh", lambda data, *sizes: sizes[:3])
+    assert sampling_mesh(SampleMesh(), chips(name, count), SconeConfig(), "bfloat16") == mix
 
 
 def test_a_model_is_drawn_over_the_mesh_of_its_weights():

@@ -23,7 +23,8 @@ MOST_SEQUENCE = 4  # on GPUs: eight shares of FLUX's tokens take longer, by docs
 @dataclass(frozen=True)
 class SampleMesh:
     """How a picture is spread over devices; -1 takes the remaining ones. Of one that is not given it is what
-    the other leaves; of neither, the mix that docs/plans.md found fastest where it fits into memory.
+    the other leaves; of neither, shares of whole heads where a family has such, or else the mix that
+    docs/plans.md found fastest where it fits into memory.
     """
 
     tensor: Devices | None = None
@@ -44,7 +45,10 @@ def sampling_mesh(sizes: SampleMesh, devices: list[jax.Device], config: Any, dty
     if shares and sizes.tensor not in (None, -1) and shares % (sizes.tensor or 1):
         raise ValueError(f"this model's heads can be cut into {shares} shares, not into {sizes.tensor}")
     tensor, sequence = sizes.tensor, sizes.sequence
-    if tensor is None and sequence is None:
+    if tensor is None and sequence is None and shares:
+        # With their marks a picture's tokens are no multiple of four: each share would attend for all.
+        tensor, sequence = -1, 1
+    elif tensor is None and sequence is None:
         several_gpus = len(devices) > 1 and devices[0].platform == "gpu"
         tensor, sequence = default_mix(devices, model_bytes(config, dtype) if several_gpus else 0)
     tensor, sequence = (-1 if size is None else size for size in (tensor, sequence))
