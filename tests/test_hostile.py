@@ -5,6 +5,7 @@ import pytest
 from benchmarks.hostile import kinds, numbers
 from benchmarks.hostile.__main__ import Bench, summary
 from benchmarks.hostile.case import BASES, Case, spoilt
+from benchmarks.hostile.given import PARTS
 from benchmarks.hostile.numbers import greatest, numeric_options
 from benchmarks.hostile.process import Limits
 from benchmarks.hostile.verdicts import EXPECTED
@@ -62,6 +63,23 @@ def test_a_bound_is_followed_by_its_greatest_number():
     found = greatest(case, "error: --data.resolution must be at most 4,096, got 1,000,000,000")
     assert found and found.words[-1] == "--data.resolution=4096" and found.works
     assert greatest(case, "wrote new.json") is None
+
+
+def test_every_part_that_cases_are_given_can_be_made():
+    asked = {part for base in BASES.values() for part in base.given}
+    asked |= {part for name in ("models", "scone") for case in kinds.FILES[name]() for part in case.given}
+    assert asked <= PARTS.keys() and {"scone", "bagel", "turns"} <= asked
+
+
+@pytest.mark.slow
+def test_scones_damaged_files_are_refused(tmp_path):
+    """A few of each sort: networks, tokenizers, BAGEL's own files, and turns."""
+    bench = Bench(tmp_path, Limits())
+    every = [case for case in kinds.FILES["scone"]() if not case.works]
+    results = [bench.judge("scone", case) for case in every[:: len(every) // 8]]
+    bench.close()
+    wrong = [(each.case.name, each.verdict, each.why) for each in results if each.verdict != EXPECTED]
+    assert len(results) >= 8 and not wrong
 
 
 @pytest.mark.slow

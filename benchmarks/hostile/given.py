@@ -5,6 +5,7 @@ Names in one part never meet those of another: a case may ask for several.
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,40 @@ def _sources(folder: Path, run: Run) -> None:
     run("tools.convert_weights", *words, cwd=folder)
 
 
+def _scone(folder: Path, run: Run) -> None:
+    """A tiny model with random weights and a token for every byte, in folders of safetensors."""
+    _write_scone(folder / "written")
+    run("tools.convert_weights", "pack", "--model", "written", "--dst", "scone", cwd=folder)
+    shutil.rmtree(folder / "written")
+
+
+def _bagel(folder: Path, run: Run) -> None:
+    """The same model in BAGEL's files."""
+    from tests.tools.convert_weights.bagel import write_bagel
+
+    _write_scone(folder / "written")
+    write_bagel(folder / "bagel", folder / "written")
+    shutil.rmtree(folder / "written")
+
+
+def _write_scone(folder: Path) -> None:
+    from tests.tiny_model import random_params as random_network
+    from tests.tiny_scone import write_tokenizer
+    from tests.tools.convert_weights.bagel import PARTS as NETWORKS
+    from uno_jax.families.scone.config import SconeDefaults
+    from uno_jax.weights.checkpoint import save_network
+
+    defaults = SconeDefaults(resolution=32, ref_size=64, ref_vit_size=12, points=3)
+    for kind, config in NETWORKS.items():
+        save_network(folder / kind, config, random_network(config, 0), defaults=defaults)
+    write_tokenizer(folder / "tokenizer")
+
+
+def _turns(folder: Path, run: Run) -> None:
+    turns = [{"text": "a"}, {"image_path": "0.png"}, {"text": "b"}]
+    write_json(folder / "turns.json", [{"turns": turns, "seed": 1}])
+
+
 def _scorer(folder: Path, run: Run) -> None:
     run("tools.convert_weights", "efficientnet", "--dst", "scorer", cwd=folder)
 
@@ -189,6 +224,9 @@ PARTS: dict[str, Callable[[Path, Run], None]] = {
     "finished": _finished,
     "model": _model,
     "sources": _sources,
+    "scone": _scone,
+    "bagel": _bagel,
+    "turns": _turns,
     "scorer": _scorer,
     "trained": _trained,
     "encoded": _encoded,

@@ -13,6 +13,7 @@ from benchmarks.hostile import (
     outputs,
     pictures,
     reports,
+    scone,
     sizes,
     tensors,
 )
@@ -31,6 +32,7 @@ FILES = {
         environment,
         reports,
         checkpoints,
+        scone,
         sizes,
     )
 }
