@@ -1,9 +1,11 @@
+import json
+
 import pytest
 from PIL import Image
 
 from tests.tools.vlm_judge.evaluation import CASES, COLOURS, NAMES, draw, write_scores
 from uno_jax.evaluation.dreambench.prompts import Prompt
-from uno_jax.evaluation.dreambench.suite import write_prompts
+from uno_jax.evaluation.dreambench.suite import entries_of
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,6 @@ def drawn(photos, tmp_path):
         Prompt(prompt, tuple(photos / name / NAMES[name] for name in subjects), subjects, "scene")
         for prompt, subjects in CASES
     ]
-    write_prompts(folder / "prompts.json", prompts)
+    (folder / "prompts.json").write_text(json.dumps(entries_of(prompts)))
     write_scores(folder)
     return folder

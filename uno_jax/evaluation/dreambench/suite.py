@@ -1,32 +1,35 @@
 """The suites "dreambench-single" and "dreambench-multi": prompts -> pictures -> the paper's scores.
 
-OUT/prompts.json is the list that is drawn; OUT/{prompt}_{image}.png are the pictures, which `uno-sample`'s
-code draws and finds again; OUT/scores.json holds every setting, a row for each picture, means and intervals.
+The list is drawn as `drawn_list` says; OUT/scores.json holds every setting, a row for each picture, means and
+intervals.
 """
 
 import contextlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from tyro.conf import FlagCreatePairsOff
-
+from uno_jax.evaluation.drawn_list import (
+    SHOWN,
+    DrawnListArgs,
+    Sampling,
+    check_drawing,
+    draw_share,
+    picture_paths,
+    prepare_drawing,
+    settings_of_drawing,
+    sharing_of,
+    versions,
+    write_scores,
+)
 from uno_jax.evaluation.dreambench import prompts as dreambench
 from uno_jax.evaluation.dreambench.prompts import Prompt
 from uno_jax.evaluation.dreambench.rows import load_encoders, score_rows
 from uno_jax.evaluation.dreambench.scores import summarise_rows
 from uno_jax.evaluation.encoders import check_encoder
-from uno_jax.sampling.results import is_finished
-from uno_jax.sampling.run import Work as SampleWork
-from uno_jax.sampling.run import check_outputs, draw_missing
-from uno_jax.sampling.run import prepare_work as prepare_sampling
-from uno_jax.sampling.settings import ModelArgs, SampleArgs
 from uno_jax.support import images
-from uno_jax.support.atomic import atomic_write, check_output_folder
-from uno_jax.support.bounds import Bounds, Count, RefSide, Seed, Side
+from uno_jax.support.bounds import Bounds
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError, RecipeError
@@ -34,12 +37,10 @@ from uno_jax.support.folder_lock import locked
 from uno_jax.weights.identity import weights_id
 
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow")
-SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamBenchArgs(ModelArgs):
+class DreamBenchArgs(DrawnListArgs):
     """Options of both suites."""
 
     data: Path
@@ -52,28 +53,6 @@ class DreamBenchArgs(ModelArgs):
     encoders: Path = Path("weights/encoders")
     """Directory with dino/ and clip/, which `uno-convert vit` and, for CLIP's text, `uno-convert clip` wrote.
     """
-    score_only: Path | None = None
-    """Directory of pictures named {prompt}_{image}.png, by any program, to score in place of drawing."""
-    num_images: Count = 1
-    """Pictures of each prompt: 1, or 6 as in the paper's tables of two subjects."""
-    width: Side | None = None
-    """Width in pixels; default the model's resolution (512 for FLUX)."""
-    height: Side | None = None
-    """Height in pixels; default the model's resolution (512 for FLUX)."""
-    ref_size: RefSide | None = None
-    """Longest side of references in pixels; default the model's, for FLUX 512 for one and
-    320 for several.
-    """
-    seed: Seed = 3407
-    """Seed of a prompt's first picture; the next has the next seed."""
-    overwrite: Annotated[bool, FlagCreatePairsOff] = False
-    """Replace pictures that exist and were made with other settings."""
-    process_count: Count = 1
-    """Number of commands that draw at the same time, each its share, into one --out that all can reach; the
-    last to finish finds all pictures and scores them.
-    """
-    process_index: Annotated[int, Bounds(0, 999_999)] = 0
-    """Index of this process, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +80,7 @@ class Work(NamedTuple):
 
     prompts: list[Prompt]
     photos: dict[str, list[Path]]
-    sampling: tuple[SampleArgs, SampleWork] | None
+    sampling: Sampling | None
 
 
 def evaluate_dreambench(args: DreamBenchArgs) -> None:
@@ -120,24 +99,13 @@ def evaluate_dreambench(args: DreamBenchArgs) -> None:
                 print(f"wrote {args.out / 'scores.json'}")
 
 
-def sharing_of(args: DreamBenchArgs) -> str:
-    """What commands have in common that draw together; empty for one that draws alone."""
-    if args.process_count == 1:
-        return ""
-    return repr(replace(args, process_index=0, out=Path(), batch_size=1))
-
-
 def check_args(args: DreamBenchArgs) -> None:
     """Raises ValueError or OSError saying what to change."""
     if not args.data.is_dir():
         raise FileNotFoundError(
             f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"
         )
-    if not args.process_index < args.process_count:
-        raise ValueError(
-            f"--process-index must be between 0 and {args.process_count - 1}, got {args.process_index}"
-        )
-    check_output_folder("--out", args.out)
+    check_drawing(args)
 
 
 def prepare_work(args: DreamBenchArgs) -> Work:
@@ -149,16 +117,7 @@ def prepare_work(args: DreamBenchArgs) -> Work:
     photos = check_photos(args.data, prompts)
     for name in ("dino", "clip"):
         check_encoder(args.encoders / name)
-    if args.score_only is not None:
-        check_pictures(args, len(prompts))
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_prompts(args.out / "prompts.json", prompts)
-    if args.score_only is not None:
-        return Work(prompts, photos, None)
-    sampling = sample_args(args)
-    work = prepare_sampling(sampling)
-    check_outputs(sampling, work)
-    return Work(prompts, photos, (sampling, work))
+    return Work(prompts, photos, prepare_drawing(args, entries_of(prompts)))
 
 
 def choose_prompts(args: DreamBenchArgs) -> list[Prompt]:
@@ -191,71 +150,37 @@ def check_photos(data: Path, prompts: Sequence[Prompt]) -> dict[str, list[Path]]
     return found
 
 
-def check_pictures(args: DreamBenchArgs, count: int) -> None:
-    """Raises FileNotFoundError unless --score-only has every picture."""
-    missing = [path for path in picture_paths(args, count) if not path.is_file()]
-    if missing:
-        shown = ", ".join(path.name for path in missing[:SHOWN])
-        raise FileNotFoundError(
-            f"{args.score_only} lacks {len(missing)} of {count * args.num_images} pictures: {shown}"
-        )
-
-
-def picture_paths(args: DreamBenchArgs, count: int) -> list[Path]:
-    folder = args.score_only or args.out
-    return [folder / f"{index}_{j}.png" for index in range(count) for j in range(args.num_images)]
-
-
-def write_prompts(path: Path, prompts: Sequence[Prompt]) -> None:
-    entries = [
+def entries_of(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+    """The prompts as a list in UNO's form."""
+    return [
         {"prompt": prompt.prompt, "image_paths": [str(each.absolute()) for each in prompt.references]}
         for prompt in prompts
     ]
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-
-
-def sample_args(args: DreamBenchArgs) -> SampleArgs:
-    """The same settings for `uno-sample`."""
-    own = ("width", "height", "ref_size", "seed", "num_images", "out", "overwrite")
-    names = (*(field.name for field in fields(ModelArgs)), *own)
-    return SampleArgs(jobs=args.out / "prompts.json", **{name: getattr(args, name) for name in names})
 
 
 def score_pictures(args: DreamBenchArgs, work: Work) -> dict[str, Any] | None:
     """Draws this process's share, scores when all is drawn, and returns what scores.json holds; None while
     other processes have pictures to draw.
     """
-    if work.sampling is not None:
-        arguments, drawn = work.sampling
-        draw_missing(arguments, drawn, args.process_index, args.process_count)
-        if missing := sum(not is_finished(output) for output in drawn.outputs):
-            print(
-                f"this process drew its share; others still draw {missing} of {len(drawn.outputs)} pictures"
-            )
-            return None
+    if not draw_share(args, work.sampling):
+        return None
     encoders = load_encoders(args.encoders)
     paths = picture_paths(args, len(work.prompts))
     prompts = [prompt for prompt in work.prompts for _ in range(args.num_images)]
     rows = score_rows(encoders, prompts, paths, work.photos)
     record = {**settings_record(args, work), "scores": summarise_rows(rows, SCORES), "rows": rows}
-    with atomic_write(args.out / "scores.json") as partial:
-        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_scores(args.out, record)
     return record
 
 
 def settings_record(args: DreamBenchArgs, work: Work) -> dict[str, Any]:
     """Every setting that a score depends on."""
-    record: dict[str, Any] = {
+    return {
         "suite": args.suite,
         "prompts": len(work.prompts),
         "lists": None if args.lists is None else str(args.lists),
         "num_images": args.num_images,
         "encoders": {name: weights_id(args.encoders / name) for name in ("dino", "clip")},
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
+        **settings_of_drawing(args, work.sampling),
     }
-    if work.sampling is None:
-        return record | {"pictures": str((args.score_only or args.out).absolute())}
-    _, drawn = work.sampling
-    first = drawn.outputs[0].record
-    return record | {name: value for name, value in first.items() if name not in ("prompt", "refs")}
