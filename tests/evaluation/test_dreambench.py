@@ -158,7 +158,7 @@ def test_means_are_over_pictures_then_over_subjects(scored):
 
 def test_everything_that_a_score_depends_on_is_told(scored):
     assert scored["num_images"] == 2 and scored["prompts"] == 5
-    assert scored["encoders"].keys() == {"dino", "clip"}
+    assert scored["resolution"] == "48x40" and scored["encoders"].keys() == {"dino", "clip"}
     assert {"jax", "pillow"} <= scored["versions"].keys()
 
 
@@ -214,6 +214,23 @@ def test_an_interrupted_run_ends_with_the_same_file(model, encoders, photos, sma
 
 
 @pytest.mark.slow
+def test_one_command_draws_at_two_resolutions(model, encoders, photos, small_list, tmp_path, capsys):
+    words = [str(word) for word in sampled(model, encoders, photos, small_list, tmp_path)]
+    start = words.index("--width")
+    words[start : start + 4] = ["--resolutions", "32", "48"]
+    main(words)
+    told = capsys.readouterr().out
+    for side in (32, 48):
+        record = json.loads((tmp_path / f"{side}/scores.json").read_text())
+        assert record["resolution"] == f"{side}x{side}" and record["width"] == record["height"] == side
+        assert f"dreambench-multi, 5 prompts, at {side}x{side}\n" in told
+        dino = record["scores"]["dino"]
+        assert f"{dino['mean']:.4f} ({dino['interval'][0]:.4f} to" in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert "|  | 32x32 | 48x48 |\n| --- | --- | --- |\n| dino | " in table and table in told
+
+
+@pytest.mark.slow
 def test_two_processes_draw_what_one_does(model, encoders, photos, small_list, tmp_path, capsys):
     words = [str(word) for word in sampled(model, encoders, photos, small_list, tmp_path / "two")]
     main([*words, "--process-count", "2", "--process-index", "1"])
@@ -246,6 +263,11 @@ def paths(encoders, photos, small_list):
         (["--lists", "{tmp}/no_paths.json"], 'entry 0: "image_paths" must be a list of paths'),
         (["--lists", "{tmp}/own_size.json"], "entry 0: seed, width cannot be set by entry here"),
         (["--lists", "{tmp}/no_photo.json"], "no reference"),
+        (["--resolutions", "32", "32"], "--resolutions names one twice: 32 32"),
+        (
+            ["--resolutions", "32", "--width", "32"],
+            "--resolutions sets width and height and draws: leave out --width",
+        ),
         (["--score-only", "{tmp}"], "lacks 5 of 5 pictures: 0_0.png"),
         (["--model", "{tmp}/none"], "none"),
     ],
@@ -264,8 +286,9 @@ def test_what_cannot_work_is_told_before_anything_is_drawn(paths, tmp_path, caps
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     monkeypatch.setattr("uno_jax.sampling.run.load_model", lambda *_: pytest.fail("weights were loaded"))
     given = {**paths, "--out": tmp_path / "out"}
-    given |= {words[0]: words[1].format(tmp=tmp_path)}
+    given.pop(words[0], None)
     line = [str(word) for pair in given.items() for word in pair]
+    line += [word.format(tmp=tmp_path) for word in words]
     with pytest.raises(SystemExit) as stop:
         main(["--suite", "dreambench-multi", *line])
     assert stop.value.code == 2

@@ -162,6 +162,7 @@ HUGE = "1000000000"
         (("uno_jax.evaluate", "toybox"), "--count", HUGE),
         (("uno_jax.evaluate", "dreambench-multi", "--data", "x"), "--subjects", "5"),
         (("uno_jax.evaluate", "dreambench-single", "--data", "x"), "--num-images", HUGE),
+        (("uno_jax.evaluate", "dreambench-single", "--data", "x"), "--resolutions", "8"),
         (("uno_jax.data.__main__", "pack", "x", "--out", "x"), "--max-bad-share", "nan"),
         (("uno_jax.data.__main__", "check", "x"), "--min-score", "7"),
         (("uno_jax.report", "x"), "--thumbnail", "60000"),

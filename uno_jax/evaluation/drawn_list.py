@@ -5,6 +5,7 @@ code draws and finds again. Where --score-only names a folder, the pictures are 
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
@@ -18,8 +19,10 @@ from uno_jax.sampling.run import Work as SampleWork
 from uno_jax.sampling.run import check_outputs, draw_missing
 from uno_jax.sampling.run import prepare_work as prepare_sampling
 from uno_jax.sampling.settings import ModelArgs, SampleArgs
+from uno_jax.support import images
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds, Count, RefSide, Seed, Side
+from uno_jax.support.words import counted
 
 PROMPTS = "prompts.json"
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow")
@@ -35,7 +38,7 @@ class DrawnListArgs(ModelArgs):
     score_only: Path | None = None
     """Directory of pictures named {prompt}_{image}.png, by any program, to score in place of drawing."""
     num_images: Count = 1
-    """Pictures of each prompt: 1, or 6 as in the paper's tables of two subjects."""
+    """Pictures of each prompt: 1; in the paper's tables of two subjects 6, in XVerseBench's 4."""
     width: Side | None = None
     """Width in pixels; default the model's resolution (512 for FLUX)."""
     height: Side | None = None
@@ -132,12 +135,25 @@ def draw_share(args: DrawnListArgs, sampling: Sampling | None) -> bool:
     return not missing
 
 
-def settings_of_drawing(args: DrawnListArgs, sampling: Sampling | None) -> dict[str, Any]:
-    """Every setting that the pictures depend on, or where they are from."""
+def settings_of_drawing(
+    args: DrawnListArgs, sampling: Sampling | None, pictures: Sequence[Path]
+) -> dict[str, Any]:
+    """The resolution of the pictures, and every setting that they depend on, or where they are from.
+
+    Raises images.ImageError naming a picture that cannot be read.
+    """
+    resolution = {"resolution": resolution_of(pictures)}
     if sampling is None:
-        return {"pictures": str((args.score_only or args.out).absolute())}
+        return resolution | {"pictures": str((args.score_only or args.out).absolute())}
     first = sampling.work.outputs[0].record
-    return {name: value for name, value in first.items() if name not in ("prompt", "refs")}
+    return resolution | {name: value for name, value in first.items() if name not in ("prompt", "refs")}
+
+
+def resolution_of(pictures: Sequence[Path]) -> str:
+    """WIDTHxHEIGHT, or the commonest of several sizes and how many others there are."""
+    (first, _), *others = Counter(images.read_size(path) for path in pictures).most_common()
+    more = f" and {counted(len(others), 'other size')}" if others else ""
+    return f"{first[0]}x{first[1]}{more}"
 
 
 def versions() -> dict[str, str]:

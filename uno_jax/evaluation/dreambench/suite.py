@@ -6,7 +6,7 @@ intervals.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -27,9 +27,10 @@ from uno_jax.evaluation.dreambench import prompts as dreambench
 from uno_jax.evaluation.dreambench.prompts import Prompt
 from uno_jax.evaluation.dreambench.rows import load_encoders, score_rows
 from uno_jax.evaluation.dreambench.scores import summarise_rows
+from uno_jax.evaluation.dreambench.table import score_lines, write_table
 from uno_jax.evaluation.encoders import check_encoder
 from uno_jax.support import images
-from uno_jax.support.bounds import Bounds
+from uno_jax.support.bounds import Bounds, Side
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError, RecipeError
@@ -52,6 +53,10 @@ class DreamBenchArgs(DrawnListArgs):
     """List in UNO's form in place of the suite's own prompts; references are looked up in --data."""
     encoders: Path = Path("weights/encoders")
     """Directory with dino/ and clip/, which `uno-convert vit` and, for CLIP's text, `uno-convert clip` wrote.
+    """
+    resolutions: tuple[Side, ...] = ()
+    """Sides of square pictures, as 512 704: each is drawn and scored in OUT/{side}, and OUT/table.md has the
+    scores of all. Default: one resolution, by --width and --height.
     """
 
 
@@ -89,14 +94,27 @@ def evaluate_dreambench(args: DreamBenchArgs) -> None:
     with contextlib.ExitStack() as held:
         with exit_on(ValueError, OSError):
             check_args(args)
-            held.enter_context(locked(args.out, sharing_of(args)))
-            work = prepare_work(args)
+            runs = resolution_runs(args)
+            for folder in dict.fromkeys([args.out, *(run.out for run in runs)]):
+                held.enter_context(locked(folder, sharing_of(args)))
+            works = [prepare_work(run) for run in runs]
         with exit_on(CheckpointError, RecipeError, images.ImageError, FloatingPointError, OSError):
-            if (record := score_pictures(args, work)) is not None:
-                for name, score in record["scores"].items():
-                    low, high = score["interval"]
-                    print(f"{name} {score['mean']:.4f} (95 % of resampled subjects: {low:.4f} to {high:.4f})")
-                print(f"wrote {args.out / 'scores.json'}")
+            records = []
+            for run, work in zip(runs, works, strict=True):
+                if (record := score_pictures(run, work)) is not None:
+                    records.append(record)
+                    print("\n".join(score_lines(record)))
+                    print(f"wrote {run.out / 'scores.json'}")
+            if args.resolutions and len(records) == len(runs):
+                print("\n".join(write_table(args.out, records)))
+
+
+def resolution_runs(args: DreamBenchArgs) -> list[DreamBenchArgs]:
+    """The command line at each of --resolutions, in OUT/{resolution}; itself where there are none."""
+    return [
+        replace(args, width=side, height=side, out=args.out / str(side), resolutions=())
+        for side in args.resolutions
+    ] or [args]
 
 
 def check_args(args: DreamBenchArgs) -> None:
@@ -105,6 +123,11 @@ def check_args(args: DreamBenchArgs) -> None:
         raise FileNotFoundError(
             f"no folder {args.data}: --data is DreamBooth's dataset, with a folder for each subject"
         )
+    own = {"--width": args.width, "--height": args.height, "--score-only": args.score_only}
+    if args.resolutions and (given := [name for name, value in own.items() if value is not None]):
+        raise ValueError(f"--resolutions sets width and height and draws: leave out {', '.join(given)}")
+    if len(set(args.resolutions)) < len(args.resolutions):
+        raise ValueError(f"--resolutions names one twice: {' '.join(map(str, args.resolutions))}")
     check_drawing(args)
 
 
@@ -168,12 +191,12 @@ def score_pictures(args: DreamBenchArgs, work: Work) -> dict[str, Any] | None:
     paths = picture_paths(args, len(work.prompts))
     prompts = [prompt for prompt in work.prompts for _ in range(args.num_images)]
     rows = score_rows(encoders, prompts, paths, work.photos)
-    record = {**settings_record(args, work), "scores": summarise_rows(rows, SCORES), "rows": rows}
+    record = {**settings_record(args, work, paths), "scores": summarise_rows(rows, SCORES), "rows": rows}
     write_scores(args.out, record)
     return record
 
 
-def settings_record(args: DreamBenchArgs, work: Work) -> dict[str, Any]:
+def settings_record(args: DreamBenchArgs, work: Work, pictures: Sequence[Path]) -> dict[str, Any]:
     """Every setting that a score depends on."""
     return {
         "suite": args.suite,
@@ -182,5 +205,5 @@ def settings_record(args: DreamBenchArgs, work: Work) -> dict[str, Any]:
         "num_images": args.num_images,
         "encoders": {name: weights_id(args.encoders / name) for name in ("dino", "clip")},
         "versions": versions(),
-        **settings_of_drawing(args, work.sampling),
+        **settings_of_drawing(args, work.sampling, pictures),
     }
