@@ -37,6 +37,11 @@ WRITERS = {
         ["dreambench-single", "--data", "{}", "--model", "{}/model", "--out", "OUT/new"],
         "new",
     ),
+    "evaluate list": (
+        evaluate,
+        ["list", "--lists", "{}/pairs.json", "--model", "{}/model", "--out", "OUT/new"],
+        "new",
+    ),
     "ablate": (ablate, ["--config", "small_ablation", "--out", "OUT/new"], "new"),
     "report": (report, ["{}", "--out", "OUT/new.html"], "new.html"),
     "train small": (train_small, ["--out", "OUT/new"], "new"),

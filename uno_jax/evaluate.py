@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from uno_jax.evaluation.dreambench.suite import MultiArgs, SingleArgs, evaluate_dreambench
+from uno_jax.evaluation.lists.suite import ListArgs, evaluate_list
 from uno_jax.evaluation.toybox.suite import ToyboxArgs, evaluate_toybox
 from uno_jax.support.command_line import option_value, parse_args
 
@@ -14,6 +15,7 @@ Args: Any = (
     Annotated[ToyboxArgs, tyro.conf.subcommand("toybox")]
     | Annotated[SingleArgs, tyro.conf.subcommand("dreambench-single")]
     | Annotated[MultiArgs, tyro.conf.subcommand("dreambench-multi")]
+    | Annotated[ListArgs, tyro.conf.subcommand("list")]
 )
 
 
@@ -22,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "uno-evaluate", suite_first(list(sys.argv[1:] if argv is None else argv)))
     if isinstance(args, ToyboxArgs):
         evaluate_toybox(args)
+    elif isinstance(args, ListArgs):
+        evaluate_list(args)
     else:
         evaluate_dreambench(args)
 

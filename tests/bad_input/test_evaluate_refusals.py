@@ -27,6 +27,12 @@ CASES = [
     ([*SINGLE, "--lists", "text.txt"], "text.txt"),
     ([*SINGLE, "--subjects", "3"], "--subjects"),
     (["dreambench-multi", "--data", "empty"], "photos in empty"),
+    *((["list", "--lists", "pairs.json", *words], message) for words, message in bad_folders("--out")),
+    (["list"], "Missing from uno-evaluate list: --lists"),
+    (["list", "--lists", "none"], "no list of records at none"),
+    (["list", "--lists", "text.txt"], "text.txt"),
+    (["list", "--lists", "empty"], "empty must hold Parquet files"),
+    (["list", "--lists", "pairs.json", "--encoders", "none"], "no encoder none/dino/vit"),
 ]
 
 

@@ -5,7 +5,7 @@ arXiv:2208.12242, the data set's description); which photo is the reference and 
 UNO's choices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -92,7 +92,7 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
     prompts = []
     for index, entry in enumerate(read_entries(path)):
         try:
-            text, paths = _listed(entry)
+            text, paths = prompt_and_references(entry)
         except DataError as error:
             raise DataError(f"{path}, entry {index}: {error}") from None
         subjects = tuple(Path(item).parent.name for item in paths)
@@ -101,8 +101,8 @@ def listed_prompts(path: Path, data: Path) -> list[Prompt]:
     return prompts
 
 
-def _listed(entry: Any) -> tuple[str, tuple[str, ...]]:
-    """The prompt and the references of an entry.
+def prompt_and_references(entry: Any, keys: Collection[str] = PAIR_KEYS) -> tuple[str, tuple[str, ...]]:
+    """The prompt and the references of an entry in UNO's form, which may have these `keys`.
 
     Raises DataError.
     """
@@ -113,7 +113,7 @@ def _listed(entry: Any) -> tuple[str, tuple[str, ...]]:
             f"{', '.join(own)} cannot be set by entry here: all prompts are drawn with the same --width, "
             "--height and --seed"
         )
-    check_keys(entry, PAIR_KEYS)
+    check_keys(entry, keys)
     text, paths = prompt_of(entry), references_of(entry)
     if not text.strip():
         raise DataError("the prompt is empty")
