@@ -25,18 +25,20 @@ from ..common.command_line import exit_on_tool_errors
 from ..common.errors import ToolError
 from ..common.manifest import Json, Manifest, id_settings
 from .cases import Case, evaluation_cases, list_cases
-from .judge import WORDING, JudgeConfig, check_settings, judge_cases
-from .scores import summarize
+from .forms import ASPECTS, FORMS
+from .judge import JudgeConfig, check_settings, judge_cases
+from .scores import kind_lines, summarize
 
 
 @dataclass(frozen=True)
 class Args:
     """Let a vision-language model judge drawn pictures beside their references: instruction following and
-    subject consistency, 0 to 10. The same command again asks only for what is missing.
+    subject consistency, 0 to 10, in the words of a --form. The same command again asks only for what is
+    missing.
     """
 
     evaluation: Path | None = None
-    """Output directory of `uno_jax.evaluate --suite dreambench-…`."""
+    """Output directory of `uno_jax.evaluate --suite dreambench-…` or `--suite list`."""
     list_file: Annotated[Path | None, tyro.conf.arg(name="list")] = None
     """Instead of --evaluation: a list in UNO's format, with --pictures."""
     pictures: Path | None = None
@@ -70,10 +72,10 @@ def run_judge(args: Args) -> tuple[Json, Path]:
     check_output_folder("--out", out)
     with locked(out):
         answers = judge_cases(cases, Manifest(out / "judge.jsonl"), args.judging)
-        found = summarize(used_settings(args), cases, answers)
+        found = summarize(used_settings(args, cases), cases, answers, FORMS[args.judging.form])
         if not found["scores"]:
             raise ToolError(
-                f"no usable answer to {counted(len(cases) * args.judging.rounds, 'question')}; the first:"
+                f"no usable answer to {counted(sum(map(len, answers)), 'question')}; the first:"
                 f" {found['reasons'][0]}. --retry-failed asks again"
             )
         with atomic_write(out / "judge.json") as partial:
@@ -95,18 +97,24 @@ def find_cases(args: Args) -> tuple[list[Case], Path]:
     return list_cases(args.list_file, args.data, args.pictures, args.num_images), args.out or args.pictures
 
 
-def used_settings(args: Args) -> Json:
+def used_settings(args: Args, cases: Sequence[Case]) -> Json:
     """Everything that the scores depend on."""
+    aspects = dict.fromkeys(each for case in cases for each in FORMS[args.judging.form].aspects(case))
+    wordings = {aspect: ASPECTS[aspect].wording for aspect in aspects}
     return {
         "evaluation": None if args.evaluation is None else str(args.evaluation),
         "list": None if args.list_file is None else str(args.list_file),
         "rounds": args.judging.rounds,
         **id_settings(args.judging),
-        "wording": WORDING,
+        "form": args.judging.form,
+        "wording": next(iter(wordings.values())) if len(wordings) == 1 else wordings,
     }
 
 
 def print_scores(found: Json) -> None:
+    if any("category" in row for row in found["rows"]):
+        print("\n".join(kind_lines(found)))
+        print("another judge, in other words, than of published scores: compare only with the same ones")
     for name, score in found["scores"].items():
         spread = "" if score["spread"] is None else f" (standard deviation of rounds {score['spread']:.3f})"
         print(f"{name} {score['mean']:.3f}{spread}")

@@ -1,5 +1,5 @@
-"""What is to be judged: a directory of `uno_jax.evaluate --suite dreambench-…`, or a list in UNO's format
-with a folder of pictures -> one case per picture, whose files all exist. No picture is decoded here.
+"""What is to be judged: a directory of `uno_jax.evaluate`, or a list in UNO's format with a folder of
+pictures -> one case per picture, whose files all exist. No picture is decoded here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,7 @@ from uno_jax.support.words import counted
 from ..common.errors import ToolError
 
 SHOWN = 10
+LIST = "list"  # the suite whose subjects are not named by folders
 Text = Annotated[str, Field(pattern=r"\S")]
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -26,7 +27,9 @@ class Case(NamedTuple):
     prompt: str
     references: tuple[Path, ...]
     subjects: tuple[str, ...]
-    """Names of the references' folders."""
+    """Names of the references' folders, or what a list says that they show."""
+    category: str = ""
+    """The kind of a list's entry, over which scores are averaged; otherwise that is the subjects."""
 
 
 class ListEntry(BaseModel):
@@ -45,12 +48,14 @@ class ScoredRow(BaseModel):
     picture: str = Field(pattern=r"^\d+_\d+\.png$")
     prompt: Text
     subjects: list[Text] = Field(min_length=1)
+    category: str = ""
 
 
 class Scores(BaseModel):
     """The fields of scores.json that are used here."""
 
     rows: list[ScoredRow] = Field(min_length=1)
+    suite: str = ""
     pictures: str | None = None
     """Their folder, if they were given by --score-only."""
 
@@ -76,7 +81,7 @@ def evaluation_cases(folder: Path, data: Path | None, pictures: Path | None) -> 
     if not folder.is_dir():
         raise ToolError(f"no directory {folder}: --evaluation takes the --out of uno_jax.evaluate")
     path = folder / "scores.json"
-    what = "an evaluation of --suite dreambench-…; let uno_jax.evaluate finish"
+    what = "an evaluation of --suite dreambench-… or list; let uno_jax.evaluate finish"
     scores = checked(read_json(path, fault_of(what)), path, Scores, what)
     place = pictures or (Path(scores.pictures) if scores.pictures else folder)
     sources = read_list(folder / "prompts.json", data)
@@ -84,13 +89,14 @@ def evaluation_cases(folder: Path, data: Path | None, pictures: Path | None) -> 
     for row in scores.rows:
         index = int(row.picture.partition("_")[0])
         source = sources[index] if index < len(sources) else None
-        if source is None or (source.prompt, source.subjects) != (row.prompt, tuple(row.subjects)):
+        subjects, listed = tuple(row.subjects), scores.suite == LIST
+        if source is None or source.prompt != row.prompt or (source.subjects != subjects and not listed):
             found = "no entry" if source is None else f"{source.prompt!r} of {', '.join(source.subjects)}"
             raise ToolError(
                 f"{path} scored {row.picture} as {row.prompt!r} of {', '.join(row.subjects)}, where the list"
                 f" of prompts now has {found}: run uno_jax.evaluate again"
             )
-        cases.append(Case(place / row.picture, *source, source.subjects))
+        cases.append(Case(place / row.picture, *source, subjects, row.category if listed else ""))
     return check_cases(cases)
 
 

@@ -48,6 +48,7 @@ OF_A_RUN = {
     "generate": (1088, "7eb5b9adfebd362b1d29", "5c009912e27b843d"),
 }
 IMPORTED = "dfd8e6ba76cd39a0c671"
+JUDGED_APART = ["5b44f50d274954a3c681", "c9f442c46f1b59e845c5"]
 JUDGED = "ca280a244d4edfa3509d"
 
 
@@ -68,6 +69,8 @@ def test_ids_of_a_judges_answer(tmp_path):
     case = Case(paths[2], "a cat and a can", tuple(paths[:2]), ("cat", "can"))
     digests = {path: hashlib.sha256(path.name.encode()).hexdigest() for path in paths}
     assert round_jobs(case, digests, JudgeConfig())[1].id == JUDGED
+    ids = [job.id for job in round_jobs(case, digests, JudgeConfig(form="context"))]
+    assert ids[:2] == JUDGED_APART and len(set(ids)) == 6
 
 
 @pytest.mark.slow

@@ -6,14 +6,15 @@ import base64
 import io
 import json
 import math
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.evaluation import tiny_dreambench
-from tests.tools.language_models.openai_server import Reply, serving
+from tests.evaluation import tiny_dreambench, tiny_lists
+from tests.tools.language_models.openai_server import Reply, said, serving
 from tests.tools.language_models.tiny_vision import llava_config
 from tests.tools.vlm_judge.evaluation import (
     CASES,
@@ -32,7 +33,8 @@ from tools.common.manifest import Failed
 from tools.language_models.questions import Malformed
 from tools.vlm_judge.__main__ import main
 from tools.vlm_judge.cases import evaluation_cases
-from tools.vlm_judge.judge import WORDING, Judge, JudgeConfig, read_verdict, round_jobs
+from tools.vlm_judge.forms import WORDING, read_verdict
+from tools.vlm_judge.judge import Judge, JudgeConfig, round_jobs
 from uno_jax.evaluate import main as evaluate
 from uno_jax.support.digests import file_hash
 
@@ -230,6 +232,68 @@ def test_an_evaluation_of_given_pictures_takes_references_from_data(drawn, photo
     assert evaluation_cases(scored, photos, None) == evaluation_cases(drawn, None, None)
     write_scores(scored, pictures="gone")
     assert evaluation_cases(scored, photos, drawn) == evaluation_cases(drawn, None, None)
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """What the suite list leaves of given pictures, two of one kind and one of another."""
+    (tmp_path / "given").mkdir()
+    for index in range(3):
+        Image.new("RGB", (32, 32), (40 * index,) * 3).save(tmp_path / f"given/{index}_0.png")
+    words = ("--lists", tiny_lists.write_jsonl(tmp_path), "--score-only", tmp_path / "given")
+    evaluate([str(word) for word in ("--suite", "list", *words, "--out", tmp_path / "list")])
+    return tmp_path / "list"
+
+
+def context(request: dict) -> str:
+    """9 for following; for consistency 4, or 1 where the scene counts."""
+    text = said(request["messages"][0])
+    score = 9 if "what the text asks" in text else 1 if "place or background" in text else 4
+    return json.dumps({"reasons": "because", "score": score})
+
+
+def test_prompt_following_and_consistency_are_asked_apart(listed, capsys):
+    with serving(context) as server:
+        found = judged(listed, server, "--form", "context", "--rounds", 2)
+        assert len(server.requests) == 3 * 2 * 2
+        assert judged(listed, server, "--form", "context", "--rounds", 2) == found
+        assert len(server.requests) == 12
+    assert [row["score"] for row in found["rows"]] == [6, 3, 3]
+    assert found["rows"][1]["rounds"][0] == {
+        "following": {"reasons": "because", "score": 9},
+        "consistency in scene": {"reasons": "because", "score": 1},
+    }
+    scores = found["scores"]
+    assert scores["score"]["groups"] == {"single_object": 6, "scene_object": 3}
+    assert scores["score"]["mean"] == 4.5  # of kinds, not of pictures
+    assert (scores["following"]["mean"], scores["consistency"]["mean"]) == (9, 2.5)
+    assert found["settings"]["form"] == "context"
+    assert found["settings"]["wording"].keys() == {"following", "consistency", "consistency in scene"}
+    table = capsys.readouterr().out
+    assert re.search(r"scene_object +9.00 +1.00 +3.00\nmean +9.00 +2.50 +4.50\n.*compare only with", table)
+
+
+def test_a_round_with_one_of_two_answers_does_not_count(listed):
+    def unsure(request):
+        return "?" if "what the text asks" in said(request["messages"][0]) else context(request)
+
+    with serving(
+        lambda request: "?" if "beach" in said(request["messages"][0]) else context(request)
+    ) as server:
+        found = judged(listed, server, "--form", "context", "--rounds", 1, "--attempts", 1)
+    assert found["scores"]["score"]["groups"] == {"scene_object": 3} and found["malformed"] == 2
+    assert "failed" in found["rows"][0]["rounds"][0] and found["rows"][0]["score"] is None
+    (listed / "judge.json").unlink()
+    with serving(unsure) as server, pytest.raises(SystemExit):
+        judged(listed, server, "--form", "context", "--rounds", 1, "--attempts", 1, "--model", "other")
+    assert not (listed / "judge.json").exists()
+
+
+def test_both_forms_judge_one_list(listed):
+    with serving(lambda request: verdict(9, *[4] * question(request)[1])) as server:
+        found = judged(listed, server, "--rounds", 1)
+    assert found["scores"]["score"]["groups"] == {"single_object": 6, "scene_object": 6}
+    assert found["rows"][1]["subjects"] == ["reference 1", "reference 2"]
 
 
 @pytest.mark.slow
