@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.browser import opened_browser
 from uno_jax.evaluation.dreambench.scores import summarise_rows
+from uno_jax.evaluation.lists.scores import summarise_kinds
 from uno_jax.evaluation.toybox.page import SOURCES, picture_name
 from uno_jax.report import main
 from uno_jax.reporting.plots import smooth
@@ -47,6 +48,28 @@ def write_dreambench(run, photos, dino, pairs=False):
     }
     (run / "prompts.json").write_text(json.dumps(listed))
     (run / "scores.json").write_text(json.dumps(record))
+    return run
+
+
+def write_listed(run, photos, judged=()):
+    """Two entries of one kind and one of another; `judged` has the judge's overall score of each."""
+    kinds = ("single_object", "scene_object", "scene_object")
+    rows = [
+        {"picture": f"{index}_0.png", "prompt": f"mug {index}", "subjects": ["reference 1"]}
+        | {"category": kind, "key": str(index), "dino": 0.5 + 0.1 * index}
+        for index, kind in enumerate(kinds)
+    ]
+    for index in range(3):
+        picture(run / f"{index}_0.png", index)
+    listed = [{"prompt": row["prompt"], "image_paths": [str(photos / "cat/00.jpg")]} for row in rows]
+    (run / "prompts.json").write_text(json.dumps(listed))
+    record = {"suite": "list", "resolution": "704x704", "scores": summarise_kinds(rows, ("dino",))}
+    (run / "scores.json").write_text(json.dumps(record | {"rows": rows}))
+    if judged:
+        groups = {"single_object": judged[0], "scene_object": float(np.mean(judged[1:]))}
+        score = {"mean": float(np.mean(list(groups.values()))), "groups": groups}
+        own = [row | {"score": each} for row, each in zip(rows, judged, strict=True)]
+        (run / "judge.json").write_text(json.dumps({"scores": {"score": score}, "rows": own}))
     return run
 
 
@@ -208,6 +231,39 @@ def test_toybox_runs_of_different_kinds(tmp_path):
     assert all(head in text for head in heads) and "Four subjects" not in text
     assert "on the side asked for 75.0 %" in text and "on the wrong side" in text
     assert "missing or damaged" not in text
+
+
+def test_lists_are_shown_by_kind_with_what_a_judge_says(folder, tmp_path, capsys):
+    runs = [
+        write_listed(tmp_path / name, folder / "photos", score)
+        for name, score in (("a", (8, 2, 5)), ("b", ()))
+    ]
+    main([*map(str, runs), "--out", str(tmp_path / "page.html")])
+    text = text_of((tmp_path / "page.html").read_text())
+    assert "DINO a 704x704 judge: overall a 704x704 DINO b 704x704" in text
+    assert "scene_object 2 2 0.650 3.500 0.650" in text
+    assert re.search(r"mean of kinds 3 3 0\.575 0\.\d{3} to 0\.\d{3} 5\.750 0\.575", text)
+    assert "0.760" not in text and "by subject" not in text and "judge: overall 8.000" in text
+    stale = json.loads((runs[0] / "judge.json").read_text())
+    stale["rows"][0]["prompt"] = "another"
+    (runs[0] / "judge.json").write_text(json.dumps(stale))
+    assert "judges other pictures than scores.json has: run uno-judge again" in told(capsys, runs[0])
+
+
+def test_every_table_of_scores_names_the_resolution(folder, tmp_path):
+    run = write_dreambench(tmp_path / "old", folder / "photos", [0.3, 0.5])
+    text = shown_page(run, tmp_path)
+    assert "old resolution unknown paper, final resolution not stated" in text
+    record = json.loads((run / "scores.json").read_text())
+    for more, size in (({"width": 512, "height": 704}, "512x704"), ({"resolution": "48x40"}, "48x40")):
+        (run / "scores.json").write_text(json.dumps(record | more))
+        text = shown_page(run, tmp_path)
+        assert f"old {size} paper" in text and text.count(f"DINO {size}") == 2  # by kind and by subject
+
+
+def shown_page(run, folder):
+    main([str(run), "--out", str(folder / "page.html")])
+    return text_of((folder / "page.html").read_text())
 
 
 def test_a_log_may_end_in_half_a_line(tmp_path):

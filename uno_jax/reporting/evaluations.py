@@ -1,4 +1,4 @@
-"""A directory with scores.json, of DreamBench or the toybox -> its scores, and its pictures with theirs.
+"""A directory with scores.json, of any suite -> its scores, and its pictures with theirs.
 
 Files that `uno-evaluate` cannot have written raise ReportError.
 """
@@ -105,6 +105,7 @@ def printable(value: Any) -> Any:
 
 
 def read_dreambench(run: Path, record: dict[str, Any], data: Path | None) -> Evaluation:
+    record = with_judge(run, record)
     scores = {name: dreambench_score(score) for name, score in record["scores"].items()}
     folder = Path(record.get("pictures") or run)
     references = find_references(run, data)
@@ -121,12 +122,38 @@ def read_dreambench(run: Path, record: dict[str, Any], data: Path | None) -> Eva
     return Evaluation(record["suite"], count_subjects(entries), settings, {"": scores}, entries)
 
 
-def dreambench_score(score: Mapping[str, Any]) -> Score:
-    low, high = map(float, score["interval"])
-    parts = {
-        part: {name: float(mean) for name, mean in score[part].items()} for part in ("groups", "categories")
+def with_judge(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the scores of RUN/judge.json, where `uno-judge` wrote one, as judge_{score}."""
+    path = run / "judge.json"
+    if not path.is_file():
+        return record
+    judged = printable(read_json(path, _unreadable))
+    found = {row["picture"]: row for row in judged["rows"]}
+    if any(found.get(row["picture"], {}).get("prompt") != row["prompt"] for row in record["rows"]):
+        raise ReportError(f"{path} judges other pictures than scores.json has: run uno-judge again")
+    part = "categories" if record["suite"] == "list" else "groups"
+    scores = {
+        f"judge_{name}": {"mean": score["mean"], part: score["groups"]}
+        for name, score in judged["scores"].items()
     }
-    return Score(float(score["mean"]), (low, high), parts)
+    rows = [
+        row | {f"judge_{name}": found[row["picture"]].get(name) for name in judged["scores"]}
+        for row in record["rows"]
+    ]
+    return record | {"scores": record["scores"] | scores, "rows": rows}
+
+
+def dreambench_score(score: Mapping[str, Any]) -> Score:
+    interval = None
+    if "interval" in score:
+        low, high = map(float, score["interval"])
+        interval = low, high
+    parts = {
+        part: {name: float(mean) for name, mean in score[part].items()}
+        for part in ("groups", "categories")
+        if part in score
+    }
+    return Score(float(score["mean"]), interval, parts)
 
 
 def count_subjects(entries: Mapping[Key, Entry]) -> int | None:
@@ -201,4 +228,5 @@ READERS: dict[str, Callable[[Path, dict[str, Any], Path | None], Evaluation]] = 
     "toybox": read_toybox,
     "dreambench-single": read_dreambench,
     "dreambench-multi": read_dreambench,
+    "list": read_dreambench,
 }

@@ -82,7 +82,9 @@ def draw_plot(title: str, height: float, paint: Callable[["Axes"], None]) -> Plo
 def subject_plots(runs: Sequence[Run]) -> list[Plot]:
     """A plot for each score: subjects (or groups) sorted by the first run, the paper's mean dashed."""
     evaluations = {run.name: run.evaluation for run in runs if run.evaluation}
-    plots = []
+    plots: list[Plot] = []
+    if any(each.suite == "list" for each in evaluations.values()):
+        return plots  # its subjects are not in several entries
     for score in BY_SUBJECT:
         found = {name: group_means(evaluation, score) for name, evaluation in evaluations.items()}
         means = {name: means for name, means in found.items() if means}

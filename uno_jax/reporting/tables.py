@@ -1,6 +1,7 @@
 """Runs -> tables of text: scores beside the paper's, by kind of prompt and by subject, settings, training."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,9 +37,19 @@ LABELS = {
     "placed": "on the side asked for",
     "count": "pictures",
     "sided": "with left and right",
+    "judge_score": "judge: overall",
+    "judge_score_worst": "judge: overall, worst",
+    "judge_instruction": "judge: instruction",
+    "judge_following": "judge: prompt following",
+    "judge_consistency": "judge: subject consistency",
+    "judge_consistency_worst": "judge: subject consistency, worst",
 }
 SHARES = ("copied_border", "copied_layout", "top1", "scene_accuracy", "swaps", "placed")
 COUNTS = ("count", "sided")
+LIST_NOTE = (
+    "DINO and CLIP-I are cosines with the references, which a copy of them has best. The judge's words, and "
+    "the model that judges, are others than of published scores: they cannot be compared."
+)
 LAST = 0.1  # share of the log over which a run's last values are averaged
 
 
@@ -64,8 +75,15 @@ def shown(name: str, value: float | None) -> str:
 
 
 def paper_figures(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """The paper's scores for as many subjects, by the model that the paper names."""
-    return PAPER.get(evaluation.subjects or 0, {})
+    """The paper's scores for as many subjects, by the model that the paper names; none for a list."""
+    return PAPER.get(evaluation.subjects or 0, {}) if evaluation.suite != "list" else {}
+
+
+def resolution(evaluation: Evaluation) -> str:
+    """The size of an evaluation's pictures, which scores depend on."""
+    settings = evaluation.settings
+    sides = [str(settings[side]) for side in ("width", "height") if side in settings]
+    return str(settings.get("resolution") or "x".join(sides) or "resolution unknown")
 
 
 def evaluation_tables(runs: Sequence[Run]) -> list[Table]:
@@ -73,8 +91,8 @@ def evaluation_tables(runs: Sequence[Run]) -> list[Table]:
     if not evaluations:
         return []
     suite = next(iter(evaluations.values())).suite
-    tables = toybox_tables(evaluations) if suite == "toybox" else dreambench_tables(evaluations)
-    return [*tables, settings_table(evaluations)]
+    make = {"toybox": toybox_tables, "list": list_tables}.get(suite, dreambench_tables)
+    return [*make(evaluations), settings_table(evaluations)]
 
 
 def dreambench_tables(evaluations: dict[str, Evaluation]) -> list[Table]:
@@ -90,10 +108,12 @@ def dreambench_tables(evaluations: dict[str, Evaluation]) -> list[Table]:
         )
         for name in names
     ]
-    table = Table("Scores", [*evaluations, *paper], rows, " ".join(dreambench_notes(evaluations)))
+    heads = [f"{name}\n{resolution(each)}" for name, each in evaluations.items()]
+    heads += [f"{name}\nresolution not stated" for name in paper]
+    table = Table("Scores", heads, rows, " ".join(dreambench_notes(evaluations)))
     parts = [
-        part_table(scores, "categories", "By kind of prompt"),
-        part_table(scores, "groups", "By subject", folded=True),
+        part_table(evaluations, "categories", "By kind of prompt"),
+        part_table(evaluations, "groups", "By subject", folded=True),
     ]
     return [table, *parts]
 
@@ -123,16 +143,50 @@ def dreambench_notes(evaluations: dict[str, Evaluation]) -> list[str]:
     return notes
 
 
-def part_table(scores: dict[str, dict[str, Score]], part: str, title: str, folded: bool = False) -> Table:
+def part_table(evaluations: dict[str, Evaluation], part: str, title: str, folded: bool = False) -> Table:
     """Means of parts: a row for each part, a column for each of the paper's scores in each run."""
+    scores = {name: each.scores[""] for name, each in evaluations.items()}
     columns = [(run, name) for name in PAPER[1]["paper, final"] for run in scores if name in scores[run]]
     found = {column: scores[column[0]][column[1]].parts.get(part, {}) for column in columns}
     rows = [
         (each, [shown(name, found[run, name].get(each)) for run, name in columns])
         for each in dict.fromkeys(each for means in found.values() for each in means)
     ]
-    heads = [LABELS[name] + (f"\n{run}" if len(scores) > 1 else "") for run, name in columns]
+    heads = [score_head(evaluations, run, name) for run, name in columns]
     return Table(title, heads, rows, folded=folded)
+
+
+def score_head(evaluations: dict[str, Evaluation], run: str, name: str) -> str:
+    """The head of a score's column: with the resolution, and with the run where there are several."""
+    of_run = f"\n{run}" if len(evaluations) > 1 else ""
+    return f"{LABELS[name]}{of_run}\n{resolution(evaluations[run])}"
+
+
+def list_tables(evaluations: dict[str, Evaluation]) -> list[Table]:
+    """A row for each kind of entry and one for their mean; a column for each score of each run."""
+    columns = {
+        (run, name): score
+        for run, each in evaluations.items()
+        for name, score in each.scores[""].items()
+        if not name.endswith("_worst")
+    }
+    counts = {
+        run: Counter(entry.category for entry in each.entries.values()) for run, each in evaluations.items()
+    }
+    kinds = dict.fromkeys(kind for each in counts.values() for kind in each)
+    rows = [
+        (
+            kind,
+            [str(each[kind]) for each in counts.values()]
+            + [shown(name, score.parts["categories"].get(kind)) for (_, name), score in columns.items()],
+        )
+        for kind in kinds
+    ]
+    means = [score_cell(name, score, None) for (_, name), score in columns.items()]
+    rows.append(("mean of kinds", [str(each.total()) for each in counts.values()] + means))
+    heads = [score_head(evaluations, run, "count") for run in evaluations]
+    heads += [score_head(evaluations, run, name) for run, name in columns]
+    return [Table("Scores by kind of entry", heads, rows, LIST_NOTE)]
 
 
 def toybox_tables(evaluations: dict[str, Evaluation]) -> list[Table]:
