@@ -133,6 +133,8 @@ class PlannedSampling(NamedTuple):
     ref_side: int
     batch: int
     settings: Any
+    offload: bool = False
+    """Whether each stage has only its own networks on the devices."""
 
 
 class Sampler(NamedTuple):
@@ -182,6 +184,8 @@ class Sampler(NamedTuple):
     """The options by name that a record of settings was made with."""
     tensor_shares: Callable[[Any], int] = lambda config: 0
     """A number that the shares of heads must divide; 0 where any will do."""
+    in_stages: bool = False
+    """Whether `sample` takes each network of a model for its stage alone (`Model.using`)."""
     answer: Callable[[Model, Inputs, Any], Sequence[str]] | None = None
     """The text that follows each of the inputs; None for a family that only draws."""
 
@@ -250,6 +254,11 @@ class Family:
         if self.trainer is None:
             raise RecipeError(f"models of the family {self.name} can be sampled, but not trained")
         return self.trainer
+
+    def need_stages(self) -> None:
+        """Raises ValueError for a family whose models need all of their weights at every stage."""
+        if not self.sampler.in_stages:
+            raise ValueError(f"models of the family {self.name} cannot be offloaded: leave out --offload")
 
     def need_lora(self) -> LoraMethod:
         """How LoRA adapts the family's models.

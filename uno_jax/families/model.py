@@ -1,6 +1,7 @@
 """A model in memory: its config and its parameters, as one pytree."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import flax.struct
 import jax
@@ -16,6 +17,8 @@ class Model:
     `params` maps the names of networks, and "lora" if one runs as a side path, to plain trees. `unope` is the
     position convention of the merged LoRA, None without one. `dtype` is what the networks compute in; None
     means the dtype of the parameters. `tokenizer` is the one that lies beside the weights, if one does.
+    `homes` are the shardings of an offloaded model's parameters, which lie in the host's memory; None for
+    one whose parameters are on its devices.
     """
 
     config: Any = flax.struct.field(pytree_node=False)
@@ -23,6 +26,17 @@ class Model:
     unope: Any = flax.struct.field(pytree_node=False, default=None)
     dtype: Any = flax.struct.field(pytree_node=False, default=None)
     tokenizer: Any = flax.struct.field(pytree_node=False, default=None)
+    homes: Any = flax.struct.field(pytree_node=False, default=None)
+
+    def using(self, *kinds: str) -> Self:
+        """The model with these networks alone, on its devices. Those of an offloaded model are copied there,
+        and leave with what this returns.
+        """
+        chosen = {kind: self.params[kind] for kind in kinds if kind in self.params}
+        if self.homes is None:
+            return replace(self, params=chosen)
+        placed = {kind: jax.device_put(tree, self.homes[kind]) for kind, tree in chosen.items()}
+        return replace(self, params=placed, homes=None)
 
     @property
     def compute_dtype(self) -> jnp.dtype:

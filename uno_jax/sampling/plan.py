@@ -29,6 +29,8 @@ def plan_sampling(args: SampleArgs) -> None:
     devices = find_devices(args.plan)
     check_base(args.base, devices[0])
     config = PRESETS[args.model] if args.model in PRESETS else read_model_config(args.model)
+    if args.offload:
+        family_of(config).need_stages()
     asked, dtype = planned(args, config), args.dtype or "bfloat16"
     check_request(config, asked.width, asked.height, 0)
     mesh = sampling_mesh(args.mesh, devices, config, dtype)
@@ -57,7 +59,7 @@ def planned(args: SampleArgs, config: Any) -> PlannedSampling:
     width, height = (side or config.defaults.resolution for side in (args.width, args.height))
     side = family_of(config).sampler.reference_side(config, args.refs, args.ref_size)
     settings = make_settings(config, None, given_options(args))
-    return PlannedSampling(width, height, args.refs, side, args.batch_size, settings)
+    return PlannedSampling(width, height, args.refs, side, args.batch_size, settings, args.offload)
 
 
 def print_programs(programs: dict[str, Program], chip: Chip, chips: int, detail: bool = False) -> None:

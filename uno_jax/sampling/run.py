@@ -136,7 +136,7 @@ def check_outputs(args: SampleArgs, work: Work) -> None:
 def check_batches(args: SampleArgs, config: Any, jobs: Iterable[Job]) -> None:
     """Raises RecipeError where the weights, or they and a batch of pictures, cannot fit into memory."""
     dtype = args.dtype or default_dtype()
-    weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base)
+    weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base, args.offload)
     shapes = Counter(((job.width, job.height), *(ref.size for ref in job.refs)) for job in jobs)
     for sizes, count in shapes.items():
         check_memory(config, weights, sizes, min(args.batch_size, count), dtype)
@@ -161,7 +161,7 @@ def draw_missing(args: SampleArgs, work: Work, index: int = 0, count: int = 1) -
     missing = [[index for index in batch if not finished[index]] for batch in own]
     with StepBar(sum(map(len, missing))) as bar:
         bar.tell("loading")
-        model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
+        model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh, args.offload)
         with jax.set_mesh(work.mesh):
             for batch, wanted in zip(own, missing, strict=True):
                 pictures = draw_batch(model, work, batch, bar.watch(len(wanted)))
@@ -194,7 +194,7 @@ def write_answers(args: SampleArgs, work: Work) -> Iterator[str]:
     Raises RecipeError as `draw_missing`.
     """
     check_batches(args, work.config, (output.job for output in work.outputs))
-    model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh)
+    model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh, args.offload)
     indices = range(len(work.outputs))
     with jax.set_mesh(work.mesh):
         for batch in batches(indices, lambda index: shape_of(work, index), args.batch_size):

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from PIL import Image
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
-from uno_jax.families.registry import FAMILIES
+from uno_jax.families.registry import FAMILIES, family_of
 from uno_jax.families.scone.guidance import Renorm
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.sampling.request import MAX_SEED, agreed_unope, make_settings
@@ -91,6 +91,11 @@ class ModelArgs:
     """Hold the kernels of the MM-DiT's and T5's blocks in 8 bits: int8 or fp8 for half the memory of
     bfloat16, or fp8-products, which also multiplies in float8 (W8A8), for speed on NVIDIA GPUs from Ada and
     Hopper on; the CPU computes the same numbers slowly. Needs qwix (extra: quant).
+    """
+    offload: Annotated[bool, FlagCreatePairsOff] = False
+    """Keep the weights in the computer's own memory and bring to the device what a stage needs: the text
+    encoders, then the autoencoder, the MM-DiT, and the autoencoder again. The device holds the largest of
+    them at most, and each batch of pictures waits for the copies.
     """
     mesh: SampleMesh = SampleMesh()
 
@@ -197,6 +202,8 @@ def choose_model(args: ModelArgs) -> Drawing:
     """
     check_base(args.base, jax.local_devices()[0])
     config = read_model_config(args.model)
+    if args.offload:
+        family_of(config).need_stages()
     options = given_options(args)
     make_settings(config, None, options)  # cheaper than reading a LoRA
     lora = read_loras(find_loras(args.lora, find_model(args.model)), config)

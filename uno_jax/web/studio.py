@@ -168,7 +168,11 @@ class Studio:
         """Raises RecipeError where the weights, or they and a batch, cannot fit into memory."""
         dtype, kinds = self.args.dtype or default_dtype(), family_of(self.config).networks
         loaded = self._loaded is not None
-        weights = 0 if loaded else held_bytes(find_model(self.args.model), kinds, dtype, self.args.base)
+        weights = (
+            0
+            if loaded
+            else held_bytes(find_model(self.args.model), kinds, dtype, self.args.base, self.args.offload)
+        )
         sizes = ((job.width, job.height), *(ref.size for ref in job.refs))
         check_memory(self.config, weights, sizes, min(self.args.batch_size, pictures), dtype)
 
@@ -176,5 +180,6 @@ class Studio:
         if self._loaded is None or self._loaded[0] != names:
             self._loaded = None  # before the next is loaded: both might not fit in memory
             dtype = self.args.dtype or default_dtype()
-            self._loaded = names, load_model(self.args.model, names, dtype, self.args.base)
+            args = self.args
+            self._loaded = names, load_model(args.model, names, dtype, args.base, offload=args.offload)
         return self._loaded[1]

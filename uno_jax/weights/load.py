@@ -35,6 +35,7 @@ def load_model(
     dtype: str | None = None,
     base: Base = "",
     mesh: Mesh | None = None,
+    offload: bool = False,
 ) -> Model:
     """The model in a directory of converted networks, or the shipped one ("small"), read directly to the
     devices; several devices each hold a share of heads and MLPs.
@@ -45,11 +46,12 @@ def load_model(
     model does not have. Weights are kept, and computed with, in `dtype` (see `default_dtype`); with a `base`
     the kernels of the large networks' blocks are kept in 8 bits (`networks.quantize`), each of them converted
     as soon as it is read. `mesh` is that of the drawing; by default all devices of this process, as
-    `sample_mesh.default_mix` divides them.
+    `sample_mesh.default_mix` divides them. With `offload` the weights are kept in the host's memory, and a
+    stage of a drawing brings those that it needs to the devices.
 
     Raises FileNotFoundError, CheckpointError for a directory that is not a model and for a LoRA of another
-    model (checked before the model's weights are read), or ValueError for a base that this device cannot use
-    and for a strength out of bounds.
+    model (checked before the model's weights are read), or ValueError for a base that this device cannot
+    use, for a strength out of bounds, and for a family whose models cannot be offloaded.
     """
     check_base(base, jax.local_devices()[0])
     config, directory = read_model_config(path), find_model(path)
@@ -59,16 +61,20 @@ def load_model(
             warnings.warn(note.removeprefix("note: "), stacklevel=2)
     family, kept = family_of(config), jnp.dtype(dtype or default_dtype())
     mesh = local_mesh(SampleMesh(), config, kept.name) if mesh is None else mesh
-    tokenizer, params = family.read_tokenizer(directory, config), {}
+    if offload:
+        family.need_stages()
+    tokenizer, params, homes = family.read_tokenizer(directory, config), {}, {}
     for kind in family.networks:
         own = lora.params.get(kind) if lora else None
         convert = _in_8_bits(kind, base, own, config, mesh) if base else None
         params[kind] = restore_network(directory / kind, kind, mesh, kept, convert)[1]
         if own is not None and not base:
             params[kind] = _merged(params.pop(kind), own, _shardings(kind, own, config, mesh))
-    platform = mesh.devices.flat[0].platform
-    params = {kind: arrange(kind, tree, platform) for kind, tree in params.items()}
-    return Model(config, params, lora and lora.unope, kept, tokenizer)
+        params[kind] = arrange(kind, params.pop(kind), mesh.devices.flat[0].platform)
+        if offload:
+            homes[kind] = jax.tree.map(lambda leaf: leaf.sharding, params[kind])
+            params[kind] = jax.device_get(params.pop(kind))
+    return Model(config, params, lora and lora.unope, kept, tokenizer, homes or None)
 
 
 def _merged(base: Params, lora: Params, shardings: Params) -> Params:
@@ -105,16 +111,21 @@ def _in_8_bits(kind: str, base: str, update: Params | None, config: Any, mesh: M
     return convert
 
 
-def held_bytes(directory: Path, kinds: Iterable[str], dtype: str, base: Base = "") -> int:
-    """Bytes of a model's networks once they are loaded, at the least, by the sizes of the stored arrays.
+def held_bytes(
+    directory: Path, kinds: Iterable[str], dtype: str, base: Base = "", offload: bool = False
+) -> int:
+    """Bytes of a model's networks on the devices, at the least, by the sizes of the stored arrays; of an
+    offloaded model those of the largest network, but on a CPU, whose memory is the host's, of all.
 
     Raises CheckpointError for a damaged file.
     """
-    total = 0
+
+    apart = offload and jax.default_backend() != "cpu"
+    sizes = []
     for kind in kinds:
         size = 1 if base and NETWORKS[kind].large else jnp.dtype(dtype).itemsize
-        total += size * sum(array.size for array in stored_arrays(directory / kind).values())
-    return total
+        sizes.append(size * sum(array.size for array in stored_arrays(directory / kind).values()))
+    return max(sizes) if apart else sum(sizes)
 
 
 def read_model_config(path: str | Path) -> Any:

@@ -95,7 +95,8 @@ def local_mesh(sizes: SampleMesh, config: Any, dtype: str) -> Mesh:
 
 def mesh_of(model: Model) -> Mesh:
     """The mesh over which a model's weights are spread."""
-    place = getattr(jax.tree.leaves(model.params)[0], "sharding", None)
+    first = jax.tree.leaves(model.homes or model.params)[0]
+    place = first if model.homes else getattr(first, "sharding", None)
     if isinstance(place, NamedSharding):
         return cast(Mesh, place.mesh)
     return local_mesh(SampleMesh(), model.config, str(model.compute_dtype))

@@ -32,6 +32,7 @@ FAMILY = Family(
         least_bytes=plan.least_bytes,
         prompt_cut=conditioning.prompt_cut,
         takes=("left", "negative", "start", "mask"),
+        in_stages=True,
         check_pictures=settings.check_pictures,
     ),
     trainer=Trainer(

@@ -24,7 +24,9 @@ from uno_jax.support.trees import Params
 def plan_sampling(
     config: ModelConfig, params: dict[str, Params], mesh: Mesh, asked: PlannedSampling
 ) -> dict[str, Program]:
-    """The programs of `sampling.sample` by name. Every network's weights stay in memory throughout."""
+    """The programs of `sampling.sample` by name. Every network's weights stay in memory throughout, or with
+    `asked.offload` those of a stage while it runs.
+    """
     array, settings = partial(abstract, mesh=mesh), asked.settings
     weights, dtype = chip_bytes(params), jax.tree.leaves(params)[0].dtype
 
@@ -35,6 +37,8 @@ def plan_sampling(
         model = Model(config, {kind: params[kind] for kind in kinds}, dtype=dtype)
         named = {"weights": model, "inputs": inputs}
         program = compile_program(jax.jit(function), (model, *inputs), named, mesh)
+        if asked.offload:
+            return program
         others = weights - program.inputs["weights"]
         return program._replace(inputs=program.inputs | {"weights": weights}, used=program.used + others)
 

@@ -5,6 +5,7 @@ latest few are kept (`bounded_jit`).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,25 +40,21 @@ from uno_jax.support.trees import AnyArray
 
 def sample(model: Model, inputs: Inputs, settings: Settings, watch: Watch | None = None) -> Drawn:
     """Pictures of one batch. Each starts from the noise of its own seed, whatever its batch. With a `watch`
-    the steps run one by one.
+    the steps run one by one. Each stage has its own networks alone (`Model.using`).
     """
     tell = watch or (lambda progress: None)
     tell(Progress("encoding"))
-    config, count = model.config, len(inputs.prompts)
-    refs = tuple(encode_image(model, np.asarray(column)) for column in inputs.refs)
-    guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
-    shown = Conditioning(*encode_prompts(model, inputs.prompts), refs, guidance, settings.unope)
-    schedule = schedule_of(config, inputs, settings)
-    contrast = None
-    if settings.true_cfg != 1:
-        texts = encode_prompts(model, inputs.negatives or [""] * count)
-        plain = Conditioning(*texts, (), guidance, settings.unope)
-        contrast = Contrast(plain, settings.true_cfg, settings.acts_at(schedule[:-1]))
-    noise = initial_noise(inputs.seeds, latent_shape(config, inputs.width, inputs.height))
-    task = noise, shown, schedule, contrast, encode_given(model, inputs)
-    latent = denoise_latent(model, *task) if watch is None else watched_latent(model, task, watch)
+    schedule = schedule_of(model.config, inputs, settings)
+    acts = settings.acts_at(schedule[:-1])
+    shown, plain = encode_texts(model.using("t5", "clip"), inputs, settings)
+    refs, given = encode_pictures(model.using("vae"), inputs)
+    contrast = plain and Contrast(plain, settings.true_cfg, acts)
+    noise = initial_noise(inputs.seeds, latent_shape(model.config, inputs.width, inputs.height))
+    task = noise, shown._replace(refs=refs), schedule, contrast, given
+    draw = denoise_latent if watch is None else partial(watched_latent, watch=watch)
+    latent = draw(model.using("mmdit", "lora"), *task)
     tell(Progress("decoding"))
-    return Drawn(decode_latent(model, latent, settings.tile))
+    return Drawn(decode_latent(model.using("vae"), latent, settings.tile))
 
 
 def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "points"]:
@@ -66,6 +63,27 @@ def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Floa
         settings.steps, inputs.width, inputs.height, shift=config.mmdit.guidance_embed
     )
     return schedule if inputs.start is None else schedule[settings.skipped :]
+
+
+def encode_texts(
+    model: Model, inputs: Inputs, settings: Settings
+) -> tuple[Conditioning, Conditioning | None]:
+    """The prompts, and what guidance leads away from, if it does; without references."""
+    count = len(inputs.prompts)
+    guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
+    shown = Conditioning(*encode_prompts(model, inputs.prompts), (), guidance, settings.unope)
+    if settings.true_cfg == 1:
+        return shown, None
+    texts = encode_prompts(model, inputs.negatives or [""] * count)
+    return shown, Conditioning(*texts, (), guidance, settings.unope)
+
+
+def encode_pictures(
+    model: Model, inputs: Inputs
+) -> tuple[tuple[Float[Array, "b h w z"], ...], Left | Start | None]:
+    """The latents of references and of what is given."""
+    refs = tuple(encode_image(model, np.asarray(column)) for column in inputs.refs)
+    return refs, encode_given(model, inputs)
 
 
 def encode_given(model: Model, inputs: Inputs) -> Left | Start | None:
@@ -82,7 +100,7 @@ def encode_given(model: Model, inputs: Inputs) -> Left | Start | None:
     return Start(latent, (share >= 0.5).astype(np.float32))
 
 
-def watched_latent(model: Model, task: tuple[Any, ...], watch: Watch) -> Float[Array, "b h w z"]:
+def watched_latent(model: Model, *task: Any, watch: Watch) -> Float[Array, "b h w z"]:
     """As `denoise_latent` of the same arguments, step by step."""
     steps = prepare_steps(model, *task)
     x, count = first_tokens(steps), len(steps.each[0])
