@@ -54,8 +54,14 @@ def write_pictures(folder: Path) -> None:
 CASES = {
     "neither prompt nor jobs": ([], "give either --prompt or --jobs"),
     "prompt and jobs": ([*PROMPT, "--jobs", "{}/jobs.json"], "not both"),
-    "jobs and ref": (["--jobs", "{}/jobs.json", "--ref", "{}/good.png"], "--ref and --left go with --prompt"),
-    "jobs and left": (["--jobs", "{}/jobs.json", "--left", "{}/good.png"], "--ref and --left go with"),
+    "jobs and ref": (
+        ["--jobs", "{}/jobs.json", "--ref", "{}/good.png"],
+        "go with --prompt; a job list names its own",
+    ),
+    "jobs and left": (
+        ["--jobs", "{}/jobs.json", "--left", "{}/good.png"],
+        "go with --prompt; a job list names its own",
+    ),
     "mesh": ([*PROMPT, "--mesh.tensor", "3"], "tensor=3 sequence=1 does not fit 1 device"),
     "left missing": ([*PROMPT, "--left", "{}/none.png"], "none.png: no such picture"),
     "left of a width without halves": (
