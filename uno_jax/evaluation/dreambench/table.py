@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from uno_jax.support.atomic import atomic_write
+from uno_jax.support.words import counted
 
 WITHIN = "95 % of resampled subjects"
 Record = dict[str, Any]
@@ -12,7 +13,7 @@ Record = dict[str, Any]
 
 def score_lines(record: Record) -> list[str]:
     """The resolution of a run's pictures, and a line for each score."""
-    lines = [f"{record['suite']}, {record['prompts']} prompts, at {record['resolution']}"]
+    lines = [f"{record['suite']}, {counted(record['prompts'], 'prompt')}, at {record['resolution']}"]
     for name, score in record["scores"].items():
         low, high = score["interval"]
         lines.append(f"{name} {score['mean']:.4f} ({WITHIN}: {low:.4f} to {high:.4f})")
@@ -24,7 +25,7 @@ def write_table(out: Path, records: Sequence[Record]) -> list[str]:
     first = records[0]
     heads = ["", *(record["resolution"] for record in records)]
     lines = [
-        f"{first['suite']}, {first['prompts']} prompts, by the pictures' resolution ({WITHIN})",
+        f"{first['suite']}, {counted(first['prompts'], 'prompt')}, by the pictures' resolution ({WITHIN})",
         "",
         *(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads))),
     ]

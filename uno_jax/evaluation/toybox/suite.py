@@ -111,7 +111,7 @@ def prepare_work(args: ToyboxArgs) -> Work:
     most = max(KINDS[kind] for kind in args.kinds)
     ref = family_of(config).sampler.reference_side(config, most, None)
     dtype, sizes = args.dtype or default_dtype(), [(side, side), *[(ref, ref)] * most]
-    weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base, args.offload)
+    weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base)
     check_memory(config, weights, sizes, min(args.batch_size, args.count), dtype)
     args.out.mkdir(parents=True, exist_ok=True)
     return Work(drawing, subjects)
@@ -151,7 +151,7 @@ def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, 
     """Pictures by kind of case and source; one model at a time is in memory."""
     pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases}
     for source, lora, references in (("model", work.drawing.lora, True), ("without_reference", None, False)):
-        model = load_model(args.model, lora, args.dtype, args.base, work.drawing.mesh, args.offload)
+        model = load_model(args.model, lora, args.dtype, args.base, work.drawing.mesh)
         for kind, each in cases.items():
             made = draw_cases(model, each, work.drawing.settings, args.seed, args.batch_size, references)
             pictures[kind][source] = made
