@@ -19,6 +19,7 @@ from uno_jax.evaluation.toybox.scorer import Pictures
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vit import ViTConfig
+from uno_jax.support.compiler_options import EIGEN_PRODUCTS
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params
 from uno_jax.tokenizers import CLIP_EOS, clip_tokens
@@ -26,8 +27,6 @@ from uno_jax.weights.checkpoint import read_config, restore_network
 
 BATCH = 16
 VIT, TEXT = "vit", "clip"  # kinds, and their folders
-# Eigen, one of XLA's two libraries for CPUs, is faster for these float32 products (benchmarks/scoring.py).
-COMPILER_OPTIONS = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}}
 
 
 class TextTower(NamedTuple):
@@ -161,7 +160,7 @@ def _padded(batch: np.ndarray) -> np.ndarray:
 
 @cache
 def _features() -> Callable[..., Any]:
-    options = COMPILER_OPTIONS.get(jax.default_backend())
+    options = EIGEN_PRODUCTS.get(jax.default_backend())
     return jax.jit(_forward, static_argnames=("config", "cells"), compiler_options=options)
 
 
