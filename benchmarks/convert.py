@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -84,15 +85,24 @@ MODELS = {"flux": (write_flux, 19), "scone": (write_bagel, 28)}
 """What writes a source, and the number of its layers."""
 
 
-def run_command(*command: object) -> tuple[float, float]:
-    """Seconds and peak resident GiB of a command, once the disk has written what came before."""
+class Ended(NamedTuple):
+    """Seconds of a command, those of CPU time, and its peak resident GiB."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+def run_command(*command: object) -> Ended:
+    """Runs a command, once the disk has written what came before."""
     os.sync()
     start = time.perf_counter()
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{' '.join(map(str, command))} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / GIB
+    cpu = usage.ru_utime + usage.ru_stime
+    return Ended(time.perf_counter() - start, cpu, usage.ru_maxrss / GIB)
 
 
 def size_of(source: Path) -> float:
@@ -118,19 +128,24 @@ def measure(folder: Path, model: str, layers: int, rounds: int) -> None:
     size, copy = size_of(source), folder / "copy"
     print(f"{size:.1f} GB, {os.cpu_count()} cores", flush=True)
     for _ in range(rounds):
-        copied, _ = run_command("cp", "-r", source, copy)
+        copied = run_command("cp", "-r", source, copy)
         shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
         shutil.rmtree(converted_to, ignore_errors=True)
-        converted, memory = run_command(*convert, "--src", source, "--dst", converted_to)
-        print(f"cp      {copied:4.0f} s  {size / copied:.2f} GB/s")
-        print(f"convert {converted:4.0f} s  {size / converted:.2f} GB/s, peak {memory:.2f} GiB")
-        print(f"  at {copied / converted:.2f} of the speed of cp", flush=True)
-    exported, memory = run_command(*convert, "--src", converted_to, "--dst", back)
+        converted = run_command(*convert, "--src", source, "--dst", converted_to)
+        print(f"cp      {_line(copied, size)}")
+        print(f"convert {_line(converted, size)}")
+        print(f"  at {copied.seconds / converted.seconds:.2f} of the speed of cp", flush=True)
+    exported = run_command(*convert, "--src", converted_to, "--dst", back)
     weights = source if source.is_file() else source / "ema.safetensors"
     wrong = list(differing(weights, back))
     same = f"OTHER TENSORS: {', '.join(wrong[:3])}" if wrong else "the same tensors"
     size = back.stat().st_size / 1e9
-    print(f"back    {exported:4.0f} s  {size / exported:.2f} GB/s, peak {memory:.2f} GiB; {same}")
+    print(f"back    {_line(exported, size)}; {same}")
+
+
+def _line(ended: Ended, size: float) -> str:
+    speed = f"{size / ended.seconds:.2f} GB/s"
+    return f"{ended.seconds:4.0f} s ({ended.cpu:.0f} s of CPU)  {speed}, peak {ended.memory:.2f} GiB"
 
 
 def main() -> None:

@@ -62,9 +62,10 @@ def test_both_sides_of_scones_forward_agree():
 
 @pytest.mark.slow
 def test_scone_draws_and_writes_the_same_with_and_without_a_cache():
-    splits = drawing_splits([Reference((2, 2), (1, 3))], 4, (2, 1))
-    for found in (cached.drawing(SCONE, splits, 2, 1), cached.writing(SCONE, splits[:-1], 3, 1)):
-        assert found.speedup(10) == pytest.approx(10 * found.whole / (found.prefill + 10 * found.cached))
+    splits = drawing_splits([Reference(None, (1, 3))], 4, (2, 1))
+    drawn = cached.drawing(SCONE, splits, 2, rounds=1)  # which raises where they differ, as does the next
+    written = cached.writing(SCONE, splits[1:2], 3, rounds=1)
+    assert min(*drawn, *written) > 0
 
 
 def test_scones_layers_are_scanned():

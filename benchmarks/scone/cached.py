@@ -20,6 +20,7 @@ from uno_jax.families.scone.splits import rope_positions
 from uno_jax.families.scone.writing import next_tokens
 from uno_jax.networks.mot import MoT, MoTConfig, MoTInputs, grid_places
 from uno_jax.networks.splits import Layout, Split, Splits
+from uno_jax.networks.vae import VAEConfig
 from uno_jax.support.compiler_options import EIGEN_PRODUCTS
 from uno_jax.support.trees import Params
 
@@ -42,8 +43,11 @@ def model_of(config: MoTConfig) -> Model:
     """A model of random weights that never ends a text."""
     params = random_params(config)
     head = params["lm_head"]["kernel"].at[:, config.eos_id].set(0)  # others are above 0
-    eyes = replace(EYES, hidden_size=config.vit_size, intermediate_size=config.vit_size, num_heads=1)
-    return Model(SconeConfig(config, eyes), {"mot": params | {"lm_head": {"kernel": head}}})
+    width, side = config.vit_size, config.vit_side
+    eyes = replace(EYES, hidden_size=width, intermediate_size=width, num_heads=1, grid=side)
+    pixels = VAEConfig(latent_channels=config.latent_channels)
+    trees = {"mot": params | {"lm_head": {"kernel": head}}}
+    return Model(SconeConfig(config, eyes, pixels), trees)
 
 
 def items(inputs: MoTInputs, splits: Splits) -> list[Item]:
