@@ -18,6 +18,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from uno_jax.networks.attention.dispatch import platform
 from uno_jax.networks.blocks import REMAT_POLICIES
 from uno_jax.networks.bounds import EPSILON, LAYERS, SIDE, VOCABULARY, WIDTH, check_bounds, check_divides
 from uno_jax.networks.layers import (
@@ -142,6 +143,8 @@ class Expert(nn.Module):
             project(normed).reshape(*x.shape[:2], count, c.head_dim)
             for project, count in zip((self.q_proj, self.k_proj, self.v_proj), counts, strict=True)
         )
+        if platform() == "cpu":  # XLA would make one kernel of projection and norm, and project twice in it
+            q, k = jax.lax.optimization_barrier((q, k))
         return self.q_norm(q), self.k_norm(k), v
 
     def finish(self, x: Float[Array, "b l d"], attended: Float[Array, "b l h d"]) -> Float[Array, "b l d"]:
