@@ -143,7 +143,7 @@ class Expert(nn.Module):
             project(normed).reshape(*x.shape[:2], count, c.head_dim)
             for project, count in zip((self.q_proj, self.k_proj, self.v_proj), counts, strict=True)
         )
-        if platform() == "cpu":  # XLA would make one kernel of projection and norm, and project twice in it
+        if platform() == "cpu":  # else XLA puts the projection into the kernel of the norm, which is slower
             q, k = jax.lax.optimization_barrier((q, k))
         return self.q_norm(q), self.k_norm(k), v
 
