@@ -19,7 +19,10 @@ CASES = [
     ([*RECIPE, *OUT, "--weights", ""], "vae has no weights to encode with"),
     ([*RECIPE, *OUT, "--weights", "none"], "expected none/vae to hold it"),
     ([*RECIPE, *OUT, "--data.path", "none"], "no list of records at none"),
-    ([*RECIPE, *OUT, "--data.path", "empty"], "empty is a directory, expected a file"),
+    (
+        [*RECIPE, *OUT, "--data.path", "empty"],
+        "empty is a directory without pictures: expected a list's file",
+    ),
     ([*RECIPE, *OUT, "--data.path", "a.png"], "a.png"),
     ([*RECIPE, *OUT, "--data.path", ""], "data.path is empty"),
     ([*RECIPE, *OUT, "--trainable", "t5/.*"], "the recipe trains t5"),

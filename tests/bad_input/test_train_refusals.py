@@ -27,7 +27,7 @@ CASES = [
     ([*RECIPE, "--weights", "empty"], "mmdit is frozen and has no weights: expected empty/mmdit"),
     ([*RECIPE, "--weights", "lora"], "expected lora/mmdit to hold it"),
     ([*RECIPE, "--weights", LONG * 20], "File name too long"),
-    ([*RECIPE, "--data.path", "empty"], "empty is a directory, expected a file"),
+    ([*RECIPE, "--data.path", "empty"], "empty is a directory without pictures: expected a list's file"),
     ([*RECIPE, "--data.path", "a.png"], "a.png"),
     ([*RECIPE, "--data.path", LONG * 20], "File name too long"),
     ([*RECIPE, "--data.path", "nosuch://host/list.json"], "nosuch"),

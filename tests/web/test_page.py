@@ -50,7 +50,7 @@ def wait_for(browser, selector, text=""):
 def fill(browser, selector, text):
     field = wait_for(browser, selector)
     field.clear()
-    field.send_keys(str(text))
+    field.send_keys(f"{text}\t")  # a slider takes its number when it is left
 
 
 def test_a_picture_is_drawn_and_shown(browser, served):
@@ -68,12 +68,13 @@ def test_a_picture_is_drawn_and_shown(browser, served):
 
 def test_a_drawing_can_be_cancelled(browser, served):
     fill(browser, "#steps input[type=number]", 100)
-    fill(browser, "#num_images input[type=number]", 16)
+    fill(browser, "#width input[type=number]", 512)
+    fill(browser, "#height input[type=number]", 512)
     wait_for(browser, "#draw").click()
     wait_for(browser, "#status", "drawing")
     wait_for(browser, "#cancel").click()
     wait_for(browser, "#status", "Cancelled.")
-    assert not (served[0] / "out/00016.png").exists()
+    assert not (served[0] / "out/00001.png").exists()
 
 
 def test_a_bad_file_is_told(browser, served):

@@ -116,7 +116,9 @@ def make_settings_form(studio: Studio) -> dict[str, Component]:
         fields["num_images"] = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures", elem_id="num_images")
     with gr.Row():
         for name in ("width", "height"):
-            fields[name] = gr.Slider(MULTIPLE, LARGEST, side, step=MULTIPLE, label=name.capitalize())
+            fields[name] = gr.Slider(
+                MULTIPLE, LARGEST, side, step=MULTIPLE, label=name.capitalize(), elem_id=name
+            )
     for name in (name for name in sampler.options if name in NUMBERS and defaults.get(name) is not None):
         label, least, most, step = NUMBERS[name]
         fields[name] = gr.Slider(least, most, defaults[name], step=step, label=label, elem_id=name)

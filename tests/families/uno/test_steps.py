@@ -75,7 +75,7 @@ def test_watched_steps_are_the_scans_and_can_be_ended(task, kind):
     given = {"start": start, "left": Left(draw_normal(6, 1, 4, 4, 16))}[kind]
     arguments = (noise, asked, TIMES, contrast, given)
     heard = []
-    watched = sampling.watched_latent(model, arguments, heard.append)
+    watched = sampling.watched_latent(model, *arguments, watch=heard.append)
     expected = sampling.denoise_latent(model, *arguments)
     np.testing.assert_allclose(watched, expected, atol=1e-5)
     assert [each[1:] for each in heard if each.phase == "drawing"] == [(0, 3), (1, 3), (2, 3), (3, 3)]
@@ -87,7 +87,7 @@ def test_watched_steps_are_the_scans_and_can_be_ended(task, kind):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        sampling.watched_latent(model, arguments, stop)
+        sampling.watched_latent(model, *arguments, watch=stop)
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_a_start_image_begins_part_way_and_what_a_mask_keeps_comes_back(task):
     of = jax.jit(partial(denoise, tiny_model(), noise, asked, times))
     begun = unpack(interpolate(pack(latent), pack(noise), jnp.full(1, times[0])), (2, 4))
     expected = jax.jit(partial(denoise, tiny_model()))(begun, asked, times)
-    np.testing.assert_allclose(of(given=Start(latent)), expected, atol=1e-6)
+    np.testing.assert_allclose(of(given=Start(latent)), expected, atol=3e-6)
     redrawn = (np.arange(8) >= 4).astype(np.float32)[None, None, :, None]
     kept, made = np.split(np.asarray(unpack(of(given=Start(latent, redrawn)), (2, 4))), 2, axis=2)
     np.testing.assert_allclose(kept, latent[:, :, :4], atol=1e-6)
