@@ -17,9 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.support.http import one_line
 from uno_jax.support.images import read_image
-from uno_jax.support.regular_file import check_regular_file
 from uno_jax.support.words import counted
 
 from ...common.errors import ToolError
@@ -165,31 +163,19 @@ def parquet_files(source: Path) -> list[Path]:
 
 def parquet_rows(folder: Path, files: Sequence[Path], known: set[str]) -> Iterator[Row]:
     """Yields rows of Parquet files with columns image and description; saves the panels."""
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
+    from uno_jax.data.entries import DataError
+    from uno_jax.data.parquet_file import open_parquet, rows_of
 
     for path in files:
-        check_regular_file(path)
         try:
-            table = ParquetFile(path)
-        except ArrowException as error:
-            raise ToolError(f"{path} is not a Parquet file: {one_line(error)}") from None
-        present = table.schema_arrow.names
-        if missing := {"image", "description"} - set(present):
-            raise ToolError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-        columns = [name for name in ("image", "description", "quality_assessment") if name in present]
-        yield from diptych_rows(folder, path, parquet_entries(table, path, columns), known)
-
-
-def parquet_entries(table: Any, path: Path, columns: list[str]) -> Iterator[Any]:
-    """Raises ToolError for a file that is damaged further on."""
-    from pyarrow import ArrowException
-
-    try:
-        for batch in table.iter_batches(CHUNK, columns=columns):
-            yield from batch.to_pylist()
-    except (ArrowException, OSError) as error:
-        raise ToolError(f"{path} is damaged: {one_line(error)}") from None
+            table = open_parquet(path)
+            present = table.schema_arrow.names
+            if missing := {"image", "description"} - set(present):
+                raise ToolError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+            columns = [name for name in ("image", "description", "quality_assessment") if name in present]
+            yield from diptych_rows(folder, path, rows_of(table, path, CHUNK, columns), known)
+        except DataError as error:
+            raise ToolError(str(error)) from None
 
 
 def diptych_rows(folder: Path, path: Path, entries: Iterable[Any], known: set[str]) -> Iterator[Row]:

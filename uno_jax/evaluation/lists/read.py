@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import slash_hint
 from uno_jax.data.list_files import read_entries
+from uno_jax.data.parquet_file import open_parquet, rows_of
 from uno_jax.evaluation.lists.forms import Asked, parse_entry
 from uno_jax.support.atomic import atomic_write
-from uno_jax.support.http import one_line
 from uno_jax.support.picture_file import open_picture
-from uno_jax.support.regular_file import check_regular_file
 from uno_jax.support.words import counted
 
 PARQUET = ".parquet"
@@ -66,31 +65,11 @@ def read_rows(path: Path) -> Iterator[Any]:
     files = sorted(path.rglob(f"*{PARQUET}")) if path.is_dir() else [path]
     empty = True
     for file in files:
-        for row in parquet_rows(file):
+        for row in rows_of(open_parquet(file), file, ROWS):
             empty = False
             yield row
     if empty:
         raise DataError(f"{path} must hold Parquet files (*{PARQUET}) with at least one row, got none")
-
-
-def parquet_rows(path: Path) -> Iterator[Any]:
-    """The rows of a Parquet file as objects.
-
-    Raises DataError where it is none, is damaged, or cannot be read for want of pyarrow.
-    """
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise DataError(
-            f"{path}: Parquet files are read by pyarrow: pip install 'uno_jax[evaluate]'"
-        ) from None
-    check_regular_file(path)
-    try:
-        for batch in ParquetFile(path).iter_batches(ROWS):
-            yield from batch.to_pylist()
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path} is no Parquet file, or damaged: {one_line(error)}") from None
 
 
 def located(asked: Asked, folder: Path, prefix: Path) -> Entry:
