@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny_model import write_lora, write_model
+from tests.tiny_model import TINY, write_lora, write_model
 from uno_jax import generate, load_model
 from uno_jax.families.registry import PRESETS, family_of
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support.trees import count
+from uno_jax.weights.lora_files import load_lora
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,15 @@ def test_pictures_are_those_of_a_model_on_the_device(folder):
     }
     here = generate(load_model(folder, base="int8"), "a cup", **asked)
     apart = generate(load_model(folder, base="int8", offload=True), "a cup", **asked)
+    np.testing.assert_array_equal(here[0], apart[0])
+
+
+def test_a_lora_can_run_beside_offloaded_weights(folder):
+    _, unope, lora = load_lora(folder / "lora", TINY.mmdit)
+    asked = {"width": 32, "height": 32, "steps": 1, "lora": lora, "unope": unope}
+    here, apart = (
+        generate(load_model(folder, None, offload=part), "a cup", **asked) for part in (False, True)
+    )
     np.testing.assert_array_equal(here[0], apart[0])
 
 

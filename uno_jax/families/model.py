@@ -35,8 +35,8 @@ class Model:
         chosen = {kind: self.params[kind] for kind in kinds if kind in self.params}
         if self.homes is None:
             return replace(self, params=chosen)
-        placed = {kind: jax.device_put(tree, self.homes[kind]) for kind, tree in chosen.items()}
-        return replace(self, params=placed, homes=None)
+        placed = {kind: jax.device_put(chosen[kind], self.homes[kind]) for kind in chosen.keys() & self.homes}
+        return replace(self, params=chosen | placed, homes=None)  # a LoRA of a call's own has no home
 
     @property
     def compute_dtype(self) -> jnp.dtype:
