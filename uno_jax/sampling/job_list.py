@@ -99,25 +99,27 @@ class JobDefaults(NamedTuple):
 
 
 Prepare = Callable[[Image.Image, int, int], Image.Image]
-PictureReader = Callable[[Path, int | tuple[int, int]], Reference]
+PictureReader = Callable[[Path, int | tuple[int, int] | None], Reference]
 
 
 def picture_reader(config: Any) -> PictureReader:
     """A function that reads a picture and prepares it as sampling will: as a reference of a longest side, or
-    as the left half of a picture of (width, height), or as it is for the size 0. It reads each file once,
-    since lists repeat them.
+    as the left half of a picture of (width, height), or leaves it as it is where no size is given. It reads
+    each file once, since lists repeat them.
 
     The function raises FileNotFoundError, ValueError or images.ImageError naming the picture.
     """
     prepare_reference = family_of(config).sampler.prepare_reference
 
     @cache
-    def read(path: Path, size: int | tuple[int, int]) -> Reference:
+    def read(path: Path, size: int | tuple[int, int] | None) -> Reference:
         picture = images.read_image(path)
-        if isinstance(size, tuple):
+        if size is None:
+            prepared = picture
+        elif isinstance(size, tuple):
             prepared = prepare_left(picture, *size)
         else:
-            prepared = prepare_reference(picture, size, str(path)) if size else picture
+            prepared = prepare_reference(picture, size, str(path))
         return Reference(path.absolute(), prepared.size, file_hash(path))
 
     return read
@@ -144,7 +146,7 @@ def make_job(defaults: JobDefaults, read: PictureReader, entry: Entry) -> Job:
     longest = family_of(config).sampler.reference_side(config, len(entry.refs), defaults.ref_size)
     refs = tuple(read(path, longest) for path in entry.refs)
     left = None if entry.left is None else read(entry.left, (sizes["width"], sizes["height"]))
-    start, mask = (None if path is None else read(path, 0) for path in (entry.start, entry.mask))
+    start, mask = (None if path is None else read(path, None) for path in (entry.start, entry.mask))
     if start and mask:
         check_mask(mask.size, start.size)
     width, height, seed = (sizes[name] for name in OWN)
