@@ -8,11 +8,8 @@ Site = tuple[str, ...]
 Names = tuple[str, ...]
 LINEAR1: Site = ("single_blocks", "qkv")
 MLP: Site = ("single_blocks", "mlp")
-FINAL_MODULATION: Site = (
-    "final_layer",
-    "modulation",
-    "lin",
-)  # diffusers has scale and shift, FLUX shift and scale
+# diffusers has scale and shift, FLUX shift and scale.
+FINAL_MODULATION: Site = ("final_layer", "modulation", "lin")
 
 # The layers of UNO's sites in each naming; {} is the block's index. diffusers has separate q, k and v.
 TABLE: dict[Site, dict[str, Names]] = {
@@ -51,8 +48,6 @@ TABLE: dict[Site, dict[str, Names]] = {
         "bfl": ("single_blocks.{}.linear2",),
     },
 }
-
-
 # What other LoRAs adapt too. A name without {} is of a layer that is there once.
 MORE: dict[Site, dict[str, Names]] = {
     **{
