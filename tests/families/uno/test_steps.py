@@ -109,6 +109,7 @@ def test_a_start_image_begins_part_way_and_what_a_mask_keeps_comes_back(task):
     of = jax.jit(partial(denoise, tiny_model(), noise, asked, times))
     begun = unpack(interpolate(pack(latent), pack(noise), jnp.full(1, times[0])), (2, 4))
     expected = jax.jit(partial(denoise, tiny_model()))(begun, asked, times)
+    # Of values up to 4: the two programs add their float32 in another order.
     np.testing.assert_allclose(of(given=Start(latent)), expected, atol=3e-6)
     redrawn = (np.arange(8) >= 4).astype(np.float32)[None, None, :, None]
     kept, made = np.split(np.asarray(unpack(of(given=Start(latent, redrawn)), (2, 4))), 2, axis=2)
