@@ -5,10 +5,12 @@ What is drawn stays in --out, numbered, with its settings beside it, and is the 
 
 import ipaddress
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,8 @@ from uno_jax.sampling.settings import ModelArgs
 from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.bounds import Bounds
 from uno_jax.support.command_line import exit_on, parse_args
+from uno_jax.support.compile_cache import use_compile_cache
+from uno_jax.support.words import printable
 from uno_jax.web.same_origin import SameOrigin
 from uno_jax.web.studio import Studio
 
@@ -27,7 +31,9 @@ class WebArgs(ModelArgs):
     """Draw from a page in the browser."""
 
     out: Path = Path("out/web")
-    """Directory of the pictures that are drawn, with their settings, and of the references."""
+    """Directory of the pictures that are drawn, with their settings, and of the references. Whoever reaches
+    the page can read all files in it.
+    """
     host: str = "127.0.0.1"
     """Address to listen at. By default only this computer reaches the page; 0.0.0.0 lets everybody who
     reaches the computer draw with it and see all that was drawn.
@@ -41,21 +47,33 @@ class WebArgs(ModelArgs):
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-web`."""
     args = parse_args(WebArgs, "uno-web", argv)
+    use_compile_cache()
     with exit_on(ValueError, OSError, FloatingPointError):
         check_output_folder("--out", args.out)
-        try:
-            import gradio  # noqa: F401
-        except ImportError as error:
-            raise ValueError(f"the page needs gradio: pip install 'uno_jax[web]' ({error})") from None
+        if find_spec("gradio") is None:
+            raise ValueError("the page needs gradio: pip install 'uno_jax[web]'")
+        check_address(args.host, args.port)
         studio = Studio(args, args.out.absolute())
+        for note in studio.notes:
+            print(printable(note), file=sys.stderr)
         args.out.mkdir(parents=True, exist_ok=True)
         if not is_loopback(args.host):
             print(f"warning: everybody who reaches {args.host} can draw here", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="uno_web_") as uploads:
-            os.environ["GRADIO_TEMP_DIR"] = uploads  # gradio reads it when it is imported
+            os.environ["GRADIO_TEMP_DIR"] = uploads  # read when the page is built
             page, address = serve(studio, args)
             print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
             page.block_thread()
+
+
+def check_address(host: str, port: int) -> None:
+    """Raises OSError for an address that cannot be listened at."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"--host {host} --port {port} cannot be listened at ({reason}): name another") from None
 
 
 def serve(studio: Studio, args: WebArgs) -> tuple[Any, str]:

@@ -13,11 +13,12 @@ from uno_jax.sampling.request import MAX_SEED, prepare_refs
 from uno_jax.support.images import read_image
 from uno_jax.support.words import counted
 from uno_jax.web.history import Drawn, read_history
-from uno_jax.web.studio import MAX_IMAGES, MAX_REFS, Cancelled, Form, Studio
+from uno_jax.web.studio import MAX_IMAGES, Cancelled, Form, Studio, check_count
 
 Fields = dict[str, Component]
 Shown = list[tuple[Any, str]]
 NOT_OPTIONS = {"prompt", "refs", "negative", "width", "height", "seed", "random", "num_images"}
+LORA = "lora "  # before the number of a LoRA, as the name of its strength
 FAULTS = (ValueError, OSError, FloatingPointError, MemoryError)
 
 
@@ -31,7 +32,7 @@ def seen_by(studio: Studio) -> Callable[[list[str] | None], Shown]:
 
     def show(paths: list[str] | None) -> Shown:
         try:
-            check_count(paths or [])
+            check_count(paths or ())
             names = [Path(path).name for path in paths or []]
             pictures = [read_image(path, name) for path, name in zip(paths or [], names, strict=True)]
             prepared = prepare_refs(studio.config, pictures, None, names)
@@ -40,11 +41,6 @@ def seen_by(studio: Studio) -> Callable[[list[str] | None], Shown]:
         return [(picture, f"{i}: {picture.width}x{picture.height}") for i, picture in enumerate(prepared, 1)]
 
     return show
-
-
-def check_count(paths: list[str]) -> None:
-    if len(paths) > MAX_REFS:
-        raise ValueError(f"{len(paths)} references, at most {MAX_REFS} can be used")
 
 
 PROGRESS = gr.Progress()  # gradio gives each call one of its own
@@ -81,12 +77,9 @@ def read_form(values: dict[str, Any]) -> Form:
     """
     if missing := [name for name, value in values.items() if value is None and name != "refs"]:
         raise ValueError(f"{', '.join(missing)}: no value")
-    check_count(values["refs"] or [])
-    strengths = [value for name, value in values.items() if name.startswith("lora ")]
+    strengths = [value for name, value in values.items() if name.startswith(LORA)]
     options = {
-        name: value
-        for name, value in values.items()
-        if name not in NOT_OPTIONS and not name.startswith("lora ")
+        name: value for name, value in values.items() if name not in NOT_OPTIONS and not name.startswith(LORA)
     }
     for name in ("steps", "points"):
         if name in options:
@@ -105,12 +98,13 @@ def read_form(values: dict[str, Any]) -> Form:
     )
 
 
-def cancelling(studio: Studio) -> Callable[[gr.Request], str]:
+def cancelling(studio: Studio) -> Callable[[gr.Request], None]:
     """Ends the drawing that this page began."""
 
-    def cancel(request: gr.Request) -> str:
+    def cancel(request: gr.Request) -> None:
+        # Not in the status: the drawing's own last words might have come before.
         ended = studio.cancel(str(request.session_hash))
-        return "It ends after this step." if ended else "This page is drawing nothing."
+        gr.Info("It ends after this step." if ended else "This page is drawing nothing.")
 
     return cancel
 

@@ -70,7 +70,7 @@ def build_page(studio: Studio) -> gr.Blocks:
             concurrency_limit=1,
         )
         drawn.then(**listing)
-        cancel.click(handlers.cancelling(studio), None, status, queue=False, **QUIET)
+        cancel.click(handlers.cancelling(studio), None, None, queue=False, **QUIET)
         history.select(handlers.choose, listed, [chosen, record], **QUIET)
         again.click(handlers.filling(fields), chosen, list(fields.values()), **QUIET)
     return page
@@ -124,5 +124,7 @@ def make_settings_form(studio: Studio) -> dict[str, Component]:
         fields[name] = gr.Slider(least, most, defaults[name], step=step, label=label, elem_id=name)
     for number, (path, strength) in enumerate(studio.loras):
         title = path.name if path.suffix else f"{path.parent.name}/{path.name}"
-        fields[f"lora {number}"] = gr.Slider(-2, 2, strength, step=0.05, label=f"LoRA {title}: strength")
+        fields[f"{handlers.LORA}{number}"] = gr.Slider(
+            -2, 2, strength, step=0.05, label=f"LoRA {title}: strength"
+        )
     return fields

@@ -7,6 +7,7 @@ record draws it again there.
 import shutil
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ import jax
 from uno_jax.families.model import Model
 from uno_jax.families.progress import Progress, Watch
 from uno_jax.families.registry import family_of
-from uno_jax.sampling.generate import batches, sample_batch
-from uno_jax.sampling.job_list import Entry, Job, JobDefaults, make_job, make_request, picture_reader
-from uno_jax.sampling.request import batch_shape, check_memory, check_pictures, check_turns, make_settings
-from uno_jax.sampling.results import Output, claim_number, common_record, write_output
+from uno_jax.sampling.generate import SEED, batches
+from uno_jax.sampling.job_list import Entry, Job, JobDefaults, make_job, picture_reader
+from uno_jax.sampling.request import check_memory, check_pictures, check_turns, make_settings
+from uno_jax.sampling.results import claim_number, common_record, plan_outputs, write_output
+from uno_jax.sampling.run import Work, draw_batch, shape_of
 from uno_jax.sampling.settings import ModelArgs, choose_unope, given_options
 from uno_jax.support.digests import file_hash
 from uno_jax.support.images import read_size
@@ -52,10 +54,16 @@ class Form(NamedTuple):
     negative: str = ""
     width: int | None = None
     height: int | None = None
-    seed: int = 3407
+    seed: int = SEED
     num_images: int = 1
     options: dict[str, Any] = {}
     strengths: Sequence[float] = ()
+
+
+def check_count(refs: Sequence[object]) -> None:
+    """Raises ValueError for more references than the page takes."""
+    if len(refs) > MAX_REFS:
+        raise ValueError(f"{len(refs)} references, at most {MAX_REFS} can be used")
 
 
 class Studio:
@@ -70,7 +78,8 @@ class Studio:
         self.config = read_model_config(args.model)
         placed = find_loras(args.lora, find_model(args.model))
         self.loras = [(each.path, each.strength) for each in placed]
-        read_loras(placed, self.config)  # they fit, and go together
+        added = read_loras(placed, self.config)  # they fit, and go together
+        self.notes = added.notes if added else ()
         self.tokenizer = read_tokenizer(args.model, self.config)
         self._loaded: tuple[tuple[str, ...], Model] | None = None
         self._drawing = threading.Lock()
@@ -127,17 +136,15 @@ class Studio:
         self._check_memory(job, form.num_images)
         watch(Progress("loading"))
         model = self._model_with(names)
-        jobs = [job._replace(seed=job.seed + number) for number in range(form.num_images)]
         common = common_record(self.args.model, names, str(model.compute_dtype), self.args.base)
+        outputs = plan_outputs([job], settings, form.num_images, None, common)
+        work = Work(self.config, settings, loras, mesh_of(model), outputs)
         made: list[Path] = []
-        shape = batch_shape(self.config, settings, job)
-        with jax.set_mesh(mesh_of(model)):
-            for batch in batches(jobs, lambda _: shape, self.args.batch_size):
-                requests = [make_request(each, self.config) for each in batch]
-                pictures = sample_batch(model, requests, settings, watch)
-                for each, picture in zip(batch, pictures, strict=True):
-                    place = claim_number(self.folder)
-                    made.append(write_output(Output(place, each, settings, common), picture))
+        with jax.set_mesh(work.mesh):
+            for batch in batches(range(form.num_images), partial(shape_of, work), self.args.batch_size):
+                for number, (picture, drawn) in draw_batch(model, work, batch, watch).items():
+                    output = outputs[number]._replace(path=claim_number(self.folder))
+                    made.append(write_output(output, picture, drawn))
         return made
 
     def make_job(self, form: Form) -> Job:
@@ -147,8 +154,7 @@ class Studio:
         """
         if not form.prompt.strip():
             raise ValueError("the prompt is empty: say what to draw")
-        if len(form.refs) > MAX_REFS:
-            raise ValueError(f"{len(form.refs)} references, at most {MAX_REFS} can be used")
+        check_count(form.refs)
         if not 1 <= form.num_images <= MAX_IMAGES:
             raise ValueError(f"the number of pictures must be 1 to {MAX_IMAGES}, got {form.num_images}")
         refs = tuple(self._kept(path) for path in form.refs)
