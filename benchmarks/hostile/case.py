@@ -39,6 +39,8 @@ class Base(NamedTuple):
     given: tuple[str, ...] = ()
     numbers: bool = True
     """Whether its numeric options are all tried; for commands that share their options one does."""
+    works: bool = False
+    """As of `Case`: a server stays until it is interrupted."""
 
     @property
     def subcommand(self) -> tuple[str, ...]:
@@ -72,6 +74,9 @@ def _bases() -> Iterator[tuple[str, Base]]:
     for suite in ("single", "multi"):
         words = (f"dreambench-{suite}", *bench, "--out", "new")
         yield suite, Base("uno_jax.evaluate", words, ("dreambench", "encoders"))
+    listed = ("list", "--lists", "pairs.json", *side, *small, "--out", "new")
+    yield "list suite", Base("uno_jax.evaluate", listed, ("pairs",))
+    yield "web", Base("uno_jax.web", ("--port", "0", *small, "--out", "new"), works=True)
     ceilings = ("--scorer", "scorer", "--size", "32", "--count", "2")
     yield "ceilings", Base("uno_jax.evaluation", ceilings, ("scorer",))
     yield "toybox", Base("uno_jax.toybox", ("--count", "2", "--size", "32", "--out", "new"))
@@ -132,9 +137,9 @@ def spoilt(base: str, name: str, *words: str, **how: Any) -> Case:
     """A case of a base's command line with words added; an option that they name replaces the base's."""
     found = BASES[base]
     kept = without(found.words, {word.partition("=")[0] for word in words if word.startswith("--")})
-    more = how.pop("given", ())
+    more, works = how.pop("given", ()), how.pop("works", found.works)
     given = tuple(dict.fromkeys((*found.given, *more)))
-    return Case(found.command, f"{base}: {name}", (*kept, *words), given=given, **how)
+    return Case(found.command, f"{base}: {name}", (*kept, *words), given=given, works=works, **how)
 
 
 def without(words: Iterable[str], options: set[str]) -> list[str]:

@@ -67,4 +67,6 @@ def valid() -> Iterator[Case]:
             or found.command in ("uno_jax.ablate", "uno_jax.demo")
         ):
             continue
-        yield Case(found.command, f"{base}: valid", found.words, given=found.given, codes=(0,))
+        yield Case(
+            found.command, f"{base}: valid", found.words, given=found.given, codes=(0,), works=found.works
+        )
