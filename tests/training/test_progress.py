@@ -268,8 +268,10 @@ def test_a_profile_is_taken_where_it_is_asked_for(recipe, tmp_path):
     """
     config = dataclasses.replace(recipe, workdir=str(tmp_path), profile_steps=1)
     (tmp_path / "recipe.py").write_text(recipe_text(config))
-    command = [sys.executable, "-m", "uno_jax.train", "--config", str(tmp_path / "recipe.py")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    # jax's profiler has crashed once in some twenty runs of the suite: the next time the stack is shown.
+    command = [sys.executable, "-X", "faulthandler", "-m", "uno_jax.train", "--config"]
+    ran = subprocess.run([*command, str(tmp_path / "recipe.py")], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
     assert list(tmp_path.glob("profile/plugins/profile/*/*.xplane.pb"))
     assert f"profile in {tmp_path / 'profile'}" in ran.stdout
 
