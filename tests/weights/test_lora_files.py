@@ -5,6 +5,7 @@ That diffusers reads these files the same is tested in tests/tools/convert_weigh
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -88,7 +89,9 @@ def test_q_k_and_v_may_have_down_matrices_of_their_own():
     np.testing.assert_array_equal(qkv[:, :64], 0)
     np.testing.assert_allclose(qkv[:, 64:128], (up @ down).T, atol=1e-6)
     np.testing.assert_allclose(qkv[:, 128:], expected[:, 128:], atol=1e-6)
-    equal(after["single_blocks"], before["single_blocks"])
+    # The rank is doubled with zeros, which may change the order of a product's sums.
+    close = partial(np.testing.assert_allclose, atol=1e-6)
+    jax.tree.map(close, after["single_blocks"], before["single_blocks"])
 
 
 def test_alpha_is_a_scale(tmp_path):
