@@ -21,7 +21,7 @@ from .export import export
 from .inspection import describe
 from .lora_commands import ExportLora, Lora
 from .mapping import Model
-from .model_commands import Dtype, Pack, Pipeline, Scone
+from .model_commands import Dtype, LargeDtype, Pack, Pipeline, Scone, check_export
 from .source import Source, open_source
 from .tables import clip, flux, t5, vae, vit
 from .tables.efficientnet import convert_efficientnet
@@ -40,8 +40,10 @@ class Network:
     """
     dst: Path
     """Model directory to write to, later the --model of sampling; to convert back, a file."""
-    dtype: Dtype = "keep"
-    """Data type to write; keep: that of the source, with fp8 widened to bf16."""
+    dtype: LargeDtype = "keep"
+    """Data type to write; keep: that of the source, with fp8 widened to bf16; int8: the blocks' kernels in 8
+    bits, half of bf16's size, the others as with keep.
+    """
     config: Path | None = None
     """JSON file with what tensor shapes do not determine (rope axes, heads); default: the config.json beside
     the source.
@@ -53,6 +55,7 @@ class Network:
         model = self.chosen_model()
         src = hub.locate(self.src, model.folder, self.reads_torch())
         if any(holds_params(place) for place in (src, src / model.kind)):
+            check_export(self.dtype)
             print(f"wrote {export(model, src, self.dst, self.dtype, self.overwrite)}")
             return 0
         return _write(plan(model, self.open(src), self.dtype, self.config), self.dst, self.overwrite)
@@ -80,6 +83,8 @@ class Vae(Network):
     """FLUX autoencoder in original or diffusers naming, to DST/vae, or back to one file."""
 
     model = vae.MODEL
+    dtype: Dtype = "keep"
+    """Data type to write; keep: that of the source, with fp8 widened to bf16."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class Clip(Network):
     """CLIP text encoder in transformers or OpenAI naming, to DST/clip, or back to one file."""
 
     model = clip.MODEL
+    dtype: Dtype = "keep"
+    """Data type to write; keep: that of the source, with fp8 widened to bf16."""
     projection: bool = False
     """Include the projection, for scoring: DST is then an encoder's directory (see vit)."""
 

@@ -7,7 +7,7 @@ every parameter is filled, shapes, and the free space on the disk.
 import math
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,9 +24,11 @@ from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.words import counted
 from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
+from uno_jax.weights.int8 import scale_path
 from uno_jax.weights.safetensors_file import DTYPES as STORED
 
 from . import mapping, stream
+from .eight_bits import INT8, chosen_kernels, stored_shapes, to_int8
 from .mapping import ConversionError, Entry, Model, Naming
 from .source import Source, Tensor, read_json
 from .tables import clip, flux, mot, t5, vae
@@ -59,8 +61,17 @@ class Plan(NamedTuple):
     entries: list[Entry]
     tensors: dict[str, Tensor]
     scales: dict[str, Tensor]
-    params: dict[mapping.Path, jax.ShapeDtypeStruct]
+    params: stream.Shapes
     ignored: list[str]
+    in_8_bits: Container[mapping.Path]
+
+    @property
+    def stored(self) -> stream.Shapes:
+        """What is written: the parameters, and values and scales for the kernels `in_8_bits`."""
+        shapes: stream.Shapes = {}
+        for path, leaf in self.params.items():
+            shapes |= stored_shapes(path, leaf) if path in self.in_8_bits else {path: leaf}
+        return shapes
 
 
 def find_naming(model: Model, keys: Iterable[str]) -> tuple[Naming, str] | None:
@@ -108,9 +119,10 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
         ) from None
     wanted = mapping.source_shapes(entries, params)
     _check_shapes(source, model, shapes | _unfolded(entries, tensors), wanted)
-    kinds = _out_dtypes(entries, tensors, dtype)
+    kinds = _out_dtypes(entries, tensors, "keep" if dtype == INT8 else dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
-    return Plan(model, config, defaults, entries, tensors, scales, typed, ignored)
+    in_8_bits = chosen_kernels(model.kind, typed) if dtype == INT8 else ()
+    return Plan(model, config, defaults, entries, tensors, scales, typed, ignored, in_8_bits)
 
 
 def _unfolded(entries: list[Entry], tensors: dict[str, Tensor]) -> mapping.Shapes:
@@ -242,14 +254,20 @@ def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
     for entry in plan.entries:
         slices.setdefault((entry.target, entry.layer), []).append(entry)
     jobs = [stream.Job(*each) for each in slices]
-    require_space(directory, sum(stream.slice_bytes(plan.params[job.target], job) for job in jobs))
+    stacked = {job.target for job in jobs if job.layer is not None}
+    stacked |= {scale_path(path) for path in stacked}
+    stored = plan.stored
+    require_space(directory, sum(leaf.size * leaf.dtype.itemsize for leaf in stored.values()))
 
-    def make_slice(job: stream.Job) -> np.ndarray:
-        return _assemble(plan, slices[job])
+    def make_slice(job: stream.Job) -> stream.Made:
+        array = _assemble(plan, slices[job])
+        if job.target not in plan.in_8_bits:
+            return {job.target: array}
+        return dict(zip((job.target, scale_path(job.target)), to_int8(array), strict=True))
 
     with atomic_directory(directory, overwrite) as partial:
-        stream.create(partial / FOLDER, plan.params, jobs)
-        stream.write_all(partial / FOLDER, plan.params, jobs, make_slice, plan.model.kind)
+        stream.create(partial / FOLDER, stored, stacked)
+        stream.write_all(partial / FOLDER, stored, jobs, make_slice, plan.model.kind)
         write_config(partial, network_record(plan.config, plan.defaults))
     return directory
 

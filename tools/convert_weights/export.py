@@ -15,12 +15,14 @@ from uno_jax.networks.registry import abstract_params
 from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.folder_lock import locked_path
 from uno_jax.support.prefetch import prefetch
+from uno_jax.weights.arrays import stored_arrays
 from uno_jax.weights.checkpoint import read_config, read_record
+from uno_jax.weights.int8 import int8_kernels
 from uno_jax.weights.safetensors_file import write_safetensors
 
 from . import mapping, stream
 from .convert import CONFIG_METADATA, DTYPES, require_space
-from .mapping import Entry, Model
+from .mapping import ConversionError, Entry, Model
 
 
 class Part(NamedTuple):
@@ -51,9 +53,14 @@ def export(
 def open_part(model: Model, directory: Path) -> Part:
     """The network in `directory`.
 
-    Raises CheckpointError for another one.
+    Raises CheckpointError for another one, and ConversionError for one in 8 bits.
     """
     config = read_config(directory, model.kind)
+    if int8_kernels(stored_arrays(directory)):
+        raise ConversionError(
+            f"{directory} holds kernels in 8 bits, which no other program reads: write it in bfloat16 first "
+            f"(uno-convert pack --model {directory.parent} --dst DIR --dtype bf16)"
+        )
     stores = stream.open_params(directory, flatten_dict(abstract_params(config)[0]))
     entries: dict[str, list[Entry]] = {}
     for entry in mapping.expand(model, config, model.namings[0]):

@@ -16,7 +16,7 @@ from uno_jax.weights.names import find_model, model_dir
 
 from . import hub
 from .lora import export_lora, import_lora
-from .model_commands import Dtype
+from .model_commands import Dtype, LargeDtype, check_export
 from .pack import merge_loras
 
 
@@ -79,9 +79,10 @@ class ExportLora:
     """Naming to write. uno: dit_lora.safetensors; diffusers: PEFT; kohya: ComfyUI."""
     merge: str | None = None
     """Model to add the LoRAs to, as the --model of uno-sample."""
-    dtype: Dtype | None = None
+    dtype: LargeDtype | None = None
     """Data type to write: bf16, as LoRAs are shared; keep: that of the source, in which a training left it
-    (float32), and which is the default with --merge.
+    (float32), and which is the default with --merge; int8, with --merge only: the kernels of the large
+    networks' blocks in 8 bits.
     """
     overwrite: bool = False
     """Replace an existing destination."""
@@ -91,6 +92,7 @@ class ExportLora:
             return self.run_merge(find_model(self.merge))
         if self.format is None or len(self.src) != 1:
             raise CheckpointError("give one --src and its --format, or --merge MODEL")
+        check_export(self.dtype)
         export_lora(model_dir(self.src[0]), self.dst, self.format, self.dtype or "bf16", self.overwrite)
         print(f"wrote {self.dst}")
         return 0

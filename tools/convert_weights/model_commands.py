@@ -9,12 +9,22 @@ from uno_jax.weights.arrays import holds_params
 from uno_jax.weights.names import find_lora, find_model
 
 from . import hub
+from .eight_bits import INT8
+from .mapping import ConversionError
 from .pack import pack
 from .pipeline import convert_pipeline
 from .scone import convert_scone, export_scone
 from .tables import mot
 
 Dtype = Literal["keep", "bf16", "fp16", "fp32"]
+LargeDtype = Literal["keep", "bf16", "fp16", "fp32", "int8"]
+"""Also int8: the kernels of the large networks' blocks in 8 bits."""
+
+
+def check_export(dtype: str | None) -> None:
+    """Raises ConversionError for a data type that files for other programs cannot have."""
+    if dtype == INT8:
+        raise ConversionError("--dtype int8 is for model directories, which no other program reads")
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,10 @@ class Pipeline:
     """Folder with transformer/, vae/, text_encoder/ and text_encoder_2/, or name on the hub, owner/name."""
     dst: Path
     """Model directory to write to, later the --model of sampling."""
-    dtype: Dtype = "keep"
-    """Data type to write; keep: that of the source, with fp8 widened to bf16."""
+    dtype: LargeDtype = "keep"
+    """Data type to write; keep: that of the source, with fp8 widened to bf16; int8: the kernels of the
+    transformer's and T5's blocks in 8 bits, half of bf16's size, the others as with keep.
+    """
     overwrite: bool = False
     """Replace existing networks."""
 
@@ -51,14 +63,17 @@ class Scone:
     """
     dst: Path
     """Model directory to write to, later the --model of sampling; to convert back, a file."""
-    dtype: Dtype = "keep"
-    """Data type to write; keep: that of the source."""
+    dtype: LargeDtype = "keep"
+    """Data type to write; keep: that of the source; int8: the kernels of the decoder's blocks in 8 bits, half
+    of bf16's size, the others as with keep.
+    """
     overwrite: bool = False
     """Replace what exists."""
 
     def run_command(self) -> int:
         src = hub.locate(self.src)
         if holds_params(src / mot.MODEL.kind):
+            check_export(self.dtype)
             print(f"wrote {export_scone(src, self.dst, self.dtype, self.overwrite)}")
             return 0
         for line in convert_scone(src, self.dst, self.dtype, self.overwrite):
@@ -76,8 +91,10 @@ class Pack:
     """Model directory to write."""
     lora: str = "auto"
     """LoRA directory to include as DST/lora; auto: the model's own, if it has one; none: no LoRA."""
-    dtype: Dtype = "keep"
-    """Data type to write; keep: that of the source."""
+    dtype: LargeDtype = "keep"
+    """Data type to write; keep: that of the source; int8: the kernels of the large networks' blocks in 8
+    bits, half of bf16's size, the others as with keep.
+    """
     overwrite: bool = False
     """Replace an existing destination."""
 

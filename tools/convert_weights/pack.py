@@ -14,14 +14,16 @@ from uno_jax.families.registry import family_of
 from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.digests import file_hash
 from uno_jax.support.folder_lock import locked
-from uno_jax.support.trees import Params
+from uno_jax.support.trees import Params, TreePath
 from uno_jax.weights import arrays as params
 from uno_jax.weights.checkpoint import atomic_directory, read_lora, read_model, read_record, write_config
+from uno_jax.weights.int8 import int8_kernels, scale_path
 from uno_jax.weights.loras import Added, Names, find_loras, read_loras
 from uno_jax.weights.safetensors_file import write_safetensors
 
 from . import stream
 from .convert import DTYPES, require_space
+from .eight_bits import INT8, chosen_kernels, stored_shapes, to_int8
 from .mapping import ConversionError
 from .scone import copy_files
 
@@ -64,17 +66,6 @@ def merge_loras(model: Path, loras: Names, dst: Path, dtype: str = "keep", overw
     return added
 
 
-def merged_kernel(kernel: np.ndarray, update: Params) -> np.ndarray:
-    """A kernel with its update, layer by layer, since in float32 all of them may not fit in memory."""
-    layers = kernel.shape[0] if kernel.ndim == 3 else 1
-    merged = np.empty((layers, *kernel.shape[-2:]), kernel.dtype)
-    own = {name: np.reshape(leaf, (layers, *leaf.shape[-2:])) for name, leaf in update.items()}
-    for layer, rows in enumerate(kernel.reshape(merged.shape)):
-        part = {name: jnp.asarray(leaf[layer]) for name, leaf in own.items()}
-        merged[layer] = merge({"kernel": jnp.asarray(rows)}, part)["kernel"]
-    return merged.reshape(kernel.shape)
-
-
 def pack_network(
     source: Path,
     directory: Path,
@@ -87,29 +78,76 @@ def pack_network(
     """
     record = read_record(source)
     arrays = params.stored_arrays(source)
-    header = {
-        "/".join(path): (np.dtype(leaf.dtype) if dtype == "keep" else DTYPES[dtype], leaf.shape)
-        for path, leaf in sorted(arrays.items())
-    }
-    require_space(
-        directory, sum(leaf.size * header["/".join(path)][0].itemsize for path, leaf in arrays.items())
-    )
-    stores = stream.open_params(source, arrays)
-
-    updates = flatten_dict(update or {})
+    stored, written = int8_kernels(arrays), packed_arrays(record["kind"], arrays, dtype)
+    require_space(directory, sum(leaf.size * leaf.dtype.itemsize for leaf in written.values()))
+    stores, updates = stream.open_params(source, arrays), flatten_dict(update or {})
+    scales: dict[TreePath, np.ndarray] = {}  # of the kernel that was written last
 
     def read_tensor(name: str) -> np.ndarray:
         path = tuple(name.split("/"))
+        if path in scales:
+            return scales.pop(path)
         array: np.ndarray = stores[path].read().result()
-        if path[-1] != "kernel" or (*path[:-1], "down") not in updates:
+        own = {part: updates[site] for part, site in lora_sites(path) if site in updates}
+        in_8_bits = written[path].dtype == np.int8
+        if not own and in_8_bits == (path in stored):
             return array
-        return merged_kernel(array, {part: updates[*path[:-1], part] for part in ("down", "up")})
+        scale = stores[scale_path(path)].read().result() if path in stored else None
+        array, new_scale = remade_kernel(array, scale, own, written[path].dtype)
+        if new_scale is not None:
+            scales[scale_path(path)] = new_scale
+        return array
 
     with atomic_directory(directory, overwrite) as partial:
         file = partial / params.FILE
+        header = {"/".join(path): (np.dtype(leaf.dtype), leaf.shape) for path, leaf in written.items()}
         write_safetensors(file, header, read_tensor, {})
         # It identifies the weights by config.json alone.
         about = {name: value for name, value in record.items() if name not in ("format", "params_bytes")}
         about["params_sha256"] = file_hash(file)
         write_config(partial, about)
         return file.stat().st_size
+
+
+def lora_sites(path: TreePath) -> list[tuple[str, TreePath]]:
+    """The names of a LoRA's matrices for the array at a path, and their paths; empty but for kernels."""
+    return [(part, (*path[:-1], part)) for part in ("down", "up") if path[-1] == "kernel"]
+
+
+def packed_arrays(kind: str, arrays: stream.Shapes, dtype: str) -> stream.Shapes:
+    """Shape and dtype of what is written of the arrays stored for a `kind`, scales next to their kernels."""
+    stored = int8_kernels(arrays)
+    own = {path: leaf for path, leaf in arrays.items() if path not in set(map(scale_path, stored))}
+    in_8_bits = stored if dtype == "keep" else chosen_kernels(kind, own) if dtype == INT8 else set()
+    written: stream.Shapes = {}
+    for path, leaf in sorted(own.items()):
+        if path in in_8_bits:
+            written |= stored_shapes(path, leaf)
+        else:
+            written[path] = leaf if dtype in ("keep", INT8) else leaf.update(dtype=DTYPES[dtype])
+    return written
+
+
+def remade_kernel(
+    kernel: np.ndarray, scale: np.ndarray | None, update: Params, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A kernel, or the one that 8 bits and their `scale` stand for, with a LoRA's `update` if there is one,
+    in `dtype`; and, if that is int8, its scales.
+
+    Layer by layer, since in float32 all of them may not fit in memory.
+    """
+    layers, *sides = kernel.shape if kernel.ndim == 3 else (1, *kernel.shape)
+    made = np.empty((layers, *sides), dtype)
+    scales = np.empty((layers, 1, sides[-1]), np.float32) if dtype == np.int8 else None
+    own = {name: np.reshape(leaf, (layers, *leaf.shape[-2:])) for name, leaf in update.items()}
+    for layer, rows in enumerate(kernel.reshape(made.shape)):
+        if scale is not None:
+            rows = rows.astype(np.float32) * scale[layer]
+        if own:
+            part = {name: jnp.asarray(leaf[layer]) for name, leaf in own.items()}
+            rows = np.asarray(merge({"kernel": jnp.asarray(rows)}, part)["kernel"])
+        if scales is None:
+            made[layer] = rows
+        else:
+            made[layer], scales[layer] = to_int8(rows)
+    return made.reshape(kernel.shape), scales

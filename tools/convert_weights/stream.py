@@ -9,7 +9,7 @@ passing whole layers to tensorstore.
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from . import mapping
 
 Stores = dict[mapping.Path, ts.TensorStore]
 Shapes = dict[mapping.Path, jax.ShapeDtypeStruct]
+Made = Mapping[mapping.Path, np.ndarray]  # a slice of a parameter, or what is stored in its place
 WORKERS = min(4, os.cpu_count() or 1)  # each holds one layer of one parameter
 PIECES = 8  # pieces of a layer along each of its last two axes, the unit in which shards are read
 SMALL = 1 << 20  # a layer of at most this many bytes is one piece
@@ -42,14 +43,6 @@ class Job(NamedTuple):
     layer: int | None
 
 
-def slice_shape(leaf: jax.ShapeDtypeStruct, job: Job) -> tuple[int, ...]:
-    return leaf.shape if job.layer is None else leaf.shape[1:]
-
-
-def slice_bytes(leaf: jax.ShapeDtypeStruct, job: Job) -> int:
-    return math.prod(slice_shape(leaf, job)) * leaf.dtype.itemsize
-
-
 def piece_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
     """Shape of the part of a slice that can be read separately."""
     if math.prod(shape) * dtype.itemsize <= SMALL or len(shape) < 2:
@@ -57,14 +50,16 @@ def piece_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
     return *shape[:-2], *(size // PIECES if size % PIECES == 0 else size for size in shape[-2:])
 
 
-def create(directory: Path, shapes: Shapes, jobs: list[Job]) -> None:
-    """Creates an orbax checkpoint in a new `directory` with empty arrays, and a shard for every job."""
+def create(directory: Path, shapes: Shapes, stacked: Container[mapping.Path]) -> None:
+    """Creates an orbax checkpoint in a new `directory` with empty arrays: of a `stacked` one a shard for
+    every layer.
+    """
     logging.getLogger("absl").addFilter(_is_not_ocdbt_warning)
     empty = {path: np.zeros((1,) * len(leaf.shape), leaf.dtype) for path, leaf in shapes.items()}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=True)) as checkpointer:
         checkpointer.save(directory.absolute(), unflatten_dict(empty))
-    for job in {job.target: job for job in jobs}.values():
-        spec = _spec(directory, shapes[job.target], job)
+    for path, leaf in shapes.items():
+        spec = _spec(directory / ".".join(path), leaf, path in stacked)
         ts.open(spec, create=True, delete_existing=True).result()
 
 
@@ -73,19 +68,19 @@ def _is_not_ocdbt_warning(record: logging.LogRecord) -> bool:
     return "Skipping merge of OCDBT" not in record.getMessage()
 
 
-def _spec(directory: Path, leaf: jax.ShapeDtypeStruct, job: Job) -> dict[str, Any]:
+def _spec(place: Path, leaf: jax.ShapeDtypeStruct, stacked: bool) -> dict[str, Any]:
     """Uncompressed, because weights do not compress; each shard ends with an index of its pieces."""
-    stacked = () if job.layer is None else (1,)
-    shape = slice_shape(leaf, job)
-    piece = (*stacked, *piece_shape(shape, leaf.dtype))
+    first = (1,) if stacked else ()
+    shape = leaf.shape[len(first) :]
+    piece = (*first, *piece_shape(shape, leaf.dtype))
     sharding = {"chunk_shape": piece, "codecs": [LITTLE], "index_codecs": [LITTLE]}
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(directory.absolute() / ".".join(job.target))},
+        "kvstore": {"driver": "file", "path": str(place.absolute())},
         "metadata": {
             "shape": leaf.shape,
             "data_type": leaf.dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (*stacked, *shape)}},
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (*first, *shape)}},
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         },
     }
@@ -143,18 +138,19 @@ def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
 
 
 def write_all(
-    directory: Path, shapes: Shapes, jobs: list[Job], make: Callable[[Job], np.ndarray], title: str
+    directory: Path, shapes: Shapes, jobs: list[Job], make: Callable[[Job], Made], title: str
 ) -> None:
     """Makes and writes every slice, a few at a time, with a progress bar in bytes."""
 
     def write_slice(job: Job) -> int:
-        leaf = shapes[job.target]
-        indices = (0,) * len(leaf.shape) if job.layer is None else (job.layer, *(0,) * (len(leaf.shape) - 1))
-        place = directory / ".".join(job.target) / "c"
-        write_shard(place.joinpath(*map(str, indices)), make(job))
-        return slice_bytes(leaf, job)
+        made = make(job)
+        for path, array in made.items():
+            rank = len(shapes[path].shape)
+            indices = (0,) * rank if job.layer is None else (job.layer, *(0,) * (rank - 1))
+            write_shard((directory / ".".join(path) / "c").joinpath(*map(str, indices)), array)
+        return sum(array.nbytes for array in made.values())
 
-    total = sum(slice_bytes(shapes[job.target], job) for job in jobs)
+    total = sum(leaf.size * leaf.dtype.itemsize for leaf in shapes.values())
     bar = tqdm(total=total, desc=title, unit="B", unit_scale=True, disable=None)
     with bar, ThreadPoolExecutor(WORKERS) as pool:
         try:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import qwix
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int8
 
 from uno_jax.networks.attention.dispatch import platform
 from uno_jax.networks.matmul import Bound, Replacement, rounded_product, rounds_inputs
@@ -164,10 +164,21 @@ def quantized(kind: str, path: TreePath, array: Any, base: str) -> Any:
     """What stands in network `kind` for the array at `path`: a quantised kernel for those of the blocks of a
     large network, else the array itself.
     """
-    network = NETWORKS[kind]
-    if not (network.large and path[-1] == "kernel" and array.ndim == 3):  # stacked by block
+    if not is_quantized(kind, path, array):
         return array
-    return _quantized(array, base, base == "fp8-products" and network.rounds_tokens)
+    return _quantized(array, base, base == "fp8-products" and NETWORKS[kind].rounds_tokens)
+
+
+@jax.jit
+def int8_layer(kernel: Float[Array, "i o"]) -> tuple[Int8[Array, "i o"], Float[Array, "1 o"]]:
+    """A layer's values and scales, as `quantized` computes them for all of a kernel's layers."""
+    made = qwix.quantize(kernel.astype(jnp.float32), FORMATS["int8"], channelwise_axes=(1,))
+    return made.qvalue, made.scale
+
+
+def is_quantized(kind: str, path: TreePath, array: Any) -> bool:
+    """Whether a base in 8 bits replaces the array: a kernel that is stacked by block."""
+    return path[-1] == "kernel" and len(array.shape) == 3 and NETWORKS[kind].large
 
 
 def _quantized(kernel: Any, base: str, products: bool) -> Kernel:

@@ -4,11 +4,12 @@ The file is the compact form, with parameter paths joined by "/" as names (`uno-
 Restoring reads each shard directly to its device.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -18,11 +19,12 @@ from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, TreePath
 from uno_jax.support.words import counted
+from uno_jax.weights.int8 import StoredKernel, int8_kernels, scale_axes, scale_path, scale_shape, widen
 from uno_jax.weights.integrity import COMPACT, check_files
 from uno_jax.weights.safetensors_file import read_header
 
 FOLDER, FILE = "params", COMPACT
-Convert = Callable[[TreePath, jax.Array], Any]
+Convert = Callable[[TreePath, jax.Array | StoredKernel], Any]
 HOST_LIMIT_GB = 8  # in flight between disk and devices, to bound host memory
 
 
@@ -71,64 +73,87 @@ def restore_params(
 ) -> Params:
     """The tree whose (shapes, logical axes) are `abstract`, sharded over `mesh` (None: on one device).
 
-    `dtype` None keeps each array's own. With `convert` arrays are read one after another, and what it returns
-    stands in their places.
+    `dtype` None keeps each array's own; kernels that are stored in 8 bits are widened to it, or to bfloat16.
+    With `convert` arrays are read one after another, and what it returns stands in their places; it gets an
+    `int8.StoredKernel` for what is stored as one.
 
-    Raises CheckpointError if the stored arrays have other names or shapes, or a file is not as written.
+    Raises CheckpointError if the stored arrays have other names, shapes or kinds of numbers, or a file is not
+    as written.
     """
     check_files(Path(directory))
-    shapes, axes = abstract
-    here = SingleDeviceSharding(jax.local_devices()[0])
-    shardings = jax.tree.map(lambda _: here, shapes) if mesh is None else tree_shardings(mesh, axes, shapes)
     stored = stored_arrays(directory)
-    _check_arrays(directory, stored, flatten_dict(shapes))
-    kinds = jax.tree_util.tree_map_with_path(
-        lambda path, _: np.dtype(dtype or stored[tuple(key.key for key in path)].dtype), shapes
-    )
-    if is_compact(directory):
-        return _from_file(directory / FILE, shardings, kinds, convert)
-    if convert is None:
-        return _from_folder(directory / FOLDER, shapes, shardings, kinds)
-    converted: dict[TreePath, Any] = {}
-    for path in flatten_dict(shapes):
-        alone = [{path: flatten_dict(tree)[path]} for tree in (shapes, shardings, kinds)]
-        part = _from_folder(directory / FOLDER, *map(unflatten_dict, alone))
-        converted[path] = convert(path, flatten_dict(part).pop(path))
-    return cast(Params, unflatten_dict(converted))
+    shapes, axes = (cast(dict[TreePath, Any], flatten_dict(tree)) for tree in abstract)
+    paths = tuple(shapes)
+    scales = {path: scale_path(path) for path in int8_kernels(stored) & shapes.keys()}
+    shapes |= {scale: scale_shape(shapes[path]) for path, scale in scales.items()}
+    axes |= {scale: scale_axes(axes[path]) for path, scale in scales.items()}
+    _check_arrays(directory, stored, shapes, scales)
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    places = dict.fromkeys(shapes, here) if mesh is None else tree_shardings(mesh, axes, shapes)
+    as_stored = {*scales, *scales.values()} if dtype else shapes.keys()
+
+    def read(paths: Iterable[TreePath]) -> dict[TreePath, jax.Array]:
+        kinds = {path: np.dtype(stored[path].dtype if path in as_stored else dtype) for path in paths}
+        wanted = {path: Wanted(shapes[path], places[path], kind) for path, kind in kinds.items()}
+        if is_compact(directory):
+            return _from_file(Path(directory) / FILE, wanted)
+        return _from_folder(Path(directory) / FOLDER, wanted)
+
+    def read_kernel(path: TreePath) -> StoredKernel:
+        parts = read((path, scales[path]))
+        return StoredKernel(parts[path], parts[scales[path]])
+
+    if convert is not None:
+        # Popped, so that an array can be freed as soon as it is converted.
+        made = {
+            path: convert(path, read_kernel(path) if path in scales else read((path,)).pop(path))
+            for path in paths
+        }
+    else:
+        made = read(path for path in paths if path not in scales)
+        made |= {path: widen(read_kernel(path), dtype or jnp.bfloat16) for path in scales}
+    return cast(Params, unflatten_dict({path: made[path] for path in paths}))
 
 
-def _from_file(file: Path, shardings: Params, kinds: Params, convert: Convert | None) -> Params:
+class Wanted(NamedTuple):
+    """An array to be read, as it shall lie on the devices."""
+
+    shape: jax.ShapeDtypeStruct
+    sharding: jax.sharding.Sharding
+    dtype: np.dtype
+
+
+def _from_file(file: Path, wanted: Mapping[TreePath, Wanted]) -> dict[TreePath, jax.Array]:
     tensors, _ = read_header(file)
 
-    def place(keys: Any, sharding: Any, kind: np.dtype) -> Any:
-        path = tuple(key.key for key in keys)
+    def place(path: TreePath, as_wanted: Wanted) -> jax.Array:
         tensor = tensors["/".join(path)]
         whole = tensor.read()
         parts = [
-            jax.device_put(np.array(whole[index], kind), device)
-            for device, index in sharding.addressable_devices_indices_map(tensor.shape).items()
+            jax.device_put(np.array(whole[index], as_wanted.dtype), device)
+            for device, index in as_wanted.sharding.addressable_devices_indices_map(tensor.shape).items()
         ]
-        array = jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
-        return array if convert is None else convert(path, array)
+        return jax.make_array_from_single_device_arrays(tensor.shape, as_wanted.sharding, parts)
 
-    return cast(Params, jax.tree_util.tree_map_with_path(place, shardings, kinds))
+    return {path: place(path, each) for path, each in wanted.items()}
 
 
-def _from_folder(folder: Path, shapes: Params, shardings: Params, kinds: Params) -> Params:
-    largest = max(leaf.size * 4 for leaf in jax.tree.leaves(shapes))
-    args = jax.tree.map(
-        lambda shape, sharding, kind: ocp.ArrayRestoreArgs(
-            dtype=kind, sharding=sharding, global_shape=shape.shape
-        ),
-        shapes,
-        shardings,
-        kinds,
-    )
+def _from_folder(folder: Path, wanted: Mapping[TreePath, Wanted]) -> dict[TreePath, jax.Array]:
+    largest = max(each.shape.size * 4 for each in wanted.values())
+    args = {
+        path: ocp.ArrayRestoreArgs(dtype=each.dtype, sharding=each.sharding, global_shape=each.shape.shape)
+        for path, each in wanted.items()
+    }
+    shapes = {path: each.shape for path, each in wanted.items()}
     handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
     with ocp.Checkpointer(handler) as checkpointer:
-        # Partial: the tree of a single array is a part of what is stored.
-        restored = ocp.args.PyTreeRestore(item=shapes, restore_args=args, partial_restore=True)
-        return cast(Params, checkpointer.restore(folder.absolute(), args=restored))
+        # Partial: the tree of a few arrays is a part of what is stored.
+        restored = ocp.args.PyTreeRestore(
+            item=unflatten_dict(shapes), restore_args=unflatten_dict(args), partial_restore=True
+        )
+        return cast(
+            dict[TreePath, jax.Array], flatten_dict(checkpointer.restore(folder.absolute(), args=restored))
+        )
 
 
 def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarray]:
@@ -142,15 +167,23 @@ def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarra
         return [tensors["/".join(path)].read() for path, keep in sorted(flatten_dict(chosen).items()) if keep]
     wanted = jax.tree.map(lambda leaf, keep: leaf if keep else ocp.PLACEHOLDER, shapes, chosen)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-    args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy)
+    # Partial: the scales of kernels in 8 bits stay unread.
+    args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         restored = checkpointer.restore((Path(directory) / FOLDER).absolute(), args=args)
     kept = jax.tree.leaves(chosen)
     return [array for keep, array in zip(kept, jax.tree.leaves(restored), strict=True) if keep]
 
 
-def _check_arrays(directory: Path, stored: Mapping[TreePath, Any], expected: Mapping[TreePath, Any]) -> None:
-    """Raises CheckpointError if names or shapes differ, with a clearer message than Orbax's."""
+def _check_arrays(
+    directory: Path,
+    stored: Mapping[TreePath, Any],
+    expected: Mapping[TreePath, Any],
+    in_8_bits: Container[TreePath],
+) -> None:
+    """Raises CheckpointError if names, shapes or kinds of numbers differ, with a clearer message than
+    Orbax's.
+    """
     found, wanted = (
         {".".join(path): leaf.shape for path, leaf in arrays.items()} for arrays in (stored, expected)
     )
@@ -164,3 +197,9 @@ def _check_arrays(directory: Path, stored: Mapping[TreePath, Any], expected: Map
             f"{directory} does not fit its config.json in {counted(len(wrong), 'array')}: "
             f"{'; '.join(wrong[:4])}"
         )
+    for path, leaf in stored.items():
+        if path not in in_8_bits and not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise CheckpointError(
+                f"{directory}: {'.'.join(path)} is stored as {leaf.dtype}, expected floating-point numbers, "
+                f"or int8 with {'.'.join(scale_path(path))} beside it"
+            )

@@ -19,6 +19,7 @@ from uno_jax.support.trees import Params, TreePath
 from uno_jax.weights.arrays import Convert, stored_arrays
 from uno_jax.weights.base import Base, check_base
 from uno_jax.weights.checkpoint import read_model, restore_network
+from uno_jax.weights.int8 import StoredKernel, widen
 from uno_jax.weights.loras import Added, Names, find_loras, read_loras
 from uno_jax.weights.names import find_model
 from uno_jax.weights.sample_mesh import SampleMesh, local_mesh
@@ -94,14 +95,19 @@ def _in_8_bits(kind: str, base: str, update: Params | None, config: Any, mesh: M
     """A function from a network's arrays to what stands for them: a LoRA's update is added to a kernel before
     it is quantised.
     """
-    from uno_jax.networks.quantize import quantized  # needs qwix, an extra
+    from uno_jax.networks.quantize import FORMATS, Kernel, quantized  # needs qwix, an extra
 
     updates = flatten_dict(update) if update else {}
     shardings = flatten_dict(_shardings(kind, update, config, mesh)) if update else {}
 
     def convert(path: TreePath, array: Any) -> Any:
         sites = {name: (*path[:-1], name) for name in ("down", "up")}
-        if path[-1] == "kernel" and sites["down"] in updates:
+        updated = path[-1] == "kernel" and sites["down"] in updates
+        if isinstance(array, StoredKernel):
+            if base == "int8" and not updated:
+                return Kernel(**array._asdict(), qtype=FORMATS[base])
+            array = widen(array, jnp.float32)
+        if updated:
             own, places = (
                 {name: tree[site] for name, site in sites.items()} for tree in (updates, shardings)
             )
