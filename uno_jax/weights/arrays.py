@@ -4,7 +4,7 @@ The file is the compact form, with parameter paths joined by "/" as names (`uno-
 Restoring reads each shard directly to its device.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -81,37 +81,26 @@ def restore_params(
     as written.
     """
     check_files(Path(directory))
-    stored = stored_arrays(directory)
-    shapes, axes = (cast(dict[TreePath, Any], flatten_dict(tree)) for tree in abstract)
-    paths = tuple(shapes)
-    scales = {path: scale_path(path) for path in int8_kernels(stored) & shapes.keys()}
-    shapes |= {scale: scale_shape(shapes[path]) for path, scale in scales.items()}
-    axes |= {scale: scale_axes(axes[path]) for path, scale in scales.items()}
-    _check_arrays(directory, stored, shapes, scales)
-    here = SingleDeviceSharding(jax.local_devices()[0])
-    places = dict.fromkeys(shapes, here) if mesh is None else tree_shardings(mesh, axes, shapes)
-    as_stored = {*scales, *scales.values()} if dtype else shapes.keys()
+    wanted, scales = _plan_reading(directory, abstract, mesh, dtype)
+    name, read_from = (FILE, _from_file) if is_compact(directory) else (FOLDER, _from_folder)
 
-    def read(paths: Iterable[TreePath]) -> dict[TreePath, jax.Array]:
-        kinds = {path: np.dtype(stored[path].dtype if path in as_stored else dtype) for path in paths}
-        wanted = {path: Wanted(shapes[path], places[path], kind) for path, kind in kinds.items()}
-        if is_compact(directory):
-            return _from_file(Path(directory) / FILE, wanted)
-        return _from_folder(Path(directory) / FOLDER, wanted)
+    def read(*paths: TreePath) -> dict[TreePath, jax.Array]:
+        return read_from(Path(directory) / name, {path: wanted[path] for path in paths})
 
-    def read_kernel(path: TreePath) -> StoredKernel:
-        parts = read((path, scales[path]))
+    def read_one(path: TreePath) -> jax.Array | StoredKernel:
+        if path not in scales:
+            return read(path).pop(path)  # popped, so that it can be freed as soon as it is converted
+        parts = read(path, scales[path])
         return StoredKernel(parts[path], parts[scales[path]])
 
+    paths = [path for path in wanted if path not in scales.values()]
+    made: dict[TreePath, Any]
     if convert is not None:
-        # Popped, so that an array can be freed as soon as it is converted.
-        made = {
-            path: convert(path, read_kernel(path) if path in scales else read((path,)).pop(path))
-            for path in paths
-        }
+        made = {path: convert(path, read_one(path)) for path in paths}
     else:
-        made = read(path for path in paths if path not in scales)
-        made |= {path: widen(read_kernel(path), dtype or jnp.bfloat16) for path in scales}
+        made = dict(read(*(path for path in paths if path not in scales)))
+        for path in scales:
+            made[path] = widen(cast(StoredKernel, read_one(path)), dtype or jnp.bfloat16)
     return cast(Params, unflatten_dict({path: made[path] for path in paths}))
 
 
@@ -121,6 +110,26 @@ class Wanted(NamedTuple):
     shape: jax.ShapeDtypeStruct
     sharding: jax.sharding.Sharding
     dtype: np.dtype
+
+
+def _plan_reading(
+    directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None, dtype: Any
+) -> tuple[dict[TreePath, Wanted], dict[TreePath, TreePath]]:
+    """What is to be read, by its path, and the paths of the scales of kernels that are stored in 8 bits."""
+    stored = stored_arrays(directory)
+    shapes, axes = (cast(dict[TreePath, Any], flatten_dict(tree)) for tree in abstract)
+    scales = {path: scale_path(path) for path in int8_kernels(stored) & shapes.keys()}
+    shapes |= {scale: scale_shape(shapes[path]) for path, scale in scales.items()}
+    axes |= {scale: scale_axes(axes[path]) for path, scale in scales.items()}
+    _check_arrays(directory, stored, shapes, scales)
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    places = dict.fromkeys(shapes, here) if mesh is None else tree_shardings(mesh, axes, shapes)
+    as_stored = {*scales, *scales.values()} if dtype else shapes.keys()
+    wanted = {
+        path: Wanted(shape, places[path], np.dtype(stored[path].dtype if path in as_stored else dtype))
+        for path, shape in shapes.items()
+    }
+    return wanted, scales
 
 
 def _from_file(file: Path, wanted: Mapping[TreePath, Wanted]) -> dict[TreePath, jax.Array]:
