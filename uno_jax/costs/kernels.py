@@ -139,13 +139,13 @@ def _read(
     update: Instruction | None,
     program: HloProgram,
 ) -> int:
-    """Bytes that a fusion reads of an array: all, or what it slices, be it after elementwise operations or in
-    a fusion within it; nothing of one that it only updates.
+    """Bytes that a fusion reads of an array, wherever this lies: all, or what it slices, be it after
+    elementwise operations or in a fusion within it; nothing of one that it only updates.
     """
     total = 0
     for user in users[source.name]:
         if user.opcode in SLICES and user.operands[0] == source.name:
-            total += sum(shape.bytes for shape in user.shapes)
+            total += sum(shape.size for shape in user.shapes)
         elif user.opcode == "bitcast":
             total += _read(user, users, update, program)
         elif user.opcode == "fusion":
@@ -154,10 +154,10 @@ def _read(
             given = (each for each in inner.values() if (each.opcode, each.argument) == ("parameter", place))
             total += sum(_read(each, _users(inner), None, program) for each in given)
         elif user.opcode in ELEMENTWISE and users[user.name]:
-            size, computed = (sum(shape.bytes for shape in each.shapes) for each in (source, user))
-            total += size * min(_read(user, users, update, program), computed) // computed
+            size, computed = (sum(shape.size for shape in each.shapes) for each in (source, user))
+            total += size * min(_read(user, users, update, program), computed) // max(computed, 1)
         elif not (update is user and user.operands[0] == source.name):
-            return sum(shape.bytes for shape in source.shapes)
+            return sum(shape.size for shape in source.shapes)
     return total
 
 
