@@ -1,4 +1,4 @@
-"""The notebook runs top to bottom on the shipped model, and is committed without outputs."""
+"""The notebooks run top to bottom on the shipped model, and are committed with what they drew."""
 
 from pathlib import Path
 
@@ -6,24 +6,63 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "sample.ipynb"
+ROOT = Path(__file__).resolve().parent.parent
+# By the number of pictures in each notebook's outputs.
+NOTEBOOKS = {"sample": 7, "train_lora": 4}
 
 
-@pytest.fixture
-def notebook():
-    return nbformat.read(NOTEBOOK, as_version=4)
+def read(name):
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def count_pictures(notebook):
+    return sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in outputs(cell))
+
+
+def outputs(cell):
+    return cell.get("outputs", ())
+
+
+def run(notebook, folder):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}}).execute()
 
 
 @pytest.mark.slow
-def test_it_runs_and_every_section_draws(notebook, monkeypatch):
+def test_sampling_draws_in_every_section(monkeypatch):
     monkeypatch.delenv("UNO_JAX_MODEL", raising=False)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": NOTEBOOK.parent.parent}}).execute()
-    pictures = sum(
-        "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())
-    )
-    assert pictures == 7  # one and two references, UnoPE's layout and effect, the trajectory, two of a batch
+    notebook = read("sample")
+    run(notebook, ROOT)
+    # One and two references, UnoPE's layout and effect, the trajectory, two of a batch.
+    assert count_pictures(notebook) == NOTEBOOKS["sample"]
 
 
-def test_it_is_valid_and_has_no_outputs(notebook):
+LESS = {
+    "STEPS = 450": "STEPS = 2",
+    "batch_size=8": "batch_size=1",
+    "PROMPTS = [": 'PROMPTS = ["a t-rex"] or [',
+}
+
+
+@pytest.mark.slow
+def test_a_lora_is_trained(tmp_path):
+    notebook = read("train_lora")
+    for cell in notebook.cells:
+        for whole, part in LESS.items():
+            cell.source = cell.source.replace(whole, part)
+    run(notebook, tmp_path)
+    assert count_pictures(notebook) == NOTEBOOKS["train_lora"]
+    assert (tmp_path / "out/notebook/run/dit_lora.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_is_committed_with_what_it_drew(name):
+    notebook = read(name)
     nbformat.validate(notebook)
-    assert not any(cell.get("outputs") for cell in notebook.cells)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert count_pictures(notebook) == NOTEBOOKS[name]
+    assert not any(output.output_type == "error" for cell in code for output in outputs(cell))
+    assert str(ROOT) not in nbformat.writes(notebook)
