@@ -73,6 +73,7 @@ def test_a_drawing_can_be_cancelled(browser, served):
     wait_for(browser, "#draw").click()
     wait_for(browser, "#status", "drawing")
     wait_for(browser, "#cancel").click()
+    wait_for(browser, ".toast-body", "It ends after this step.")
     wait_for(browser, "#status", "Cancelled.")
     assert not (served[0] / "out/00001.png").exists()
 

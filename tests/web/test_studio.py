@@ -80,6 +80,42 @@ def test_only_who_began_a_drawing_cancels_it(studio, place):
     assert len(read_history(studio.folder)) == 2
 
 
+def test_a_drawing_that_waits_can_be_cancelled(studio, place):
+    phases = []
+
+    def watch(progress):
+        phases.append(progress.phase)
+        studio.cancel("second")
+
+    with studio._drawing, pytest.raises(Cancelled):
+        studio.draw(form(place), "second", watch)
+    assert phases == ["waiting"] and not studio.cancel("second")
+
+
+def test_a_pictures_settings_fill_the_form(studio, place, monkeypatch):
+    from uno_jax.web import handlers
+
+    chosen = read_history(studio.folder)[-1]
+    fill = handlers.filling(studio, dict.fromkeys(("prompt", "seed", "refs", "lora 0")))
+    (kept,) = chosen.record["refs"]
+    assert fill(chosen) == ["a cup", 7, [kept["path"]], 0.5]
+    warned = []
+    monkeypatch.setattr(handlers.gr, "Warning", warned.append)
+    other = chosen.record | {"loras": [{"path": "/x/other", "strength": 2}], "refs": [{"path": "/x/a.png"}]}
+    assert fill(chosen._replace(record=other)) == ["a cup", 7, [], 0]
+    assert [line.split(",")[0] for line in warned] == [
+        "It was drawn with the LoRA other",
+        "Its reference a.png is not there any more.",
+    ]
+
+
+def test_a_slider_holds_its_value():
+    from uno_jax.web.page import make_slider
+
+    slider = make_slider(-2, 2, 5, step=0.05, label="strength")
+    assert (slider.minimum, slider.maximum, slider.value) == (-2, 5, 5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 from jaxtyping import Array
 
-Phase = Literal["loading", "encoding", "compiling", "drawing", "decoding"]
+Phase = Literal["waiting", "loading", "encoding", "compiling", "drawing", "decoding"]
 
 
 class Progress(NamedTuple):

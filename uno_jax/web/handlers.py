@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from uno_jax.families.progress import Progress
+from uno_jax.sampling.prompt_length import cut_prompts
 from uno_jax.sampling.request import MAX_SEED, prepare_refs
 from uno_jax.support.images import read_image
 from uno_jax.support.words import counted
@@ -58,6 +59,8 @@ def drawing(studio: Studio, fields: Fields) -> Callable[..., tuple[Shown, str]]:
 
         try:
             form = read_form({name: values[field] for name, field in fields.items()})
+            for line in cut_prompts(studio.config, [form.prompt, form.negative]):
+                gr.Warning(line.removeprefix("warning: "))
             made = studio.draw(form, str(request.session_hash), watch)
         except Cancelled:
             return [], "Cancelled."
@@ -134,15 +137,23 @@ def named(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
-def filling(fields: Fields) -> Callable[[Drawn | None], list[Any]]:
+def filling(studio: Studio, fields: Fields) -> Callable[[Drawn | None], list[Any]]:
     """The fields' values for the settings of a picture; those that it does not say stay as they are."""
 
     def fill(chosen: Drawn | None) -> list[Any]:
         if chosen is None:
             raise gr.Error("Choose a picture of the history first.", print_exception=False)
-        record = chosen.record
-        refs = [ref["path"] for ref in record.get("refs", ()) if Path(ref["path"]).is_file()]
-        known = record | {
+        record, strengths = chosen.record, strengths_in(chosen.record)
+        own = {str(path.absolute()): f"{LORA}{number}" for number, (path, _) in enumerate(studio.loras)}
+        for path in strengths.keys() - own.keys():
+            gr.Warning(f"It was drawn with the LoRA {Path(path).name}, which this page does not have.")
+        asked = [ref["path"] for ref in record.get("refs", ())]
+        refs = [path for path in asked if Path(path).is_file()]
+        for path in asked:
+            if path not in refs:
+                gr.Warning(f"Its reference {Path(path).name} is not there any more.")
+        known = record | {name: strengths.get(path, 0) for path, name in own.items()}
+        known |= {
             "refs": refs,
             "random": False,
             "num_images": 1,
@@ -151,3 +162,10 @@ def filling(fields: Fields) -> Callable[[Drawn | None], list[Any]]:
         return [known[name] if name in known else gr.skip() for name in fields]
 
     return fill
+
+
+def strengths_in(record: dict[str, Any]) -> dict[str, float]:
+    """The strengths of the LoRAs of a picture's settings (`results.common_record`), by their paths."""
+    if record.get("lora"):
+        return {record["lora"]: 1.0}
+    return {each["path"]: each["strength"] for each in record.get("loras", ())}

@@ -67,12 +67,12 @@ def build_page(studio: Studio) -> gr.Blocks:
             set(fields.values()),
             [pictures, status],
             api_visibility="private",
-            concurrency_limit=1,
+            concurrency_limit=None,  # the studio draws one after another, and can end what waits
         )
         drawn.then(**listing)
-        cancel.click(handlers.cancelling(studio), None, None, queue=False, **QUIET)
+        cancel.click(handlers.cancelling(studio), None, None, concurrency_limit=None, **QUIET)
         history.select(handlers.choose, listed, [chosen, record], **QUIET)
-        again.click(handlers.filling(fields), chosen, list(fields.values()), **QUIET)
+        again.click(handlers.filling(studio, fields), chosen, list(fields.values()), **QUIET)
     return page
 
 
@@ -121,10 +121,15 @@ def make_settings_form(studio: Studio) -> dict[str, Component]:
             )
     for name in (name for name in sampler.options if name in NUMBERS and defaults.get(name) is not None):
         label, least, most, step = NUMBERS[name]
-        fields[name] = gr.Slider(least, most, defaults[name], step=step, label=label, elem_id=name)
+        fields[name] = make_slider(least, most, defaults[name], step=step, label=label, elem_id=name)
     for number, (path, strength) in enumerate(studio.loras):
         title = path.name if path.suffix else f"{path.parent.name}/{path.name}"
-        fields[f"{handlers.LORA}{number}"] = gr.Slider(
-            -2, 2, strength, step=0.05, label=f"LoRA {title}: strength"
+        fields[f"{handlers.LORA}{number}"] = make_slider(
+            -2, 2, strength, step=0.05, label=f"LoRA {title}: strength", elem_id=f"lora{number}"
         )
     return fields
+
+
+def make_slider(least: float, most: float, value: float, **about: Any) -> gr.Slider:
+    """A slider whose range holds its value, which the command line may have given."""
+    return gr.Slider(min(least, value), max(most, value), value, **about)

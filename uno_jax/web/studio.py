@@ -83,7 +83,7 @@ class Studio:
         self.tokenizer = read_tokenizer(args.model, self.config)
         self._loaded: tuple[tuple[str, ...], Model] | None = None
         self._drawing = threading.Lock()
-        self._owner, self._cancelled = "", threading.Event()
+        self._ended: dict[str, threading.Event] = {}  # by the owner of a drawing, also of one that waits
 
     def default_values(self) -> dict[str, Any]:
         """What the command line or else the model says of each setting."""
@@ -96,34 +96,35 @@ class Studio:
         return tuple(f"{path}:{strength:g}" for (path, _), strength in pairs if strength) or ("none",)
 
     def draw(self, form: Form, owner: str, watch: Watch) -> list[Path]:
-        """Draws the form's pictures and returns their files. `owner` may `cancel` it; `watch` is told of each
-        phase and step.
+        """Draws the form's pictures, one drawing at a time, and returns their files. `owner` may `cancel` it;
+        `watch` is told of each phase and step.
 
         Raises ValueError, images.ImageError or OSError for what cannot be drawn, Cancelled, and
         FloatingPointError.
         """
-        with self._drawing:
-            self._owner = owner
-            self._cancelled.clear()
-            try:
-                return self._draw(form, self._told(watch))
-            finally:
-                self._owner = ""
+        ended = self._ended[owner] = threading.Event()
 
-    def cancel(self, owner: str) -> bool:
-        """Ends the drawing of `owner` at its next step; whether there is one."""
-        if not owner or owner != self._owner:
-            return False
-        self._cancelled.set()
-        return True
-
-    def _told(self, watch: Watch) -> Watch:
         def hear(progress: Progress) -> None:
-            if self._cancelled.is_set():
+            if ended.is_set():
                 raise Cancelled
             watch(progress)
 
-        return hear
+        try:
+            while not self._drawing.acquire(timeout=0.2):
+                hear(Progress("waiting"))
+            try:
+                return self._draw(form, hear)
+            finally:
+                self._drawing.release()
+        finally:
+            self._ended.pop(owner, None)
+
+    def cancel(self, owner: str) -> bool:
+        """Ends the drawing of `owner` at its next step, or before it begins; whether there is one."""
+        if owner not in self._ended:
+            return False
+        self._ended[owner].set()
+        return True
 
     def _draw(self, form: Form, watch: Watch) -> list[Path]:
         names = self.names_with(form.strengths)
