@@ -173,6 +173,8 @@ LISTS = {
     "size no number": ([{"prompt": "a", "width": "64"}], '"width" must be a whole number, got "64"'),
     "size no multiple": ([{"prompt": "a", "height": 72}], "multiples of 16 pixels, got 64x72"),
     "seed negative": ([{"prompt": "a", "seed": -3}], "got -3"),
+    "a mask as in Python": ([{"prompt": "a", "mask": "m.png"}], 'in lists it is called "mask_path"'),
+    "steps of its own": ([{"prompt": "a", "steps": 9}], '"steps" is one for all entries: leave it out'),
     "left no text": ([{"prompt": "a", "left_path": ["good.png"]}], '"left_path" must be a path, got ["good'),
     "left truncated": ([{"prompt": "a", "left_path": "cut.png"}], "cut.png: cannot be read"),
 }

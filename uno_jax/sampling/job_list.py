@@ -37,6 +37,14 @@ from uno_jax.support.words import counted
 OWN = ("width", "height", "seed")
 PATHS = {"left": "left_path", "start": "start_path", "mask": "mask_path"}
 KEYS = frozenset({"prompt", "negative", "turns", *PATHS.values(), *REFERENCES, *OWN})
+# What options and arguments are called that an entry says otherwise, or that no entry has of its own.
+OTHERWISE = {
+    "start_image": "start_path",
+    "mask": "mask_path",
+    "refs": "image_paths",
+    "negative_prompt": "negative",
+}
+FOR_ALL = ("steps", "strength", "guidance", "true_cfg", "cfg_interval", "num_images")
 SHOWN_PROBLEMS = 10
 
 
@@ -190,6 +198,7 @@ def parse_entry(entry: Any, folder: Path) -> Entry:
     if not isinstance(entry, dict):
         raise JobError(f"expected an object, got {shortened(entry)}")
     check_keys(entry, KEYS)
+    check_names(entry)
     given = {field: entry.get(key) for field, key in PATHS.items()}
     for field, path in given.items():
         if path is not None and not (isinstance(path, str) and path):
@@ -205,6 +214,16 @@ def parse_entry(entry: Any, folder: Path) -> Entry:
     refs = tuple(folder / ref for ref in references_of(entry))
     left, start, mask = (None if path is None else folder / path for path in given.values())
     return Entry(prompt_of(entry), refs, left, own, (), negative, start, mask)
+
+
+def check_names(entry: dict[str, Any]) -> None:
+    """Raises JobError for an option of the command line that is written as an entry's key."""
+    for name, key in OTHERWISE.items():
+        if name in entry and key not in entry:
+            raise JobError(f'unknown key "{name}": in lists it is called "{key}"')
+    if misplaced := [name for name in FOR_ALL if name in entry]:
+        option = misplaced[0].replace("_", "-")
+        raise JobError(f'"{misplaced[0]}" is one for all entries: leave it out, and give --{option}')
 
 
 def parse_turns(entry: dict[str, Any], folder: Path) -> Entry:
