@@ -25,6 +25,11 @@ CASES = [
     ([*DOG, "--negative", "\udcff"], "is invalid Unicode"),
     ([*DOG, "--negative", "a cat"], "needs classifier-free guidance: give true_cfg"),
     ([*DOG, "--cfg-interval", "0.5", "0.5"], "two rising times between 0 and 1, got 0.5 0.5"),
+    ([*DOG, "--cfg-interval", "0.2", "0.9"], "cfg_interval says when classifier-free guidance acts"),
+    (
+        [*DOG, "--true-cfg", "2", "--steps", "2", "--cfg-interval", "0.01", "0.02"],
+        "no step lies in cfg_interval 0.01 0.02: the 2 steps begin at 1, 0.",
+    ),
     ([*DOG, "--cfg-interval", "0", "2"], "--cfg-interval must be at most 1"),
     ([*DOG, "--start-image", ""], "the path is empty"),
     ([*DOG, "--start-image", "text.txt"], "text.txt: not a picture"),

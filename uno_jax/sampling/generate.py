@@ -125,6 +125,10 @@ def generate(
       FloatingPointError: when a picture comes out with NaN or infinite values.
     """
     asked: dict[str, Any] = dict(options)
+    if watch is not None and not callable(watch):
+        raise ValueError(f"watch must be a function, got {watch!r:.60}")
+    if not isinstance(negative := asked.get("negative"), str | None):
+        raise ValueError(f"negative must be one text for all prompts, got {negative!r:.60}")
     unope = asked.pop("unope", None)
     if lora is not None:
         if unope is None:

@@ -103,9 +103,23 @@ def make_settings(
 
 
 def check_pictures(settings: Settings, shown: Sequence[Any]) -> None:
-    """Raises ValueError for a negative prompt that nothing leads away from."""
+    """Raises ValueError for a negative prompt that nothing leads away from, and for an interval in which no
+    guidance acts.
+    """
     if settings.true_cfg == 1 and any(each.negative for each in shown):
         raise ValueError("a negative prompt needs classifier-free guidance: give true_cfg, 1.5 for example")
+    if settings.cfg_interval == ALWAYS:
+        return
+    if settings.true_cfg == 1:
+        raise ValueError("cfg_interval says when classifier-free guidance acts: give true_cfg too")
+    low, high = settings.cfg_interval
+    for width, height in dict.fromkeys((each.width, each.height) for each in shown):
+        times = sampling_schedule(settings.steps, width, height, shift=settings.guidance is not None)[:-1]
+        if not np.any(settings.acts_at(times)):
+            listed = ", ".join(f"{time:.3g}" for time in times[:8]) + (", …" if len(times) > 8 else "")
+            raise ValueError(
+                f"no step lies in cfg_interval {low:g} {high:g}: the {settings.steps} steps begin at {listed}"
+            )
 
 
 def check_size(config: ModelConfig, width: int, height: int) -> None:
