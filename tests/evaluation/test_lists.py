@@ -118,6 +118,14 @@ def test_pictures_within_parquet_files_are_written_once(tmp_path):
     assert not (tmp_path / "unused").exists()
 
 
+def test_a_key_is_used_once_for_each_kind(tmp_path):
+    listed = write_jsonl(tmp_path)
+    first, *rest = listed.read_text().splitlines(keepends=True)
+    listed.write_text("".join([first, *rest, first]))
+    with pytest.raises(DataError, match="its key .* is that of entry 0, of the same kind"):
+        read_list(listed, None, tmp_path / "unused")
+
+
 def test_files_that_are_no_lists_are_told(tmp_path):
     with pytest.raises(DataError, match=r"none must hold Parquet files .* got none"):
         (tmp_path / "none").mkdir()
@@ -220,7 +228,8 @@ def test_a_copy_of_its_reference_has_a_cosine_of_one(tmp_path, capsys):
 def test_an_interrupted_run_goes_on(tmp_path):
     model = write_model(tmp_path / "tiny")
     small = ("--steps", 1, "--ref-size", 32, "--width", 32, "--height", 32)
-    words = ("--lists", write_parquet(tmp_path, OMNICONTEXT[:1] * 2), "--model", model, *small)
+    entries = [OMNICONTEXT[0], OMNICONTEXT[0] | {"key": "another"}]
+    words = ("--lists", write_parquet(tmp_path, entries), "--model", model, *small)
     record = evaluated(tmp_path / "out", *words)
     assert record["resolution"] == "32x32" and record["steps"] == 1
     content = (tmp_path / "out/scores.json").read_bytes()

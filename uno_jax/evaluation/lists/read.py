@@ -44,9 +44,13 @@ def read_list(path: Path, data: Path | None, pictures: Path) -> list[Entry]:
     Raises OSError or DataError that names up to SHOWN entries that cannot be used.
     """
     entries, problems, count = [], [], 0
+    places: dict[tuple[str, str], int] = {}
     for count, row in enumerate(read_rows(path), 1):
         try:
             asked = parse_entry(row, count - 1)
+            first = places.setdefault((asked.category, asked.key), count - 1)
+            if first < count - 1:
+                raise DataError(f'its key "{asked.key}" is that of entry {first}, of the same kind')
             entries.append(located(asked, data or path.parent, pictures / str(count - 1)))
         except (ValueError, OSError) as error:
             problems.append(f"  entry {count - 1}: {error}")
