@@ -61,6 +61,11 @@ def open_part(model: Model, directory: Path) -> Part:
             f"{directory} holds kernels in 8 bits, which no other program reads: write it in bfloat16 first "
             f"(uno-convert pack --model {directory.parent} --dst DIR --dtype bf16)"
         )
+    if getattr(config, "token_seed", None) is not None:
+        raise ConversionError(
+            f"{directory} has token embeddings that follow from a seed, which files for other programs "
+            "cannot say: copy it as a model directory (uno-convert pack)"
+        )
     stores = stream.open_params(directory, flatten_dict(abstract_params(config)[0]))
     entries: dict[str, list[Entry]] = {}
     for entry in mapping.expand(model, config, model.namings[0]):

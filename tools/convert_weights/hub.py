@@ -37,6 +37,9 @@ def locate(src: str, folder: str = "", torch_too: bool = False) -> Path:
     )
     if path.exists() or local or not NAME.fullmatch(src):
         return path
+    if src.count("/") > 1 and path.parent.is_dir():
+        held = ", ".join(sorted(each.name for each in path.parent.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(f"no file {path}: the folder {path.parent} holds {held}")
     owner, name, *rest = src.split("/", 2)
     return _download(f"{owner}/{name}", rest[0] if rest else "", folder, torch_too)
 

@@ -63,6 +63,13 @@ class Lora:
             raise CheckpointError(f"--offset-scale: {error}") from None
 
 
+def told_unope(unope: UnoPE | None) -> str:
+    """What sampling with a merged LoRA must be given, where that is not the default."""
+    if unope is None or unope == UnoPE():
+        return ""
+    return f": sample it with --unope {unope.variant} --offset-scale {unope.offset_scale:g}"
+
+
 @dataclass(frozen=True)
 class ExportLora:
     """LoRA directory of uno_jax to one .safetensors file in another program's naming; or, with --merge, a
@@ -93,6 +100,10 @@ class ExportLora:
         if self.format is None or len(self.src) != 1:
             raise CheckpointError("give one --src and its --format, or --merge MODEL")
         check_export(self.dtype)
+        if Path(self.src[0]).is_file():
+            raise CheckpointError(
+                f"{self.src[0]} is a file, expected a LoRA directory: uno-convert lora makes one of it"
+            )
         export_lora(model_dir(self.src[0]), self.dst, self.format, self.dtype or "bf16", self.overwrite)
         print(f"wrote {self.dst}")
         return 0
@@ -106,5 +117,5 @@ class ExportLora:
             raise CheckpointError(str(error)) from None
         for note in added.notes:
             print(printable(note))
-        print(f"wrote {self.dst}{f': sample it with {added.unope}' if added.unope else ''}")
+        print(f"wrote {self.dst}{told_unope(added.unope)}")
         return 0

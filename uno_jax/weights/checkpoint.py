@@ -164,6 +164,10 @@ def read_record(directory: Path) -> dict[str, Any]:
     try:
         record = read_object(path, {"format": Any, "kind": str}, CheckpointError)
     except FileNotFoundError:
+        if (directory / "lora" / "config.json").is_file():
+            raise CheckpointError(
+                f"{directory} is not a checkpoint itself: name its {directory / 'lora'}"
+            ) from None
         found = ", ".join(sorted(path.name for path in directory.iterdir())[:8]) or "nothing"
         raise CheckpointError(
             f"{directory} has no config.json (it holds {found}): it is not a checkpoint, or its writing was "

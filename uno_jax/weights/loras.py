@@ -73,6 +73,9 @@ def split_strength(name: str) -> tuple[str, float]:
     """
     parts = STRENGTH.fullmatch(name)
     if parts is None or Path(name).exists():
+        bare, _, said = name.rpartition(":")
+        if not Path(name).exists() and (bare == "auto" or (bare and Path(bare).exists())):
+            raise ValueError(f"the strength of the LoRA {bare} must be a number, got {said!r}")
         return name, 1.0
     if problem := BOUNDS.problem(strength := float(parts[2])):
         raise ValueError(f"the strength of the LoRA {name} {problem}")

@@ -131,6 +131,14 @@ def test_a_hub_that_cannot_be_reached(convert, tmp_path, source):
     assert "Traceback" not in done.stderr and not (tmp_path / "model").exists()
 
 
+def test_a_file_that_a_folder_here_lacks_is_not_looked_for_there(tmp_path, monkeypatch):
+    (tmp_path / "team/flux").mkdir(parents=True)
+    (tmp_path / "team/flux/params.safetensors").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"the folder team/flux holds params\.safetensors"):
+        hub_source.locate("team/flux/model.safetensors")
+
+
 def test_an_encoders_torch_file_is_fetched_where_it_is_all_there_is(monkeypatch, tmp_path):
     def fetch(repo, name):
         (tmp_path / name).write_bytes(b"")

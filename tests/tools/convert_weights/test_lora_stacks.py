@@ -178,7 +178,7 @@ def test_a_merged_model_is_the_model_with_its_loras(tiny, capsys):
     dst = tiny / "merged"
     assert run("export-lora", "--merge", tiny / "model", *sources, "--dst", dst) == 0
     told = capsys.readouterr().out
-    assert "left out 1 layer" in told and f"wrote {dst}: sample it with UnoPE(variant='h'" in told
+    assert "left out 1 layer" in told and f"wrote {dst}: sample it with --unope h --offset-scale" in told
     with pytest.warns(UserWarning, match="left out"):
         expected = load_model(tiny / "model", loras)
     found = load_model(dst)
