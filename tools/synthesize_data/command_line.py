@@ -106,7 +106,9 @@ def default_settings(words: Sequence[str]) -> SynthConfig:
         return SynthConfig()
     if known.run is None:
         raise ToolError("no run directory: pass --run DIR")
-    raise ToolError(f"{known.run} holds no run yet: pass --config FILE to begin one")
+    raise ToolError(
+        f"{known.run} holds no run yet: pass --config FILE, or a preset such as small, to begin one"
+    )
 
 
 def command_type(settings: SynthConfig) -> Any:
