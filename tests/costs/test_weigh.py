@@ -34,6 +34,22 @@ def test_attention_counts_two_products_for_each_head(kernels):
     assert (kernels["out"].kind, kernels["out"].flops) == ("attention", 4 * 2 * 4 * 10 * 6 * 8)
 
 
+@pytest.mark.parametrize("keys", ["7,96,128", "96,128"], ids=["a head each", "one for all heads"])
+def test_attention_on_a_tpu_counts_two_products_for_each_head(keys):
+    layout = "{2,1,0}" if keys.startswith("7") else "{1,0}"
+    text = f"""
+ENTRY %main (m: s8[1,9,29], q: bf16[7,64,128], k: bf16[{keys}], v: bf16[{keys}]) -> bf16[7,64,128] {{
+  %m = s8[1,9,29]{{2,1,0}} parameter(0)
+  %q = bf16[7,64,128]{{2,1,0}} parameter(1)
+  %k = bf16[{keys}]{layout} parameter(2)
+  %v = bf16[{keys}]{layout} parameter(3)
+  ROOT %splash.1 = bf16[7,64,128]{{2,1,0}} custom-call(%m, %q, %k, %v), custom_call_target="tpu_custom_call"
+}}
+"""
+    (kernel,) = weigh(text, CHIP)
+    assert (kernel.kind, kernel.flops) == ("attention", 4 * 7 * 64 * 96 * 128)
+
+
 def test_a_kernel_takes_the_longer_of_its_work_and_its_bytes(kernels):
     twice = kernels["twice"]
     assert (twice.kind, twice.flops, twice.bytes) == ("other kernels", 0, 2 * 4 * 8 * 128)

@@ -238,8 +238,10 @@ def _cudnn_attention(instruction: Instruction, given: Sequence[tuple[Array, ...]
 
 
 def _heads(given: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
-    """The operands (…, heads, tokens, channels) of splash attention, without its masks."""
-    return [shapes for shapes in given if len(shapes[0].dims) >= 3 and shapes[0].dtype in ("bf16", "f32")]
+    """The operands (…, heads, tokens, channels) of splash attention, without its masks. Keys and values that
+    all heads share have no axis of heads.
+    """
+    return [shapes for shapes in given if len(shapes[0].dims) >= 2 and shapes[0].dtype in ("bf16", "f32")]
 
 
 def _is_splash(instruction: Instruction) -> bool:
