@@ -113,7 +113,7 @@ def make_settings_form(studio: Studio) -> dict[str, Component]:
             SEED, label="Seed", elem_id="seed", precision=0, minimum=0, maximum=MAX_SEED
         )
         fields["random"] = gr.Checkbox(False, label="Another seed each time")
-        fields["num_images"] = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures", elem_id="num_images")
+    fields["num_images"] = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures", elem_id="num_images")
     with gr.Row():
         for name in ("width", "height"):
             fields[name] = gr.Slider(
