@@ -109,10 +109,19 @@ def _model(folder: Path, run: Run) -> None:
 
 
 def _sources(folder: Path, run: Run) -> None:
-    """The shipped model's networks and LoRA, as other programs name them."""
-    for kind in ("flux", "vae", "t5", "clip"):
+    """The shipped model's networks and LoRA, as other programs name them; tiny text encoders, since the
+    shipped ones do not store their tokens' embeddings.
+    """
+    from tests.tiny_model import TINY
+    from tests.tiny_model import random_params as random_network
+    from uno_jax.weights.checkpoint import save_network
+
+    for kind, config in (("t5", TINY.t5), ("clip", TINY.clip)):
+        save_network(folder / "written" / kind, config, random_network(config, 0))
+    for kind, source in (("flux", "small"), ("vae", "small"), ("t5", "written"), ("clip", "written")):
         place = f"sources/{kind}.safetensors"
-        run("tools.convert_weights", kind, "--src", "small", "--dst", place, cwd=folder)
+        run("tools.convert_weights", kind, "--src", source, "--dst", place, cwd=folder)
+    shutil.rmtree(folder / "written")
     words = ("export-lora", "--src", "small", "--dst", "sources/lora.safetensors", "--format", "uno")
     run("tools.convert_weights", *words, cwd=folder)
 
