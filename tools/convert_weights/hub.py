@@ -1,5 +1,6 @@
 """Sources on the Hugging Face hub, owner/name or owner/name/file (HF_HOME and HF_ENDPOINT are honoured)."""
 
+import os
 import re
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def locate(src: str, folder: str = "", torch_too: bool = False) -> Path:
     """
     if src == SMALL:
         return find_model(src)
-    path = Path(src).expanduser()
+    path = Path(os.path.expanduser(src))  # pathlib's raises for a user that is not there
     local = src.startswith((".", "/", "~")) or (
         src.count("/") < 2 and path.suffix in (".safetensors", ".json")
     )

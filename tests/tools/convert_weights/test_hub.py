@@ -139,6 +139,10 @@ def test_a_file_that_a_folder_here_lacks_is_not_looked_for_there(tmp_path, monke
         hub_source.locate("team/flux/model.safetensors")
 
 
+def test_the_home_of_nobody_is_a_path_like_others():
+    assert hub_source.locate("~nobody_is_called_so/x").name == "x"
+
+
 def test_an_encoders_torch_file_is_fetched_where_it_is_all_there_is(monkeypatch, tmp_path):
     def fetch(repo, name):
         (tmp_path / name).write_bytes(b"")
