@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from uno_jax.data.entries import SURROGATE
 from uno_jax.families.uno.lora_keys import WRAPPERS
 from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.support.atomic import refuse_existing
@@ -246,9 +247,11 @@ def _out_dtypes(entries: list[Entry], tensors: dict[str, Tensor], dtype: str) ->
 def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
     """Writes MODEL_DIR/kind slice by slice and returns its path.
 
-    Raises FileExistsError, or ConversionError when the disk is too small.
+    Raises FileExistsError, or ConversionError when the disk is too small and for a path that is not UTF-8.
     """
     directory = Path(model_dir) / plan.model.kind
+    if SURROGATE.search(str(directory)):
+        raise ConversionError(f"{directory} is not UTF-8, as paths of Orbax's arrays must be: choose another")
     refuse_existing(directory, overwrite, folder=True)
     slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
     for entry in plan.entries:

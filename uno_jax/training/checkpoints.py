@@ -60,7 +60,7 @@ def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
 
     Raises RecipeError for a damaged record of times, without which orbax opens none of them.
     """
-    folder = Path(config.workdir).absolute() / "checkpoints"
+    folder = Path(config.workdir).resolve() / "checkpoints"
     check_times(folder)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=config.keep_checkpoints,

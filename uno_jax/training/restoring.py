@@ -100,7 +100,7 @@ def carry_on(workdir: str, state: TrainState) -> TrainState:
 
     Raises RecipeError when there is none, or when its arrays are not this run's.
     """
-    path = Path(workdir).absolute() / "checkpoints"
+    path = Path(workdir).resolve() / "checkpoints"
     if not path.is_dir():
         raise RecipeError(f"init_run: no checkpoints in {workdir}; give the working directory of a run")
     check_times(path)

@@ -45,7 +45,7 @@ def stored_bytes(directory: Path) -> int:
 def save_params(directory: Path, params: Params) -> None:
     """Writes params/ into `directory`; each process of a run writes its own shards."""
     with ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(Path(directory).absolute() / FOLDER, params)
+        checkpointer.save(Path(directory).resolve() / FOLDER, params)
 
 
 def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
@@ -59,7 +59,7 @@ def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
         stored = {tuple(name.split("/")): tensor for name, tensor in tensors.items()}
     else:
         with ocp.PyTreeCheckpointer() as checkpointer:
-            metadata = checkpointer.metadata((Path(directory) / FOLDER).absolute())
+            metadata = checkpointer.metadata((Path(directory) / FOLDER).resolve())
         stored = flatten_dict(metadata.item_metadata.tree)
     return {path: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype) for path, leaf in stored.items()}
 
@@ -161,7 +161,7 @@ def _from_folder(folder: Path, wanted: Mapping[TreePath, Wanted]) -> dict[TreePa
             item=unflatten_dict(shapes), restore_args=unflatten_dict(args), partial_restore=True
         )
         return cast(
-            dict[TreePath, jax.Array], flatten_dict(checkpointer.restore(folder.absolute(), args=restored))
+            dict[TreePath, jax.Array], flatten_dict(checkpointer.restore(folder.resolve(), args=restored))
         )
 
 
@@ -179,7 +179,7 @@ def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarra
     # Partial: the scales of kernels in 8 bits stay unread.
     args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore((Path(directory) / FOLDER).absolute(), args=args)
+        restored = checkpointer.restore((Path(directory) / FOLDER).resolve(), args=args)
     kept = jax.tree.leaves(chosen)
     return [array for keep, array in zip(kept, jax.tree.leaves(restored), strict=True) if keep]
 

@@ -164,6 +164,20 @@ def test_large_layers_are_stored_in_pieces(tmp_path, monkeypatch):
     equal(params_of(tmp_path / "pieces"), params_of(tmp_path / "whole"))
 
 
+def test_a_destination_may_lie_beside_the_folder_in_which_the_command_runs(tmp_path, monkeypatch):
+    """tensorstore refuses paths with dots."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert run("flux", "--src", FLUX, "--dst", "../model", "--config", GOLDEN / "config.json") == 0
+    assert run("flux", "--src", "../model", "--dst", "../again.safetensors") == 0
+    equal(load_file(tmp_path / "again.safetensors"), load_file(FLUX))
+
+
+def test_a_destination_that_is_not_utf8_is_refused(tmp_path, capsys):
+    assert run("flux", "--src", FLUX, "--dst", tmp_path / "\udcff", "--config", GOLDEN / "config.json") == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+
+
 KILLED = """
 import os, sys
 from tools.convert_weights import __main__, stream
