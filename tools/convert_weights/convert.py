@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from uno_jax.data.entries import SURROGATE
 from uno_jax.families.uno.lora_keys import WRAPPERS
 from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.words import counted
-from uno_jax.weights.arrays import FOLDER
+from uno_jax.weights.arrays import FOLDER, check_utf8
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.int8 import scale_path
 from uno_jax.weights.safetensors_file import DTYPES as STORED
@@ -247,11 +246,11 @@ def _out_dtypes(entries: list[Entry], tensors: dict[str, Tensor], dtype: str) ->
 def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
     """Writes MODEL_DIR/kind slice by slice and returns its path.
 
-    Raises FileExistsError, or ConversionError when the disk is too small and for a path that is not UTF-8.
+    Raises FileExistsError, CheckpointError for a path that is not UTF-8, or ConversionError when the disk is
+    too small.
     """
     directory = Path(model_dir) / plan.model.kind
-    if SURROGATE.search(str(directory)):
-        raise ConversionError(f"{directory} is not UTF-8, as paths of Orbax's arrays must be: choose another")
+    check_utf8(directory)
     refuse_existing(directory, overwrite, folder=True)
     slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
     for entry in plan.entries:

@@ -42,8 +42,22 @@ def stored_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
+def check_utf8(directory: Path) -> None:
+    """Raises CheckpointError for a path to which Orbax cannot write."""
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            f"{directory} is not UTF-8, as paths of Orbax's arrays must be: choose another"
+        ) from None
+
+
 def save_params(directory: Path, params: Params) -> None:
-    """Writes params/ into `directory`; each process of a run writes its own shards."""
+    """Writes params/ into `directory`; each process of a run writes its own shards.
+
+    Raises as `check_utf8`.
+    """
+    check_utf8(directory)
     with ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(Path(directory).resolve() / FOLDER, params)
 

@@ -176,6 +176,14 @@ def test_a_destination_may_lie_beside_the_folder_in_which_the_command_runs(tmp_p
 def test_a_destination_that_is_not_utf8_is_refused(tmp_path, capsys):
     assert run("flux", "--src", FLUX, "--dst", tmp_path / "\udcff", "--config", GOLDEN / "config.json") == 2
     assert "is not UTF-8" in capsys.readouterr().err
+    assert (
+        run("export-lora", "--src", "small", "--dst", tmp_path / "lora.safetensors", "--format", "uno") == 0
+    )
+    assert (
+        run("lora", "--src", tmp_path / "lora.safetensors", "--dst", tmp_path / "\udcff", "--base", "small")
+        == 2
+    )
+    assert "is not UTF-8" in capsys.readouterr().err
 
 
 KILLED = """
