@@ -7,7 +7,7 @@ every parameter is filled, shapes, and the free space on the disk.
 import math
 import re
 import shutil
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,7 +22,7 @@ from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.json_files import check_fields, parse_json
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.words import counted
-from uno_jax.weights.arrays import FOLDER, check_utf8
+from uno_jax.weights.arrays import FOLDER
 from uno_jax.weights.checkpoint import atomic_directory, network_record, write_config
 from uno_jax.weights.int8 import scale_path
 from uno_jax.weights.safetensors_file import DTYPES as STORED
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
     scales: dict[str, Tensor]
     params: stream.Shapes
     ignored: list[str]
-    in_8_bits: Container[mapping.Path]
+    in_8_bits: Set[mapping.Path]
 
     @property
     def stored(self) -> stream.Shapes:
@@ -121,7 +121,7 @@ def plan(model: Model, source: Source, dtype: str = "keep", config_file: Path | 
     _check_shapes(source, model, shapes | _unfolded(entries, tensors), wanted)
     kinds = _out_dtypes(entries, tensors, "keep" if dtype == INT8 else dtype)
     typed = {path: jax.ShapeDtypeStruct(leaf.shape, kinds[path]) for path, leaf in params.items()}
-    in_8_bits = chosen_kernels(model.kind, typed) if dtype == INT8 else ()
+    in_8_bits = chosen_kernels(model.kind, typed) if dtype == INT8 else set()
     return Plan(model, config, defaults, entries, tensors, scales, typed, ignored, in_8_bits)
 
 
@@ -250,14 +250,12 @@ def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
     too small.
     """
     directory = Path(model_dir) / plan.model.kind
-    check_utf8(directory)
     refuse_existing(directory, overwrite, folder=True)
     slices: dict[tuple[mapping.Path, int | None], list[Entry]] = {}
     for entry in plan.entries:
         slices.setdefault((entry.target, entry.layer), []).append(entry)
     jobs = [stream.Job(*each) for each in slices]
-    stacked = {job.target for job in jobs if job.layer is not None}
-    stacked |= {scale_path(path) for path in stacked}
+    stacked = {job.target for job in jobs if job.layer is not None} | set(map(scale_path, plan.in_8_bits))
     stored = plan.stored
     require_space(directory, sum(leaf.size * leaf.dtype.itemsize for leaf in stored.values()))
 

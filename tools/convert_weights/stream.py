@@ -57,7 +57,7 @@ def create(directory: Path, shapes: Shapes, stacked: Container[mapping.Path]) ->
     logging.getLogger("absl").addFilter(_is_not_ocdbt_warning)
     empty = {path: np.zeros((1,) * len(leaf.shape), leaf.dtype) for path, leaf in shapes.items()}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=True)) as checkpointer:
-        checkpointer.save(directory.resolve(), unflatten_dict(empty))
+        checkpointer.save(params.orbax_path(directory), unflatten_dict(empty))
     for path, leaf in shapes.items():
         spec = _spec(directory / ".".join(path), leaf, path in stacked)
         ts.open(spec, create=True, delete_existing=True).result()
@@ -76,7 +76,7 @@ def _spec(place: Path, leaf: jax.ShapeDtypeStruct, stacked: bool) -> dict[str, A
     sharding = {"chunk_shape": piece, "codecs": [LITTLE], "index_codecs": [LITTLE]}
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(place.resolve())},
+        "kvstore": {"driver": "file", "path": str(params.orbax_path(place))},
         "metadata": {
             "shape": leaf.shape,
             "data_type": leaf.dtype.name,
@@ -125,7 +125,7 @@ def open_params(directory: Path, paths: Iterable[mapping.Path]) -> Stores:
         tensors, _ = read_header(directory / params.FILE)
         return {path: ts.array(tensors["/".join(path)].map(), write=False) for path in paths}
     folder = directory / params.FOLDER
-    base: dict[str, Any] = {"driver": "file", "path": f"{folder.resolve()}/"}
+    base: dict[str, Any] = {"driver": "file", "path": f"{params.orbax_path(folder)}/"}
     ocdbt = (folder / "manifest.ocdbt").is_file()
     stores = {}
     for path in paths:

@@ -21,6 +21,7 @@ from uno_jax.support.json_files import read_object
 from uno_jax.support.settings import differences, from_dict, to_dict
 from uno_jax.training.config import MeshConfig, ProcessesConfig, TrainConfig
 from uno_jax.training.state import TrainState
+from uno_jax.weights.arrays import orbax_path
 
 LATER = "_CHECKPOINT_METADATA"  # orbax's times, completed last
 RECIPE_VERSION = 1  # to be raised when a field of old recipes has another meaning; 0.2 wrote none
@@ -60,7 +61,7 @@ def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
 
     Raises RecipeError for a damaged record of times, without which orbax opens none of them.
     """
-    folder = Path(config.workdir).resolve() / "checkpoints"
+    folder = orbax_path(Path(config.workdir)) / "checkpoints"
     check_times(folder)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=config.keep_checkpoints,

@@ -30,6 +30,7 @@ from uno_jax.training.checkpoints import (
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.optimizer import with_schedule_from_start
 from uno_jax.training.state import TrainState
+from uno_jax.weights.arrays import orbax_path
 from uno_jax.weights.integrity import verification
 
 ASIDE = "damaged"  # the folder in a working directory for checkpoints that cannot be continued
@@ -100,7 +101,7 @@ def carry_on(workdir: str, state: TrainState) -> TrainState:
 
     Raises RecipeError when there is none, or when its arrays are not this run's.
     """
-    path = Path(workdir).resolve() / "checkpoints"
+    path = orbax_path(Path(workdir)) / "checkpoints"
     if not path.is_dir():
         raise RecipeError(f"init_run: no checkpoints in {workdir}; give the working directory of a run")
     check_times(path)

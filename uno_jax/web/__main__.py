@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-web`."""
     args = parse_args(WebArgs, "uno-web", argv)
     use_compile_cache()
-    with exit_on(ValueError, OSError, FloatingPointError):
+    with exit_on(ValueError, OSError, FloatingPointError, ImportError):
         check_output_folder("--out", args.out)
         if find_spec("gradio") is None:
             raise ValueError("the page needs gradio: pip install 'uno_jax[web]'")

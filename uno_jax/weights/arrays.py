@@ -42,24 +42,27 @@ def stored_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def check_utf8(directory: Path) -> None:
-    """Raises CheckpointError for a path to which Orbax cannot write."""
+def orbax_path(path: Path) -> Path:
+    """The path as Orbax and tensorstore take it: absolute, and without "..".
+
+    Raises CheckpointError for one that is not UTF-8.
+    """
     try:
-        str(directory).encode()
+        str(path).encode()
     except UnicodeEncodeError:
         raise CheckpointError(
-            f"{directory} is not UTF-8, as paths of Orbax's arrays must be: choose another"
+            f"{path} is not UTF-8, as paths of Orbax's arrays must be: choose another"
         ) from None
+    return Path(path).resolve()
 
 
 def save_params(directory: Path, params: Params) -> None:
     """Writes params/ into `directory`; each process of a run writes its own shards.
 
-    Raises as `check_utf8`.
+    Raises as `orbax_path`.
     """
-    check_utf8(directory)
     with ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(Path(directory).resolve() / FOLDER, params)
+        checkpointer.save(orbax_path(directory) / FOLDER, params)
 
 
 def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
@@ -73,7 +76,7 @@ def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
         stored = {tuple(name.split("/")): tensor for name, tensor in tensors.items()}
     else:
         with ocp.PyTreeCheckpointer() as checkpointer:
-            metadata = checkpointer.metadata((Path(directory) / FOLDER).resolve())
+            metadata = checkpointer.metadata(orbax_path(directory) / FOLDER)
         stored = flatten_dict(metadata.item_metadata.tree)
     return {path: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype) for path, leaf in stored.items()}
 
@@ -175,7 +178,7 @@ def _from_folder(folder: Path, wanted: Mapping[TreePath, Wanted]) -> dict[TreePa
             item=unflatten_dict(shapes), restore_args=unflatten_dict(args), partial_restore=True
         )
         return cast(
-            dict[TreePath, jax.Array], flatten_dict(checkpointer.restore(folder.resolve(), args=restored))
+            dict[TreePath, jax.Array], flatten_dict(checkpointer.restore(orbax_path(folder), args=restored))
         )
 
 
@@ -193,7 +196,7 @@ def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarra
     # Partial: the scales of kernels in 8 bits stay unread.
     args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore((Path(directory) / FOLDER).resolve(), args=args)
+        restored = checkpointer.restore(orbax_path(directory) / FOLDER, args=args)
     kept = jax.tree.leaves(chosen)
     return [array for keep, array in zip(kept, jax.tree.leaves(restored), strict=True) if keep]
 
