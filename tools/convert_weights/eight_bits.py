@@ -15,13 +15,18 @@ from .mapping import ConversionError
 INT8 = "int8"
 
 
+def check_qwix() -> None:
+    """Raises ConversionError where the package that quantises is missing."""
+    if importlib.util.find_spec("qwix") is None:
+        raise ConversionError("kernels in 8 bits need qwix: pip install 'uno_jax[quant]'")
+
+
 def chosen_kernels(kind: str, shapes: Mapping[mapping.Path, Any]) -> set[mapping.Path]:
     """The paths of a network's kernels that are written in 8 bits.
 
-    Raises ConversionError where a package is missing.
+    Raises as `check_qwix`.
     """
-    if importlib.util.find_spec("qwix") is None:
-        raise ConversionError("--dtype int8 needs qwix: pip install 'uno_jax[quant]'")
+    check_qwix()
     from uno_jax.networks.quantize import is_quantized
 
     return {path for path, leaf in shapes.items() if is_quantized(kind, path, leaf)}

@@ -23,7 +23,7 @@ from uno_jax.weights.safetensors_file import write_safetensors
 
 from . import stream
 from .convert import DTYPES, require_space
-from .eight_bits import INT8, chosen_kernels, stored_shapes, to_int8
+from .eight_bits import INT8, check_qwix, chosen_kernels, stored_shapes, to_int8
 from .mapping import ConversionError
 from .scone import copy_files
 
@@ -79,6 +79,8 @@ def pack_network(
     record = read_record(source)
     arrays = params.stored_arrays(source)
     stored, written = int8_kernels(arrays), packed_arrays(record["kind"], arrays, dtype)
+    if update and stored and dtype == "keep":
+        check_qwix()  # what is merged is quantised again
     require_space(directory, sum(leaf.size * leaf.dtype.itemsize for leaf in written.values()))
     stores, updates = stream.open_params(source, arrays), flatten_dict(update or {})
     scales: dict[TreePath, np.ndarray] = {}  # of the kernel that was written last
@@ -117,7 +119,8 @@ def lora_sites(path: TreePath) -> list[tuple[str, TreePath]]:
 def packed_arrays(kind: str, arrays: stream.Shapes, dtype: str) -> stream.Shapes:
     """Shape and dtype of what is written of the arrays stored for a `kind`, scales next to their kernels."""
     stored = int8_kernels(arrays)
-    own = {path: leaf for path, leaf in arrays.items() if path not in set(map(scale_path, stored))}
+    scales = set(map(scale_path, stored))
+    own = {path: leaf for path, leaf in arrays.items() if path not in scales}
     in_8_bits = stored if dtype == "keep" else chosen_kernels(kind, own) if dtype == INT8 else set()
     written: stream.Shapes = {}
     for path, leaf in sorted(own.items()):

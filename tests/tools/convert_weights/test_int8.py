@@ -133,10 +133,18 @@ def test_files_for_other_programs_have_no_8_bits(folder, capsys, monkeypatch, wo
     assert not (folder / "new.safetensors").exists()
 
 
-def test_qwix_is_asked_for_before_anything_is_written(folder, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pack", "--model", "model", "--dtype", "int8"),
+        ("export-lora", "--src", "lora", "--merge", "packed"),
+    ],
+)
+def test_qwix_is_asked_for_before_anything_is_written(folder, tmp_path, capsys, monkeypatch, words):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert run("pack", "--model", folder / "model", "--dst", tmp_path / "new", "--dtype", "int8") != 0
-    assert "--dtype int8 needs qwix: pip install 'uno_jax[quant]'" in capsys.readouterr().err
+    monkeypatch.chdir(folder)
+    assert run(*words, "--dst", tmp_path / "new") != 0
+    assert "kernels in 8 bits need qwix: pip install 'uno_jax[quant]'" in capsys.readouterr().err
     assert not list(tmp_path.glob("new/*"))
 
 
