@@ -52,4 +52,4 @@ def test_one_command_names_them_all(capsys):
 
 def test_a_model_shows_itself_in_one_line():
     model = Model(PRESETS["tiny"], {"vae": {"kernel": np.zeros((1000, 500), "float32")}}, UnoPE("h"))
-    assert repr(model) == "Model(vae 0.5 M; float32, UnoPE(variant='h', offset_scale=1.0))"
+    assert repr(model) == "Model(vae 0.5 M; float32, UnoPE h, offset scale 1)"

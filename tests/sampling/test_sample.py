@@ -123,7 +123,7 @@ def test_a_merged_lora_is_its_side_path_and_brings_its_convention(folder, model,
 
 def test_unope_other_than_the_loras_is_refused(model):
     trained = dataclasses.replace(model, unope=CONVENTION)
-    with pytest.raises(ValueError, match=r"UnoPE d with offset scale 1 .* trained with h and 2"):
+    with pytest.raises(ValueError, match=r"UnoPE d, offset scale 1 .* trained with UnoPE h, offset scale 2"):
         generate(trained, [PROMPT], unope=UnoPE())
     with pytest.raises(ValueError, match="give its unope"):
         generate(model, [PROMPT], lora=make_lora())

@@ -112,11 +112,11 @@ CASES = {
     "lora truncated": ([*PROMPT, "--lora", "{}/cut.safetensors"], "cut.safetensors"),
     "unope contradicts": (
         [*PROMPT, "--lora", "{}/lora", "--unope", "h"],
-        "UnoPE h with offset scale 1 was asked for, but the LoRA was trained with d and 1",
+        "UnoPE h, offset scale 1 was asked for, but the LoRA was trained with UnoPE d, offset scale 1",
     ),
     "offset scale contradicts": (
         [*PROMPT, "--lora", "{}/lora", "--offset-scale", "2"],
-        "d with offset scale 2",
+        "UnoPE d, offset scale 2",
     ),
     "offset scale negative": ([*PROMPT, "--offset-scale", "-1"], "--offset-scale must be at least 0"),
     "out under a file": ([*PROMPT, "--out", "{}/good.png/out"], "good.png is not a directory"),

@@ -67,7 +67,8 @@ def told_unope(unope: UnoPE | None) -> str:
     """What sampling with a merged LoRA must be given, where that is not the default."""
     if unope is None or unope == UnoPE():
         return ""
-    return f": sample it with --unope {unope.variant} --offset-scale {unope.offset_scale:g}"
+    cached = " --reference-cache" if unope.reference_cache else ""
+    return f": sample it with --unope {unope.variant} --offset-scale {unope.offset_scale:g}{cached}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ copies its block's weights, since cuBLAS takes whole buffers: by the weighing of
 kernels only once.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -25,32 +26,35 @@ REMAT_POLICIES = {
 }
 
 
+SCANNED = ("__call__", "references")
+
+
 def scan_stacked(block: Any, depth: int, remat: str, unroll: int) -> Any:
-    """`depth` blocks with stacked parameters: `__call__` scans over them and `modulations` maps."""
+    """`depth` blocks with stacked parameters: the methods `SCANNED` scan over them and `modulations` maps."""
     policy = REMAT_POLICIES[remat]
-    body = nn.remat(block, prevent_cse=False, policy=policy) if remat != "none" else block
+    if remat != "none":
+        block = nn.remat(block, prevent_cse=False, policy=policy, methods=SCANNED)
     stacked: dict[str, Any] = {
         "variable_axes": {"params": 0, "lora": 0},
         "split_rngs": {"params": True},
         "metadata_params": {nn.PARTITION_NAME: "layers"},
     }
-    mapped = nn.vmap(body, axis_size=depth, methods=["modulations"], **stacked)
-    return nn.scan(mapped, length=depth, unroll=unroll, in_axes=(0, nn.broadcast), **stacked)
+    mapped = nn.vmap(block, axis_size=depth, methods=["modulations"], **stacked)
+    return nn.scan(mapped, length=depth, unroll=unroll, in_axes=(0, nn.broadcast), methods=SCANNED, **stacked)
 
 
 def call_separate(
-    block: nn.Module, blocks: list[Variables], carry: Any, modulations: Any, shared: Any, remat: str
-) -> Any:
-    """What the last of the blocks passes on; each gets its own of the `modulations`."""
-
-    def call(variables: Variables, carry: Any, modulation: Any) -> Any:
-        return block.apply(variables, carry, modulation, shared)[0]
-
-    if remat != "none":
-        call = jax.checkpoint(call, policy=REMAT_POLICIES[remat])
-    for variables, modulation in zip(blocks, modulations, strict=True):
-        carry = call(variables, carry, modulation)
-    return carry
+    block: Callable[..., Any], blocks: list[Variables], carry: Any, each: Any, remat: str
+) -> tuple[Any, Any]:
+    """What the last of the blocks passes on, and what every block gives, stacked: `block` is called with a
+    block's variables, what the one before passed on, and the block's own part of `each`.
+    """
+    call = block if remat == "none" else jax.checkpoint(block, policy=REMAT_POLICIES[remat])
+    given = []
+    for number, variables in enumerate(blocks):
+        carry, own = call(variables, carry, _part(each, number))
+        given.append(own)
+    return carry, jax.tree.map(lambda *parts: jnp.stack(parts), *given)
 
 
 def separate_blocks(module: nn.Module, name: str) -> list[Variables] | None:
@@ -66,7 +70,11 @@ def separate_blocks(module: nn.Module, name: str) -> list[Variables] | None:
 def _at(blocks: Any, number: int) -> Params:
     if isinstance(blocks, tuple):
         return blocks[number]  # type: ignore[no-any-return]
-    return jax.tree.map(lambda leaf: leaf[number], blocks)  # type: ignore[no-any-return]
+    return _part(blocks, number)  # type: ignore[no-any-return]
+
+
+def _part(stacked: Any, number: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[number], stacked)
 
 
 def separate(params: Params, names: tuple[str, ...]) -> Params:

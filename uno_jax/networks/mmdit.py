@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.blocks import call_separate, scan_stacked, separate_blocks
+from uno_jax.networks.blocks import Variables, call_separate, scan_stacked, separate_blocks
 from uno_jax.networks.bounds import LAYERS, WIDTH, check_bounds, check_divides
 from uno_jax.networks.fused import Fused, parts_of
 from uno_jax.networks.layers import (
@@ -76,6 +76,24 @@ class MMDiTConfig:
 FUSED = Fused(columns=("qkv", "lin"), rows=("linear2",))
 Rope = tuple[AnyArray, AnyArray]
 TOKENS = ("samples", "tokens", None)
+
+
+class KeysValues(NamedTuple):
+    """Keys, normalised and turned by their positions, and values; those of all blocks have a leading axis."""
+
+    k: Float[Array, "*n b r h d"]
+    v: Float[Array, "*n b r h d"]
+
+
+class ReferenceKeys(NamedTuple):
+    """The keys and values of reference tokens in every block."""
+
+    double: KeysValues | None
+    single: KeysValues | None
+
+
+# A block's own modulations, and the keys and values that it sees beside its tokens'.
+Own = tuple[Float[Array, "chunks b 1 d"], KeysValues | None]
 
 
 class Modulation(nn.Module):
@@ -140,8 +158,20 @@ class Stream(nn.Module):
         return finished
 
 
+def attend(
+    q: Array, k: Array, v: Array, rope: Rope, seen: KeysValues | None
+) -> tuple[Float[Array, "b l d"], KeysValues]:
+    """Attention over a block's own keys and those `seen` beside them; and its own keys and values."""
+    q, own = apply_rope(q, *rope), KeysValues(apply_rope(k, *rope), v)
+    pairs = own if seen is None else zip(own, seen, strict=True)
+    k, v = own if seen is None else (jnp.concatenate(pair, axis=1) for pair in pairs)
+    return attention(q, k, v).reshape(*q.shape[:2], -1), own
+
+
 class DoubleStreamBlock(nn.Module):
-    """Text and image tokens with separate weights and one joint attention (txt first)."""
+    """Text and image tokens with separate weights and one joint attention (txt first), which may see given
+    keys and values beside.
+    """
 
     config: MMDiTConfig
     dtype: DTypeLike
@@ -153,21 +183,25 @@ class DoubleStreamBlock(nn.Module):
     def modulations(self, vec: Float[Array, "b d"]) -> Float[Array, "12 b 1 d"]:
         return jnp.concatenate([self.img.mod(vec), self.txt.mod(vec)])
 
-    def __call__(
-        self, carry: tuple[Array, Array], modulations: Float[Array, "12 b 1 d"], rope: Rope
-    ) -> tuple[tuple[Array, Array], None]:
-        img, txt = carry
+    def __call__(self, carry: tuple[Array, Array], each: Own, rope: Rope) -> tuple[tuple[Array, Array], None]:
+        (img, txt), (modulations, seen) = carry, each
         img_mod, txt_mod = modulations[:6], modulations[6:]
         img_q, img_k, img_v = self.img.heads(img, *img_mod[:2])
         txt_q, txt_k, txt_v = self.txt.heads(txt, *txt_mod[:2])
-        q = apply_rope(jnp.concatenate([txt_q, img_q], axis=1), *rope)
-        k = apply_rope(jnp.concatenate([txt_k, img_k], axis=1), *rope)
+        q = jnp.concatenate([txt_q, img_q], axis=1)
+        k = jnp.concatenate([txt_k, img_k], axis=1)
         v = jnp.concatenate([txt_v, img_v], axis=1)
-        joint = attention(q, k, v).reshape(img.shape[0], -1, self.config.hidden_size)
+        joint, _ = attend(q, k, v, rope, seen)
         txt_attended, img_attended = jnp.split(joint, [txt.shape[1]], axis=1)
         img = self.img.finish(img, img_attended, img_mod[2:])
         txt = self.txt.finish(txt, txt_attended, txt_mod[2:])
         return (spread(img, *TOKENS), spread(txt, *TOKENS)), None
+
+    def references(self, ref: Array, each: Own, rope: Rope) -> tuple[Array, KeysValues]:
+        """The block for reference tokens alone, with their keys and values."""
+        modulation = each[0][:6]
+        attended, own = attend(*self.img.heads(ref, *modulation[:2]), rope, None)
+        return spread(self.img.finish(ref, attended, modulation[2:]), *TOKENS), own
 
 
 class SingleStreamBlock(nn.Module):
@@ -190,15 +224,18 @@ class SingleStreamBlock(nn.Module):
         modulation: Array = self.modulation(vec)
         return modulation
 
-    def __call__(self, x: Array, modulations: Float[Array, "3 b 1 d"], rope: Rope) -> tuple[Array, None]:
-        shift, scale, gate = modulations
+    def __call__(self, x: Array, each: Own, rope: Rope) -> tuple[Array, None]:
+        return self.references(x, each, rope)[0], None
+
+    def references(self, x: Array, each: Own, rope: Rope) -> tuple[Array, KeysValues]:
+        """The block for any tokens, with their keys and values."""
+        (shift, scale, gate), seen = each
         normed = modulate(x, shift, scale)
         q, k, v = split_heads(self.qkv(normed), self.config)
-        q, k = self.norm(q, k)
-        attended = attention(apply_rope(q, *rope), apply_rope(k, *rope), v).reshape(x.shape)
+        attended, own = attend(*self.norm(q, k), v, rope, seen)
         hidden = self.mlp(normed)
         joined = self.linear2(attended, gelu(hidden), bound=partial(gelu_bound, hidden))
-        return spread(x + gate * joined, *TOKENS), None
+        return spread(x + gate * joined, *TOKENS), own
 
 
 class Modulations(NamedTuple):
@@ -215,7 +252,8 @@ class MMDiTInputs(NamedTuple):
     `ids` are the positions of text, image and reference tokens in that order (`families.uno.positions`): on
     the host, so that the rope table is computed in float64, or on the device where every sample has its own.
     `timesteps` run from 1 (noise) to 0; in their place may stand the modulations that were computed from
-    them, from vec and guidance.
+    them, from vec and guidance. In place of the reference tokens may stand their keys and values, computed
+    by `MMDiT.references`; `ids` are then those of text and image only.
     """
 
     img: Float[Array, "b l c"]
@@ -223,7 +261,7 @@ class MMDiTInputs(NamedTuple):
     vec: Float[Array, "b v"]
     timesteps: Float[Array, "b"] | Modulations
     ids: Float[AnyArray, "*b n 3"]
-    ref: Float[Array, "b r c"] | None = None
+    ref: Float[Array, "b r c"] | ReferenceKeys | None = None
     guidance: Float[Array, "b"] | None = None
 
 
@@ -288,9 +326,10 @@ class MMDiT(nn.Module):
 
         Raises ValueError as `modulations`, and if the number of ids is not that of the tokens.
         """
-        img, txt, length = inputs.img, inputs.txt, inputs.img.shape[1]
-        if inputs.ref is not None:
-            img = jnp.concatenate([img, inputs.ref.astype(img.dtype)], axis=1)
+        img, txt, ref, length = inputs.img, inputs.txt, inputs.ref, inputs.img.shape[1]
+        seen = ref if isinstance(ref, ReferenceKeys) else ReferenceKeys(None, None)
+        if ref is not None and not isinstance(ref, ReferenceKeys):
+            img = jnp.concatenate([img, ref.astype(img.dtype)], axis=1)
         if inputs.ids.shape[-2] != txt.shape[1] + img.shape[1]:
             raise ValueError(
                 f"{inputs.ids.shape[-2]} position ids for {txt.shape[1]} text and {img.shape[1]} image tokens"
@@ -300,16 +339,32 @@ class MMDiT(nn.Module):
         if not isinstance(given, Modulations):
             given = self.modulations(inputs.vec, given, inputs.guidance)
         img, txt = spread(self.img_in(img), *TOKENS), spread(self.txt_in(txt), *TOKENS)
-        img, txt = self._run("double_blocks", (img, txt), given.double, rope)
+        (img, txt), _ = self._run("double_blocks", (img, txt), (given.double, seen.double), rope)
         x = spread(jnp.concatenate([txt, img], axis=1), *TOKENS)
-        x = self._run("single_blocks", x, given.single, rope)
+        x, _ = self._run("single_blocks", x, (given.single, seen.single), rope)
         return self.final_layer(x[:, txt.shape[1] :][:, :length], given.final)
 
-    def _run(self, name: str, carry: Any, modulations: Array, rope: Rope) -> Any:
+    def references(
+        self, ref: Float[Array, "b r c"], ids: Float[AnyArray, "*b r 3"], given: Modulations
+    ) -> ReferenceKeys:
+        """The keys and values of reference tokens that attend to one another only, under the modulations of
+        one time, which for noise-free tokens is 0: what every step of a picture may see of them.
+        """
+        rope = rope_table(ids, self.config.axes_dim, self.config.theta)
+        x = spread(self.img_in(ref), *TOKENS)
+        x, double = self._run("double_blocks", x, (given.double, None), rope, "references")
+        _, single = self._run("single_blocks", x, (given.single, None), rope, "references")
+        return ReferenceKeys(double, single)
+
+    def _run(self, name: str, carry: Any, each: Any, rope: Rope, method: str = "__call__") -> Any:
         if blocks := separate_blocks(self, name):
-            block = BLOCKS[name](self.config, self.dtype, parent=None)
-            return call_separate(block, blocks, carry, modulations, rope, self.remat)
-        return getattr(self, name)(carry, modulations, rope)[0]
+            block: Any = BLOCKS[name](self.config, self.dtype, parent=None)
+
+            def call(variables: Variables, carry: Any, own: Own) -> Any:
+                return block.apply(variables, carry, own, rope, method=method)
+
+            return call_separate(call, blocks, carry, each, self.remat)
+        return getattr(getattr(self, name), method)(carry, each, rope)
 
 
 BLOCKS: dict[str, type[nn.Module]] = {

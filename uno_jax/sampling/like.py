@@ -26,6 +26,7 @@ FIELDS: dict[str, Any] = {
     **dict.fromkeys(("width", "height", "seed", "ref_size"), int),
     "refs": list[dict[str, Any]],
 }
+CONVENTION = ("unope", "offset_scale", "reference_cache")
 GIVEN = {"left": "left", "start": "start_image", "mask": "mask"}  # pictures: fields of records, of arguments
 
 
@@ -76,10 +77,10 @@ def _options(args: SampleArgs, record: dict[str, Any], name: str) -> dict[str, A
     sampler = family_of(read_model_config(model if args.model == SMALL else args.model)).sampler
     own = sampler.options_of(record)
     values = {key: record[key] for key in PLAIN if key in record}
-    values |= {key: own[key] for key in (*sampler.options, "offset_scale") if key in own}
+    values |= {key: own[key] for key in (*sampler.options, *CONVENTION) if key in own}
     values |= {"base": record.get("base", ""), "model": model}
     if args.lora:
-        values = {key: value for key, value in values.items() if key not in ("unope", "offset_scale")}
+        values = {key: value for key, value in values.items() if key not in CONVENTION}
     else:
         values["lora"] = [_lora_name(each) for each in _loras(record, name)] or ["none"]
     hints = get_type_hints(SampleArgs) | {"seed": int}

@@ -140,8 +140,7 @@ def agreed_unope(wanted: UnoPE | None, trained: UnoPE | None) -> UnoPE | None:
     """
     if wanted and trained and wanted != trained:
         raise ValueError(
-            f"UnoPE {wanted.variant} with offset scale {wanted.offset_scale:g} was asked for, but the LoRA "
-            f"was trained with {trained.variant} and {trained.offset_scale:g}; sample it as it was trained"
+            f"{wanted} was asked for, but the LoRA was trained with {trained}; sample it as it was trained"
         )
     return trained or wanted
 

@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -45,6 +45,10 @@ class ModelArgs:
     """
     offset_scale: Strength | None = None
     """Factor on these offsets; default the LoRA's."""
+    reference_cache: Annotated[bool, FlagCreatePairsOff] = False
+    """Compute the references' keys and values once a picture: they see references only. A LoRA that was
+    trained so brings it along; another model draws worse with it.
+    """
     steps: Steps | None = None
     """Euler steps; default 25, for schnell 4."""
     guidance: Strength | None = None
@@ -209,22 +213,22 @@ def choose_model(args: ModelArgs) -> Drawing:
     lora = read_loras(find_loras(args.lora, find_model(args.model)), config)
     for note in lora.notes if lora else ():
         print(printable(note), file=sys.stderr)
-    unope = choose_unope(args.unope, args.offset_scale, lora.unope if lora else None)
+    unope = choose_unope(args, lora.unope if lora else None)
     mesh = local_mesh(args.mesh, config, args.dtype or default_dtype())
     return Drawing(config, make_settings(config, unope, options), lora, mesh)
 
 
-def choose_unope(
-    variant: Literal["d", "h", "w", "o"] | None, offset_scale: float | None, trained: UnoPE | None
-) -> UnoPE | None:
-    """The position convention of a command line: the LoRA's, which it may repeat in part or whole but not
-    contradict; None where neither names one.
+def choose_unope(args: ModelArgs, trained: UnoPE | None) -> UnoPE | None:
+    """The convention of a command line: the LoRA's, which it may repeat in part or whole but not contradict;
+    None where neither names one.
     """
-    if variant is None and offset_scale is None:
-        return trained
-    default = trained or UnoPE()
-    scale = default.offset_scale if offset_scale is None else offset_scale
-    return agreed_unope(UnoPE(variant or default.variant, scale), trained)
+    options = {
+        "variant": args.unope,
+        "offset_scale": args.offset_scale,
+        "reference_cache": args.reference_cache or None,
+    }
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    return agreed_unope(replace(trained or UnoPE(), **given), trained) if given else trained
 
 
 def first_seed(args: SampleArgs) -> int:

@@ -129,7 +129,7 @@ class Studio:
     def _draw(self, form: Form, watch: Watch) -> list[Path]:
         names = self.names_with(form.strengths)
         loras = read_loras(find_loras(names, find_model(self.args.model)), self.config)
-        unope = choose_unope(self.args.unope, self.args.offset_scale, loras.unope if loras else None)
+        unope = choose_unope(self.args, loras.unope if loras else None)
         settings = make_settings(self.config, unope, form.options)
         job = self.make_job(form)
         check_turns(self.config, self.tokenizer, settings, job)

@@ -20,16 +20,21 @@ from uno_jax.support.bounds import Bounds, Strength
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class UnoPE:
-    """The position convention of a LoRA: which axes of the references are offset, and by how much.
+    """How a LoRA was trained to see references: which axes of their positions are offset, and by how much.
 
     Variants: d offsets rows and columns, h only rows, w only columns, o neither (UNO section 3.3 and its
-    ablation). `offset_scale` multiplies the offset; UNO's is 1.
+    ablation). `offset_scale` multiplies the offset; UNO's is 1. UNO's references see text and target as
+    these see them; with `reference_cache` they see references only, as at time 0.
     """
 
     variant: Literal["d", "h", "w", "o"] = "d"
     """Axes on which references are offset: d both, h rows, w columns, o neither."""
     offset_scale: Strength = 1.0
     """Factor of the offset."""
+    reference_cache: bool = False
+    """Whether references attend to references only and are modulated as at time 0, so that sampling computes
+    their keys and values once a picture.
+    """
 
     def __post_init__(self) -> None:
         if self.variant not in ("d", "h", "w", "o"):
@@ -38,6 +43,10 @@ class UnoPE:
             raise ValueError(
                 f"UnoPE offset_scale must be a finite number of 0 or more; got {self.offset_scale}"
             )
+
+    def __str__(self) -> str:
+        cached = ", reference cache" if self.reference_cache else ""
+        return f"UnoPE {self.variant}, offset scale {self.offset_scale:g}{cached}"
 
 
 @dataclass(frozen=True)

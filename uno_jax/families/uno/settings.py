@@ -69,6 +69,7 @@ class Settings:
             **({} if self.cfg_interval == ALWAYS else {"cfg_interval": list(self.cfg_interval)}),
             "unope": self.unope.variant,
             "offset_scale": self.unope.offset_scale,
+            **({"reference_cache": True} if self.unope.reference_cache else {}),
             "schedule": [float(t) for t in schedule],
         }
 

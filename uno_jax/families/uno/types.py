@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Float, Int
 
 from uno_jax.families.uno.config import UnoPE
+from uno_jax.networks.mmdit import ReferenceKeys
 from uno_jax.support.trees import AnyArray
 
 
@@ -28,7 +29,8 @@ class Conditioning(NamedTuple):
     """The MM-DiT's inputs beside the noisy picture.
 
     `refs` are scaled, noise-free latents, placed by the position convention `unope`, which is static;
-    `guidance` is the strength of the guidance embedding, ignored by models without one.
+    `guidance` is the strength of the guidance embedding, ignored by models without one. `keys` are what
+    `velocity.with_reference_keys` computed of the references.
     """
 
     txt: Float[Array, "b s d"]
@@ -36,3 +38,4 @@ class Conditioning(NamedTuple):
     refs: tuple[Float[Array, "b h_i w_i z"], ...] = ()
     guidance: Float[Array, "b"] | None = None
     unope: UnoPE = UnoPE()
+    keys: ReferenceKeys | None = None

@@ -11,7 +11,7 @@ from uno_jax.families.latents import TokenSize, pack, token_grid
 from uno_jax.families.model import Model
 from uno_jax.families.uno.positions import left_half, position_ids
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.networks.mmdit import MMDiT, MMDiTInputs, Modulations
+from uno_jax.networks.mmdit import MMDiT, MMDiTInputs, Modulations, ReferenceKeys
 from uno_jax.support.trees import AnyArray, Params
 
 
@@ -58,14 +58,36 @@ def velocity(
     conditioning: Conditioning,
 ) -> Float[Array, "b l c"]:
     """The velocity of the target's tokens `x` (rows, columns = `size`), with the references' tokens appended
-    to them, at times `t` or with the modulations of those times. Positions follow from the shapes.
+    to them, at times `t` or with the modulations of those times. Positions follow from the shapes. With
+    `UnoPE.reference_cache` the references' keys and values come first, unless the conditioning has them.
     """
-    given = conditioning
+    given = with_reference_keys(net, variables, conditioning, size)
     ids = position_ids(given.txt.shape[1], size, [token_grid(ref) for ref in given.refs], given.unope)
-    ref = jnp.concatenate([pack(ref) for ref in given.refs], axis=1) if given.refs else None
+    ref: Array | ReferenceKeys | None = _reference_tokens(given) if given.refs else None
+    if given.keys is not None:
+        ref, ids = given.keys, ids[: given.txt.shape[1] + x.shape[1]]
     guidance = given.guidance if net.config.guidance_embed else None
     inputs = MMDiTInputs(x, given.txt, given.vec, t, ids, ref, guidance)
     return cast(Array, net.apply(variables, inputs))
+
+
+def with_reference_keys(
+    net: MMDiT, variables: dict[str, Params], conditioning: Conditioning, size: TokenSize
+) -> Conditioning:
+    """The conditioning of a target of `size` with its references' keys and values, modulated as at time 0,
+    where its convention has them (as FLUX.2-klein's KV cache and OminiControl2, arXiv 2503.08280).
+    """
+    given = conditioning
+    if not (given.refs and given.unope.reference_cache) or given.keys is not None:
+        return given
+    ids = position_ids(0, size, [token_grid(ref) for ref in given.refs], given.unope)[size[0] * size[1] :]
+    clean = jax.tree.map(lambda leaf: leaf[0], modulations(net, variables, jnp.zeros(1), given))
+    keys = net.apply(variables, _reference_tokens(given), ids, clean, method=MMDiT.references)
+    return given._replace(keys=cast(ReferenceKeys, keys))
+
+
+def _reference_tokens(given: Conditioning) -> Float[Array, "b r c"]:
+    return jnp.concatenate([pack(ref) for ref in given.refs], axis=1)
 
 
 def modulations(
@@ -125,6 +147,7 @@ def prepare(
     """What is computed before the steps of `denoise`."""
     net, params = MMDiT(model.config.mmdit, model.compute_dtype), variables(model.params)
     times = jnp.asarray(schedule, jnp.float32)
+    conditioning = with_reference_keys(net, params, conditioning, token_grid(noise))
     now = modulations(net, params, times[:-1], conditioning)
     plain_now = contrast and modulations(net, params, times[:-1], contrast.plain)
     acts = None if contrast is None or contrast.acts is None else jnp.asarray(contrast.acts)
