@@ -12,7 +12,8 @@ from benchmarks import flux_71m
 from benchmarks.measure import table
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.lora import abstract_lora
-from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 
 NARROW = {"hidden_size": 64, "num_heads": 2, "axes_dim": (8, 12, 12), "vec_in_dim": 24, "context_in_dim": 40}

@@ -31,7 +31,7 @@ from tools.convert_weights import mapping
 from tools.convert_weights.scone import AUTOENCODER
 from tools.convert_weights.tables import flux, mot, vae
 from uno_jax.families.scone.config import EYES
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.mot import MoTConfig
 from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.networks.vae import VAEConfig

@@ -2,7 +2,7 @@
 
 from diffusers import FluxTransformer2DModel
 
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 
 
 def diffusers_transformer(config: MMDiTConfig) -> FluxTransformer2DModel:

@@ -16,7 +16,8 @@ from benchmarks.measure import table
 from uno_jax.costs.flops import count_flops
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.lora import SITES, abstract_lora
-from uno_jax.networks.mmdit import MMDiTConfig, MMDiTInputs
+from uno_jax.networks.mmdit import MMDiTInputs
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import abstract_params, apply
 from uno_jax.support.trees import count, subtree
 

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from uno_jax.families.latents import PATCH, TokenSize, pack, token_grid
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
-from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.support.trees import Params
 
 CONFIG = MMDiTConfig(

@@ -25,7 +25,8 @@ from tools.convert_weights.tables import flux
 from uno_jax.families.latents import TokenSize, pack
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.positions import position_ids
-from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.support.command_line import parse_args
 from uno_jax.support.trees import Params, count
 from uno_jax.weights.checkpoint import restore_network

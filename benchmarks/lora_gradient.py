@@ -27,7 +27,8 @@ from uno_jax.families.latents import TokenSize, pack
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.lora import SITES, abstract_lora
 from uno_jax.families.uno.objective import Noised, flow_loss
-from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.support.command_line import parse_args
 from uno_jax.support.trees import Params, count, subtree
 from uno_jax.training.config import OptimConfig

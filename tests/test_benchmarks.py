@@ -8,7 +8,7 @@ from benchmarks.scone import cached, compilation, operations
 from benchmarks.scone import forward as scone_forward
 from tests.tiny_scone import MOT as SCONE
 from uno_jax.families.scone.splits import Reference, drawing_splits
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 
 # Head size 128: the only one whose rope axes a diffusers folder need not tell.

@@ -10,7 +10,7 @@ from uno_jax.families.registry import family_of
 from uno_jax.families.uno.conditioning import make_batch
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig, UnoPE
 from uno_jax.families.uno.lora import LoraInfo, abstract_lora
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.support.trees import Params
 from uno_jax.weights.checkpoint import save_lora, save_network

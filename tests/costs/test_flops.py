@@ -10,7 +10,7 @@ from uno_jax.costs.devices import find_devices
 from uno_jax.costs.flops import count_flops
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.networks.attention.dispatch import attention
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.sharding.rules import MESH_AXES, make_mesh
 
 

@@ -17,7 +17,8 @@ from uno_jax.families.uno.sampling import denoise_latent
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.blocks import separate
-from uno_jax.networks.mmdit import BLOCKS, MMDiT
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_blocks import BLOCKS
 from uno_jax.networks.quantize import quantize_base
 from uno_jax.networks.registry import abstract_params, arrange
 from uno_jax.sharding.rules import make_mesh, tree_shardings

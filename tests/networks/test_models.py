@@ -12,7 +12,8 @@ from jax.sharding import PartitionSpec
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig
 from uno_jax.families.uno.lora import abstract_lora
 from uno_jax.networks.layers import apply_rope, rope_table, seeded_features
-from uno_jax.networks.mmdit import MMDiTConfig, MMDiTInputs
+from uno_jax.networks.mmdit import MMDiTInputs
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import NETWORKS, abstract_params, apply
 from uno_jax.support.settings import from_dict, to_dict
 from uno_jax.support.trees import count

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from tests.tiny_model import TINY, write_lora, write_model
 from uno_jax.families.uno.config import ModelConfig, UnoPE
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.sample import main
 from uno_jax.support import images
 from uno_jax.support.settings import from_dict, to_dict

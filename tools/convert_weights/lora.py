@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora import LoraInfo
 from uno_jax.families.uno.lora_names import Format
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.support.atomic import refuse_existing
 from uno_jax.support.folder_lock import locked_path
 from uno_jax.support.trees import Params

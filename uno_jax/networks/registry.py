@@ -16,6 +16,8 @@ from jax.typing import DTypeLike
 from uno_jax.networks import clip, efficientnet, mmdit, mot, t5, vae, vit
 from uno_jax.networks.blocks import separate
 from uno_jax.networks.fused import Fused, cut_layers, cut_traced
+from uno_jax.networks.mmdit_blocks import BLOCKS
+from uno_jax.networks.mmdit_config import FUSED, MMDiTConfig
 from uno_jax.support.trees import Params
 
 NetworkConfig = Any  # a frozen dataclass: the `config` of a row
@@ -46,13 +48,13 @@ NETWORKS: dict[str, Network] = {
     for row in (
         Network(
             "mmdit",
-            mmdit.MMDiTConfig,
+            MMDiTConfig,
             mmdit.MMDiT,
             mmdit.smallest_inputs,
             large=True,
             rounds_tokens=True,
-            separable=tuple(mmdit.BLOCKS),
-            fused=mmdit.FUSED,
+            separable=tuple(BLOCKS),
+            fused=FUSED,
         ),
         Network("mot", mot.MoTConfig, mot.MoT, mot.smallest_inputs, large=True),
         Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),

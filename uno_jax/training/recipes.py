@@ -23,7 +23,7 @@ Args = TypeVar("Args", bound="RecipeArgs")
 MOVED = {
     "uno_jax.config": (
         "uno_jax.families.uno.config",
-        "uno_jax.networks.mmdit",
+        "uno_jax.networks.mmdit_config",
         "uno_jax.networks.vae",
         "uno_jax.networks.t5",
         "uno_jax.networks.clip",

@@ -13,7 +13,7 @@ from benchmarks.gpu.bench import H100_PEAK, Bench, since_start
 from benchmarks.gpu.cases import ONE, PLAIN, Case, case
 from benchmarks.gpu.results import Skipped
 from uno_jax.families.uno.positions import position_ids
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 
 try:
     import torch

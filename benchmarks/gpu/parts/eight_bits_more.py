@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.cases import PLAIN, case
 from benchmarks.gpu.parts.eight_bits import called, quantized_forward
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 
 TYPES = {"fp8": jnp.dtype(jnp.float8_e4m3fn), "int8": jnp.dtype(jnp.int8)}
 

@@ -12,7 +12,8 @@ from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS, UnoPE
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import denoise, first_tokens, prepare, take_step, velocity
-from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_config import MMDiTConfig
 
 TINY = PRESETS["tiny"]
 SIZE = (3, 4)

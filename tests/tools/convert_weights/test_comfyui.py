@@ -17,7 +17,7 @@ from uno_jax.families.uno.config import LoraConfig, UnoPE
 from uno_jax.families.uno.lora import LoraInfo, abstract_lora
 from uno_jax.families.uno.lora_names import to_tensors
 from uno_jax.families.uno.positions import grid_ids, reference_offsets
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 
 FULL_SIZE = MMDiTConfig()

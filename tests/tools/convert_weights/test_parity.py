@@ -28,7 +28,8 @@ from uno_jax.families.uno.lora import LoraInfo, block_indices
 from uno_jax.families.uno.positions import position_ids
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
-from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vae import Autoencoder
 from uno_jax.weights.checkpoint import restore_network, save_network

@@ -29,7 +29,8 @@ from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import denoise, velocity
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.layers import timestep_embedding
-from uno_jax.networks.mmdit import MMDiT, MMDiTConfig
+from uno_jax.networks.mmdit import MMDiT
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import apply
 from uno_jax.networks.t5 import T5Config
 from uno_jax.networks.vae import Autoencoder, VAEConfig, posterior_mean

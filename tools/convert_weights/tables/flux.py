@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from uno_jax.families.uno.config import SamplingDefaults
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 
 from ..mapping import ConversionError, Model, Naming, Row, Shapes, Swapped, count_layers
 

@@ -11,7 +11,7 @@ import jax
 
 from uno_jax.networks.bounds import LAYERS, SCALE, SIDE, check_agree, check_bounds
 from uno_jax.networks.clip import CLIPConfig
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.t5 import T5Config
 from uno_jax.networks.vae import VAEConfig
 from uno_jax.support.bounds import Bounds, Strength

@@ -13,7 +13,7 @@ from flax.traverse_util import unflatten_dict
 from jax.sharding import PartitionSpec
 
 from uno_jax.families.uno.config import LoraConfig, UnoPE
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
 from uno_jax.support.trees import Params, subtree
 

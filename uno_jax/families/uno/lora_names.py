@@ -14,7 +14,7 @@ from uno_jax.families.uno.lora import LoraInfo, abstract_lora, block_indices
 from uno_jax.families.uno.lora_keys import read_keys
 from uno_jax.families.uno.lora_layers import LINEAR1, TABLE, Site, modules_of
 from uno_jax.families.uno.lora_pairs import Pair, ScaleOf, Tensors, common_dtype, joined, read_pair
-from uno_jax.networks.mmdit import MMDiTConfig
+from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, subtree
 from uno_jax.support.words import counted

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Float, Int
 
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.networks.mmdit import ReferenceKeys
+from uno_jax.networks.mmdit_blocks import ReferenceKeys
 from uno_jax.support.trees import AnyArray
 
 

@@ -11,7 +11,8 @@ from uno_jax.families.latents import TokenSize, pack, token_grid
 from uno_jax.families.model import Model
 from uno_jax.families.uno.positions import left_half, position_ids
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.networks.mmdit import MMDiT, MMDiTInputs, Modulations, ReferenceKeys
+from uno_jax.networks.mmdit import MMDiT, MMDiTInputs, Modulations
+from uno_jax.networks.mmdit_blocks import ReferenceKeys
 from uno_jax.support.trees import AnyArray, Params
 
 
