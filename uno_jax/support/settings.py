@@ -9,11 +9,26 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 Config = TypeVar("Config")
 
+# Metadata of a field that came later: while it has its default, records and the names made of them stay as
+# they were without it.
+ADDED = {"added": True}
+
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values; tuples become lists."""
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    """A config as plain JSON values, tuples as lists, without fields marked `ADDED` that have their default."""
+    values: dict[str, Any] = json.loads(json.dumps(_plain(config)))
     return values
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        fields = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return {
+            field.name: _plain(found)
+            for field, found in fields
+            if not (field.metadata.get("added") and found == field.default)
+        }
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def from_dict(cls: type[Config], values: Any) -> Config:

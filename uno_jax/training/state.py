@@ -3,6 +3,7 @@ trainable.
 """
 
 import re
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -170,12 +171,13 @@ def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
 
 
 def read_start_lora(config: TrainConfig, model: Any) -> Lora:
-    """The LoRA that a run starts from.
+    """The LoRA that a run starts from. A run with a reference cache may teach it to one without.
 
     Raises as `load_lora`.
     """
     start = read_fitting_lora(config.init_lora, model)
-    if (start.config, start.unope) != (config.lora, config.unope):
+    started = start.unope, replace(start.unope, reference_cache=True)
+    if start.config != config.lora or config.unope not in started:
         raise RecipeError(
             f"init_lora {config.init_lora} has {start.config} and {start.unope}, "
             f"this run {config.lora} and {config.unope}"

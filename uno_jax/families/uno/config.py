@@ -4,7 +4,7 @@ Presets differ from `flux_dev` in numbers only. Field names follow the reference
 `model.py`, `autoencoder.py`; transformers `T5Config`, `CLIPTextConfig`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import jax
@@ -15,6 +15,7 @@ from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.t5 import T5Config
 from uno_jax.networks.vae import VAEConfig
 from uno_jax.support.bounds import Bounds, Strength
+from uno_jax.support.settings import ADDED
 
 
 @jax.tree_util.register_static
@@ -31,7 +32,7 @@ class UnoPE:
     """Axes on which references are offset: d both, h rows, w columns, o neither."""
     offset_scale: Strength = 1.0
     """Factor of the offset."""
-    reference_cache: bool = False
+    reference_cache: bool = field(default=False, metadata=ADDED)
     """Whether references attend to references only and are modulated as at time 0, so that sampling computes
     their keys and values once a picture.
     """
