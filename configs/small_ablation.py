@@ -1,5 +1,5 @@
-"""UNO's ablations on the small model and the toybox world: positions, no stage I, another LoRA rank, and
-second references that are cut out of the targets.
+"""UNO's ablations on the small model and the toybox world: positions, no stage I, another LoRA rank, second
+references that are cut out of the targets; and references that see references only (`UnoPE.reference_cache`).
 
 Every stage is equally long; without stage I, stage II has the steps of both.
 
@@ -28,7 +28,10 @@ POSITIONS = {
     "none": UnoPE("o"),
     "width only": UnoPE("w"),
     "height only": UnoPE("h"),
+    "diagonal, scale 0.5": UnoPE(offset_scale=0.5),
     "diagonal, scale 2": UnoPE(offset_scale=2.0),
+    "diagonal, scale 3": UnoPE(offset_scale=3.0),
+    "reference cache": UnoPE(reference_cache=True),
 }
 SINGLE, TWO = "one subject: top-1", "two subjects: both"
 # The paper's DINO scores of these variants, where it has them.

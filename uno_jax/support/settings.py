@@ -15,7 +15,7 @@ ADDED = {"added": True}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values, tuples as lists, without fields marked `ADDED` that have their default."""
+    """A config as plain JSON values, tuples as lists, without fields marked `ADDED` at their default."""
     values: dict[str, Any] = json.loads(json.dumps(_plain(config)))
     return values
 
