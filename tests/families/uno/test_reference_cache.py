@@ -10,8 +10,9 @@ import pytest
 from tests.tiny_model import random_params
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS, UnoPE
+from uno_jax.families.uno.denoising import denoise, first_tokens, prepare, take_step
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import denoise, first_tokens, prepare, take_step, velocity
+from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.mmdit import MMDiT
 from uno_jax.networks.mmdit_config import MMDiTConfig
 

@@ -17,9 +17,9 @@ from uno_jax.families.flow import interpolate
 from uno_jax.families.latents import pack, unpack
 from uno_jax.families.model import Model
 from uno_jax.families.uno import sampling
+from uno_jax.families.uno.denoising import Contrast, Left, Start, denoise
 from uno_jax.families.uno.settings import Settings
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import Contrast, Left, Start, denoise
 from uno_jax.weights.checkpoint import restore_network
 
 TIMES = np.array([1.0, 0.7, 0.4, 0.0], np.float32)

@@ -11,9 +11,9 @@ from tests.tiny_model import random_params
 from uno_jax.families.latents import unpack
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS
+from uno_jax.families.uno.denoising import Contrast, Left, denoise
 from uno_jax.families.uno.settings import make_settings
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import Contrast, Left, denoise
 
 TINY = PRESETS["tiny"]
 MMDIT = TINY.mmdit

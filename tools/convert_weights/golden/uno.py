@@ -21,12 +21,13 @@ import optax
 from uno_jax.families import flow, latents
 from uno_jax.families.model import Model as FamilyModel
 from uno_jax.families.uno.config import LoraConfig, ModelConfig, UnoPE
+from uno_jax.families.uno.denoising import denoise
 from uno_jax.families.uno.lora import LoraInfo
 from uno_jax.families.uno.lora_names import to_tensors
 from uno_jax.families.uno.objective import Noised, flow_loss
 from uno_jax.families.uno.positions import position_ids
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import denoise, velocity
+from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.layers import timestep_embedding
 from uno_jax.networks.mmdit import MMDiT

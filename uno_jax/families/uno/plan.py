@@ -15,9 +15,9 @@ from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.model import Model
 from uno_jax.families.uno.conditioning import encode_text
 from uno_jax.families.uno.config import ModelConfig
+from uno_jax.families.uno.denoising import Contrast
 from uno_jax.families.uno.sampling import denoise_latent, latent_shape
 from uno_jax.families.uno.types import Batch, Conditioning
-from uno_jax.families.uno.velocity import Contrast
 from uno_jax.support.trees import Params
 
 

@@ -21,9 +21,7 @@ from uno_jax.families.model import Model
 from uno_jax.families.progress import Progress, Watch, walk
 from uno_jax.families.uno.conditioning import encode_text, tokenize
 from uno_jax.families.uno.config import ModelConfig
-from uno_jax.families.uno.settings import Settings
-from uno_jax.families.uno.types import Conditioning
-from uno_jax.families.uno.velocity import (
+from uno_jax.families.uno.denoising import (
     Contrast,
     Left,
     Start,
@@ -34,6 +32,8 @@ from uno_jax.families.uno.velocity import (
     prepare,
     take_step,
 )
+from uno_jax.families.uno.settings import Settings
+from uno_jax.families.uno.types import Conditioning
 from uno_jax.support.bounded_jit import bounded_jit, is_compiled
 from uno_jax.support.trees import AnyArray
 
@@ -112,7 +112,7 @@ def watched_latent(model: Model, *task: Any, watch: Watch) -> Float[Array, "b h 
 
 @bounded_jit
 def prepare_steps(model: Model, *task: Any) -> Steps:
-    """What the steps of a drawing share (`velocity.prepare`)."""
+    """What the steps of a drawing share (`denoising.prepare`)."""
     return prepare(model, *task)
 
 
@@ -145,5 +145,5 @@ def denoise_latent(
     contrast: Contrast | None = None,
     given: Left | Start | None = None,
 ) -> Float[Array, "b h w z"]:
-    """The whole denoising loop (`velocity.denoise`), from noise to the picture's scaled latent."""
+    """The whole denoising loop (`denoising.denoise`), from noise to the picture's scaled latent."""
     return unpack(denoise(model, noise, conditioning, schedule, contrast, given), token_grid(noise))

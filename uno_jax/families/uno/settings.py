@@ -21,7 +21,7 @@ class Settings:
     """How pictures are sampled; the same for all pictures of a call.
 
     `guidance` is None for a model without guidance embedding (schnell), whose schedule is not shifted either.
-    `true_cfg` is the scale of classifier-free guidance (`velocity.Contrast`); 1 turns it off. It acts at
+    `true_cfg` is the scale of classifier-free guidance (`denoising.Contrast`); 1 turns it off. It acts at
     times in (cfg_interval[0], cfg_interval[1]]. `strength` is the share of the steps that a start image is
     drawn over with. Pictures of more than tile x tile pixels are decoded in tiles of that side.
 
