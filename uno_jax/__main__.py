@@ -17,6 +17,7 @@ COMMANDS = {
     "ablate": ("uno_jax.ablate", "a grid of trainings and evaluations"),
     "data": ("uno_jax.data.__main__", "check a training list, or pack it into shards"),
     "toybox": ("uno_jax.toybox.__main__", "draw samples of the toy world"),
+    "calibrate": ("uno_jax.calibrate", "what leaving steps out would cost a model"),
     "web": ("uno_jax.web.__main__", "a page in the browser that draws"),
     "demo": ("uno_jax.demo", "a tour of the small model"),
     "convert": (

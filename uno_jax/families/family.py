@@ -186,6 +186,10 @@ class Sampler(NamedTuple):
     """A number that the shares of heads must divide; 0 where any will do."""
     in_stages: bool = False
     """Whether `sample` takes each network of a model for its stage alone (`Model.using`)."""
+    step_ratios: Callable[[Model, Inputs, Any], Float[np.ndarray, "steps"]] | None = None
+    """What steps may be left out by (`families.skipping`), measured on pictures that are drawn with all of
+    them; None for a family that leaves out none.
+    """
     answer: Callable[[Model, Inputs, Any], Sequence[str]] | None = None
     """The text that follows each of the inputs; None for a family that only draws."""
 

@@ -1,10 +1,9 @@
 """The steps of a drawing, one by one, for whom they are told."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
-from jaxtyping import Array
 
 Phase = Literal["waiting", "loading", "encoding", "compiling", "drawing", "decoding"]
 
@@ -21,8 +20,11 @@ Watch = Callable[[Progress], None]
 """Is told how a drawing goes on. What it raises ends the drawing and comes out of it."""
 
 
-def walk(x: Array, steps: int, advance: Callable[[Array, int], Array], watch: Watch) -> Array:
-    """`x` after all steps, each a call of `advance` with its number."""
+State = TypeVar("State")
+
+
+def walk(x: State, steps: int, advance: Callable[[State, int], State], watch: Watch) -> State:
+    """`x`, a tree of arrays, after all steps, each a call of `advance` with its number."""
     # A loop on the host, and not a callback out of the compiled one: programs with callbacks are not kept in
     # the compilation cache, and could not be stopped. The next step is queued before this one is waited for,
     # so that the device never waits for the watcher.

@@ -116,7 +116,7 @@ class MMDiT(nn.Module):
         return cast(Array, getattr(self, name).modulations(copies))
 
     def __call__(self, inputs: MMDiTInputs) -> Float[Array, "b l c"]:
-        """The velocity in patch channels.
+        """The velocity in patch channels; as the intermediate "added" what the blocks add to the img tokens.
 
         Raises ValueError as `modulations`, and if the number of ids is not that of the tokens.
         """
@@ -132,11 +132,14 @@ class MMDiT(nn.Module):
         given = inputs.timesteps
         if not isinstance(given, Modulations):
             given = self.modulations(inputs.vec, given, inputs.guidance)
-        img, txt = spread(self.img_in(img), *TOKENS), spread(self.txt_in(txt), *TOKENS)
-        (img, txt), _ = self._run("double_blocks", (img, txt), (given.double, seen.double), rope)
+        first, txt = spread(self.img_in(img), *TOKENS), spread(self.txt_in(txt), *TOKENS)
+        (img, txt), _ = self._run("double_blocks", (first, txt), (given.double, seen.double), rope)
         x = spread(jnp.concatenate([txt, img], axis=1), *TOKENS)
         x, _ = self._run("single_blocks", x, (given.single, seen.single), rope)
-        return self.final_layer(x[:, txt.shape[1] :][:, :length], given.final)
+        x = x[:, txt.shape[1] :][:, :length]
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "added", x - first[:, :length])
+        return self.final_layer(x, given.final)
 
     def references(
         self, ref: Float[Array, "b r c"], ids: Float[AnyArray, "*b r 3"], given: Modulations

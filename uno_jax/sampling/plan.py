@@ -12,7 +12,7 @@ from uno_jax.families.family import ONE_STEP, PlannedSampling
 from uno_jax.families.registry import PRESETS, family_of
 from uno_jax.networks.registry import abstract_params, arrange
 from uno_jax.sampling.request import check_request, make_settings
-from uno_jax.sampling.settings import SampleArgs, given_options
+from uno_jax.sampling.settings import SampleArgs, choose_unope, given_options
 from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.trees import Params, count
 from uno_jax.support.words import counted
@@ -58,7 +58,7 @@ def planned(args: SampleArgs, config: Any) -> PlannedSampling:
     """The batch of pictures that a command line asks about."""
     width, height = (side or config.defaults.resolution for side in (args.width, args.height))
     side = family_of(config).sampler.reference_side(config, args.refs, args.ref_size)
-    settings = make_settings(config, None, given_options(args))
+    settings = make_settings(config, choose_unope(args, None), given_options(args))
     return PlannedSampling(width, height, args.refs, side, args.batch_size, settings, args.offload)
 
 

@@ -61,6 +61,11 @@ class ModelArgs:
     """Classifier-free guidance (--true-cfg; Scone's --text-cfg and --image-cfg) acts at times above the first
     and up to the second, from 1, noise, to 0, the picture; default 0 1, always. Outside it costs nothing.
     """
+    skip_threshold: Strength | None = None
+    """Leave steps out while their estimated error stays below this (MagCache): 0.06 with care, 0.24 for
+    speed; default 0, none. At most three in a row are, and none of the first fifth. `uno-calibrate` shows
+    what is lost.
+    """
     text_cfg: Strength | None = None
     """Scone: scale of the guidance away from the picture without the prompt; default 4, 1 leaves it out."""
     image_cfg: Strength | None = None

@@ -10,7 +10,7 @@ import pytest
 from tests.tiny_model import random_params
 from uno_jax.families.model import Model
 from uno_jax.families.uno.config import PRESETS, UnoPE
-from uno_jax.families.uno.denoising import denoise, first_tokens, prepare, take_step
+from uno_jax.families.uno.denoising import denoise, first_state, prepare, take_step
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import velocity
 from uno_jax.networks.mmdit import MMDiT
@@ -49,12 +49,12 @@ def test_computed_once_or_in_every_step_makes_no_difference(model):
     steps = prepare(model, noise, given, times)
     assert steps.conditioning.keys is not None
     step = jax.jit(take_step)
-    tokens = first_tokens(steps)
+    state = first_state(steps)
     for number in range(3):
         each = jax.tree.map(lambda leaf: leaf[number], steps.each)  # noqa: B023
-        tokens = step(model, steps._replace(conditioning=given), tokens, each)
+        state = step(model, steps._replace(conditioning=given), state, each)
     # Float32 of values of about 6, after other fusions.
-    np.testing.assert_allclose(once, tokens, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(once, state.x, rtol=0, atol=1e-5)
 
 
 def test_references_are_seen_but_see_neither_text_nor_time(model):

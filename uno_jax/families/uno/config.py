@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import jax
 
+from uno_jax.families.skipping import FLUX_DEV_RATIOS
 from uno_jax.networks.bounds import LAYERS, SCALE, SIDE, check_agree, check_bounds
 from uno_jax.networks.clip import CLIPConfig
 from uno_jax.networks.mmdit_config import MMDiTConfig
@@ -79,9 +80,15 @@ class SamplingDefaults:
     """Longest side of two or more references as a fraction of `resolution`; a single one has all of it."""
     guidance: float = 4.0
     true_cfg: float = 1.0
+    step_ratios: tuple[float, ...] = field(default=FLUX_DEV_RATIOS, metadata=ADDED)
+    """What `families.skipping` leaves steps out by: the growth of what the blocks add, step by step."""
 
     def __post_init__(self) -> None:
         check_bounds(self, resolution=SIDE, refs_scale=(1 / 64, 64), guidance=SCALE, true_cfg=SCALE)
+        if not 2 <= len(self.step_ratios) <= 1000 or not all(0 < ratio < 1000 for ratio in self.step_ratios):
+            raise ValueError(
+                f"step_ratios must be 2 to 1,000 numbers of more than 0, got {self.step_ratios!r:.80}"
+            )
 
 
 @dataclass(frozen=True)

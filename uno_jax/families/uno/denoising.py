@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from uno_jax.families import flow
 from uno_jax.families.latents import pack, token_grid
 from uno_jax.families.model import Model
+from uno_jax.families.skipping import Computed, add, extrapolate, none_computed
 from uno_jax.families.uno.positions import left_half
 from uno_jax.families.uno.types import Conditioning
 from uno_jax.families.uno.velocity import modulations, variables, velocity, with_reference_keys
@@ -45,23 +46,48 @@ class Start(NamedTuple):
     redrawn: Float[AnyArray, "b h w 1"] | None = None
 
 
-class Steps(NamedTuple):
-    """What the steps of a drawing share, and in `each` what is a step's own, with a leading axis: its time
-    and the next, modulations, those of the plain prediction, and whether guidance acts.
+class Schedule(NamedTuple):
+    """The times of a drawing, and which of its steps are computed (`families.skipping`), None for all."""
+
+    times: Float[AnyArray, "points"]
+    computed: Bool[AnyArray, "points-1"] | None = None
+
+
+class Step(NamedTuple):
+    """What is a step's own: its time and the next, its modulations and those of the plain prediction, whether
+    guidance acts, and whether it is computed.
     """
+
+    t: Array
+    t_next: Array
+    now: Modulations
+    plain_now: Modulations | None
+    acts: Array | None
+    computed: Array | None
+
+
+class State(NamedTuple):
+    """What a step passes on: the tokens, and where steps are left out the velocities computed last."""
+
+    x: Float[Array, "b l c"]
+    past: Computed | None
+
+
+class Steps(NamedTuple):
+    """What the steps of a drawing share, and in `each` what is a step's own, with a leading axis."""
 
     noise: Float[AnyArray, "b h w z"]
     conditioning: Conditioning
     contrast: Contrast | None
     given: Left | Start | None
-    each: tuple[Array, Array, Modulations, Modulations | None, Array | None]
+    each: Step
 
 
 def denoise(
     model: Model,
     noise: Float[AnyArray, "b h w z"],
     conditioning: Conditioning,
-    schedule: Float[AnyArray, "points"],
+    schedule: Schedule | Float[AnyArray, "points"],
     contrast: Contrast | None = None,
     given: Left | Start | None = None,
 ) -> Float[Array, "b l c"]:
@@ -70,60 +96,85 @@ def denoise(
     """
     steps = prepare(model, noise, conditioning, schedule, contrast, given)
 
-    def step(x: Array, each: Any) -> tuple[Array, None]:
-        return take_step(model, steps, x, each), None
+    def step(state: State, each: Step) -> tuple[State, None]:
+        return take_step(model, steps, state, each), None
 
-    tokens, _ = jax.lax.scan(step, first_tokens(steps), steps.each)
-    return last_tokens(steps, tokens)
+    state, _ = jax.lax.scan(step, first_state(steps), steps.each)
+    return last_tokens(steps, state)
 
 
 def prepare(
     model: Model,
     noise: Float[AnyArray, "b h w z"],
     conditioning: Conditioning,
-    schedule: Float[AnyArray, "points"],
+    schedule: Schedule | Float[AnyArray, "points"],
     contrast: Contrast | None = None,
     given: Left | Start | None = None,
 ) -> Steps:
     """What is computed before the steps of `denoise`."""
     net, params = MMDiT(model.config.mmdit, model.compute_dtype), variables(model.params)
-    times = jnp.asarray(schedule, jnp.float32)
+    whole = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
+    times = jnp.asarray(whole.times, jnp.float32)
     conditioning = with_reference_keys(net, params, conditioning, token_grid(noise))
     now = modulations(net, params, times[:-1], conditioning)
     plain_now = contrast and modulations(net, params, times[:-1], contrast.plain)
     acts = None if contrast is None or contrast.acts is None else jnp.asarray(contrast.acts)
-    return Steps(noise, conditioning, contrast, given, (times[:-1], times[1:], now, plain_now, acts))
+    computed = None if whole.computed is None else jnp.asarray(whole.computed)
+    return Steps(
+        noise, conditioning, contrast, given, Step(times[:-1], times[1:], now, plain_now, acts, computed)
+    )
 
 
-def first_tokens(steps: Steps) -> Float[Array, "b l c"]:
+def first_state(steps: Steps) -> State:
     """The state that the first step begins with."""
-    x0 = pack(steps.noise).astype(jnp.float32)
-    return _noised(steps, steps.given.latent, steps.each[0][0]) if isinstance(steps.given, Start) else x0
+    x = pack(steps.noise).astype(jnp.float32)
+    if isinstance(steps.given, Start):
+        x = _noised(steps, steps.given.latent, steps.each.t[0])
+    return State(x, None if steps.each.computed is None else none_computed(x))
 
 
-def take_step(model: Model, steps: Steps, x: Float[Array, "b l c"], each: Any) -> Float[Array, "b l c"]:
+def take_step(model: Model, steps: Steps, state: State, each: Step) -> State:
     """The state after one step, whose own part of `steps.each` is given."""
+    x, past = state
+    if past is None:
+        v = guided_velocity(model, steps, x, each)
+    else:
+
+        def compute(past: Computed) -> tuple[Array, Computed]:
+            v = guided_velocity(model, steps, x, each)
+            return v, add(past, each.t, v)
+
+        def leave_out(past: Computed) -> tuple[Array, Computed]:
+            return extrapolate(past, each.t), past
+
+        v, past = jax.lax.cond(each.computed, compute, leave_out, past)
+    return State(_put_back(steps, flow.euler_step(x, v, each.t, each.t_next), each.t_next), past)
+
+
+def guided_velocity(
+    model: Model, steps: Steps, x: Float[Array, "b l c"], each: Step
+) -> Float[Array, "b l c"]:
+    """The velocity of a step, led away from the plain prediction where guidance acts."""
     net, params = MMDiT(model.config.mmdit, model.compute_dtype), variables(model.params)
-    size, contrast = token_grid(steps.noise), steps.contrast
-    t, t_next, now, plain_now, acts = each
+    size, contrast, plain_now = token_grid(steps.noise), steps.contrast, each.plain_now
 
     def predicted(x: Array, now: Modulations, given: Conditioning) -> Array:
         return velocity(net, params, x, size, now, given).astype(jnp.float32)
 
-    v = predicted(_with_left(steps, x, 0.0), now, steps.conditioning)
-    if contrast is not None and plain_now is not None:
+    v = predicted(_with_left(steps, x, 0.0), each.now, steps.conditioning)
+    if contrast is None or plain_now is None:
+        return v
 
-        def guided(v: Array) -> Array:
-            v_plain = predicted(_with_left(steps, x, t), plain_now, contrast.plain)
-            return v_plain + contrast.scale * (v - v_plain)
+    def guided(v: Array) -> Array:
+        v_plain = predicted(_with_left(steps, x, each.t), plain_now, contrast.plain)
+        return v_plain + contrast.scale * (v - v_plain)
 
-        v = guided(v) if acts is None else jax.lax.cond(acts, guided, lambda v: v, v)
-    return _put_back(steps, flow.euler_step(x, v, t, t_next), t_next)
+    return guided(v) if each.acts is None else jax.lax.cond(each.acts, guided, lambda v: v, v)
 
 
-def last_tokens(steps: Steps, x: Float[Array, "b l c"]) -> Float[Array, "b l c"]:
+def last_tokens(steps: Steps, state: State) -> Float[Array, "b l c"]:
     """The picture's tokens from the state after the last step."""
-    return _with_left(steps, x, 0.0)
+    return _with_left(steps, state.x, 0.0)
 
 
 def _noised(steps: Steps, latent: Array | Any, t: Array | float) -> Array:

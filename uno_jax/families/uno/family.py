@@ -3,6 +3,7 @@
 from uno_jax.families import autoencoder, latents
 from uno_jax.families.family import Encoder, Family, LoraMethod, Objective, Sampler, Trainer
 from uno_jax.families.uno import (
+    calibration,
     conditioning,
     lora,
     lora_names,
@@ -23,7 +24,7 @@ FAMILY = Family(
     presets=PRESETS,
     sampler=Sampler(
         make_settings=settings.make_settings,
-        options=("steps", "guidance", "unope", "true_cfg", "cfg_interval", "strength"),
+        options=("steps", "guidance", "unope", "true_cfg", "cfg_interval", "strength", "skip_threshold"),
         check_size=settings.check_size,
         reference_side=settings.reference_side,
         prepare_reference=prepare_reference,
@@ -34,6 +35,7 @@ FAMILY = Family(
         takes=("left", "negative", "start", "mask"),
         in_stages=True,
         check_pictures=settings.check_pictures,
+        step_ratios=calibration.step_ratios,
     ),
     trainer=Trainer(
         objectives={

@@ -52,11 +52,15 @@ def plan_sampling(
         programs[name] = one._replace(flops=one.flops * asked.refs)
     shift = settings.guidance is not None
     schedule = sampling_schedule(settings.steps, asked.width, asked.height, shift)
+    computed = settings.computed_at(schedule[:-1])
+    count = settings.steps if computed is None else int(computed.sum())
     given, contrast = _conditioned(config, asked, array, latent, dtype)
     noise = latent(asked.width, asked.height)
-    loop = compiled(partial(_denoise, schedule), ("mmdit",), noise, given, contrast)
-    programs[ONE_STEP] = loop._replace(flops=loop.flops // settings.steps, text="")
-    programs[f"all {settings.steps} denoising steps (one program)"] = loop
+    # What stands in for a step that is left out costs nothing beside one.
+    loop = compiled(partial(_denoise, schedule[: count + 1]), ("mmdit",), noise, given, contrast)
+    programs[ONE_STEP] = loop._replace(flops=loop.flops // count, text="")
+    steps = f"all {count}" if computed is None else f"{count} of {settings.steps}"
+    programs[f"{steps} denoising steps (one program)"] = loop
     small = asked.width * asked.height <= settings.tile**2
     tile = (asked.width, asked.height) if small else (settings.tile, settings.tile)
     programs[f"decode {tile[0]}x{tile[1]}"] = compiled(decode_image, ("vae",), latent(*tile))

@@ -24,10 +24,12 @@ from uno_jax.families.uno.config import ModelConfig
 from uno_jax.families.uno.denoising import (
     Contrast,
     Left,
+    Schedule,
     Start,
+    State,
     Steps,
     denoise,
-    first_tokens,
+    first_state,
     last_tokens,
     prepare,
     take_step,
@@ -44,25 +46,32 @@ def sample(model: Model, inputs: Inputs, settings: Settings, watch: Watch | None
     """
     tell = watch or (lambda progress: None)
     tell(Progress("encoding"))
-    schedule = schedule_of(model.config, inputs, settings)
-    acts = settings.acts_at(schedule[:-1])
-    shown, plain = encode_texts(model.using("t5", "clip"), inputs, settings)
-    refs, given = encode_pictures(model.using("vae"), inputs)
-    contrast = plain and Contrast(plain, settings.true_cfg, acts)
-    noise = initial_noise(inputs.seeds, latent_shape(model.config, inputs.width, inputs.height))
-    task = noise, shown._replace(refs=refs), schedule, contrast, given
+    task = encode_inputs(model, inputs, settings)
     draw = denoise_latent if watch is None else partial(watched_latent, watch=watch)
     latent = draw(model.using("mmdit", "lora"), *task)
     tell(Progress("decoding"))
     return Drawn(decode_latent(model.using("vae"), latent, settings.tile))
 
 
-def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Float[np.ndarray, "points"]:
-    """The times of a batch; those of a start image's begin part way, by its strength."""
-    schedule = sampling_schedule(
-        settings.steps, inputs.width, inputs.height, shift=config.mmdit.guidance_embed
-    )
-    return schedule if inputs.start is None else schedule[settings.skipped :]
+def encode_inputs(model: Model, inputs: Inputs, settings: Settings) -> tuple[Any, ...]:
+    """What `denoise_latent` takes beside the model."""
+    schedule = schedule_of(model.config, inputs, settings)
+    acts = settings.acts_at(np.asarray(schedule.times)[:-1])
+    shown, plain = encode_texts(model.using("t5", "clip"), inputs, settings)
+    refs, given = encode_pictures(model.using("vae"), inputs)
+    contrast = plain and Contrast(plain, settings.true_cfg, acts)
+    noise = initial_noise(inputs.seeds, latent_shape(model.config, inputs.width, inputs.height))
+    return noise, shown._replace(refs=refs), schedule, contrast, given
+
+
+def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Schedule:
+    """The times of a batch and the steps that are computed; those of a start image begin part way, by its
+    strength.
+    """
+    shift = config.mmdit.guidance_embed
+    times = sampling_schedule(settings.steps, inputs.width, inputs.height, shift)
+    times = times if inputs.start is None else times[settings.skipped :]
+    return Schedule(times, settings.computed_at(times[:-1]))
 
 
 def encode_texts(
@@ -103,11 +112,11 @@ def encode_given(model: Model, inputs: Inputs) -> Left | Start | None:
 def watched_latent(model: Model, *task: Any, watch: Watch) -> Float[Array, "b h w z"]:
     """As `denoise_latent` of the same arguments, step by step."""
     steps = prepare_steps(model, *task)
-    x, count = first_tokens(steps), len(steps.each[0])
-    if not is_compiled(next_tokens, model, steps, x, jnp.int32(0)):
+    state, count = first_state(steps), len(steps.each.t)
+    if not is_compiled(next_state, model, steps, state, jnp.int32(0)):
         watch(Progress("compiling", 0, count))
-    x = walk(x, count, lambda x, step: next_tokens(model, steps, x, jnp.int32(step)), watch)
-    return unpack(last_tokens(steps, x), token_grid(steps.noise))
+    state = walk(state, count, lambda state, step: next_state(model, steps, state, jnp.int32(step)), watch)
+    return unpack(last_tokens(steps, state), token_grid(steps.noise))
 
 
 @bounded_jit
@@ -117,11 +126,9 @@ def prepare_steps(model: Model, *task: Any) -> Steps:
 
 
 @bounded_jit
-def next_tokens(
-    model: Model, steps: Steps, x: Float[Array, "b l c"], step: Int[Array, ""]
-) -> Float[Array, "b l c"]:
+def next_state(model: Model, steps: Steps, state: State, step: Int[Array, ""]) -> State:
     """The state after step number `step`."""
-    return take_step(model, steps, x, jax.tree.map(lambda leaf: leaf[step], steps.each))
+    return take_step(model, steps, state, jax.tree.map(lambda leaf: leaf[step], steps.each))
 
 
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
@@ -141,7 +148,7 @@ def denoise_latent(
     model: Model,
     noise: Float[AnyArray, "b h w z"],
     conditioning: Conditioning,
-    schedule: Float[AnyArray, "points"],
+    schedule: Schedule | Float[AnyArray, "points"],
     contrast: Contrast | None = None,
     given: Left | Start | None = None,
 ) -> Float[Array, "b h w z"]:

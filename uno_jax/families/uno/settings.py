@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.latents import token_size
+from uno_jax.families.skipping import FLUX_DEV_RATIOS, computed_steps
 from uno_jax.families.uno.config import ModelConfig, UnoPE
 from uno_jax.support.images import MULTIPLE
 
@@ -23,7 +24,8 @@ class Settings:
     `guidance` is None for a model without guidance embedding (schnell), whose schedule is not shifted either.
     `true_cfg` is the scale of classifier-free guidance (`denoising.Contrast`); 1 turns it off. It acts at
     times in (cfg_interval[0], cfg_interval[1]]. `strength` is the share of the steps that a start image is
-    drawn over with. Pictures of more than tile x tile pixels are decoded in tiles of that side.
+    drawn over with. Pictures of more than tile x tile pixels are decoded in tiles of that side. While the
+    error that the model's `step_ratios` estimate stays below `skip_threshold`, steps are left out.
 
     Raises ValueError for values that cannot work.
     """
@@ -35,6 +37,8 @@ class Settings:
     tile: int = 1024
     cfg_interval: tuple[float, float] = ALWAYS
     strength: float = STRENGTH
+    skip_threshold: float = 0.0
+    step_ratios: tuple[float, ...] = FLUX_DEV_RATIOS
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -48,6 +52,10 @@ class Settings:
             raise ValueError(f"cfg_interval must be two rising times between 0 and 1, got {low:g} {high:g}")
         if not 0 < self.strength <= 1:
             raise ValueError(f"strength must be more than 0 and at most 1, got {self.strength}")
+        if not 0 <= self.skip_threshold < float("inf"):
+            raise ValueError(
+                f"skip_threshold must be a finite number of 0 or more, got {self.skip_threshold}"
+            )
 
     @property
     def skipped(self) -> int:
@@ -59,14 +67,29 @@ class Settings:
         low, high = self.cfg_interval
         return None if self.cfg_interval == ALWAYS else (low < times) & (times <= high)
 
+    def computed_at(self, times: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"] | None:
+        """Which of the last steps, that begin at these times, are computed, None for all. Two are at the
+        beginning and where guidance begins or ends to act, so that a line can go through them.
+        """
+        if not self.skip_threshold:
+            return None
+        computed = computed_steps(self.step_ratios, self.steps, self.skip_threshold)[-len(times) :]
+        computed[:2] = True
+        if (acts := self.acts_at(times)) is not None:
+            turns = 1 + np.flatnonzero(acts[1:] != acts[:-1])
+            computed[turns] = computed[np.minimum(turns + 1, len(times) - 1)] = True
+        return computed
+
     def record(self, width: int, height: int) -> dict[str, Any]:
         """All settings that determine a picture of width x height pixels, as JSON values."""
         schedule = sampling_schedule(self.steps, width, height, shift=self.guidance is not None)
+        skips = {"skip_threshold": self.skip_threshold, "step_ratios": list(self.step_ratios)}
         return {
             "steps": self.steps,
             "guidance": self.guidance,
             "true_cfg": self.true_cfg,
             **({} if self.cfg_interval == ALWAYS else {"cfg_interval": list(self.cfg_interval)}),
+            **(skips if self.skip_threshold else {}),
             "unope": self.unope.variant,
             "offset_scale": self.unope.offset_scale,
             **({"reference_cache": True} if self.unope.reference_cache else {}),
@@ -80,6 +103,8 @@ class Guiding(TypedDict, total=False):
     true_cfg: float
     cfg_interval: tuple[float, float]
     strength: float
+    skip_threshold: float
+    step_ratios: tuple[float, ...]
 
 
 def make_settings(
@@ -94,7 +119,8 @@ def make_settings(
 
     Raises ValueError as `Settings`, and for guidance given to a model that takes none.
     """
-    more = {"true_cfg": config.defaults.true_cfg, **more}
+    own = config.defaults
+    more = {"true_cfg": own.true_cfg, "step_ratios": own.step_ratios, **more}
     if not config.mmdit.guidance_embed:
         if guidance is not None:
             raise ValueError(f"guidance {guidance} was given, but this model (as FLUX.1-schnell) takes none")

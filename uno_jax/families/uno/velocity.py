@@ -31,14 +31,26 @@ def velocity(
     to them, at times `t` or with the modulations of those times. Positions follow from the shapes. With
     `UnoPE.reference_cache` the references' keys and values come first, unless the conditioning has them.
     """
+    inputs = mmdit_inputs(net, variables, x, size, t, conditioning)
+    return cast(Array, net.apply(variables, inputs))
+
+
+def mmdit_inputs(
+    net: MMDiT,
+    variables: dict[str, Params],
+    x: Float[Array, "b l c"],
+    size: TokenSize,
+    t: Float[Array, "b"] | Modulations,
+    conditioning: Conditioning,
+) -> MMDiTInputs:
+    """The inputs for `velocity` of the same arguments."""
     given = with_reference_keys(net, variables, conditioning, size)
     ids = position_ids(given.txt.shape[1], size, [token_grid(ref) for ref in given.refs], given.unope)
     ref: Array | ReferenceKeys | None = _reference_tokens(given) if given.refs else None
     if given.keys is not None:
         ref, ids = given.keys, ids[: given.txt.shape[1] + x.shape[1]]
     guidance = given.guidance if net.config.guidance_embed else None
-    inputs = MMDiTInputs(x, given.txt, given.vec, t, ids, ref, guidance)
-    return cast(Array, net.apply(variables, inputs))
+    return MMDiTInputs(x, given.txt, given.vec, t, ids, ref, guidance)
 
 
 def with_reference_keys(

@@ -1,0 +1,124 @@
+"""Calibration of a model for `--skip-threshold`: its step ratios, and what several thresholds cost."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from tyro.conf import FlagCreatePairsOff
+
+from uno_jax.families.family import Inputs, Sampler
+from uno_jax.families.model import Model
+from uno_jax.families.registry import family_of
+from uno_jax.sampling.generate import batches, make_inputs
+from uno_jax.sampling.job_list import make_request
+from uno_jax.sampling.run import Work, check_batches, prepare_work, shape_of
+from uno_jax.sampling.settings import ModelArgs, SampleArgs
+from uno_jax.support.atomic import atomic_write
+from uno_jax.support.bounds import Count, Seed, Side
+from uno_jax.support.digests import write_digests
+from uno_jax.support.json_files import read_object
+from uno_jax.weights.load import load_model
+from uno_jax.weights.names import SMALL, find_model
+
+THRESHOLDS = (0.03, 0.06, 0.12, 0.24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateArgs(ModelArgs):
+    """Measure by which ratios a model's steps may be left out (MagCache), and how far the pictures of
+    several thresholds of --skip-threshold are from those of all steps.
+    """
+
+    jobs: Path
+    """JSON list of {"prompt", "image_paths": […]} to draw: a dozen of what the model is used for."""
+    count: Count = 12
+    """Entries of the list that are drawn, from the first."""
+    width: Side | None = None
+    """Width in pixels, a multiple of 16; default the model's resolution."""
+    height: Side | None = None
+    """Height in pixels, a multiple of 16; default the model's resolution."""
+    seed: Seed = 3407
+    """Seed of each picture."""
+    write: Annotated[bool, FlagCreatePairsOff] = False
+    """Put the ratios into the model's directory (mmdit/config.json), where sampling finds them. To what has
+    recorded the model it is then another one.
+    """
+
+
+def calibrate(args: CalibrateArgs) -> Iterator[str]:
+    """Lines that report the measurement.
+
+    Raises ValueError or OSError saying what to change, before weights are loaded; RecipeError where a batch
+    cannot fit into memory.
+    """
+    if args.write and args.model == SMALL:
+        raise ValueError("--write changes a model's directory, and small is the shipped one: copy it first")
+    named = {name: value for name, value in vars(args).items() if name not in ("count", "write")}
+    work = prepare_work(SampleArgs(**named))
+    work = work._replace(outputs=work.outputs[: args.count])
+    sampler = family_of(work.config).sampler
+    if sampler.step_ratios is None:
+        raise ValueError(f"models of the family {family_of(work.config).name} leave out no steps")
+    check_batches(SampleArgs(**named), work.config, (output.job for output in work.outputs))
+    model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh, args.offload)
+    with jax.set_mesh(work.mesh):
+        own = [make_inputs(requests) for requests in batched_requests(work, args.batch_size)]
+        ratios = mean_ratios(sampler, model, own, work.settings)
+        yield "step ratios: " + ", ".join(f"{ratio:.4f}" for ratio in ratios)
+        yield "\n| --skip-threshold | steps | PSNR to all steps, dB | worst |\n|---|---|---|---|"
+        for row in losses(sampler, model, own, replace(work.settings, step_ratios=ratios)):
+            yield f"| {' | '.join(row)} |"
+    if args.write:
+        yield f"wrote {write_ratios(find_model(args.model), family_of(work.config).core, ratios)}"
+
+
+def batched_requests(work: Work, size: int) -> Iterator[list[Any]]:
+    """The requests of each batch."""
+    for batch in batches(range(len(work.outputs)), lambda index: shape_of(work, index), size):
+        yield [make_request(work.outputs[index].job, work.config) for index in batch]
+
+
+def mean_ratios(sampler: Sampler, model: Model, own: Sequence[Inputs], settings: Any) -> tuple[float, ...]:
+    """The step ratios of all pictures."""
+    assert sampler.step_ratios is not None
+    found = [sampler.step_ratios(model, inputs, settings) for inputs in own]
+    mean = np.average(found, axis=0, weights=[len(inputs.prompts) for inputs in own])
+    return tuple(round(float(ratio), 5) for ratio in mean)
+
+
+def losses(sampler: Sampler, model: Model, own: Sequence[Inputs], settings: Any) -> Iterator[tuple[str, ...]]:
+    """A row for each threshold: the steps that are computed, and the distance to pictures of all steps."""
+
+    def drawn(threshold: float) -> list[Float[np.ndarray, "b h w 3"]]:
+        now = replace(settings, skip_threshold=threshold)
+        return [sampler.sample(model, inputs, now, None).pictures for inputs in own]
+
+    whole = drawn(0.0)
+    for threshold in THRESHOLDS:
+        pairs = zip(drawn(threshold), whole, strict=True)
+        errors = [np.square((found - full) / 2).mean((1, 2, 3)) for found, full in pairs]
+        psnr = -10 * np.log10(np.maximum(np.concatenate(errors), 1e-12))
+        now = replace(settings, skip_threshold=threshold)
+        computed = int(now.computed_at(np.ones(settings.steps)).sum())
+        steps = f"{computed} of {settings.steps} ({settings.steps / computed:.2f}x)"
+        yield (f"{threshold:g}", steps, f"{psnr.mean():.1f}", f"{psnr.min():.1f}")
+
+
+def write_ratios(model: Path, core: str, ratios: tuple[float, ...]) -> Path:
+    """Puts the ratios into the config of a model's core network.
+
+    Raises OSError.
+    """
+    path = model / core / "config.json"
+    record = read_object(path, {"config": dict[str, Any]})
+    record["config"]["step_ratios"] = list(ratios)
+    (path.parent / "digests.json").unlink(missing_ok=True)
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_digests(path.parent)
+    return path
