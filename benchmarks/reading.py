@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from uno_jax.data import make_dataset, read_list
+from uno_jax.data.batches import make_dataset
 from uno_jax.data.config import DataConfig
+from uno_jax.data.records import read_list
 from uno_jax.data.sizes import with_sizes
 from uno_jax.families.uno.conditioning import make_batch
 from uno_jax.families.uno.config import PRESETS

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uno_jax.data import read_encodings
-from uno_jax.data.cached_encodings import read_info
+from uno_jax.data.cached_encodings import read_encodings, read_info
 from uno_jax.sharding.processes import join_processes, locked_by_first, wait_for_all
 from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.bounds import Count

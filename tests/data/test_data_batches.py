@@ -9,8 +9,10 @@ import pytest
 
 from tests.lists import write_json, write_list, write_picture
 from tests.tiny_model import MAKE_BATCH
-from uno_jax.data import DataError, make_dataset, read_records
+from uno_jax.data.batches import make_dataset
 from uno_jax.data.config import DataConfig, SourceConfig
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import read_records
 
 
 def config_of(path, **changes) -> DataConfig:

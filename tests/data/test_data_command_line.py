@@ -10,9 +10,10 @@ from PIL import Image
 
 from tests.lists import write_json, write_list, write_picture
 from tests.tiny_model import MAKE_BATCH
-from uno_jax.data import make_dataset, read_list
 from uno_jax.data.__main__ import main
+from uno_jax.data.batches import make_dataset
 from uno_jax.data.config import DataConfig
+from uno_jax.data.records import read_list
 
 
 def run(*args) -> int:

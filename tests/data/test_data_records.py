@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.lists import write_json, write_list, write_picture
-from uno_jax.data import DataError, each_picture, read_list, read_records
 from uno_jax.data.config import DataConfig, SourceConfig
-from uno_jax.data.records import concatenate, parse_source
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import concatenate, each_picture, parse_source, read_list, read_records
 from uno_jax.support.errors import FileKindError
 
 

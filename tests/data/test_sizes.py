@@ -8,10 +8,11 @@ import pytest
 
 from tests.lists import write_json, write_picture
 from tests.tiny_model import MAKE_BATCH
-from uno_jax.data import DataError, Records, each_picture, make_dataset, read_list
 from uno_jax.data import sizes as module
+from uno_jax.data.batches import make_dataset
 from uno_jax.data.config import DataConfig, SourceConfig
-from uno_jax.data.records import read_source
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import Records, each_picture, read_list, read_source
 
 SIZES = [(96, 32), (32, 96), (32, 32)]
 

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.lists import write_picture
-from uno_jax.data import DataError, read_list
 from uno_jax.data.__main__ import main
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import read_list
 from uno_jax.data.subject_folders import MAX_CAPTION, PARTNERS
 
 

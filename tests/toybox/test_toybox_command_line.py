@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uno_jax.data import read_list
+from uno_jax.data.records import read_list
 from uno_jax.toybox import compose, draw, load_subjects, pair
 from uno_jax.toybox.__main__ import main
 

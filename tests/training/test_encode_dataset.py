@@ -12,8 +12,11 @@ from PIL import Image
 from tests.lists import write_json
 from tests.tiny_model import MAKE_BATCH, TINY, random_params, write_model
 from uno_jax import encodings, train
-from uno_jax.data import DataError, make_dataset, read_encodings, read_records
+from uno_jax.data.batches import make_dataset
+from uno_jax.data.cached_encodings import read_encodings
 from uno_jax.data.config import DataConfig, SourceConfig
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import read_records
 from uno_jax.families.uno.config import LoraConfig
 from uno_jax.families.uno.family import FAMILY
 from uno_jax.sharding.rules import make_mesh

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import jinja2
 
-from uno_jax.data import Record, read_list
+from uno_jax.data.records import Record, read_list
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds
 from uno_jax.support.contact_sheet import Row, contact_sheet

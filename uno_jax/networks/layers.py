@@ -32,7 +32,9 @@ def parameter(
     if module.has_variable("params", name):
         stored: Any = module.get_variable("params", name)
         cut = isinstance(stored, tuple) or (isinstance(stored, jax.Array) and stored.ndim > len(shape))
-        if cut or isinstance(stored, Replacement):
+        # `module.param` would trace the initializer for the shape that it expects: a fifth of a start's time.
+        fits = isinstance(stored, jax.Array) and stored.shape == shape
+        if fits or cut or isinstance(stored, Replacement):
             return stored
     return module.param(name, nn.with_logical_partitioning(init, axes), shape)
 

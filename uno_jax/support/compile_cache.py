@@ -19,4 +19,6 @@ def use_compile_cache() -> Path:
     if not configured:
         configured = str(cache_folder() / "xla")
         jax.config.update("jax_compilation_cache_dir", configured)
+    # By default JAX keeps what took a second to compile: the many small programs of a start did not.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return Path(configured)

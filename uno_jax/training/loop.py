@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from PIL import Image
 from tqdm import tqdm
 
-from uno_jax.data import Batches
+from uno_jax.data.batches import Batches
 from uno_jax.sharding.processes import is_first_process, place_batch
 from uno_jax.support.trees import Params
 from uno_jax.support.words import counted

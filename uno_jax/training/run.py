@@ -17,7 +17,10 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from uno_jax.data import Batches, DataError, each_picture, make_dataset, read_encodings, read_records
+from uno_jax.data.batches import Batches, make_dataset
+from uno_jax.data.cached_encodings import read_encodings
+from uno_jax.data.entries import DataError
+from uno_jax.data.records import each_picture, read_records
 from uno_jax.data.sizes import Sized, keep_sizes, with_sizes
 from uno_jax.families.registry import family_of
 from uno_jax.networks.registry import apply
