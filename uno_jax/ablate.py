@@ -1,15 +1,16 @@
 """`uno-ablate`, `python -m uno_jax.ablate --config FILE --out DIR`: a grid of trainings and evaluations."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
-from uno_jax.ablation.grid import load_ablation
+from uno_jax.ablation.grid import check_seeds, load_ablation
 from uno_jax.ablation.run import run_ablation, write_table
 from uno_jax.support.atomic import check_output_folder
+from uno_jax.support.bounds import Seed
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.folder_lock import locked
 
@@ -26,6 +27,10 @@ class Args:
     """Directory for the jobs and the table."""
     only: Annotated[tuple[str, ...], UseAppendAction] = ()
     """Name of a variant to run; repeatable. The default runs all of them."""
+    seeds: tuple[Seed, ...] = ()
+    """Seeds with which every variant is trained, in place of the file's: --seeds 0 1 2. Scores are then
+    means, and intervals hold over seeds and prompts.
+    """
     table: Annotated[bool, FlagCreatePairsOff] = False
     """Write the table of what is finished, and nothing else."""
 
@@ -35,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "uno-ablate", argv)
     with exit_on(ValueError, OSError):
         ablation = load_ablation(args.config)
+        if args.seeds:
+            check_seeds(args.seeds)
+            ablation = replace(ablation, seeds=args.seeds)
         check_output_folder("--out", args.out)
         if args.table:
             write_table(ablation, args.out)

@@ -14,8 +14,8 @@ from tests.evaluation.tiny_dreambench import make_modules, write_encoders, write
 from tests.tiny_run import make_recipe
 from uno_jax.ablate import main
 from uno_jax.ablation import run as ablate
-from uno_jax.ablation.grid import Ablation, Score, Variant, load_ablation
-from uno_jax.ablation.run import Found, interval_from, row_values, table_cell
+from uno_jax.ablation.grid import Ablation, Score, Variant, check_seeds, load_ablation
+from uno_jax.ablation.run import Found, interval_from, mean_of, row_values, table_cell
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.support.errors import RecipeError
 
@@ -138,6 +138,28 @@ def test_a_verdict_in_a_row_counts_as_0_or_1():
     assert row_values({"rows": rows}, score, Path("scores.json")) == {(0, "mugs"): 1, (1, "cups"): 0}
     with pytest.raises(RecipeError, match=r"scores\.json: model\.top1 must be a finite number"):
         row_values({"rows": [rows[1] | {"model": {"top1": None}}]}, score, Path("scores.json"))
+
+
+def test_scores_over_seeds_are_means_and_their_intervals_hold_over_both():
+    def seed(*values: float) -> Found:
+        return Found(sum(values) / len(values), {(i, "a mug"): value for i, value in enumerate(values)})
+
+    found, base = mean_of([seed(1.0, 0.0), seed(0.0, 0.0)]), mean_of([seed(0.0, 0.0), seed(0.0, 0.0)])
+    assert (found.value, found.rows) == (0.25, {(0, "a mug"): 0.5, (1, "a mug"): 0.0})
+    assert table_cell(found, None, percent=True) == "25.0 ± 35.4 %"
+    # With the first seed twice and the first row twice all is right, with the other seed nothing is.
+    assert interval_from(found, base) == (0.0, 1.0)
+    assert mean_of([base.seeds[0]]) is base.seeds[0]
+
+
+def test_every_seed_is_trained_and_named_by_it(ablation, tmp_path):
+    seeded = dataclasses.replace(ablation, seeds=(0, 7))
+    own = ablate.by_seed(seeded, ablation.variants[0])
+    assert [[stage.seed for stage in variant.stages] for variant in own] == [[0, 0], [7, 7]]
+    names = {ablate.stage_recipes(variant, tmp_path)[0].workdir for variant in own}
+    assert len(names) == 2
+    with pytest.raises(RecipeError, match="seeds must be different numbers of 0 or more, got 1, 1"):
+        check_seeds((1, 1))
 
 
 @pytest.mark.slow

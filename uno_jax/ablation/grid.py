@@ -49,6 +49,8 @@ class Ablation:
     evaluations: dict[str, tuple[str, ...]]
     """Name -> arguments of `uno-evaluate` without --model, --lora and --out."""
     scores: tuple[Score, ...]
+    seeds: tuple[int, ...] = ()
+    """Seeds with which every variant is trained; scores are their means. Empty: each recipe's own."""
 
 
 def load_ablation(name: str) -> Ablation:
@@ -60,6 +62,7 @@ def load_ablation(name: str) -> Ablation:
     provide_modules_of_0_1()
     ablation = returned_by(path, Ablation)
     names = [variant.name for variant in ablation.variants]
+    check_seeds(ablation.seeds)
     if not names or len(set(names)) < len(names):
         raise RecipeError(f"{path} must have variants of different names, got {names}")
     for score in ablation.scores:
@@ -72,3 +75,9 @@ def load_ablation(name: str) -> Ablation:
         for stage in variant.stages:
             check_recipe(stage)
     return ablation
+
+
+def check_seeds(seeds: tuple[int, ...]) -> None:
+    """Raises RecipeError for a seed that stands twice, and for one below 0."""
+    if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
+        raise RecipeError(f"seeds must be different numbers of 0 or more, got {', '.join(map(str, seeds))}")

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from uno_jax.ablation.grid import Ablation, Score, Variant
-from uno_jax.evaluation.dreambench.scores import bootstrap_interval
+from uno_jax.evaluation.dreambench.scores import bootstrap_difference, bootstrap_interval
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.json_files import check_fields, read_object, shortened
@@ -40,11 +41,23 @@ def run_ablation(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> Non
         known = ", ".join(variant.name for variant in ablation.variants)
         raise RecipeError(f"no variant {', '.join(unknown)}; there are {known}")
     for variant in ablation.variants:
-        if not only or variant.name in only:
-            lora = train_stages(variant, out)
+        for seeded in by_seed(ablation, variant) if not only or variant.name in only else ():
+            lora = train_stages(seeded, out)
             for name in ablation.evaluations:
-                evaluate_variant(ablation, variant, name, lora, out)
+                evaluate_variant(ablation, seeded, name, lora, out)
         write_table(ablation, out)
+
+
+def by_seed(ablation: Ablation, variant: Variant) -> list[Variant]:
+    """A variant as it is trained with each of the ablation's seeds."""
+    if not ablation.seeds or not variant.stages:
+        return [variant]
+    return [
+        dataclasses.replace(
+            variant, stages=tuple(dataclasses.replace(stage, seed=seed) for stage in variant.stages)
+        )
+        for seed in ablation.seeds
+    ]
 
 
 def stage_recipes(variant: Variant, out: Path) -> list[TrainConfig]:
@@ -126,11 +139,12 @@ def run_program(what: str, module: str, *arguments: str) -> None:
 
 class Found(NamedTuple):
     """A score, and its part in each row of the evaluation by the row's number and prompt, where the ablation
-    names its path.
+    names its path: over several seeds their means, and in `seeds` what was found with each.
     """
 
     value: float
     rows: dict[tuple[int, str], float]
+    seeds: tuple["Found", ...] = ()
 
 
 Scores = dict[str, dict[str, Found]]
@@ -143,19 +157,39 @@ def read_scores(ablation: Ablation, out: Path) -> Scores:
     """
     found: Scores = {}
     for variant in ablation.variants:
-        recipes = stage_recipes(variant, out)
-        lora = str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
-        found[variant.name] = {}
-        for name in ablation.evaluations:
-            path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
-            if path.is_file():
-                record = read_object(path, {}, RecipeError)
-                found[variant.name] |= {
-                    score.name: Found(value_at(record, score.path, path), row_values(record, score, path))
-                    for score in ablation.scores
-                    if score.evaluation == name
-                }
+        each = [scores_of(ablation, seeded, out) for seeded in by_seed(ablation, variant)]
+        found[variant.name] = {
+            score.name: mean_of([own[score.name] for own in each if score.name in own])
+            for score in ablation.scores
+            if any(score.name in own for own in each)
+        }
     return found
+
+
+def scores_of(ablation: Ablation, variant: Variant, out: Path) -> dict[str, Found]:
+    """Score -> what was found of one training of a variant."""
+    recipes = stage_recipes(variant, out)
+    lora = str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
+    found: dict[str, Found] = {}
+    for name in ablation.evaluations:
+        path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
+        if path.is_file():
+            record = read_object(path, {}, RecipeError)
+            found |= {
+                score.name: Found(value_at(record, score.path, path), row_values(record, score, path))
+                for score in ablation.scores
+                if score.evaluation == name
+            }
+    return found
+
+
+def mean_of(seeds: Sequence[Found]) -> Found:
+    """The mean over seeds; of one it is that."""
+    if len(seeds) == 1:
+        return seeds[0]
+    common = [row for row in seeds[0].rows if all(row in each.rows for each in seeds)]
+    rows = {row: statistics.fmean(each.rows[row] for each in seeds) for row in common}
+    return Found(statistics.fmean(each.value for each in seeds), rows, tuple(seeds))
 
 
 def value_at(record: Any, keys: Sequence[str], path: Path, verdicts: bool = False) -> float:
@@ -207,10 +241,18 @@ def write_table(ablation: Ablation, out: Path) -> None:
 
 
 def interval_from(found: Found, base: Found | None) -> tuple[float, float] | None:
-    """The bootstrap interval of the difference of two variants' means; None where their rows differ."""
+    """The bootstrap interval of the difference of two variants' means, over prompts, and over seeds where
+    there are several; None where their rows differ.
+    """
     if base is None or not base.rows or base.rows.keys() != found.rows.keys():
         return None
-    return bootstrap_interval([value - base.rows[row] for row, value in found.rows.items()])
+    if not (found.seeds or base.seeds):
+        return bootstrap_interval([value - base.rows[row] for row, value in found.rows.items()])
+    own, others = (
+        [[seeded.rows[row] for row in found.rows] for seeded in each.seeds or (each,)]
+        for each in (found, base)
+    )
+    return bootstrap_difference(own, others)
 
 
 def table_lines(ablation: Ablation, found: Scores) -> list[str]:
@@ -239,13 +281,15 @@ def table_lines(ablation: Ablation, found: Scores) -> list[str]:
 
 
 def table_cell(found: Found | None, base: Found | None, percent: bool = False) -> str:
-    """A value, and its difference from the first variant's with the interval of that:
-    "46.7 % (-12.0, -16.7 to -7.1)".
+    """A value, with the standard deviation over seeds where there are several, and its difference from the
+    first variant's with the interval of that: "46.7 ± 1.2 % (-12.0, -16.7 to -7.1)".
     """
     if found is None:
         return ""
     scale, digits = (100, 1) if percent else (1, 3)
-    shown = f"{scale * found.value:.{digits}f}{' %' if percent else ''}"
+    spread = statistics.stdev(each.value for each in found.seeds) if found.seeds else None
+    around = "" if spread is None else f" ± {scale * spread:.{digits}f}"
+    shown = f"{scale * found.value:.{digits}f}{around}{' %' if percent else ''}"
     if base is None:
         return shown
     difference = f"{scale * (found.value - base.value):+.{digits}f}"

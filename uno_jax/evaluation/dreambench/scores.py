@@ -51,6 +51,24 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def bootstrap_difference(
+    found: Float[np.ndarray, "s n"] | Sequence[Sequence[float]],
+    base: Float[np.ndarray, "r n"] | Sequence[Sequence[float]],
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentiles that hold LEVEL of the differences of two means over seeds and values, of DRAWS resamplings
+    of the seeds of each and of the values that both have in common.
+    """
+    draw, sides = np.random.default_rng(seed), [np.asarray(side, np.float64) for side in (found, base)]
+    values = draw.integers(sides[0].shape[1], size=(DRAWS, sides[0].shape[1]))
+    means = []
+    for side in sides:
+        seeds = draw.integers(len(side), size=(DRAWS, len(side)))
+        means.append(np.take_along_axis(side[seeds].mean(1), values, axis=1).mean(1))
+    low, high = np.quantile(means[0] - means[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
 def summarise_rows(rows: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, Any]:
     """Each score's final mean with its interval, the means of subjects or groups, and those by category."""
     result: dict[str, Any] = {}
