@@ -98,7 +98,7 @@ ARGUMENTS = [
     (("--config", "recipe.py", "--lora.rank", "0"), "rank must be at least 1"),
     (("--config", "recipe.py", "--unope.variant", "x"), "x"),
     (("--config", "recipe.py", "--unope.offset-scale", "-1"), "offset_scale must be"),
-    (("--config", "recipe.py", "--init-lora", "lora"), "UnoPE(variant='h'"),
+    (("--config", "recipe.py", "--init-lora", "lora"), "UnoPE h, offset scale 1"),
     (("--config", "recipe.py", "--init-lora", "weights/vae"), "expected a lora"),
     (("--config", "recipe.py", "--mesh.data", "3"), "does not fit 1 device"),
     (("--config", "recipe.py", "--profile-steps", "-1"), "--profile-steps must be at least 0, got -1"),
