@@ -28,6 +28,7 @@ from uno_jax.weights.int8 import scale_path
 from uno_jax.weights.safetensors_file import DTYPES as STORED
 
 from . import mapping, stream
+from .assemble import Layer
 from .eight_bits import INT8, chosen_kernels, stored_shapes, to_int8
 from .mapping import ConversionError, Entry, Model, Naming
 from .source import Source, Tensor, read_json
@@ -260,15 +261,16 @@ def convert(plan: Plan, model_dir: Path, overwrite: bool = False) -> Path:
     require_space(directory, sum(leaf.size * leaf.dtype.itemsize for leaf in stored.values()))
 
     def make_slice(job: stream.Job) -> stream.Made:
-        array = _assemble(plan, slices[job])
+        layer = Layer(slices[job], plan.params[job.target], plan.tensors, plan.scales)
         if job.target not in plan.in_8_bits:
-            return {job.target: array}
-        return dict(zip((job.target, scale_path(job.target)), to_int8(array), strict=True))
+            return {job.target: layer.bands()}
+        values = map(stream.whole, to_int8(layer.read()))
+        return dict(zip((job.target, scale_path(job.target)), values, strict=True))
 
     with atomic_directory(directory, overwrite) as partial:
         stream.create(partial / FOLDER, stored, stacked)
-        stream.write_all(partial / FOLDER, stored, jobs, make_slice, plan.model.kind)
-        write_config(partial, network_record(plan.config, plan.defaults))
+        hashes = stream.write_all(partial / FOLDER, stored, jobs, make_slice, plan.model.kind)
+        write_config(partial, network_record(plan.config, plan.defaults), hashes)
     return directory
 
 
@@ -280,29 +282,3 @@ def require_space(place: Path, nbytes: int) -> None:
         raise ConversionError(
             f"not enough space for {place}: {nbytes / 1e9:.4g} GB needed, {available / 1e9:.4g} GB free"
         )
-
-
-def _assemble(plan: Plan, entries: list[Entry]) -> np.ndarray:
-    """Assembles one layer of one parameter: a view in our axis order and dtype."""
-    leaf = plan.params[entries[0].target]
-    shape = leaf.shape[entries[0].layer is not None :]
-    parts = [_read_part(plan, entry, leaf.dtype) for entry in sorted(entries, key=lambda entry: entry.column)]
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if not entries[0].kernel:
-        return whole
-    if entries[0].flat and whole.ndim == 2:
-        *window, _ = shape
-        return np.moveaxis(whole.reshape(-1, *window), 0, -1)
-    # torch's (out, in, *window) as our (*window, in, out); a matrix may stand for a 1x1 window.
-    whole = whole.reshape(*whole.shape, *[1] * (len(shape) - whole.ndim))
-    return whole.transpose(*range(2, len(shape)), 1, 0)
-
-
-def _read_part(plan: Plan, entry: Entry, dtype: np.dtype) -> np.ndarray:
-    """Reads an entry's rows in the target dtype, times its fp8 scale (per tensor or row) if there is one."""
-    part = plan.tensors[entry.source].read(*entry.rows)
-    if entry.source not in plan.scales:
-        return part.astype(dtype, copy=False)
-    scale = plan.scales[entry.source].read().astype(np.float32).reshape(-1)
-    scale = scale[slice(*entry.rows)] if scale.size > 1 else scale
-    return (part.astype(np.float32) * scale.reshape(-1, *[1] * (part.ndim - 1))).astype(dtype)

@@ -107,7 +107,7 @@ def pack_network(
         # It identifies the weights by config.json alone.
         about = {name: value for name, value in record.items() if name not in ("format", "params_bytes")}
         about["params_sha256"] = file_hash(file)
-        write_config(partial, about)
+        write_config(partial, about, {file: about["params_sha256"]})
         return file.stat().st_size
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from uno_jax.support.atomic import atomic_write
@@ -39,13 +40,17 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(whole, "sha256").hexdigest()
 
 
-def write_digests(folder: Path, without: Iterable[str] = ()) -> None:
-    """Writes digests.json for all files in `folder`, except those of the paths `without`."""
+def write_digests(
+    folder: Path, without: Iterable[str] = (), known: Mapping[Path, str] = MappingProxyType({})
+) -> None:
+    """Writes digests.json for all files in `folder`, except those of the paths `without`. `known` are SHA-256
+    of files in it that were made while they were written: these are not read again.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
     names = [name for name in names if name not in {NAME, *without}]
     with ThreadPoolExecutor(THREADS) as pool:
-        hashes = list(pool.map(lambda name: file_hash(folder / name), names))
+        hashes = list(pool.map(lambda name: known.get(folder / name) or file_hash(folder / name), names))
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256}
         for name, sha256 in zip(names, hashes, strict=True)

@@ -9,8 +9,9 @@ import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from jax.sharding import Mesh
@@ -79,11 +80,15 @@ def _folder_aside(directory: Path) -> Iterator[Path]:
         raise
 
 
-def write_config(directory: Path, record: dict[str, Any]) -> None:
-    """Writes config.json, which makes the directory a checkpoint, and digests.json: call it last."""
+def write_config(
+    directory: Path, record: dict[str, Any], known: Mapping[Path, str] = MappingProxyType({})
+) -> None:
+    """Writes config.json, which makes the directory a checkpoint, and digests.json: call it last. `known` are
+    SHA-256 as of `write_digests`.
+    """
     record = {"format": FORMAT, **record, "params_bytes": stored.stored_bytes(directory)}
     (directory / "config.json").write_text(json.dumps(record, indent=1) + "\n")
-    write_digests(directory)
+    write_digests(directory, known=known)
 
 
 def network_record(config: NetworkConfig, defaults: Any = None) -> dict[str, Any]:
