@@ -57,6 +57,10 @@ class MemoryTensor(NamedTuple):
         """Returns the rows [start, stop)."""
         return self.array[start:stop]
 
+    def read_into(self, out: np.ndarray, start: int = 0) -> None:
+        """Copies the rows from `start` on that `out` has."""
+        out[...] = self.array[start : start + len(out)]
+
 
 def open_encoder(path: Path, folder: str = "") -> Source:
     """Opens an encoder's safetensors (as `open_source`) or torch file, or a folder with only the latter, in

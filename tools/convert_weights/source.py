@@ -43,6 +43,8 @@ class Tensor(Protocol):
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
+    def read_into(self, out: np.ndarray, start: int = 0) -> None: ...
+
 
 @dataclass(frozen=True)
 class Source:

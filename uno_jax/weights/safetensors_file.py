@@ -73,15 +73,25 @@ class Tensor(NamedTuple):
 
         Raises CheckpointError for a dtype that is not read, or if the file has become shorter.
         """
-        shape, offset = self.shape, self.offset
+        shape = self.shape
         if shape:
             stop = shape[0] if stop is None else stop
-            offset += start * (self.nbytes // max(shape[0], 1))
             shape = (stop - start, *shape[1:])
-        flat = np.fromfile(self.file, self.dtype, math.prod(shape), offset=offset)
-        if flat.size != math.prod(shape):
-            self._refuse_shorter()
-        return flat.reshape(shape)
+        rows = np.empty(shape, self.dtype)
+        self.read_into(rows, start)
+        return rows
+
+    def read_into(self, out: np.ndarray, start: int = 0) -> None:
+        """Reads the rows from `start` on that `out` has, an array in C order of the tensor's dtype. Large
+        arrays of new memory cost more than reading does: one that is used again costs nothing.
+
+        Raises CheckpointError if the file has become shorter.
+        """
+        row = self.nbytes // max(self.shape[0], 1) if self.shape else 0
+        with self.file.open("rb") as stream:
+            stream.seek(self.offset + start * row)
+            if stream.readinto(out.reshape(-1).view(np.uint8).data) != out.nbytes:
+                self._refuse_shorter()
 
     def map(self) -> np.ndarray:
         """The tensor as a memory map, which is read where it is used; for files of our own.
