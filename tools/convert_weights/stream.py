@@ -34,6 +34,9 @@ Shapes = dict[mapping.Path, jax.ShapeDtypeStruct]
 WORKERS = min(4, os.cpu_count() or 1)  # each holds one band of one layer
 PIECES = 8  # pieces of a layer along each of its last two axes, the unit in which shards are read
 SMALL = 1 << 20  # a layer of at most this many bytes is one piece
+AT_ONCE = (
+    4 << 20
+)  # bytes that are transposed at once, and still in the processor's cache when they are written
 LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
@@ -121,9 +124,11 @@ def write_shard(file: Path, slice_: Bands) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
         for part in slice_.parts:
-            pieces = contiguous(_pieces(part, piece)).view(np.uint8).data
-            stream.write(pieces)
-            hashed.update(pieces)
+            pieces, some = _pieces(part, piece), max(1, AT_ONCE // max(nbytes, 1))
+            for start in range(0, len(pieces), some):
+                block = contiguous(pieces[start : start + some]).view(np.uint8).data
+                stream.write(block)
+                hashed.update(block)
         index = _index(slice_, piece, nbytes)
         stream.write(index)
         hashed.update(index)
@@ -131,12 +136,13 @@ def write_shard(file: Path, slice_: Bands) -> str:
 
 
 def _pieces(part: np.ndarray, piece: tuple[int, ...]) -> np.ndarray:
-    """A band as a view (pieces along the axis before the last, pieces along the last, *piece)."""
+    """The pieces of a band, as a view."""
     if part.shape == piece:
-        return part
+        return part[None]
     *first, rows, columns = part.shape
-    cut = part.reshape(*first, rows // piece[-2], piece[-2], columns // piece[-1], piece[-1])
-    return np.moveaxis(cut, (-4, -2), (0, 1))
+    if rows == piece[-2]:
+        return np.moveaxis(part.reshape(*first, rows, -1, piece[-1]), -2, 0)
+    return np.moveaxis(part.reshape(*first, -1, piece[-2], columns), -3, 0)
 
 
 def _index(slice_: Bands, piece: tuple[int, ...], nbytes: int) -> bytes:

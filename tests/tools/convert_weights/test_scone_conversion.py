@@ -14,6 +14,7 @@ from tests.tiny_scone import SPEAKING
 from tests.tools.convert_weights.bagel import FILES, PARTS, write_bagel, write_native
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import FLUX
+from tools.convert_weights import stream
 from tools.convert_weights.scone import open_bagel, plan_scone
 from tools.convert_weights.tables import mot
 from uno_jax.families.scone.config import SconeDefaults
@@ -59,7 +60,12 @@ def same(found, wanted):
         np.testing.assert_array_equal(found[name], wanted[name])
 
 
-def test_there_and_back_is_the_same_file(bagel, native, tmp_path, capsys):
+def test_there_and_back_is_the_same_file(bagel, native, tmp_path, capsys, monkeypatch):
+    """Kernels and tables are cut into pieces and written band by band, as those of full size are; the digests
+    that were made meanwhile are checked at loading.
+    """
+    monkeypatch.setattr(stream, "SMALL", 500)
+    monkeypatch.setattr(stream, "AT_ONCE", 300)
     model, back = tmp_path / "model", tmp_path / "back.safetensors"
     assert run("scone", "--src", bagel, "--dst", model) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -69,6 +75,9 @@ def test_there_and_back_is_the_same_file(bagel, native, tmp_path, capsys):
         config, params = restore_network(model / kind)
         assert config == wanted
         same(params, restore_network(native / kind)[1])
+    table = json.loads((model / "mot/params/embed_tokens/zarr.json").read_text())
+    pieces = table["codecs"][0]["configuration"]["chunk_shape"]
+    assert pieces == [SPEAKING.vocab_size // 8, 32 // 8]
     assert read_tokenizer(model / "tokenizer", SPEAKING).encode("<|im_end|>") == [SPEAKING.eos_id]
     assert run("scone", "--src", model, "--dst", back) == 0
     same(load_file(back), load_file(bagel / "ema.safetensors"))
