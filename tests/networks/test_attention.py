@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from benchmarks import splash
 from uno_jax.costs.devices import find_devices
 from uno_jax.networks.attention.cpu import by_head_attention
 from uno_jax.networks.attention.dispatch import Mask, attention, platform
 from uno_jax.networks.attention.gpu import cudnn_attention
-from uno_jax.networks.attention.tpu import splash_attention
+from uno_jax.networks.attention.tpu import block_of, largest_block, splash_attention
 from uno_jax.sharding.rules import make_mesh
 
 
@@ -17,11 +18,11 @@ def loss_and_grads(function, *qkv):
     return jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(function(*x))), argnums=(0, 1, 2)))(*qkv)
 
 
-@pytest.mark.parametrize("length", [40, 600])  # one padded block; two blocks of 512, the second padded
+@pytest.mark.parametrize("length", [40, 600])  # one padded block; two of 384 in float32, the second padded
 def test_splash_equals_plain_attention(length):
     q, k, v = (jax.random.normal(jax.random.key(i), (1, length, 1, 128)) for i in range(3))
     expected, expected_grads = loss_and_grads(jax.nn.dot_product_attention, q, k, v)
-    found, grads = loss_and_grads(lambda *x: splash_attention(*x, None, 128**-0.5, interpret=True), q, k, v)
+    found, grads = loss_and_grads(lambda *x: splash_attention(*x, None, 128**-0.5), q, k, v)
     assert float(found) == pytest.approx(float(expected), rel=2e-6)  # a sum of up to 76,800 values
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         assert jnp.abs(grad - expected_grad).max() < 1e-5
@@ -30,7 +31,7 @@ def test_splash_equals_plain_attention(length):
 KERNELS = {
     "cpu": by_head_attention,
     "gpu": cudnn_attention,
-    "tpu": lambda *x: splash_attention(*x, interpret=True),
+    "tpu": splash_attention,
 }
 
 
@@ -80,6 +81,33 @@ def test_tpus_run_a_flash_kernel(tpu_mesh):
     assert kernels(tpu_mesh, 2, 600, 4, 128) == 3  # forward, backward for q, backward for k and v
     assert kernels(tpu_mesh, 1, 256, 3, 128) == 3  # neither samples nor heads divide over the mesh
     assert kernels(tpu_mesh, 2, 64, 4, 64) == 0  # half-filled lanes: T5's and CLIP's heads
+
+
+def test_blocks_are_those_of_the_chip_in_use(tpu_mesh):
+    """Of v6e, for which more than v5e's 1,024 are chosen."""
+    mesh = make_mesh(1, 2, 2, devices=find_devices("v6e:2x2"))
+    x = jax.ShapeDtypeStruct((2, 1400, 2, 128), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec()))
+    with jax.set_mesh(mesh):
+        assert "f32[1408,128]" in jax.jit(attention).lower(x, x, x).compile().as_text()
+
+
+def test_blocks_pad_little():
+    v5e, v6e = (largest_block(chip, 128, jnp.bfloat16) for chip in ("TPU v5 lite", "TPU v6 lite"))
+    assert (v5e, v6e) == (1024, 1536)
+    assert [block_of(4608, largest) for largest in (v5e, v6e)] == [768, 1536]  # no padding
+    assert [block_of(2560, largest) for largest in (v5e, v6e)] == [640, 1280]  # none either
+    assert block_of(3248, v6e) == 1152 and block_of(40, v6e) == 128 and block_of(1500, v6e) == 1536
+    assert largest_block("TPU v6 lite", 256, jnp.float32) == 384  # a quarter: it takes four times the memory
+    for size in range(1, 20_000, 37):
+        for largest in (v5e, v6e):
+            block = block_of(size, largest)
+            assert block % 128 == 0 and -size % block <= -size % 512 + 0.05 * size
+
+
+def test_the_table_of_blocks_says_what_compiles(tpu_mesh):
+    ((*_, blocks, memory, added, before),) = splash.rows("v5e:2x2", {"": splash.Case(1100, 2049, 2, True)})
+    assert (blocks, added, before) == ("640 x 768", "30.8%", "74.5%")
+    assert all(0 < float(each) < 16 for each in memory.split(", "))
 
 
 @pytest.mark.slow

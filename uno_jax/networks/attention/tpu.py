@@ -9,7 +9,12 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from jaxtyping import Array, Bool, Float
 
 LANES = 128
-BLOCK = 512
+# The most queries and keys in a block, for bfloat16 and heads of up to 128 channels, by JAX's device_kind. As
+# published by MaxDiffusion (github.com/AI-Hypercomputer/maxdiffusion): 1,536 for FLUX on v6e, "due to larger
+# vmem" (src/maxdiffusion/configs/base_flux_dev.yml); 1,024 where a config names none, and 512 in float32
+# (src/maxdiffusion/models/attention_flax.py, q_max_block_size). `python -m benchmarks.splash` compiles them.
+LARGEST = {"TPU v6 lite": 1536}
+LARGEST_ELSEWHERE = 1024
 
 
 def splash_attention(
@@ -18,15 +23,16 @@ def splash_attention(
     v: Float[Array, "b s n d"],
     keys: Bool[Array, "b s"] | None,
     scale: float,
-    interpret: bool = False,
+    chip: str = "",
 ) -> Float[Array, "b l h d"]:
     """Attention without bias on one chip; each of the n key heads serves h / n query heads. Queries and keys
     are padded to whole blocks; the padding is masked out, as are the keys that are False in `keys`.
 
-    `interpret` runs the kernel without a TPU, in Pallas's interpreter.
+    Blocks are chosen for `chip`, a TPU's device_kind; without one Pallas's interpreter runs the kernel.
     """
     length, heads, seen, key_heads = q.shape[1], q.shape[2], k.shape[1], k.shape[2]
-    block_q, block_kv = (min(BLOCK, -(-size // LANES) * LANES) for size in (length, seen))
+    largest = largest_block(chip, q.shape[-1], q.dtype)
+    block_q, block_kv = (block_of(size, largest) for size in (length, seen))
     padding_q, padding_kv = -length % block_q, -seen % block_kv
 
     def prepared(x: Array, padding: int) -> Array:
@@ -40,7 +46,7 @@ def splash_attention(
         block_sizes=block_sizes(block_q, block_kv),
         head_shards=1,
         q_seq_shards=1,
-        interpret=interpret,
+        interpret=not chip,
     )
     queries, keys_of, values = (
         prepared(q, padding_q) * scale,
@@ -68,6 +74,21 @@ def _segments(keys: Bool[Array, "b s"] | None, sizes: tuple[int, int, int]) -> k
         return None
     tokens = jnp.zeros(seen + padding, jnp.int32)
     return kernels.SegmentIds(q=jnp.zeros(queries, jnp.int32), kv=tokens.at[seen:].set(1))
+
+
+def largest_block(chip: str, width: int, dtype: Any) -> int:
+    """The most queries or keys in a block for heads of `width` channels on a chip, by its device_kind."""
+    share: int = -(-width // LANES) * (jnp.dtype(dtype).itemsize // 2)
+    return max(1, LARGEST.get(chip, LARGEST_ELSEWHERE) // (share * LANES)) * LANES
+
+
+def block_of(size: int, largest: int) -> int:
+    """The block for as many tokens: of those of more than half the largest the one that pads least, and of
+    several such the longest.
+    """
+    if size <= largest:
+        return -(-size // LANES) * LANES
+    return min(range(largest, largest // 2, -LANES), key=lambda block: -size % block)
 
 
 def block_sizes(q: int, kv: int) -> kernels.BlockSizes:
