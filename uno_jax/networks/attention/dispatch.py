@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]
     if where == "cpu":
         return by_head_attention
     if where == "tpu" and width % LANES == 0:
-        return partial(splash_attention, chip=device().device_kind)
+        return partial(splash_attention, chip=_device_kind())
     return cudnn_attention if where == "gpu" else _xla_attention
 
 
@@ -86,13 +86,14 @@ def _xla_attention(
 
 
 def platform() -> str:
-    """The platform compiled for: "cpu", "gpu" or "tpu"."""
-    return str(device().platform)
-
-
-def device() -> Any:
-    """A device like those compiled for: its `platform` and `device_kind`. With a mesh in use (`jax.set_mesh`)
-    of that, which need not be on this machine; without one, of this process's default.
+    """The platform compiled for: "cpu", "gpu" or "tpu". With a mesh in use (`jax.set_mesh`) that of its
+    devices, which need not be on this machine; without one, this process's default.
     """
-    described = jax.sharding.get_abstract_mesh().abstract_device
-    return jax.devices(jax.default_backend())[0] if described is None else described
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
+def _device_kind() -> str:
+    """The kind of the devices compiled for, as `platform`."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.devices()[0].device_kind if device is None else device.device_kind
