@@ -14,6 +14,7 @@ from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import out_of_memory
 from uno_jax.families.model import Model
 from uno_jax.families.uno.conditioning import encode
+from uno_jax.sampling.plan import spread
 from uno_jax.sharding.rules import make_mesh
 from uno_jax.training.config import MeshConfig, TrainConfig
 from uno_jax.training.losses import make_loss
@@ -82,6 +83,15 @@ def test_a_missing_compiler_is_told(monkeypatch):
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(devices.PlanError, match="pip install libtpu"):
         devices.find_devices("v5e:2x2")
+
+
+def test_a_plan_says_which_chips_share_a_picture():
+    axes = {"data": 1, "fsdp": 1, "tensor": 4, "sequence": 2}
+    assert spread(axes) == "a picture spread over all of them (tensor 4, sequence 2)"
+    shared = (
+        "a picture spread over 4 of them (tensor 4, sequence 1); the 2 groups of so many share the weights"
+    )
+    assert spread(axes | {"fsdp": 2, "sequence": 1}) == shared
 
 
 def test_the_nearest_settings_come_first():

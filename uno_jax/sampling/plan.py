@@ -1,5 +1,7 @@
 """`uno-sample --plan v6e:2x4`: what each stage of sampling needs, before weights are loaded."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -35,8 +37,7 @@ def plan_sampling(args: SampleArgs) -> None:
     check_request(config, asked.width, asked.height, 0)
     mesh = sampling_mesh(args.mesh, devices, config, dtype)
     params, chip, chips = abstract_weights(config, mesh, dtype, args.base), chip_of(devices[0]), len(devices)
-    shares = f"tensor {mesh.shape['tensor']}, sequence {mesh.shape['sequence']}"
-    print(f"{args.plan}: {chips} {chip.name}, a picture spread over all of them ({shares})")
+    print(f"{args.plan}: {chips} {chip.name}, {spread(mesh.shape)}")
     if assumed := assumptions(devices[0]):
         print(f"  {assumed}")
     size, refs = f"{asked.width}x{asked.height}", counted(args.refs, "reference")
@@ -52,6 +53,18 @@ def plan_sampling(args: SampleArgs) -> None:
             print("a single picture does not fit; take more chips or a smaller picture")
             return
         asked = asked._replace(batch=asked.batch // 2)
+
+
+def spread(axes: Mapping[str, int]) -> str:
+    """How pictures are spread over the chips of a mesh."""
+    each = axes["tensor"] * axes["sequence"]
+    groups = math.prod(axes.values()) // each
+    shares = f"tensor {axes['tensor']}, sequence {axes['sequence']}"
+    if groups == 1:
+        return f"a picture spread over all of them ({shares})"
+    return (
+        f"a picture spread over {each} of them ({shares}); the {groups} groups of so many share the weights"
+    )
 
 
 def planned(args: SampleArgs, config: Any) -> PlannedSampling:

@@ -96,4 +96,5 @@ def platform() -> str:
 def _device_kind() -> str:
     """The kind of the devices compiled for, as `platform`."""
     device = jax.sharding.get_abstract_mesh().abstract_device
-    return jax.devices()[0].device_kind if device is None else device.device_kind
+    kind: str = (jax.devices()[0] if device is None else device).device_kind
+    return kind
