@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
+
+from uno_jax.support.tools_package import installed_name
 
 # Where each command is, and what it does. tools/ is installed as uno_jax_tools.
 COMMANDS = {
@@ -15,6 +16,7 @@ COMMANDS = {
     "ceilings": ("uno_jax.evaluation.__main__", "the scores that real composites get in the toybox suite"),
     "report": ("uno_jax.report", "one page of evaluations and training runs"),
     "ablate": ("uno_jax.ablate", "a grid of trainings and evaluations"),
+    "coevolve": ("uno_jax.coevolve", "rounds of pairs, training on them, and pairs by what was trained"),
     "data": ("uno_jax.data.__main__", "check a training list, or pack it into shards"),
     "toybox": ("uno_jax.toybox.__main__", "draw samples of the toy world"),
     "calibrate": ("uno_jax.calibrate", "what leaving steps out would cost a model"),
@@ -39,10 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words[0] not in COMMANDS:
         print(f"error: no command {words[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    place = COMMANDS[words[0]][0]
-    if place.startswith("tools.") and find_spec("uno_jax_tools") is not None:
-        place = place.replace("tools.", "uno_jax_tools.", 1)
-    import_module(place).main(words[1:])
+    import_module(installed_name(COMMANDS[words[0]][0])).main(words[1:])
 
 
 if __name__ == "__main__":

@@ -46,16 +46,24 @@ def run_command(command: Command) -> None:
 
 
 def steps_of(command: Command) -> tuple[str, ...]:
-    """What a command takes. Where a run has imported pairs and none of its own, `run` filters and exports."""
+    """What a command takes. Where a run has imported pairs and none of its own, `run` filters and exports.
+
+    Raises ToolError for an unknown --until.
+    """
     if command.name != "run":
         return (command.name,)
     own, imported = (command.run / "manifest" / f"{name}.jsonl" for name in ("taxonomy", "import"))
-    return IMPORTED if imported.exists() and not own.exists() else ORDER
+    order = IMPORTED if imported.exists() and not own.exists() else ORDER
+    if command.until and command.until not in order:
+        raise ToolError(
+            f"--until {command.until}: expected a stage of this run, {', '.join(dict.fromkeys(order))}"
+        )
+    return order[: order.index(command.until) + 1] if command.until else order
 
 
 def run_all(run: Run, steps: Sequence[str], retry_failed: bool) -> None:
     """Runs stages and writes the report, also when a stage raises ToolError."""
-    if steps == IMPORTED:
+    if steps[0] == IMPORTED[0]:
         print(f"{run.folder} holds imported pairs: they are filtered and exported")
     try:
         run_steps(run, steps, retry_failed)

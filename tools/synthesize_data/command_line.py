@@ -32,6 +32,7 @@ class Command:
     that begins it needs this, later ones take --run and the settings to be changed.
     """
     retry_failed: Suppress[bool] = False
+    until: Suppress[str] = ""
     source: Suppress[Path | None] = None
     settings: Annotated[SynthConfig, arg(name="")] = SynthConfig()
 
@@ -45,6 +46,16 @@ class StageCommand(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunCommand(StageCommand):
+    """One command and its settings."""
+
+    until: str = ""
+    """Last stage to take, the first time it comes: export ends before second references are drawn, for which the
+    stage I model is to be trained. Empty: all.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceCommand(Command):
     """One command and its settings."""
 
@@ -54,7 +65,7 @@ class SourceCommand(Command):
 
 COMMANDS: dict[str, tuple[type[Command], str]] = {
     "run": (
-        StageCommand,
+        RunCommand,
         "All stages, export and report. The same command again makes only what is missing.",
     ),
     "taxonomy": (StageCommand, "Stage 1: categories in groups."),

@@ -108,6 +108,13 @@ class GenerateConfig:
     """For uno_jax: draw the left panel (toybox: the toy world's picture of the subject in its first scene)
     and generate the right one (diptych prompting). Empty: generate both.
     """
+    second: Literal["completed", "referenced"] = "completed"
+    """How the second panel is made: in one picture with the first, or, for uno_jax, by itself with the first one
+    as its reference, as a model that was trained on such pairs can. Then another subject in it has a picture of
+    its own as a second reference.
+    """
+    lora: str = ""
+    """LoRA directory of the model that draws referenced panels, which must be uno_jax's."""
     batch_size: BatchSize = not_in_id(4)
     """Pictures per batch; for uno_jax, pictures per start of the program."""
 

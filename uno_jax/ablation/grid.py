@@ -58,7 +58,7 @@ def load_ablation(name: str) -> Ablation:
 
     Raises RecipeError for anything but a file with such a get_config(), and for recipes that cannot work.
     """
-    path = find_recipe(name, ablation=True)
+    path = find_recipe(name, "ablation")
     provide_modules_of_0_1()
     ablation = returned_by(path, Ablation)
     names = [variant.name for variant in ablation.variants]

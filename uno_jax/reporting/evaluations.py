@@ -16,7 +16,7 @@ from uno_jax.evaluation.toybox.page import SOURCES, TITLES, picture_name
 from uno_jax.evaluation.toybox.scorer import NAME
 from uno_jax.support.json_files import read_json
 
-VERDICTS = ("cosine", "top1", "scene_right", "exchanged", "placed")
+VERDICTS = ("cosine", "top1", "scene_right", "scene_copied", "exchanged", "placed")
 LARGEST = 1e300  # what can still be added up and plotted
 UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ud800-\udfff\ufffe\uffff]")
 Key = tuple[Any, ...]

@@ -12,10 +12,14 @@ from uno_jax.reporting.runs import Run
 from uno_jax.reporting.tables import LABELS, evaluation_tables, shown, training_tables
 from uno_jax.reporting.thumbnails import Thumbnails
 
-LOWER_IS_BETTER = ("copied_border", "copied_layout", "exchanged")
+LOWER_IS_BETTER = ("copied_border", "copied_layout", "scene_copied", "exchanged")
 SHEET_SIDE = 1024  # pixels of a sheet of training samples, which shows several pictures
 SHEETS = 6  # of a run
-YES_OR_NO = ("copied_border", "copied_layout", "top1", "scene_right", "exchanged")
+YES_OR_NO = ("copied_border", "copied_layout", "top1", "scene_right", "scene_copied", "exchanged")
+
+
+Section = tuple[str, list[Any], list[Any]]
+"""Its title, tables and plots."""
 
 
 class Shown(NamedTuple):
@@ -35,8 +39,10 @@ class Card(NamedTuple):
     scores: dict[str, list[float | None]]
 
 
-def render_page(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
-    """The page's HTML. Pictures are added to `thumbnails`, which then lists those that are missing."""
+def render_page(runs: Sequence[Run], thumbnails: Thumbnails, before: Sequence[Section] = ()) -> str:
+    """The page's HTML, with sections of another program's `before` the runs' own. Pictures are added to
+    `thumbnails`, which then lists those that are missing.
+    """
     cards, sheets = make_cards(runs, thumbnails), make_sheets(runs, thumbnails)
     loader = jinja2.PackageLoader("uno_jax.reporting", "")
     environment = jinja2.Environment(
@@ -46,7 +52,7 @@ def render_page(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
         colours=colours(runs),
         evaluated=[run.name for run in runs if run.evaluation],
         suite=next((run.evaluation.suite for run in runs if run.evaluation), None),
-        sections=sections(runs),
+        sections=[*before, *sections(runs)],
         sheets=sheets,
         cards=cards,
         scores={name: LABELS[name] for name in score_names(cards)},
@@ -58,8 +64,8 @@ def render_page(runs: Sequence[Run], thumbnails: Thumbnails) -> str:
     )
 
 
-def sections(runs: Sequence[Run]) -> list[tuple[str, list[Any], list[Any]]]:
-    """(title, tables, plots) of each section that has any tables."""
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """Each section that has any tables."""
     every = [
         ("Evaluation", evaluation_tables(runs), subject_plots(runs)),
         ("Training", training_tables(runs), training_plots(runs)),

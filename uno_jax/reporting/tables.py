@@ -32,6 +32,8 @@ LABELS = {
     "top1": "subject recognised",
     "scene_accuracy": "scene recognised",
     "scene_right": "scene recognised",
+    "copied_scene": "reference's scene",
+    "scene_copied": "reference's scene",
     "swaps": "subjects exchanged",
     "exchanged": "subjects exchanged",
     "placed": "on the side asked for",
@@ -44,7 +46,7 @@ LABELS = {
     "judge_consistency": "judge: subject consistency",
     "judge_consistency_worst": "judge: subject consistency, worst",
 }
-SHARES = ("copied_border", "copied_layout", "top1", "scene_accuracy", "swaps", "placed")
+SHARES = ("copied_border", "copied_layout", "top1", "scene_accuracy", "copied_scene", "swaps", "placed")
 COUNTS = ("count", "sided")
 LIST_NOTE = (
     "DINO and CLIP-I are cosines with the references, which a copy of them has best. The judge's words, and "

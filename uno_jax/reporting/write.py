@@ -4,6 +4,7 @@ A run is a directory that `uno-evaluate` (scores.json and pictures) or `uno-trai
 Several stand side by side; evaluations must be of one suite.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,9 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from uno_jax.reporting.evaluations import ReportError
-from uno_jax.reporting.page import render_page
+from uno_jax.reporting.page import Section, render_page
 from uno_jax.reporting.plots import check_matplotlib
-from uno_jax.reporting.runs import read_runs
+from uno_jax.reporting.runs import Run, read_runs
 from uno_jax.reporting.thumbnails import Thumbnails
 from uno_jax.support.atomic import atomic_write, check_output
 from uno_jax.support.bounds import Bounds
@@ -48,9 +49,15 @@ def write_report(args: ReportArgs) -> Thumbnails:
         )
     check_matplotlib()
     with locked_path(args.out):
-        runs = read_runs(args.runs, args.data)
         thumbnails = Thumbnails(args.thumbnail)
-        page = render_page(runs, thumbnails)
-        with atomic_write(args.out) as partial:
-            partial.write_text(page, encoding="utf-8", errors="replace")
+        write_runs(args.out, read_runs(args.runs, args.data), thumbnails)
     return thumbnails
+
+
+def write_runs(
+    out: Path, runs: Sequence[Run], thumbnails: Thumbnails, before: Sequence[Section] = ()
+) -> None:
+    """Writes the page of runs, with sections of another program's before their own."""
+    page = render_page(runs, thumbnails, before)
+    with atomic_write(out) as partial:
+        partial.write_text(page, encoding="utf-8", errors="replace")

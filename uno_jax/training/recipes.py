@@ -70,9 +70,9 @@ def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | No
     return replace(args, recipe=recipe)
 
 
-def find_recipe(name: str, ablation: bool = False) -> Path:
-    """The file of a recipe, or of an ablation, whose name ends in "_ablation": the path itself, else the
-    shipped file of that name.
+def find_recipe(name: str, kind: str = "recipe") -> Path:
+    """The file of a recipe, or of an ablation or co-evolution, whose name ends in _ablation or _coevolution: the
+    path itself, else the shipped file of that name.
 
     Raises RecipeError when there is neither.
     """
@@ -84,10 +84,13 @@ def find_recipe(name: str, ablation: bool = False) -> Path:
         if path.is_file():
             return path
     files = [f for folder in shipped for f in folder.glob("*.py") if f.stem != "__init__"]
-    known = sorted(f.name for f in files if f.stem.endswith("_ablation") == ablation)
-    raise RecipeError(
-        f"no {'ablation' if ablation else 'recipe'} {name}: expected a file, or one of {', '.join(known)}"
-    )
+    known = sorted(file.name for file in files if _kind(file) == kind)
+    raise RecipeError(f"no {kind} {name}: expected a file, or one of {', '.join(known)}")
+
+
+def _kind(file: Path) -> str:
+    end = file.stem.rpartition("_")[2]
+    return end if end in ("ablation", "coevolution") else "recipe"
 
 
 def load_recipe(name: str) -> TrainConfig:

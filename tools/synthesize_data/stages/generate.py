@@ -1,29 +1,24 @@
 """Stage 5: a prompt for two panels -> its picture, by a pipeline of diffusers or uno_jax's sampler."""
 
 import inspect
-import json
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from uno_jax.support.images import read_image
 from uno_jax.support.words import counted
 
 from ...common.devices import check_model_named, choose_device, loading
 from ...common.errors import ToolError
-from ...common.manifest import Failed, Job, Json, result_of
+from ...common.manifest import Failed, Job, Json, id_settings, result_of
 from ...common.packages import check_packages
 from ...common.worker import Worker
 from ..config import SynthConfig, TaxonomyConfig
 from ..pipeline.image_files import load_image, save_image
 from ..pipeline.stage import Rows, Stage
-from ..pipeline.uno_sampler import Sampler, Wanted, run_program
+from ..pipeline.uno_sampler import Sampler, Wanted
+from .referenced import ACROSS, DOWN, STAGE_NAME, Referenced, referenced_panels, toy_panels
 from .taxonomy import choose_groups, toybox_groups
-
-ACROSS, DOWN = (2, 1), (1, 2)  # panels in width and in height
 
 
 def inputs(run: Rows) -> Iterator[Json]:
@@ -35,7 +30,9 @@ def inputs(run: Rows) -> Iterator[Json]:
         size = {"width": columns * width, "height": lines * height}
         prompt = result_of(row)["prompt"]
         inputs = {"parent": row.id, "prompt": prompt, **size, "seed": row.inputs["seed"]}
-        if run.config.generate.left:
+        if run.config.generate.second == "referenced":
+            inputs |= referenced_panels(run.config, row)
+        elif run.config.generate.left:
             inputs |= left_panels(row.inputs)
         rows.append(inputs)
     yield from sorted(rows, key=lambda row: (row["width"], row["height"]))
@@ -51,7 +48,16 @@ def left_panels(asked: Json) -> Json:
 
 
 def worker(config: SynthConfig, folder: Path) -> Worker:
+    if config.generate.second == "referenced":
+        return Referenced(config, folder)
     return OwnSampler(config, folder) if config.generate.backend == "uno_jax" else Pipeline(config, folder)
+
+
+def settings(config: SynthConfig) -> Any:
+    """Without `second` and `lora` where they are as in versions that did not have them, whose ids stay."""
+    found = id_settings(config.generate)
+    usual = {"second": "completed", "lora": ""}
+    return {name: value for name, value in found.items() if usual.get(name) != value}
 
 
 def check_settings(config: SynthConfig) -> None:
@@ -62,11 +68,16 @@ def check_settings(config: SynthConfig) -> None:
     check_model_named("generate.model", own.model)
     if own.steps < 1:
         raise ToolError(f"generate.steps must be 1 or more, got {own.steps}")
-    for name in ("arguments", "left"):
+    referenced = own.second == "referenced"
+    for name in ("arguments", "left", *(["second"] if referenced else [])):
         if (value := getattr(own, name)) and own.backend != "uno_jax":
             raise ToolError(
                 f"generate.{name} {value} needs generate.backend uno_jax; remove it, or change the backend"
             )
+    if own.lora and not referenced:
+        raise ToolError(
+            f"generate.lora {own.lora} draws referenced panels only: pass --generate.second referenced, or remove it"
+        )
     square = all(width == height for width, height in config.diptychs.panels)
     if own.left and not (square and config.diptychs.layouts == ("left-right",)):
         raise ToolError(
@@ -169,9 +180,9 @@ class OwnSampler:
         self.sampler = Sampler(folder, own.model, own.steps, own.guidance, own.arguments)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Json | Failed]:
-        drawn = self.toy_panels(jobs, "left") if self.left else [""] * len(jobs)
+        drawn = toy_panels(self.folder, jobs, "left") if self.left else [""] * len(jobs)
         joined = [job for job in jobs if "given" in job.inputs]
-        given = dict(zip((job.id for job in joined), self.toy_panels(joined, "given"), strict=True))
+        given = dict(zip((job.id for job in joined), toy_panels(self.folder, joined, "given"), strict=True))
         wanted = [
             Wanted(job.inputs["prompt"], *size_of(job), job.inputs["seed"], left=given.get(job.id, left))
             for job, left in zip(jobs, drawn, strict=True)
@@ -181,26 +192,6 @@ class OwnSampler:
             paths = [self.replace_left(*each) for each in zip(paths, drawn, jobs, strict=True)]
         return [{"picture": path} for path in paths]
 
-    def toy_panels(self, jobs: Sequence[Job], name: str) -> list[str]:
-        """Draws the toy world's picture of every job's `left` or `given`; returns their paths."""
-        paths = [""] * len(jobs)
-        for side in {size_of(job)[1] for job in jobs}:
-            chosen = [index for index, job in enumerate(jobs) if size_of(job)[1] == side]
-            entries = [jobs[index].inputs[name] | {"seed": jobs[index].inputs["seed"]} for index in chosen]
-            # Named by its first job, so that the next run finds and removes what a killed one left.
-            work = self.folder / "work" / f"{jobs[chosen[0]].id}-{name}"
-            work.mkdir(parents=True, exist_ok=True)
-            try:
-                (work / "jobs.json").write_text(json.dumps(entries), encoding="utf-8")
-                files = ["--jobs", str(work / "jobs.json"), "--out", str(work), "--size", str(side)]
-                run_program([sys.executable, "-m", "uno_jax.toybox.draw", *files])
-                for number, index in enumerate(chosen):
-                    image = read_image(work / f"{number}.png")
-                    paths[index] = save_image(image, self.folder, STAGE.name, jobs[index].id, name)
-            finally:
-                shutil.rmtree(work)
-        return paths
-
     def replace_left(self, path: str, left: str, job: Job) -> str:
         """Replaces the left panel, which went through the autoencoder, by the original drawing."""
         diptych = load_image(self.folder, path)
@@ -209,9 +200,9 @@ class OwnSampler:
 
 
 STAGE = Stage(
-    "generate",
+    STAGE_NAME,
     inputs,
-    attrgetter("generate"),
+    settings,
     worker,
     batch_size=attrgetter("generate.batch_size"),
     check_settings=check_settings,

@@ -30,7 +30,7 @@ HEADINGS: dict[Kind, str] = {
 }
 REFERENCES = ("reference", "second reference", "third reference", "fourth reference")
 ON_SHEET = 6  # cases of each kind
-PERCENT = ("top1", "scene_accuracy", "swaps", "placed")
+PERCENT = ("top1", "scene_accuracy", "copied_scene", "swaps", "placed")
 
 
 class Drawn(NamedTuple):

@@ -36,7 +36,8 @@ class Judge(NamedTuple):
 
 class Verdicts(NamedTuple):
     """One entry for each picture. The worst of several subjects counts; `exchanged` is None where the prompt
-    names no order from left to right. `placed` is empty but for the kind of that name.
+    names no order from left to right. `placed` is empty but for the kind of that name. `scene_copied`: the
+    background is taken for that of a reference, which is never the scene asked for.
     """
 
     top1: Bool[np.ndarray, "n"]
@@ -45,6 +46,7 @@ class Verdicts(NamedTuple):
     scene_right: Bool[np.ndarray, "n"]
     exchanged: list[bool | None]
     placed: Sequence[bool] = ()
+    scene_copied: Sequence[bool] = ()
 
 
 def check_subjects(subjects: Sequence[Subject], kinds: Sequence[Kind] = USUAL) -> None:
@@ -92,7 +94,9 @@ def judge_pictures(
     scene_right = np.array([case.scenes[0] == name for case, name in zip(cases, predicted, strict=True)])
     top1 = np.all(first_is_best(similar), axis=1)
     placed = _placed(judge, cases, pictures, what) if kind == "placed" else ()
-    return Verdicts(np.asarray(top1), similar[..., 0].min(axis=1), predicted, scene_right, exchanged, placed)
+    copied = [name in case.reference_scenes for case, name in zip(cases, predicted, strict=True)]
+    cosine_of_worst = similar[..., 0].min(axis=1)
+    return Verdicts(np.asarray(top1), cosine_of_worst, predicted, scene_right, exchanged, placed, copied)
 
 
 def _exchanged(
@@ -123,6 +127,8 @@ def summarise_verdicts(verdicts: Verdicts) -> dict[str, Any]:
         "cosine": float(verdicts.cosine.mean()),
         "scene_accuracy": float(verdicts.scene_right.mean()),
     }
+    if verdicts.scene_copied:
+        scores["copied_scene"] = sum(verdicts.scene_copied) / len(verdicts.scene_copied)
     if sided := [each for each in verdicts.exchanged if each is not None]:
         scores |= {"sided": len(sided), "swaps": sum(sided) / len(sided)}
     if verdicts.placed:
