@@ -1,8 +1,9 @@
 """Co-evolution of the small model and its pairs on the toy world: two rounds.
 
-The shipped base, without its LoRA, draws subjects of the toy world again in other scenes, with the toy world's
-pictures as references, as it saw them in its own training; from round 2 on, the best model so far does. The
-sizes are those of an hour on a part of two shared cores: pairs by the dozen, trainings of some tens of steps.
+The shipped base, without its LoRA, draws subjects of the toy world again in other scenes, with the toy
+world's pictures as references, as it saw them in its own training; from round 2 on, the best model so far
+does. The sizes are those of an hour on a part of two shared cores: pairs by the dozen, trainings of some
+tens of steps.
 
 uno-convert efficientnet --dst weights/scorer
 uno-coevolve --config configs/small_coevolution.py --out runs/coevolution
@@ -15,7 +16,7 @@ from uno_jax.data.config import SourceConfig
 from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.recipes import load_recipe
 
-DIPTYCHS, STEPS = 48, "8"
+DIPTYCHS, PROMPTS, STEPS = 48, 40, "8"
 SCORER = "efficientnet_lite0"
 
 
@@ -40,7 +41,7 @@ def score(name: str, key: str, row: str, percent: bool = True) -> Score:
 
 
 def get_config() -> Coevolution:
-    evaluated = ("--suite", "toybox", "--kinds", "single", "--count", "40", "--steps", STEPS)
+    evaluated = ("--suite", "toybox", "--kinds", "single", "--count", str(PROMPTS), "--steps", STEPS)
     return Coevolution(
         model="small",
         first=(*synthesis(), "--generate.lora", "none"),
@@ -55,5 +56,5 @@ def get_config() -> Coevolution:
             score("background copied", "copied_scene", "scene_copied"),
         ),
         better="cosine",
-        baseline="without_reference",
+        pictures=2 * PROMPTS,
     )

@@ -1,10 +1,13 @@
-"""`uno-coevolve`, `python -m uno_jax.coevolve --config FILE --out DIR`: a model and its pairs improve in turn."""
+"""`uno-coevolve`, `python -m uno_jax.coevolve --config FILE --out DIR`: a model and its pairs improve in
+turn.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from uno_jax.coevolution.config import load_coevolution
+from uno_jax.coevolution.plan import plan_coevolution
 from uno_jax.coevolution.run import run_coevolution
 from uno_jax.reporting.plots import check_matplotlib
 from uno_jax.support.atomic import check_output_folder
@@ -14,15 +17,21 @@ from uno_jax.support.folder_lock import locked
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Make pairs with a model, train it on them, draw second references and then the next round's pairs with what was
-    trained: UNO's co-evolution of model and data. Each step is done once, in a process of its own; the same command
-    again does what is missing.
+    """Make pairs with a model, train it on them, draw second references and then the next round's pairs with
+    what was trained: UNO's co-evolution of model and data. Each step is done once, in a process of its own;
+    the same command again does what is missing.
     """
 
     config: str
-    """File with get_config() -> Coevolution, or the name of a shipped one, such as configs/small_coevolution.py."""
+    """File with get_config() -> Coevolution, or the name of a shipped one, such as
+    configs/small_coevolution.py.
+    """
     out: Path
     """Directory for the steps of each round, the table and its page."""
+    plan: str = ""
+    """Hardware to plan for in place of running: a GPU such as h100 or several as h100:8, a TPU topology such
+    as v5p:2x2x1, or local. Prints every step with its pictures or samples, operations and hours.
+    """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(Args, "uno-coevolve", argv)
     with exit_on(ValueError, OSError):
         config = load_coevolution(args.config)
+        if args.plan:
+            return plan_coevolution(config, args.plan, args.out)
         check_output_folder("--out", args.out)
         check_matplotlib()
         with locked(args.out):

@@ -1,5 +1,6 @@
 """The command `uno-synthesize`; `python -m tools.synthesize_data` in a checkout."""
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from ..common.devices import check_device
 from ..common.errors import ToolError
 from .command_line import Command, parse_command
 from .output.export import export_run
+from .output.plan import plan_run
 from .output.report import take_marks, write_report
 from .pipeline.import_lists import import_list
 from .pipeline.run import Run, open_run
@@ -23,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run_command(command: Command) -> None:
     """Raises ToolError."""
+    if command.name == "plan":
+        return print(json.dumps(plan_run(command.settings), indent=1))
     steps = steps_of(command)
     for name, stage in STAGES.items():
         if name in steps:

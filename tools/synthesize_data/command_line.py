@@ -50,8 +50,8 @@ class RunCommand(StageCommand):
     """One command and its settings."""
 
     until: str = ""
-    """Last stage to take, the first time it comes: export ends before second references are drawn, for which the
-    stage I model is to be trained. Empty: all.
+    """Last stage to take, the first time it comes: export ends before second references are drawn, for which
+    the stage I model is to be trained. Empty: all.
     """
 
 
@@ -82,6 +82,10 @@ COMMANDS: dict[str, tuple[type[Command], str]] = {
     "export": (Command, "Lists, shards and a datasheet of the kept pairs."),
     "import": (SourceCommand, "Pairs from other sources (--source), to filter them."),
     "marks": (SourceCommand, "What a person marked on the report (--source), which overrides verdicts."),
+    "plan": (
+        Command,
+        "What the settings ask for at most, as JSON: rows of each stage, pictures and their sizes.",
+    ),
     "report": (Command, "A page of what was made, kept and rejected."),
 }
 

@@ -109,9 +109,9 @@ class GenerateConfig:
     and generate the right one (diptych prompting). Empty: generate both.
     """
     second: Literal["completed", "referenced"] = "completed"
-    """How the second panel is made: in one picture with the first, or, for uno_jax, by itself with the first one
-    as its reference, as a model that was trained on such pairs can. Then another subject in it has a picture of
-    its own as a second reference.
+    """How the second panel is made: in one picture with the first, or, for uno_jax, by itself with the first
+    one as its reference, as a model that was trained on such pairs can. Then another subject in it has a
+    picture of its own as a second reference.
     """
     lora: str = ""
     """LoRA directory of the model that draws referenced panels, which must be uno_jax's."""
@@ -142,8 +142,9 @@ class FilterDinoConfig:
     max_cosine: Cosine = not_in_id(0.99)
     """Highest cosine; above it the second picture is a copy of the first."""
     max_border: Cosine = not_in_id(1.0)
-    """Highest cosine of the two pictures' borders, the outermost cells of the network's map; above it the
-    second picture has the first one's background. The default takes all: it was not measured for DINOv2.
+    """Highest cosine of the two pictures' borders, the outermost cells of the network's map, the first
+    picture as sharp as the second; above it the second has the first one's background. The default takes
+    all: it was not measured for DINOv2.
     """
     batch_size: BatchSize = not_in_id(32)
     """Pairs per batch."""

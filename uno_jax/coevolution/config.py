@@ -28,10 +28,12 @@ class Coevolution:
     --second-reference.
     """
     later: tuple[str, ...]
-    """The same of later rounds, in which the model that is best so far draws them: its LoRA is --generate.lora."""
+    """The same of later rounds, in which the model that is best so far draws them: its LoRA is
+    --generate.lora.
+    """
     stage1: TrainConfig
-    """Training on pairs of one reference: SINGLE among its sources is the round's list. The working directory is
-    replaced, and in later rounds the LoRA that it starts from.
+    """Training on pairs of one reference: SINGLE among its sources is the round's list. The working
+    directory is replaced, and in later rounds the LoRA that it starts from.
     """
     stage2: TrainConfig
     """Training on pairs of two references, TWO, from stage I's LoRA; left out of a round that kept none."""
@@ -43,10 +45,8 @@ class Coevolution:
     """Name of the score, of which more is better, that chooses the round from which the next one starts."""
     rounds: int = 2
     """Number of rounds."""
-    baseline: str = ""
-    """Word that in the paths of the first evaluation's scores names the base, in the place of "model"; empty:
-    no row for it.
-    """
+    pictures: int = 0
+    """Pictures that the evaluations of a round draw, for --plan."""
 
 
 def load_coevolution(name: str) -> Coevolution:
@@ -75,7 +75,9 @@ def load_coevolution(name: str) -> Coevolution:
 
 
 def stage_recipe(stage: TrainConfig, pairs: Path, workdir: Path, init_lora: str) -> TrainConfig:
-    """A stage as it is run: on the lists of the synthesis run `pairs`, from a LoRA, in a working directory."""
+    """A stage as it is run: on the lists of the synthesis run `pairs`, from a LoRA, in a working
+    directory.
+    """
     sources = tuple(
         dataclasses.replace(source, path=source.path.replace(PAIRS, str(pairs)))
         for source in stage.data.sources

@@ -1,5 +1,5 @@
-"""Finished rounds -> index.html, a page of uno_jax.reporting: the table, some pairs of each round, its evaluation and
-trainings.
+"""Finished rounds -> index.html, a page of uno_jax.reporting: the table, some pairs of each round, its
+evaluation and trainings.
 """
 
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uno_jax.coevolution.config import Coevolution
 from uno_jax.coevolution.rounds import Round
-from uno_jax.coevolution.table import HEADS, Result, all_rows, table_cells, verdicts
+from uno_jax.coevolution.table import HEADS, Result, base_result, table_cells, verdicts
 from uno_jax.reporting.plots import Plot
 from uno_jax.reporting.runs import read_runs
 from uno_jax.reporting.tables import Table
@@ -27,7 +27,7 @@ THUMBNAIL = 192
 def write_page(config: Coevolution, rounds: Sequence[Round], results: Sequence[Result], out: Path) -> None:
     """Writes OUT/index.html and a sheet of pairs in each round's folder."""
     first = next(iter(config.evaluations))
-    runs = []
+    runs = [out / "base" / f"evaluation_{first}"]
     for each in rounds:
         stages = [each.folder / stage for stage in ("stage1", "stage2")]
         runs += [each.folder / f"evaluation_{first}", *(stage for stage in stages if stage.is_dir())]
@@ -37,7 +37,7 @@ def write_page(config: Coevolution, rounds: Sequence[Round], results: Sequence[R
         picture = thumbnails.add(write_pairs(each), SHEET_SIDE)
         if picture is not None:
             sheets.append(Plot(f"Pairs of round {each.number}", thumbnails.uris[picture]))
-    tables = coevolution_tables(config, all_rows(config, results, out))
+    tables = coevolution_tables(config, [base_result(config, out), *results])
     write_runs(out / "index.html", read_runs(runs), thumbnails, [("Co-evolution", tables, sheets)])
 
 

@@ -1,7 +1,8 @@
-"""The steps of a round: pairs, stage I, second references, stage II, evaluations. Each is a command of the project
-in a process of its own.
+"""The steps of a round: pairs, stage I, second references, stage II, evaluations. Each is a command of the
+project in a process of its own.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +36,10 @@ class Round(NamedTuple):
     folder: Path
     start: Model
     model: Model
-    pairs: Json
-    """What the synthesis counted, by stage."""
+    pairs: dict[str, Json]
+    """What the synthesis counted by stage, of pairs of one reference and when second references were
+    added.
+    """
     trained: dict[str, int]
     """Pairs that the model was trained on, of one reference and of two."""
 
@@ -46,54 +49,69 @@ def run_round(config: Coevolution, number: int, start: Model, out: Path) -> Roun
 
     Raises RecipeError when a program fails, a finished step has other settings, or no pair was kept.
     """
-    name, folder = f"round_{number}", out / f"round_{number}"
-    loras = {stage: folder / stage / "lora" for stage in ("stage1", "stage2")}
-
-    def pairs_step(what: str, until: tuple[str, ...]) -> Step:
-        arguments = synthesis_arguments(config, number, start.lora, loras["stage1"])
-        words = ("--run", str(folder / "pairs"), *until, *arguments)
-        settings = {"arguments": list(words), "model": content_id(model_dir(config.model))}
-        return Step(f"{name}/{what}", settings, lambda: synthesise(f"{name}, {what}", words, folder / "pairs"),
-                    shares=not until)  # fmt: skip
-
-    def training_step(stage: str, recipe: TrainConfig, init_lora: str) -> Step:
-        recipe = stage_recipe(recipe, folder / "pairs", folder / stage, init_lora)
-        settings = {"recipe": to_dict(recipe), "weights": content_id(recipe.weights_dir)}
-        return Step(f"{name}/{stage}", settings, lambda: train(f"{name}, {stage}", recipe))
-
-    made = finish(pairs_step("pairs", ("--until", "export")), start.id, out)
-    if not made.result["single/train"]:
-        raise RecipeError(
-            f"{name}: no pair is left to train on; {folder / 'pairs' / 'report.html'} shows why each was rejected"
-        )
-    done = finish(training_step("stage1", config.stage1, start.lora or config.stage1.init_lora), made.id, out)
-    made = finish(pairs_step("second_references", ()), done.id, out)
-    trained = {"single": made.result["single/train"], "two": made.result["two/train"]}
-    last, done = "stage1", made
-    if trained["two"]:
-        last = "stage2"
-        done = finish(training_step("stage2", config.stage2, str(loras["stage1"])), made.id, out)
-    model = Model(name.replace("_", " "), str(loras[last]), done.id)
-    for evaluation in config.evaluations:
-        finish(evaluation_step(config, name, evaluation, model, folder), model.id, out)
-    return Round(number, folder, start, model, made.result, trained)
+    folder = out / f"round_{number}"
+    words = synthesis_arguments(config, number, start.lora, folder)
+    until = ("--until", "export")
+    singles = finish(synthesis_step("pairs", config, folder, words, until), start.id, out)
+    if not singles.result["single/train"]:
+        page = folder / "pairs" / "report.html"
+        raise RecipeError(f"{folder.name}: no pair is left to train on; {page} shows why each was rejected")
+    lora = start.lora or config.stage1.init_lora
+    done = finish(training_step("stage1", config.stage1, folder, lora), singles.id, out)
+    twos = finish(synthesis_step("second_references", config, folder, words), done.id, out)
+    last, done = "stage1", twos
+    if twos.result["two/train"]:
+        lora = str(folder / "stage1" / "lora")
+        last, done = "stage2", finish(training_step("stage2", config.stage2, folder, lora), twos.id, out)
+    model = Model(folder.name.replace("_", " "), str(folder / last / "lora"), done.id)
+    evaluate(config, model, folder, out)
+    counted = {"single": singles.result["funnel"], "two": twos.result["funnel"]}
+    trained = {"single": singles.result["single/train"], "two": twos.result["two/train"]}
+    return Round(number, folder, start, model, counted, trained)
 
 
-def synthesis_arguments(config: Coevolution, number: int, start: str, stage1: Path) -> tuple[str, ...]:
+def synthesis_step(
+    what: str, config: Coevolution, folder: Path, words: Sequence[str], until: Sequence[str] = ()
+) -> Step:
+    """A step of a round's synthesis run, which lies in its folder pairs: the first one ends early, and the
+    other goes on there.
+    """
+    words = ("--run", str(folder / "pairs"), *until, *words)
+
+    def work() -> Json:
+        run_program(f"{folder.name}, {what}", installed_name("tools.synthesize_data"), "run", *words)
+        fields: Any = {"samples": dict[str, int], "funnel": Json}
+        sheet = read_object(folder / "pairs" / "export" / "datasheet.json", fields, RecipeError)
+        return {**sheet["samples"], "funnel": sheet["funnel"]}
+
+    settings = {"arguments": list(words), "model": content_id(model_dir(config.model))}
+    return Step(f"{folder.name}/{what}", settings, work, shares=not until)
+
+
+def training_step(stage: str, recipe: TrainConfig, folder: Path, init_lora: str) -> Step:
+    """A training on a round's pairs, from a LoRA if one is named."""
+    recipe = stage_recipe(recipe, folder / "pairs", folder / stage, init_lora)
+    settings = {"recipe": to_dict(recipe), "weights": content_id(recipe.weights_dir)}
+    return Step(f"{folder.name}/{stage}", settings, lambda: train(f"{folder.name}, {stage}", recipe))
+
+
+def evaluate(config: Coevolution, model: Model, folder: Path, out: Path) -> None:
+    """Does what is missing of a model's evaluations, in evaluation_NAME in the folder.
+
+    Raises RecipeError as `run_round`.
+    """
+    for name in config.evaluations:
+        finish(evaluation_step(config, name, model, folder), model.id, out)
+
+
+def synthesis_arguments(config: Coevolution, number: int, start: str, folder: Path) -> tuple[str, ...]:
     """Of `uno-synthesize run` in a round: other choices in each, and targets by the LoRA it starts from."""
-    seconds = ("--second-reference.model", config.model, "--second-reference.lora", str(stage1))
+    lora = str(folder / "stage1" / "lora")
+    seconds = ("--second-reference.model", config.model, "--second-reference.lora", lora)
     seeds = ("--diptychs.seed", str(number - 1), "--second-reference.seed", str(number - 1))
-    if number == 1:
-        return (*config.first, *seeds, *seconds)
-    return (*config.later, *seeds, *seconds, "--generate.model", config.model, "--generate.lora", start)
-
-
-def synthesise(what: str, words: tuple[str, ...], run: Path) -> Json:
-    """Runs the synthesis as far as `words` say; what its datasheet counts."""
-    run_program(what, installed_name("tools.synthesize_data"), "run", *words)
-    fields: Any = {"samples": dict[str, int], "funnel": dict[str, Any]}
-    sheet = read_object(run / "export" / "datasheet.json", fields, RecipeError)
-    return {**sheet["samples"], "funnel": sheet["funnel"]}
+    own = config.first if number == 1 else config.later
+    targets = () if number == 1 else ("--generate.model", config.model, "--generate.lora", start)
+    return (*own, *seeds, *seconds, *targets)
 
 
 def train(what: str, recipe: TrainConfig) -> Json:
@@ -108,15 +126,15 @@ def train(what: str, recipe: TrainConfig) -> Json:
     return {"lora": content_id(lora), "steps": recipe.steps}
 
 
-def evaluation_step(config: Coevolution, name: str, evaluation: str, model: Model, folder: Path) -> Step:
-    """The step of one of the evaluations of a round's model."""
+def evaluation_step(config: Coevolution, evaluation: str, model: Model, folder: Path) -> Step:
+    """The step of one of a model's evaluations."""
+    name = f"{folder.name}/evaluation_{evaluation}"
     place = folder / f"evaluation_{evaluation}"
-    words = (*config.evaluations[evaluation], "--model", config.model, "--lora", model.lora)
+    words = (*config.evaluations[evaluation], "--model", config.model, "--lora", model.lora or "none")
 
     def work() -> Json:
         if not (place / "scores.json").is_file():
-            run_program(f"{name}, {evaluation}", "uno_jax.evaluate", *words, "--out", str(place))
+            run_program(f"{folder.name}, {evaluation}", "uno_jax.evaluate", *words, "--out", str(place))
         return {"scores": str(place / "scores.json")}
 
-    settings = {"arguments": list(words), "model": content_id(model_dir(config.model))}
-    return Step(f"{name}/evaluation_{evaluation}", settings, work)
+    return Step(name, {"arguments": list(words), "model": content_id(model_dir(config.model))}, work)

@@ -1,4 +1,6 @@
-"""Steps that are done once: beside the folder of each, a record of its settings and, when it ended, its result."""
+"""Steps that are done once: beside the folder of each, a record of its settings and, when it ended, its
+result.
+"""
 
 import json
 from collections.abc import Callable
@@ -36,7 +38,8 @@ class Finished(NamedTuple):
 def finish(step: Step, after: str, out: Path) -> Finished:
     """Does a step, unless it is recorded as finished; `after` is the ID of the step before it.
 
-    Raises RecipeError for a record of other settings, and for a folder with things in it that no record is of.
+    Raises RecipeError for a record of other settings, and for a folder with things in it that no record is
+    of.
     """
     path, folder = out / f"{step.name}.json", out / step.name
     settings: Json = json.loads(portable(step.settings | {"earlier steps": after}, out))
@@ -63,8 +66,8 @@ def recorded_result(path: Path, settings: Json) -> Json | None:
     if changes := differences(record["settings"], settings):
         state = "has begun" if record["result"] is None else "is finished"
         raise RecipeError(
-            f"{path.with_suffix('')} {state} with other settings ({'; '.join(changes)}): take those again, name "
-            f"a new --out, or remove {path.name} with that folder and what follows, to do it anew"
+            f"{path.with_suffix('')} {state} with other settings ({'; '.join(changes)}): take those again, "
+            f"name a new --out, or remove {path.name}, that folder and what follows, to do it anew"
         )
     found: Json | None = record["result"]
     return found

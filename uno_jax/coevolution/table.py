@@ -1,6 +1,7 @@
-"""Finished rounds -> one table: pairs kept by stage, and scores with the intervals of their means and differences."""
+"""Finished rounds -> one table: pairs kept by stage, and scores with the intervals of their means and
+differences.
+"""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +16,19 @@ from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.json_files import read_object
 
-MODEL = "model"  # in the paths of scores
 COPIED = "the same background"  # heading of filter-dino's reason
-STAGES = ("generate", "split", "filter-dino", "filter-vlm", "detect", "second-reference")
+SINGLE_STAGES = ("generate", "split", "filter-dino", "filter-vlm")
+TWO_STAGES = ("detect", "second-reference")
 HEADS = {
     "start": "from",
     "generate": "diptychs",
     "split": "with a seam",
-    "filter-dino": "alike",
-    "copied": "of the others: background copied",
-    "filter-vlm": "kept by parts",
+    "filter-dino": "filter-dino",
+    "copied": "rejected: background",
+    "filter-vlm": "filter-vlm",
     "second-reference": "second references",
-    "single": "trained on: one reference",
-    "two": "two",
+    "single": "trained on, 1 reference",
+    "two": "2 references",
 }
 
 
@@ -44,29 +45,16 @@ def round_result(config: Coevolution, done: Round) -> Result:
 
     Raises RecipeError where an evaluation lacks a score.
     """
-    funnel = done.pairs["funnel"]
     counts: dict[str, int | str] = {"start": done.start.name}
-    counts |= {stage: funnel[stage]["kept"] for stage in STAGES if stage in funnel}
-    counts["copied"] = funnel["filter-dino"]["left out"].get(COPIED, 0)
-    scores = read_scores(config.scores, done.folder)
-    return Result(done.model.name, counts | done.trained, scores)
+    for stages, funnel in ((SINGLE_STAGES, done.pairs["single"]), (TWO_STAGES, done.pairs["two"])):
+        counts |= {stage: funnel[stage]["kept"] for stage in stages if stage in funnel}
+    counts["copied"] = done.pairs["single"]["filter-dino"]["left out"].get(COPIED, 0)
+    return Result(done.model.name, {**counts, **done.trained}, read_scores(config.scores, done.folder))
 
 
-def base_result(config: Coevolution, folder: Path) -> Result | None:
-    """The row of the base without references, as the evaluations in the first round's folder have it; None where
-    the config names no word for it.
-    """
-    if not config.baseline:
-        return None
-
-    def of_base(path: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(config.baseline if word == MODEL else word for word in path)
-
-    own = [
-        dataclasses.replace(score, path=of_base(score.path), row=of_base(score.row))
-        for score in config.scores
-    ]
-    return Result("base, no reference", {}, read_scores(own, folder))
+def base_result(config: Coevolution, out: Path) -> Result:
+    """The row of the base, drawing with references and without any LoRA."""
+    return Result("base", {}, read_scores(config.scores, out / "base"))
 
 
 def read_scores(scores: Sequence[Score], folder: Path) -> dict[str, Found]:
@@ -79,15 +67,9 @@ def read_scores(scores: Sequence[Score], folder: Path) -> dict[str, Found]:
     return found
 
 
-def all_rows(config: Coevolution, results: Sequence[Result], out: Path) -> list[Result]:
-    """The base's row, where there is one, and the rounds'."""
-    base = base_result(config, out / "round_1")
-    return [*([base] if base else []), *results]
-
-
 def write_table(config: Coevolution, results: Sequence[Result], better: str, out: Path) -> None:
     """Writes table.json and table.md."""
-    rows = all_rows(config, results, out)
+    rows = [base_result(config, out), *results]
     record = {
         "rows": [row_record(row, before) for row, before in zip(rows, [None, *rows], strict=False)],
         "better": better,
@@ -151,8 +133,8 @@ def table_lines(config: Coevolution, rows: Sequence[Result]) -> list[str]:
 
 
 def verdicts(config: Coevolution, rows: Sequence[Result]) -> list[str]:
-    """A sentence for each row after the first and each score: the difference from the row before, its interval,
-    and whether that holds 0.
+    """A sentence for each row after the first and each score: the difference from the row before, its
+    interval, and whether that holds 0.
     """
     found = []
     for row, before in zip(rows[1:], rows, strict=False):

@@ -3,6 +3,7 @@ GPUs through XLA's. None of these needs the hardware.
 """
 
 import importlib.util
+import math
 import os
 import re
 
@@ -54,6 +55,25 @@ def find_devices(where: str) -> list[jax.Device]:
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0]
         raise PlanError(f"--plan {where} is not a topology of that chip: {reason}") from None
+
+
+def find_chips(where: str) -> tuple[Chip, int]:
+    """The chip and the number of them that `find_devices` would give for hardware that is not here, without a
+    compiler for it; for "local" those here.
+
+    Raises PlanError for unknown hardware.
+    """
+    if where == "local":
+        return chip_of(jax.local_devices()[0]), len(jax.local_devices())
+    name, _, grid = where.partition(":")
+    known = {chip.name: chip for chip in TPUS.values()} | {card: each.chip for card, each in CARDS.items()}
+    sides = re.fullmatch(r"\d+(x\d+)*" if name not in CARDS else r"\d*", grid)
+    if name not in known or sides is None:
+        raise PlanError(
+            f"--plan {where}: expected local, or one of {', '.join(known)}, with its grid or number, such as "
+            "v5p:2x2x1 or h100:8"
+        )
+    return known[name], math.prod(int(side) for side in (grid or "1").split("x"))
 
 
 def _gpus(where: str, name: str, count: str) -> list[jax.Device]:

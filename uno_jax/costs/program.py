@@ -76,6 +76,12 @@ def compile_program(function: Any, args: tuple[Any, ...], kinds: dict[str, Any],
     return Program(inputs, used - sum(inputs.values()), used, flops, seconds, compiled.as_text())
 
 
+def only_counted(function: Any, args: tuple[Any, ...], kinds: dict[str, Any], mesh: Mesh) -> Program:
+    """A program that is not compiled: its operations, and the memory of its inputs."""
+    inputs = {kind: chip_bytes(tree) for kind, tree in kinds.items()}
+    return Program(inputs, None, sum(inputs.values()), count_flops(function, *args), 0.0)
+
+
 def out_of_memory(message: str) -> int:
     """The bytes that the compiler reports a program would have used. Call it while handling the error: any
     other error is raised again.

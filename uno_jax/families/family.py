@@ -135,6 +135,8 @@ class PlannedSampling(NamedTuple):
     settings: Any
     offload: bool = False
     """Whether each stage has only its own networks on the devices."""
+    compiled: bool = True
+    """Whether programs are compiled, or only their operations counted, in seconds and for any hardware."""
 
 
 class Sampler(NamedTuple):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -20,7 +21,7 @@ from uno_jax.support.trees import Params, count
 from uno_jax.support.words import counted
 from uno_jax.weights.base import check_base
 from uno_jax.weights.load import read_model_config
-from uno_jax.weights.sample_mesh import sampling_mesh
+from uno_jax.weights.sample_mesh import SampleMesh, sampling_mesh
 
 
 def plan_sampling(args: SampleArgs) -> None:
@@ -65,6 +66,21 @@ def spread(axes: Mapping[str, int]) -> str:
     return (
         f"a picture spread over {each} of them ({shares}); the {groups} groups of so many share the weights"
     )
+
+
+def picture_operations(model: str, width: int, height: int, steps: int, refs: int) -> int:
+    """Operations of one picture by a model, or by the preset of that name, counted from shapes.
+
+    Raises ValueError for a size that it cannot draw, CheckpointError where there is no such model.
+    """
+    config = PRESETS[model] if model in PRESETS else read_model_config(model)
+    check_request(config, width, height, 0)
+    side = family_of(config).sampler.reference_side(config, refs, None)
+    settings = make_settings(config, None, {"steps": steps})
+    asked = PlannedSampling(width, height, refs, side, 1, settings, compiled=False)
+    mesh = sampling_mesh(SampleMesh(), jax.local_devices()[:1], config, "bfloat16")
+    programs = family_of(config).sampler.plan(config, abstract_weights(config, mesh, "bfloat16"), mesh, asked)
+    return sum(program.flops for name, program in programs.items() if name != ONE_STEP)
 
 
 def planned(args: SampleArgs, config: Any) -> PlannedSampling:

@@ -7,8 +7,8 @@ BESIDE = Path(__file__).resolve().parents[2]
 
 
 def installed_name(place: str) -> str:
-    """The name by which a module such as tools.synthesize_data can be run: that of the installed package where it
-    lies beside this one, and not where another version is installed. Names of other packages stay.
+    """The name by which a module such as tools.synthesize_data can be run: that of the installed package
+    where it lies beside this one, and not where another version is installed. Names of other packages stay.
     """
     if not place.startswith("tools."):
         return place

@@ -12,6 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from uno_jax.costs.devices import assumptions, chip_of, find_devices
+from uno_jax.costs.flops import count_flops
 from uno_jax.costs.program import (
     Program,
     abstract,
@@ -131,6 +132,21 @@ def abstract_batch(config: TrainConfig, model: Any, mesh: Mesh, refs: int) -> An
     sizes = BatchSizes(config.batch_size, config.data.resolution, refs, config.data.ref_resolution)
     batch = family_of(model).need_trainer().abstract_batch(model, sizes, encoders_of(config), config.dtype)
     return jax.tree.map(lambda leaf: abstract(leaf.shape, leaf.dtype, mesh, *BATCH), batch)
+
+
+def step_operations(config: TrainConfig, refs: int) -> int:
+    """Operations of one step of a recipe with `refs` references in each sample, counted from shapes.
+
+    Raises RecipeError for a recipe that cannot work.
+    """
+    check_recipe(config)
+    if config.weights and not config.weights_dir.is_dir():
+        config = dataclasses.replace(config, weights="")
+    model, mesh = model_config(config), make_run_mesh(config, jax.local_devices()[:1])
+    state, frozen, optimizer = abstract_state(config, model, mesh)
+    step = make_step(config, model, optimizer, state)
+    seed = jax.eval_shape(lambda: jax.random.key(0))
+    return count_flops(step, state, frozen, abstract_batch(config, model, mesh, refs), seed)
 
 
 def compile_step(step: Any, mesh: Mesh, state: TrainState, frozen: dict[str, Params], batch: Any) -> Program:

@@ -71,8 +71,8 @@ def parse_recipe_args(args_type: type[Args], prog: str, argv: Sequence[str] | No
 
 
 def find_recipe(name: str, kind: str = "recipe") -> Path:
-    """The file of a recipe, or of an ablation or co-evolution, whose name ends in _ablation or _coevolution: the
-    path itself, else the shipped file of that name.
+    """The file of a recipe, or of an ablation or co-evolution, whose name ends in _ablation or _coevolution:
+    the path itself, else the shipped file of that name.
 
     Raises RecipeError when there is neither.
     """

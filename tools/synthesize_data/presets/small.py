@@ -57,7 +57,7 @@ def get_config() -> SynthConfig:
             left="toybox",
             batch_size=256,
         ),
-        filter_dino=FilterDinoConfig(backend="efficientnet-lite0", threshold=0.4, max_border=0.6),
+        filter_dino=FilterDinoConfig(backend="efficientnet-lite0", threshold=0.4, max_border=0.65),
         filter_vlm=FilterVlmConfig(backend="features", threshold=3.0),
         detect=DetectConfig(backend="catalog", catalog="toybox", threshold=0.35),
         second_reference=SecondReferenceConfig(

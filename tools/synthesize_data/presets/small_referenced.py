@@ -1,5 +1,5 @@
-"""The preset "small" with a model that was trained on pairs: it draws each target by itself, with the toy world's
-picture as its reference, in place of completing a diptych.
+"""The preset "small" with a model that was trained on pairs: it draws each target by itself, with the toy
+world's picture as its reference, in place of completing a diptych.
 
 uno-synthesize run --config small_referenced --run runs/more_pairs --generate.lora runs/small_stage2/lora
 

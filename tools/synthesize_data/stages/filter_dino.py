@@ -7,7 +7,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from ...common.errors import ToolError
 from ...common.manifest import Failed, Job, Json, Row, result_of
@@ -19,6 +21,8 @@ from ..judges.features import DINOV2_PACKAGES, EFFICIENTNET_PACKAGES, Dinov2, Ef
 from ..pipeline.image_files import load_image
 from ..pipeline.import_lists import imported_pairs
 from ..pipeline.stage import Rows, Stage
+
+SOFTER = (1, 2)  # of the first picture's further views
 
 
 def inputs(run: Rows) -> Iterator[Json]:
@@ -81,11 +85,30 @@ class Comparison:
 
     def compare(self, jobs: list[Job], read: list[tuple[Image.Image, Image.Image]]) -> list[Json]:
         found = self.features([picture for both in read for picture in both])
-        named = {"cosine": found.whole, "border": found.border}
-        cosines = {name: (p[::2] * p[1::2]).sum(1) for name, p in named.items() if p is not None}
+        cosines = {"cosine": (found.whole[::2] * found.whole[1::2]).sum(1)}
+        if found.border is not None:
+            softer = [self.features([soften(first, each) for first, _ in read]).border for each in SOFTER]
+            firsts = [found.border[::2], *(each for each in softer if each is not None)]
+            cosines["background"] = background_cosines(firsts, found.border[1::2])
         return [
             {name: round(float(each[at]), 4) for name, each in cosines.items()} for at in range(len(read))
         ]
+
+
+def background_cosines(
+    firsts: Sequence[NDArray[np.float32]], seconds: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The cosines (pairs,) of the first and second pictures' borders (pairs, features), the highest over
+    several views of the first ones: made pictures are softer than drawn or photographed ones, and sharpness
+    alone makes the borders of one background differ.
+    """
+    best: NDArray[np.float32] = np.max([(first * seconds).sum(1) for first in firsts], axis=0)
+    return best
+
+
+def soften(picture: Image.Image, softness: int) -> Image.Image:
+    """Blurred by a Gaussian whose radius is `softness` / 128 of the width."""
+    return picture.filter(ImageFilter.GaussianBlur(softness * picture.width / 128))
 
 
 def verdict(config: SynthConfig, row: Row) -> str:
@@ -104,13 +127,13 @@ def copied_background(max_border: float, result: Json) -> str:
     """Why a pair is rejected for its background; empty where it is not."""
     if max_border >= 1:
         return ""
-    if (border := result.get("border")) is None:
+    if (background := result.get("background")) is None:
         return (
             "the borders were not compared (a row of an earlier version): remove "
             "manifest/filter-dino.jsonl to compare them"
         )
-    if border > max_border:
-        return f"the same background: the borders' cosine {border:.3f} is above {max_border:g}"
+    if background > max_border:
+        return f"the same background: the borders' cosine {background:.3f} is above {max_border:g}"
     return ""
 
 

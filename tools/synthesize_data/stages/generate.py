@@ -76,7 +76,8 @@ def check_settings(config: SynthConfig) -> None:
             )
     if own.lora and not referenced:
         raise ToolError(
-            f"generate.lora {own.lora} draws referenced panels only: pass --generate.second referenced, or remove it"
+            f"generate.lora {own.lora} draws referenced panels only: remove it, or pass --generate.second "
+            "referenced"
         )
     square = all(width == height for width, height in config.diptychs.panels)
     if own.left and not (square and config.diptychs.layouts == ("left-right",)):

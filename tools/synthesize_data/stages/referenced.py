@@ -1,5 +1,5 @@
-"""Diptychs whose second panel is drawn by itself, with the first one as its reference, and pictures of the toy
-world to begin with.
+"""Diptychs whose second panel is drawn by itself, with the first one as its reference, and pictures of the
+toy world to begin with.
 
 That is how a model draws that was trained on pairs: what it learned from a run's pairs makes the next run's.
 """
@@ -25,8 +25,8 @@ ACROSS, DOWN = (2, 1), (1, 2)  # panels in width and in height
 
 
 def referenced_panels(config: SynthConfig, row: Row) -> Json:
-    """What `Referenced` draws of a diptych: the first panel, the other subject alone if there is one (each as a
-    prompt, or as the toy world's subjects and scene), and the second panel's prompt.
+    """What `Referenced` draws of a diptych: the first panel, the other subject alone if there is one (each
+    as a prompt, or as the toy world's subjects and scene), and the second panel's prompt.
     """
     asked, captions = row.inputs, result_of(row)
     shown = {"first": asked["subject"], "other": asked["other"]}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from uno_jax.costs.program import Program, abstract, chip_bytes, compile_program
+from uno_jax.costs.program import Program, abstract, chip_bytes, compile_program, only_counted
 from uno_jax.families.family import ONE_STEP, BatchSizes, PlannedSampling
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.latents import decode_image, encode_image
@@ -36,7 +36,8 @@ def plan_sampling(
     def compiled(function: Callable[..., Any], kinds: tuple[str, ...], *inputs: Any) -> Program:
         model = Model(config, {kind: params[kind] for kind in kinds}, dtype=dtype)
         named = {"weights": model, "inputs": inputs}
-        program = compile_program(jax.jit(function), (model, *inputs), named, mesh)
+        make = compile_program if asked.compiled else only_counted
+        program = make(jax.jit(function), (model, *inputs), named, mesh)
         if asked.offload:
             return program
         others = weights - program.inputs["weights"]

@@ -73,9 +73,8 @@ def test_pairs_get_the_cosine_of_their_features(backend, request, tmp_path):
     jobs = pairs_of(tmp_path, [(1, 1), (1, 2), (2, 1)])
     broken = Job("dd", {**jobs[0].inputs, "second": "absent.png"})
     same, failed, one, other = worker([jobs[0], broken, *jobs[1:]])
-    for part in ("cosine", "border"):
-        assert same[part] == pytest.approx(1, abs=1e-3)
-        assert one[part] == other[part] < 0.999
+    assert same["cosine"] == pytest.approx(1, abs=1e-3) and same["background"] == pytest.approx(1, abs=1e-3)
+    assert one["cosine"] == other["cosine"] < 0.999 and one["background"] < 0.999
     assert isinstance(failed, Failed) and "absent.png is not a readable picture" in failed.reason
 
 
@@ -97,25 +96,34 @@ def test_the_border_is_the_outermost_cells():
     np.testing.assert_allclose(border_of(cells), [[0, 1, 0], [0, 0, 1]])
 
 
-def test_copied_backgrounds_are_rejected():
-    """Of composites: the subject elsewhere in the same scene, drawn anew, and in another scene."""
-    subjects, network = load_subjects(split="train")[::60], EfficientNetLite0("cpu")
-    config = get_config()
+@pytest.mark.parametrize("softness", [0, 2])
+def test_copied_backgrounds_are_rejected(softness):
+    """Of composites: the subject elsewhere in the same scene, drawn anew and as soft as a made picture, and
+    in another scene.
+    """
+    subjects, config = load_subjects(split="train")[::60], get_config()
+    comparison = filter_dino.Comparison(config, Path())
 
-    def verdicts(scenes) -> list[str]:
-        drawn = [
-            Image.fromarray(compose(np.random.default_rng([seed, at]), [subject], scene, 128).image)
-            for seed, subject in enumerate(subjects)
-            for at, scene in enumerate(scenes)
+    def drawn(scene, seed, subject) -> Image.Image:
+        return Image.fromarray(compose(np.random.default_rng(seed), [subject], scene, 128).image)
+
+    def verdicts(second) -> list[str]:
+        pairs = [
+            (drawn("beach", 2 * n, each), filter_dino.soften(drawn(second, 2 * n + 1, each), softness))
+            for n, each in enumerate(subjects)
         ]
-        border = network(drawn).border
-        cosines = (border[::2] * border[1::2]).sum(1)
-        rows = [Row("id", {"kind": "single"}, {"cosine": 0.9, "border": float(each)}) for each in cosines]
-        return [filter_dino.verdict(config, row) for row in rows]
+        results = [found | {"cosine": 0.9} for found in comparison.compare([], pairs)]
+        return [filter_dino.verdict(config, Row("id", {"kind": "single"}, found)) for found in results]
 
-    assert sum(text.startswith("the same background") for text in verdicts(("beach", "beach"))) >= 9
-    assert verdicts(("beach", "bookshelf")).count("") >= 9
+    assert sum(text.startswith("the same background") for text in verdicts("beach")) >= 9
+    assert verdicts("bookshelf").count("") >= 9
     assert len(subjects) == 10
+
+
+def test_a_background_counts_as_sharp_as_the_other_picture_is():
+    firsts = [np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[::-1]]
+    seconds = np.array([[1, 0], [0.6, 0.8]], np.float32)
+    np.testing.assert_allclose(filter_dino.background_cosines(firsts, seconds), [1, 0.8])
 
 
 def test_rows_of_earlier_versions_pass_only_where_borders_do_not_count():
