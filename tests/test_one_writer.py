@@ -9,6 +9,7 @@ from tests.tiny_model import write_lora, write_model
 from tests.tiny_run import write_pairs
 from tools.convert_weights.__main__ import main as convert
 from uno_jax.ablate import main as ablate
+from uno_jax.coevolve import main as coevolve
 from uno_jax.data.__main__ import main as data
 from uno_jax.demo import main as demo
 from uno_jax.encodings import main as encode
@@ -43,6 +44,7 @@ WRITERS = {
         "new",
     ),
     "ablate": (ablate, ["--config", "small_ablation", "--out", "OUT/new"], "new"),
+    "coevolve": (coevolve, ["--config", "small_coevolution", "--out", "OUT/new"], "new"),
     "report": (report, ["{}", "--out", "OUT/new.html"], "new.html"),
     "train small": (train_small, ["--out", "OUT/new"], "new"),
     "demo": (demo, ["--out", "OUT/new"], "new/demo"),

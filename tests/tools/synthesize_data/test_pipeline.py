@@ -13,6 +13,7 @@ from tools.synthesize_data.__main__ import main, run_steps, steps_of
 from tools.synthesize_data.command_line import Command
 from tools.synthesize_data.config_files import load_config
 from tools.synthesize_data.output.export import export_run, subject_share
+from tools.synthesize_data.output.plan import plan_run
 from tools.synthesize_data.output.report import link, take_marks, write_report
 from tools.synthesize_data.pipeline.lineage import said_of_pairs
 from tools.synthesize_data.pipeline.run import Run, open_run
@@ -228,6 +229,29 @@ def test_a_run_of_imported_pairs_is_filtered(tmp_path):
     assert steps_of(command) == ORDER
 
 
+def test_a_run_can_end_before_second_references(tmp_path):
+    command = Command(name="run", run=tmp_path, until="export")
+    assert steps_of(command) == ORDER[: ORDER.index("export") + 1] and "detect" not in steps_of(command)
+    with pytest.raises(ToolError, match="--until paint: expected a stage of this run, taxonomy, subjects"):
+        steps_of(dataclasses.replace(command, until="paint"))
+
+
+def test_a_plan_says_what_is_asked_for_at_most():
+    small = dataclasses.replace(load_config("small"), limit=40)
+    planned = {row["stage"]: row for row in plan_run(small)}
+    assert planned["generate, diptychs"] == {
+        **{"stage": "generate, diptychs", "rows": 40, "width": 256, "height": 128},
+        **{"steps": 28, "references": 0},
+    }
+    assert planned["second-reference"]["rows"] == 20 and planned["filter-vlm"]["rows"] == 40
+    whole = {row["stage"]: row["rows"] for row in plan_run(load_config("flux_referenced"))}
+    assert whole["subjects"] == 365 * 150
+    assert (
+        whole["generate, second panels"] + whole["generate, with another"] == whole["filter-dino"] == 219_000
+    )
+    assert whole["generate, first panels"] == 219_000 + whole["generate, with another"]
+
+
 def test_the_toy_world_draws_a_taxonomy_of_its_own_names(tmp_path):
     listed = tmp_path / "mine.json"
     settings = load_config("small")
@@ -255,7 +279,7 @@ def test_settings_stay_with_the_run_and_changes_are_told(tmp_path):
         (["taxonomy", "--run", "{tmp}/new"], "holds no run yet: pass --config FILE"),
         (
             ["taxonomy", "--run", "{tmp}/new", "--config", "nowhere.py"],
-            "expected a file, or one of flux, small",
+            "expected a file, or one of flux, flux_referenced, small, small_referenced",
         ),
         (["taxonomy", "--run", "{tmp}/new", "--config", "{tmp}/empty.py"], "must define get_config"),
         (["taxonomy", "--run", "{tmp}/old"], "does not hold settings of this program"),

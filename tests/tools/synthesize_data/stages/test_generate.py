@@ -12,13 +12,14 @@ from PIL import Image
 from tests.tiny_model import write_model
 from tests.tools.language_models.tiny_language import byte_tokenizer
 from tools.common.errors import ToolError
-from tools.common.manifest import Job
+from tools.common.manifest import Job, Row
 from tools.common.memory import OutOfMemoryError
 from tools.synthesize_data.config import DiptychsConfig, GenerateConfig, SynthConfig, TaxonomyConfig
 from tools.synthesize_data.pipeline.image_files import load_image
 from tools.synthesize_data.pipeline.packaged import in_uno_jax
 from tools.synthesize_data.pipeline.uno_sampler import Sampler, Wanted, run_program
 from tools.synthesize_data.stages import generate
+from tools.synthesize_data.stages.referenced import referenced_panels
 from uno_jax.toybox import compose, load_subjects
 
 
@@ -109,6 +110,8 @@ def test_a_pipeline_that_needs_a_picture_is_refused(flux, tmp_path):
         ({"model": ""}, "generate.model is empty"),
         ({"model": "/no/such/pipeline"}, "'/no/such/pipeline' cannot be loaded"),
         ({"backend": "uno_jax", "model": ""}, "name a directory, or small"),
+        ({"second": "referenced"}, "generate.second referenced needs generate.backend uno_jax"),
+        ({"backend": "uno_jax", "lora": "some"}, "generate.lora some draws referenced panels only"),
     ],
 )
 def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_path):
@@ -226,6 +229,56 @@ def test_a_second_subject_joins_by_being_in_what_is_given(model, tmp_path):
     np.testing.assert_array_equal(
         joined[:, :32], compose(np.random.default_rng(seed), [tomato], "snow", 32).image
     )
+
+
+def referenced_job(number: int, other: str | None = None, drawn: bool = True) -> Job:
+    """A diptych whose second panel has references, and whose first one the toy world or the model draws."""
+    asked = {"subject": "tomato", "other": other, "scene_1": "in the snow", "layout": "left-right"}
+    row = Row("id", asked, {"caption_1": "a tomato in the snow", "caption_2": "a tomato on the grass"})
+    own = GenerateConfig(second="referenced", left="toybox" if drawn else "")
+    found = job(number)
+    found.inputs.update(referenced_panels(SynthConfig(generate=own), row))
+    return found
+
+
+def test_a_referenced_panel_asks_for_what_is_drawn_alone():
+    both = referenced_job(1, "tiger face").inputs
+    assert both["prompt"] == "a tomato on the grass"
+    assert both["first"] == {"subjects": ["tomato"], "scene": "in the snow"}
+    assert both["other"] == {"subjects": ["tiger face"], "scene": "in the snow"}
+    told = referenced_job(1, "tiger face", drawn=False).inputs
+    assert told["first"] == "a tomato in the snow" and told["other"] == "a tiger face, in the snow"
+    assert "other" not in referenced_job(1).inputs
+
+
+@pytest.mark.slow
+def test_the_second_panel_can_be_drawn_with_the_first_as_reference(model, tmp_path, monkeypatch):
+    wanted = []
+    entry = Sampler.entry
+    monkeypatch.setattr(Sampler, "entry", lambda self, each: wanted.append(entry(self, each)) or wanted[-1])
+    config = with_sampler(model)
+    own = dataclasses.replace(config.generate, second="referenced", left="toybox", lora="none")
+    config = dataclasses.replace(config, generate=own)
+    made = generate.STAGE.worker(config, tmp_path)([referenced_job(1), referenced_job(2, "tiger face")])
+    pictures = [pixels(tmp_path, result) for result in made]
+    assert [each.shape for each in pictures] == [(32, 64, 3)] * 2
+    (tomato,) = (subject for subject in load_subjects(split="train") if subject.name == "tomato")
+    for number, (picture, asked) in enumerate(zip(pictures, wanted, strict=True), 1):
+        drawn = compose(np.random.default_rng(number), [tomato], "snow", 32).image
+        np.testing.assert_array_equal(picture[:, :32], drawn)
+        np.testing.assert_array_equal(np.asarray(Image.open(asked["image_paths"][0])), drawn)
+        assert (asked["width"], asked["height"], len(asked["image_paths"])) == (32, 32, number)
+        assert "left_path" not in asked
+
+
+@pytest.mark.slow
+def test_first_panels_can_be_drawn_from_text(model, tmp_path):
+    config = with_sampler(model)
+    own = dataclasses.replace(config.generate, second="referenced", lora="none")
+    config = dataclasses.replace(config, generate=own)
+    (made,) = generate.STAGE.worker(config, tmp_path)([referenced_job(1, drawn=False)])
+    picture = pixels(tmp_path, made)
+    assert picture.shape == (32, 64, 3) and np.abs(picture[:, :32] - picture[:, 32:]).mean() > 1
 
 
 @pytest.mark.slow
