@@ -30,7 +30,7 @@ def get_config():
             "--filter-dino.max-border", "1", "--filter-vlm.threshold", "0", "--detect.threshold", "0")
     sizes = ("--limit", "3", "--diptychs.panels", "32", "32", "--second-reference.size", "32", "32",
              "--export.val-share", "0", "--generate.model", "weights", "--generate.steps", "1",
-             "--second-reference.steps", "1")
+             "--second-reference.steps", "1", "--diptychs.two", "0")
     def stage(shipped):
         data = replace(shipped.data, resolution=32, ref_resolution=32)
         return replace(shipped, weights="weights", preset="tiny", lora=LoraConfig(rank=4), data=data, steps=1,
