@@ -5,9 +5,10 @@ evaluation and trainings.
 from collections.abc import Sequence
 from pathlib import Path
 
+from uno_jax.ablation.grid import Score
 from uno_jax.coevolution.config import Coevolution
 from uno_jax.coevolution.rounds import Round
-from uno_jax.coevolution.table import HEADS, Result, base_result, table_cells, verdicts
+from uno_jax.coevolution.table import HEADS, Result, base_result, difference, score_cell
 from uno_jax.reporting.plots import Plot
 from uno_jax.reporting.runs import read_runs
 from uno_jax.reporting.tables import Table
@@ -42,18 +43,29 @@ def write_page(config: Coevolution, rounds: Sequence[Round], results: Sequence[R
 
 
 def coevolution_tables(config: Coevolution, rows: Sequence[Result]) -> list[Table]:
-    """The rounds, and their differences."""
-    heads = [*HEADS.values(), *(score.name for score in config.scores)]
-    lines = [tuple(said.rsplit(": ", 1)) for said in verdicts(config, rows)]
-    return [
-        Table(
-            "Rounds",
-            heads,
-            [(row.name, table_cells(config, row)) for row in rows],
-            "In brackets: the interval that holds 95 % of the means of resampled prompts.",
-        ),
-        Table("Differences from the row before", ["95 % interval"], [(name, [said]) for name, said in lines]),
+    """What came of the pairs of each round, and the scores."""
+    pairs = [(row.name, [str(row.pairs.get(name, "")) for name in HEADS]) for row in rows if row.pairs]
+    scores = [
+        (row.name, [score_lines(score, row, before) for score in config.scores])
+        for row, before in zip(rows, [None, *rows], strict=False)
     ]
+    note = (
+        "In brackets: the interval that holds 95 % of the means of resampled prompts. Below: the difference "
+        "from the row before with its interval, and whether that leaves out 0."
+    )
+    return [
+        Table("Pairs of each round", list(HEADS.values()), pairs, "Rows that each stage kept."),
+        Table("Scores", [score.name for score in config.scores], scores, note),
+    ]
+
+
+def score_lines(score: Score, row: Result, before: Result | None) -> str:
+    """The lines of a score's cell."""
+    found = row.scores[score.name]
+    lines = [score_cell(score, found)]
+    if before is not None:
+        lines += difference(score, found, before.scores[score.name])
+    return "\n".join(filter(None, lines))
 
 
 def write_pairs(done: Round) -> Path:

@@ -31,7 +31,7 @@ class Planned(NamedTuple):
     """
 
     step: str
-    count: int
+    number: int
     operations: int | None = None
 
 
@@ -46,11 +46,11 @@ def plan_coevolution(config: Coevolution, where: str, out: Path) -> None:
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     total = 0
     for line in planned_steps(config, model, out):
-        work = line.count * (line.operations or 0)
+        work = line.number * (line.operations or 0)
         total += work
         hours = work / (SHARE * chip.peak * 1e12 * chips) / 3600 if chip.peak else None
         each = f"{line.operations / 1e12:,.2f}" if line.operations else ""
-        cells = [line.step, f"{line.count:,}", each, f"{work / 1e12:,.0f}" if work else ""]
+        cells = [line.step, f"{line.number:,}", each, f"{work / 1e12:,.0f}" if work else ""]
         print(f"| {' | '.join([*cells, f'{hours:,.2f}' if hours and work else ''])} |", flush=True)
     print(f"all: {work_line(total, chip, chips)}")
     print("Steps without operations are other models', or hardly take any.")

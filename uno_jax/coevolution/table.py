@@ -132,19 +132,22 @@ def table_lines(config: Coevolution, rows: Sequence[Result]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *cells)]
 
 
+def difference(score: Score, now: Found, then: Found) -> tuple[str, str]:
+    """ "+7.5 (-2.5 to +17.5)" and whether that is beyond chance: whether the interval leaves out 0."""
+    said = in_units(score, now.value - then.value, signed=True, bare=True)
+    within = interval_from(now, then)
+    if within is None:
+        return said, ""
+    low, high = (in_units(score, end, signed=True, bare=True) for end in within)
+    chance = within[0] <= 0 <= within[1]
+    return f"{said} ({low} to {high})", "no more than chance" if chance else "beyond chance"
+
+
 def verdicts(config: Coevolution, rows: Sequence[Result]) -> list[str]:
-    """A sentence for each row after the first and each score: the difference from the row before, its
-    interval, and whether that holds 0.
-    """
-    found = []
-    for row, before in zip(rows[1:], rows, strict=False):
-        for score in config.scores:
-            now, then = row.scores[score.name], before.scores[score.name]
-            said = f"{row.name} against {before.name}, {score.name}: "
-            said += in_units(score, now.value - then.value, signed=True, bare=True)
-            if within := interval_from(now, then):
-                low, high = (in_units(score, end, signed=True, bare=True) for end in within)
-                chance = within[0] <= 0 <= within[1]
-                said += f" ({low} to {high}): {'no more than chance' if chance else 'beyond chance'}"
-            found.append(said)
-    return found
+    """A sentence for each row after the first and each score: its difference from the row before."""
+    return [
+        f"{row.name} against {before.name}, {score.name}: "
+        + ": ".join(filter(None, difference(score, row.scores[score.name], before.scores[score.name])))
+        for row, before in zip(rows[1:], rows, strict=False)
+        for score in config.scores
+    ]
