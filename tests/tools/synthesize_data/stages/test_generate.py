@@ -110,8 +110,6 @@ def test_a_pipeline_that_needs_a_picture_is_refused(flux, tmp_path):
         ({"model": ""}, "generate.model is empty"),
         ({"model": "/no/such/pipeline"}, "'/no/such/pipeline' cannot be loaded"),
         ({"backend": "uno_jax", "model": ""}, "name a directory, or small"),
-        ({"second": "referenced"}, "generate.second referenced needs generate.backend uno_jax"),
-        ({"backend": "uno_jax", "lora": "some"}, "generate.lora some draws referenced panels only"),
     ],
 )
 def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_path):
@@ -126,6 +124,8 @@ def test_settings_that_no_picture_can_come_of_are_refused(changes, message, tmp_
         ({"steps": 0}, "generate.steps must be 1 or more"),
         ({"arguments": ("--batch-size", "2")}, "needs generate.backend uno_jax"),
         ({"left": "toybox"}, "generate.left toybox needs generate.backend uno_jax"),
+        ({"second": "referenced"}, "generate.second referenced needs generate.backend uno_jax"),
+        ({"backend": "uno_jax", "lora": "some"}, "generate.lora some draws referenced panels only"),
         ({"left": "toybox", "backend": "uno_jax"}, "needs square panels side by side.*1024, 768"),
     ],
 )
@@ -247,7 +247,7 @@ def test_a_referenced_panel_asks_for_what_is_drawn_alone():
     assert both["first"] == {"subjects": ["tomato"], "scene": "in the snow"}
     assert both["other"] == {"subjects": ["tiger face"], "scene": "in the snow"}
     told = referenced_job(1, "tiger face", drawn=False).inputs
-    assert told["first"] == "a tomato in the snow" and told["other"] == "a tiger face, in the snow"
+    assert told["first"] == "a tomato in the snow" and told["other"] == "a tiger face in the snow"
     assert "other" not in referenced_job(1).inputs
 
 
