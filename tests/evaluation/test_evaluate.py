@@ -303,7 +303,7 @@ def test_what_an_interruption_left_is_done_again_and_what_is_finished_is_kept(we
         (["--count", "0"], "--count must be at least 1"),
         (["--model", "absent"], "no model directory absent"),
         (["--lora", "absent.safetensors"], "absent.safetensors"),
-        (["--lora", "LORA", "--unope", "d"], "the LoRA was trained with h"),
+        (["--lora", "LORA", "--unope", "d"], "the LoRA was trained with UnoPE h"),
         (["--out", "."], "--out . is not empty"),
     ],
 )

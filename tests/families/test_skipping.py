@@ -25,10 +25,12 @@ def left_out(ratios, steps, threshold):
 def test_steps_are_left_out_until_the_error_reaches_the_threshold():
     # Each step grows by a tenth: errors of 0.1, 0.1 + 0.21, 0.1 + 0.21 + 0.331.
     assert left_out([1.1] * 10, 10, 0.05) == []
-    assert left_out([1.1] * 10, 10, 0.2) == [2, 4, 6, 8]
-    assert left_out([1.1] * 10, 10, 0.4) == [2, 3, 5, 6, 8, 9]
-    # No more than three in a row, and none of the first fifth.
-    assert left_out([1.0] * 20, 20, 0.1) == [4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18]
+    assert left_out([1.1] * 10, 10, 0.2) == [5, 7, 9]
+    assert left_out([1.1] * 10, 10, 0.4) == [5, 6, 8, 9]
+    # No more than three in a row, and none of the first five and of the first fifth.
+    assert left_out([1.0] * 20, 20, 0.1) == [5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19]
+    assert left_out([1.0] * 20, 40, 0.1)[0] == 8
+    assert left_out([1.0] * 20, 5, 0.1) == []
 
 
 def test_flux_dev_leaves_out_what_magcache_does_with_these_ratios():
@@ -36,9 +38,10 @@ def test_flux_dev_leaves_out_what_magcache_does_with_these_ratios():
     assert left_out(FLUX_DEV_RATIOS, 28, 0.06) == [5, 7, 9, 11, 12, 14, 15, 17, 18, 20, 21, 22, 24, 25, 26]
 
 
-def test_ratios_of_other_steps_are_those_nearest():
-    ratios = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]
-    assert left_out(ratios, 16, 0.5) == [3, 4, 5, 7]
+def test_ratios_of_other_steps_are_multiplied_up():
+    # 1.21 from step to step of 8 are 1.1 of 15, and 1.4641 of 4 and a half.
+    assert left_out([1.21] * 8, 15, 0.2) == left_out([1.1] * 15, 15, 0.2) == [5, 7, 9, 11, 13]
+    assert left_out([1.0331] * 28, 10, 0.1) == []
 
 
 def test_guidance_that_begins_or_ends_is_computed_twice():

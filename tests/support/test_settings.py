@@ -16,7 +16,8 @@ from uno_jax.training.config import TrainConfig
 from uno_jax.training.recipes import load_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RECIPES = sorted(path for path in CONFIGS.glob("*.py") if "ablation" not in path.name and path.stem[0] != "_")
+OTHERS = ("__init__", "_ablation", "_coevolution")
+RECIPES = sorted(path for path in CONFIGS.glob("*.py") if not path.stem.endswith(OTHERS))
 SETTINGS = {
     **{name: lambda name=name: PRESETS[name] for name in PRESETS},
     **{path.stem: lambda path=path: load_recipe(str(path)) for path in RECIPES},

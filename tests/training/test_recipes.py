@@ -14,7 +14,7 @@ from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
 from uno_jax.training.recipes import RecipeArgs, load_recipe, parse_recipe_args
 
-OTHERS = ("__init__", "_ablation")
+OTHERS = ("__init__", "_ablation", "_coevolution")
 RECIPES = sorted(path.name for path in Path("configs").glob("*.py") if not path.stem.endswith(OTHERS))
 
 

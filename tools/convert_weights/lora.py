@@ -1,6 +1,10 @@
 """LoRA files to and from the native directory, which records rank, blocks, base and position convention."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +28,14 @@ def import_lora(
     src: Path,
     dst: Path,
     base: Path | None = None,
-    unope: UnoPE | None = None,
+    unope: Mapping[str, Any] = MappingProxyType({}),
     dtype: str = "keep",
     overwrite: bool = False,
 ) -> LoraInfo:
     """Writes the native directory `dst` from a .safetensors file in any naming, or a folder with one.
 
-    `base` is the model that the LoRA belongs to (None: a transformer of FLUX.1's size). `unope` None: the
-    recorded position convention, or else UNO's.
+    `base` is the model that the LoRA belongs to (None: a transformer of FLUX.1's size). `unope` are
+    fields of its convention; others are as recorded, or else UNO's.
 
     Raises CheckpointError for a file that is not a LoRA of that base or records another convention,
     FileExistsError.
@@ -43,11 +47,12 @@ def import_lora(
             raise ConversionError(f"{src} has several shards: a LoRA is one file")
         mmdit = MMDiTConfig() if base is None else _read_mmdit_config(Path(base))
         lora, recorded, params = load_tensors(file, mmdit)
-        if unope is not None and METADATA in source.metadata and unope != recorded:
-            raise ConversionError(f"{src} was trained with {recorded}, not with {unope}")
+        asked = replace(recorded or UnoPE(), **unope)
+        if METADATA in source.metadata and asked != recorded:
+            raise ConversionError(f"{src} was trained with {recorded}, not with {asked}")
         params = _cast(params, dtype)
         require_space(dst, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
-        info = LoraInfo(mmdit, lora, recorded if unope is None else unope)
+        info = LoraInfo(mmdit, lora, asked)
         write_lora(partial, info, params)
     return info
 

@@ -1,11 +1,10 @@
 """The commands that read and write LoRAs."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import UseAppendAction
+from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.lora_names import Format
@@ -34,33 +33,37 @@ class Lora:
     """Position convention that it was trained with; default: the recorded one, or else UNO's, d."""
     offset_scale: Strength | None = None
     """Factor on the offsets that it was trained with; default: the recorded one, or else UNO's, 1."""
+    reference_cache: Annotated[bool, FlagCreatePairsOff] = False
+    """It was trained with references that see references only; default: as recorded, or else not."""
     dtype: Dtype = "keep"
     """Data type to write; keep: that of the source."""
     overwrite: bool = False
     """Replace an existing destination."""
 
     def run_command(self) -> int:
-        unope = self.given_unope()
+        given = self.given_unope()
         src = hub.locate(self.src)
         base = None if self.base is None else find_model(self.base)
-        info = import_lora(src, self.dst, base, unope, self.dtype, self.overwrite)
+        info = import_lora(src, self.dst, base, given, self.dtype, self.overwrite)
         print(f"wrote {self.dst}: {info.lora}, {info.unope}")
         return 0
 
-    def given_unope(self) -> UnoPE | None:
-        """The convention, with UNO's for what is not given; None if neither is.
+    def given_unope(self) -> dict[str, Any]:
+        """The fields of the convention that the command line names.
 
         Raises CheckpointError.
         """
-        if self.unope is None and self.offset_scale is None:
-            return None
-        unope = UnoPE() if self.unope is None else UnoPE(self.unope)
-        if self.offset_scale is None:
-            return unope
+        options = {
+            "variant": self.unope,
+            "offset_scale": self.offset_scale,
+            "reference_cache": self.reference_cache or None,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
         try:
-            return dataclasses.replace(unope, offset_scale=self.offset_scale)
+            UnoPE(**given)  # type: ignore[arg-type]
         except ValueError as error:
             raise CheckpointError(f"--offset-scale: {error}") from None
+        return given
 
 
 def told_unope(unope: UnoPE | None) -> str:

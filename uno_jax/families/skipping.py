@@ -18,19 +18,22 @@ FLUX_DEV_RATIOS = (
 )  # fmt: skip
 MOST = 3  # steps in a row
 KEPT = 0.2  # of the steps at the beginning, which make the composition; both as diffusers' MagCacheConfig
+FIRST = 5  # steps at the beginning in any case: MagCache was made for 25 and more
 
 
 def computed_steps(ratios: Sequence[float], steps: int, threshold: float) -> Bool[np.ndarray, "steps"]:
     """Which steps are computed: the first, and all where otherwise the summed distance of the ratios' product
     from 1, since the last computed step, would reach the threshold.
 
-    `ratios` are of any number of steps, of which the nearest count.
+    `ratios` are of any number of steps: from one step to the next they are multiplied up.
     """
-    places = np.linspace(0, len(ratios) - 1, steps).round().astype(int)
+    grown = np.cumsum(np.log(ratios))
+    grown = np.interp(np.linspace(0, len(ratios) - 1, steps), np.arange(len(ratios)), grown)
+    own = np.exp(np.diff(grown, prepend=grown[0]))
     computed = np.ones(steps, bool)
     product, error, row = 1.0, 0.0, 0
-    for step in range(max(2, int(KEPT * steps)), steps):
-        product *= ratios[places[step]]
+    for step in range(max(FIRST, int(KEPT * steps)), steps):
+        product *= own[step]
         error, row = error + abs(1 - product), row + 1
         computed[step] = error >= threshold or row > MOST
         if computed[step]:

@@ -1,6 +1,7 @@
 """Calibration of a model for `--skip-threshold`: its step ratios, and what several thresholds cost."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +15,21 @@ from tyro.conf import FlagCreatePairsOff
 from uno_jax.families.family import Inputs, Sampler
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
+from uno_jax.families.uno.config import SamplingDefaults
 from uno_jax.sampling.generate import batches, make_inputs
 from uno_jax.sampling.job_list import make_request
 from uno_jax.sampling.run import Work, check_batches, prepare_work, shape_of
 from uno_jax.sampling.settings import ModelArgs, SampleArgs
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.bounds import Count, Seed, Side
-from uno_jax.support.digests import write_digests
+from uno_jax.support.digests import read_digests, write_digests
+from uno_jax.support.errors import CheckpointError
 from uno_jax.support.json_files import read_object
 from uno_jax.weights.load import load_model
-from uno_jax.weights.names import SMALL, find_model
+from uno_jax.weights.names import FOLDER, SMALL
 
 THRESHOLDS = (0.03, 0.06, 0.12, 0.24)
+LEAST_STEPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +60,15 @@ def calibrate(args: CalibrateArgs) -> Iterator[str]:
     Raises ValueError or OSError saying what to change, before weights are loaded; RecipeError where a batch
     cannot fit into memory.
     """
-    if args.write and args.model == SMALL:
-        raise ValueError("--write changes a model's directory, and small is the shipped one: copy it first")
+    if args.write:
+        check_writable(args.model)
     named = {name: value for name, value in vars(args).items() if name not in ("count", "write")}
     work = prepare_work(SampleArgs(**named))
     work = work._replace(outputs=work.outputs[: args.count])
     sampler = family_of(work.config).sampler
     if sampler.step_ratios is None:
         raise ValueError(f"models of the family {family_of(work.config).name} leave out no steps")
+    check_whole(work)
     check_batches(SampleArgs(**named), work.config, (output.job for output in work.outputs))
     model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh, args.offload)
     with jax.set_mesh(work.mesh):
@@ -74,7 +79,28 @@ def calibrate(args: CalibrateArgs) -> Iterator[str]:
         for row in losses(sampler, model, own, replace(work.settings, step_ratios=ratios)):
             yield f"| {' | '.join(row)} |"
     if args.write:
-        yield f"wrote {write_ratios(find_model(args.model), family_of(work.config).core, ratios)}"
+        yield f"wrote {write_ratios(Path(args.model) / family_of(work.config).core, ratios)}"
+
+
+def check_writable(model: str) -> None:
+    """Raises ValueError for a model that is not a directory of one's own, OSError for a read-only one."""
+    if model == SMALL or Path(model).resolve() == FOLDER.resolve():
+        raise ValueError("--write changes a model's directory, and small is the shipped one: copy it first")
+    if not Path(model).is_dir():
+        raise ValueError(f"--write changes a model's directory, and {model} is none: copy it first")
+    if not os.access(model, os.W_OK):
+        raise PermissionError(f"--write: {model} cannot be written to")
+
+
+def check_whole(work: Work) -> None:
+    """Raises ValueError for drawings that do not have all steps, or not of all of the picture."""
+    if work.settings.steps < LEAST_STEPS:
+        raise ValueError(f"a calibration needs {LEAST_STEPS} steps or more, got {work.settings.steps}")
+    for number, job in enumerate(output.job for output in work.outputs):
+        if job.start or job.left:
+            raise ValueError(
+                f"entry {number} begins with a picture (start_path or left_path): a calibration takes none"
+            )
 
 
 def batched_requests(work: Work, size: int) -> Iterator[list[Any]]:
@@ -104,21 +130,27 @@ def losses(sampler: Sampler, model: Model, own: Sequence[Inputs], settings: Any)
         errors = [np.square((found - full) / 2).mean((1, 2, 3)) for found, full in pairs]
         psnr = -10 * np.log10(np.maximum(np.concatenate(errors), 1e-12))
         now = replace(settings, skip_threshold=threshold)
-        computed = int(now.computed_at(np.ones(settings.steps)).sum())
+        times = np.array(now.record(own[0].width, own[0].height)["schedule"])[:-1]
+        computed = int(now.computed_at(times).sum())
         steps = f"{computed} of {settings.steps} ({settings.steps / computed:.2f}x)"
         yield (f"{threshold:g}", steps, f"{psnr.mean():.1f}", f"{psnr.min():.1f}")
 
 
-def write_ratios(model: Path, core: str, ratios: tuple[float, ...]) -> Path:
-    """Puts the ratios into the config of a model's core network.
+def write_ratios(network: Path, ratios: tuple[float, ...]) -> Path:
+    """Puts the ratios into the config of a model's core network. The digests of its other files stay as they
+    are, and without the config's until that is written, so that no interruption makes it look damaged.
 
-    Raises OSError.
+    Raises ValueError for ratios that no model can have, OSError.
     """
-    path = model / core / "config.json"
+    path, recorded = network / "config.json", read_digests(network, CheckpointError)
+    replace(SamplingDefaults(), step_ratios=ratios)
     record = read_object(path, {"config": dict[str, Any]})
     record["config"]["step_ratios"] = list(ratios)
-    (path.parent / "digests.json").unlink(missing_ok=True)
+    known = {network / name: digest.sha256 for name, digest in recorded.items() if name != path.name}
+    if recorded:
+        write_digests(network, without=[path.name], known=known)
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    write_digests(path.parent)
+    if recorded:
+        write_digests(network, known=known)
     return path

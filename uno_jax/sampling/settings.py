@@ -63,8 +63,8 @@ class ModelArgs:
     """
     skip_threshold: Strength | None = None
     """Leave steps out while their estimated error stays below this (MagCache): 0.06 with care, 0.24 for
-    speed; default 0, none. At most three in a row are, and none of the first fifth. `uno-calibrate` shows
-    what is lost.
+    speed; default 0, none. At most three in a row are, and none of the first fifth and the first five.
+    `uno-calibrate` shows what is lost.
     """
     text_cfg: Strength | None = None
     """Scone: scale of the guidance away from the picture without the prompt; default 4, 1 leaves it out."""

@@ -245,9 +245,21 @@ def test_lora_convention_is_not_contradicted(refused, base, tmp_path):
     lora, file = tmp_path / "lora", tmp_path / "w.safetensors"
     assert run("lora", "--src", LORA, "--dst", lora, "--base", base, "--unope", "w") == 0
     assert run("export-lora", "--src", lora, "--dst", file, "--format", "kohya") == 0
-    assert "trained with UnoPE(variant='w'" in refused("lora", file, "--base", base, "--unope", "d")
+    assert "trained with UnoPE w, offset scale 1, not with UnoPE d" in refused(
+        "lora", file, "--base", base, "--unope", "d"
+    )
     shutil.rmtree(tmp_path / "lora")
     assert run("lora", "--src", file, "--dst", lora, "--base", base, "--unope", "w") == 0
+
+
+def test_a_part_of_the_recorded_convention_may_be_repeated(refused, base, tmp_path):
+    lora, file = tmp_path / "lora", tmp_path / "cached.safetensors"
+    assert run("lora", "--src", LORA, "--dst", lora, "--base", base, "--reference-cache") == 0
+    assert run("export-lora", "--src", lora, "--dst", file, "--format", "uno") == 0
+    shutil.rmtree(lora)
+    assert run("lora", "--src", file, "--dst", lora, "--base", base, "--unope", "d") == 0
+    assert '"reference_cache": true' in (lora / "config.json").read_text()
+    assert "reference cache, not with UnoPE h" in refused("lora", file, "--base", base, "--unope", "h")
 
 
 def test_arguments(capsys):
