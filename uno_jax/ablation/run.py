@@ -175,12 +175,14 @@ def scores_of(ablation: Ablation, variant: Variant, out: Path) -> dict[str, Foun
         path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
         if path.is_file():
             record = read_object(path, {}, RecipeError)
-            found |= {
-                score.name: Found(value_at(record, score.path, path), row_values(record, score, path))
-                for score in ablation.scores
-                if score.evaluation == name
-            }
+            own = [score for score in ablation.scores if score.evaluation == name]
+            found |= {score.name: found_in(record, score, path) for score in own}
     return found
+
+
+def found_in(record: Any, score: Score, path: Path) -> Found:
+    """A score in the record of its evaluation, the file `path`."""
+    return Found(value_at(record, score.path, path), row_values(record, score, path))
 
 
 def mean_of(seeds: Sequence[Found]) -> Found:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from uno_jax.ablation.grid import Score
-from uno_jax.ablation.run import Found, interval_from, row_values, value_at
+from uno_jax.ablation.run import Found, found_in, interval_from
 from uno_jax.coevolution.config import Coevolution
 from uno_jax.coevolution.rounds import Round
 from uno_jax.evaluation.dreambench.scores import bootstrap_interval
@@ -62,8 +62,7 @@ def read_scores(scores: Sequence[Score], folder: Path) -> dict[str, Found]:
     found = {}
     for score in scores:
         path = folder / f"evaluation_{score.evaluation}" / "scores.json"
-        record = read_object(path, {}, RecipeError)
-        found[score.name] = Found(value_at(record, score.path, path), row_values(record, score, path))
+        found[score.name] = found_in(read_object(path, {}, RecipeError), score, path)
     return found
 
 

@@ -104,8 +104,9 @@ def attend(
 ) -> tuple[Float[Array, "b l d"], KeysValues]:
     """Attention over a block's own keys and those `seen` beside them; and its own keys and values."""
     q, own = apply_rope(q, *rope), KeysValues(apply_rope(k, *rope), v)
-    pairs = own if seen is None else zip(own, seen, strict=True)
-    k, v = own if seen is None else (jnp.concatenate(pair, axis=1) for pair in pairs)
+    k, v = own
+    if seen is not None:
+        k, v = (jnp.concatenate(pair, axis=1) for pair in zip(own, seen, strict=True))
     return attention(q, k, v).reshape(*q.shape[:2], -1), own
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +15,6 @@ from tyro.conf import FlagCreatePairsOff
 from uno_jax.families.family import Inputs, Sampler
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of
-from uno_jax.families.uno.config import SamplingDefaults
 from uno_jax.sampling.generate import batches, make_inputs
 from uno_jax.sampling.job_list import make_request
 from uno_jax.sampling.run import Work, check_batches, prepare_work, shape_of
@@ -30,6 +29,7 @@ from uno_jax.weights.names import FOLDER, SMALL
 
 THRESHOLDS = (0.03, 0.06, 0.12, 0.24)
 LEAST_STEPS = 8
+LEAST_RATIO = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,32 +54,49 @@ class CalibrateArgs(ModelArgs):
     """
 
 
-def calibrate(args: CalibrateArgs) -> Iterator[str]:
-    """Lines that report the measurement.
+class Calibration(NamedTuple):
+    """What a command line asks for, after all checks."""
 
-    Raises ValueError or OSError saying what to change, before weights are loaded; RecipeError where a batch
-    cannot fit into memory.
+    asked: SampleArgs
+    work: Work
+
+
+def prepare_calibration(args: CalibrateArgs) -> Calibration:
+    """Checks everything before weights are loaded.
+
+    Raises ValueError or OSError saying what to change.
     """
     if args.write:
         check_writable(args.model)
-    named = {name: value for name, value in vars(args).items() if name not in ("count", "write")}
-    work = prepare_work(SampleArgs(**named))
+    own = {name: value for name, value in vars(args).items() if name not in ("count", "write")}
+    work = prepare_work(asked := SampleArgs(**own))
+    family = family_of(work.config)
+    if family.sampler.step_ratios is None:
+        raise ValueError(f"models of the family {family.name} leave out no steps")
     work = work._replace(outputs=work.outputs[: args.count])
-    sampler = family_of(work.config).sampler
-    if sampler.step_ratios is None:
-        raise ValueError(f"models of the family {family_of(work.config).name} leave out no steps")
     check_whole(work)
-    check_batches(SampleArgs(**named), work.config, (output.job for output in work.outputs))
+    return Calibration(asked, work)
+
+
+def calibrate(args: CalibrateArgs, prepared: Calibration) -> Iterator[str]:
+    """Lines that report the measurement.
+
+    Raises RecipeError where a batch cannot fit into memory, CheckpointError for damaged weights,
+    FloatingPointError as `mean_ratios`.
+    """
+    asked, work = prepared
+    family = family_of(work.config)
+    check_batches(asked, work.config, (output.job for output in work.outputs))
     model = load_model(args.model, work.lora, args.dtype, args.base, work.mesh, args.offload)
     with jax.set_mesh(work.mesh):
         own = [make_inputs(requests) for requests in batched_requests(work, args.batch_size)]
-        ratios = mean_ratios(sampler, model, own, work.settings)
+        ratios = mean_ratios(family.sampler, model, own, work.settings)
         yield "step ratios: " + ", ".join(f"{ratio:.4f}" for ratio in ratios)
         yield "\n| --skip-threshold | steps | PSNR to all steps, dB | worst |\n|---|---|---|---|"
-        for row in losses(sampler, model, own, replace(work.settings, step_ratios=ratios)):
+        for row in losses(family.sampler, model, own, replace(work.settings, step_ratios=ratios)):
             yield f"| {' | '.join(row)} |"
     if args.write:
-        yield f"wrote {write_ratios(Path(args.model) / family_of(work.config).core, ratios)}"
+        yield f"wrote {write_ratios(Path(args.model) / family.core, ratios)}"
 
 
 def check_writable(model: str) -> None:
@@ -110,10 +127,15 @@ def batched_requests(work: Work, size: int) -> Iterator[list[Any]]:
 
 
 def mean_ratios(sampler: Sampler, model: Model, own: Sequence[Inputs], settings: Any) -> tuple[float, ...]:
-    """The step ratios of all pictures."""
+    """The step ratios of all pictures.
+
+    Raises FloatingPointError for NaN, infinite and vanishing ones.
+    """
     assert sampler.step_ratios is not None
     found = [sampler.step_ratios(model, inputs, settings) for inputs in own]
     mean = np.average(found, axis=0, weights=[len(inputs.prompts) for inputs in own])
+    if not np.all(np.isfinite(mean) & (mean > LEAST_RATIO)):
+        raise FloatingPointError(f"the step ratios came out as {mean}: the weights are damaged")
     return tuple(round(float(ratio), 5) for ratio in mean)
 
 
@@ -140,10 +162,9 @@ def write_ratios(network: Path, ratios: tuple[float, ...]) -> Path:
     """Puts the ratios into the config of a model's core network. The digests of its other files stay as they
     are, and without the config's until that is written, so that no interruption makes it look damaged.
 
-    Raises ValueError for ratios that no model can have, OSError.
+    Raises OSError.
     """
     path, recorded = network / "config.json", read_digests(network, CheckpointError)
-    replace(SamplingDefaults(), step_ratios=ratios)
     record = read_object(path, {"config": dict[str, Any]})
     record["config"]["step_ratios"] = list(ratios)
     known = {network / name: digest.sha256 for name, digest in recorded.items() if name != path.name}

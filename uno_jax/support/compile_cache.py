@@ -5,6 +5,8 @@ from pathlib import Path
 
 import jax
 
+LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+
 
 def cache_folder() -> Path:
     """This program's folder in the user's cache directory, whether it exists or not."""
@@ -20,5 +22,6 @@ def use_compile_cache() -> Path:
         configured = str(cache_folder() / "xla")
         jax.config.update("jax_compilation_cache_dir", configured)
     # By default JAX keeps what took a second to compile: the many small programs of a start did not.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if LEAST_SECONDS not in os.environ:
+        jax.config.update(LEAST_SECONDS.lower(), 0.0)
     return Path(configured)

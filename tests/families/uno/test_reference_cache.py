@@ -1,5 +1,6 @@
 """References that see references only: computing them once a picture or in every step gives the same."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -73,15 +74,7 @@ def test_references_are_seen_but_see_neither_text_nor_time(model):
 
 def test_in_the_first_block_at_time_0_it_is_the_joint_attention():
     """There the references' keys depend on nothing else: a second way to the same numbers."""
-    config = MMDiTConfig(
-        vec_in_dim=24,
-        context_in_dim=40,
-        hidden_size=64,
-        num_heads=2,
-        depth=1,
-        depth_single_blocks=0,
-        axes_dim=(8, 12, 12),
-    )
+    config = dataclasses.replace(TINY.mmdit, depth=1, depth_single_blocks=0)
     params, clean = random_params(config, 2), jnp.zeros(2)
     cached = velocity_of(config, params, conditioning(config), clean)
     joint = velocity_of(config, params, conditioning(config, UnoPE()), clean)
