@@ -1,15 +1,16 @@
 """Conversion of a full-size model: speed against `cp` of the same files, and peak resident memory.
 
-    python -m benchmarks.convert FOLDER                        # FLUX.1-dev: 48 GB free there
-    python -m benchmarks.convert FOLDER --model scone --layers 7   # BAGEL: 61 GB with all of its 28 layers
+    python -m benchmarks.convert FOLDER                    # FLUX.1-dev: 48 GB free there
+    python -m benchmarks.convert FOLDER --model scone      # BAGEL: 60 GB
 
 Writes random bfloat16 in the original naming (FLUX: 23.8 GB, BAGEL: 29.4 GB), copies and converts it in turn,
-then converts back and compares every tensor. What it writes is removed again. Every conversion runs the
-command in a process of its own.
+then converts back and compares every tensor's digest. What it writes is removed again, and never more than
+two copies lie there at once. Every conversion runs the command in a process of its own.
 """
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -18,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -35,9 +38,10 @@ from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.mot import MoTConfig
 from uno_jax.networks.registry import NetworkConfig, abstract_params
 from uno_jax.networks.vae import VAEConfig
-from uno_jax.weights.safetensors_file import DTYPES, Tensor, read_header, write_safetensors
+from uno_jax.weights.safetensors_file import DTYPES, read_header, write_safetensors
 
 GIB = 2**20  # in the KiB of ru_maxrss
+Result = TypeVar("Result")
 Networks = list[tuple[mapping.Model, NetworkConfig]]
 
 
@@ -110,34 +114,40 @@ def size_of(source: Path) -> float:
     return sum(file.stat().st_size for file in [source, *source.glob("*")] if file.is_file()) / 1e9
 
 
-def differing(source: Path, back: Path) -> Iterator[str]:
-    """The tensors of the source's first file that are not those of the file that was converted back."""
-    tensors = {name: tensor for name, tensor in read_header(source)[0].items()}
-    found: dict[str, Tensor] = read_header(back)[0]
-    for name, tensor in tensors.items():
-        same = name in found and found[name].shape == tensor.shape
-        if not same or not np.array_equal(tensor.read().view(np.uint16), found[name].read().view(np.uint16)):
-            yield name
+def digests(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and SHA-256 of each tensor of a file."""
+    found = {}
+    for name, tensor in read_header(file)[0].items():
+        found[name] = tensor.shape, hashlib.sha256(tensor.read().view(np.uint8).data).hexdigest()
+    return found
+
+
+def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
+    """A function's result from a process of its own: Linux counts a parent's memory as its child's."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def measure(folder: Path, model: str, layers: int, rounds: int) -> None:
     given, converted_to, back = folder / "source", folder / "model", folder / "back.safetensors"
     given.mkdir()
-    source = MODELS[model][0](given, layers)
+    source = in_new_process(MODELS[model][0], given, layers)
     convert = (sys.executable, "-m", "tools.convert_weights", model)
     size, copy = size_of(source), folder / "copy"
     print(f"{size:.1f} GB, {os.cpu_count()} cores", flush=True)
     for _ in range(rounds):
+        shutil.rmtree(converted_to, ignore_errors=True)
         copied = run_command("cp", "-r", source, copy)
         shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
-        shutil.rmtree(converted_to, ignore_errors=True)
         converted = run_command(*convert, "--src", source, "--dst", converted_to)
         print(f"cp      {_line(copied, size)}")
         print(f"convert {_line(converted, size)}")
         print(f"  at {copied.seconds / converted.seconds:.2f} of the speed of cp", flush=True)
+    given_digests = in_new_process(digests, source if source.is_file() else source / "ema.safetensors")
+    shutil.rmtree(given)
     exported = run_command(*convert, "--src", converted_to, "--dst", back)
-    weights = source if source.is_file() else source / "ema.safetensors"
-    wrong = list(differing(weights, back))
+    found = in_new_process(digests, back)
+    wrong = [name for name, digest in given_digests.items() if found.get(name) != digest]
     same = f"OTHER TENSORS: {', '.join(wrong[:3])}" if wrong else "the same tensors"
     size = back.stat().st_size / 1e9
     print(f"back    {_line(exported, size)}; {same}")
