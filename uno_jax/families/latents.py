@@ -5,6 +5,7 @@ Functions of networks are compiled when called on their own, for the latest few 
 inlined when called from a jitted function.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, cast
 
@@ -18,10 +19,12 @@ from uno_jax.families.model import Model
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vae import Autoencoder, decode_tiled, posterior_mean, posterior_sample
 from uno_jax.sharding.processes import on_host
+from uno_jax.sharding.rules import shares, spread
 from uno_jax.support.bounded_jit import bounded_jit
 from uno_jax.support.trees import AnyArray
 
 PATCH = 2  # latent cells per token along one side
+AT_ONCE = 1 << 20  # pixels that a chip encodes or decodes at once, where there are several pictures
 TokenSize = tuple[int, int]  # rows, columns
 
 
@@ -80,20 +83,46 @@ def encode_image(
     key: jax.Array | None = None,
 ) -> Float[Array, "b h2 w2 z"]:
     """The scaled latent of pictures or of their cached moments: a sample of the posterior if there is a key
-    (training), otherwise its mean (sampling).
+    (training), otherwise its mean (sampling), `in_groups`.
     """
-    moments = jnp.asarray(image if is_encoded(image) else encode_vae(model, image), jnp.float32)
-    if key is None:
-        return posterior_mean(model.config.vae, moments)
-    return posterior_sample(model.config.vae, moments, key)
+    if key is not None:
+        moments = image if is_encoded(image) else encode_vae(model, image)
+        return posterior_sample(model.config.vae, jnp.asarray(moments, jnp.float32), key)
+    if not is_encoded(image):
+        image = in_groups(partial(encode_vae, model), jnp.asarray(image), AT_ONCE)
+    return posterior_mean(model.config.vae, jnp.asarray(image, jnp.float32))
 
 
 @bounded_jit
 def decode_image(model: Model, latent: Float[Array, "b h w z"]) -> Float[Array, "b H W 3"]:
-    """Pictures, not yet clamped to [-1, 1]."""
+    """Pictures, not yet clamped to [-1, 1], `in_groups`."""
     params, decode = {"params": model.params["vae"]}, Autoencoder.decode
-    picture = apply(model.config.vae, params, latent, dtype=model.compute_dtype, method=decode)
-    return cast(Array, picture.astype(jnp.float32))
+
+    def decoded(latent: Array) -> Array:
+        picture = apply(model.config.vae, params, latent, dtype=model.compute_dtype, method=decode)
+        return cast(Array, picture.astype(jnp.float32))
+
+    return in_groups(decoded, latent, AT_ONCE // model.config.vae.downsampling**2)
+
+
+def in_groups(
+    function: Callable[[Array], Array], pictures: Array, cells: int, axis: str = "pictures"
+) -> Array:
+    """function(pictures) of (b, h, w, c), group by group: each of at most `cells` cells or one picture on a
+    chip, since activations may take gigabytes a picture. `axis` is the logical axis of a group's pictures.
+    """
+    (count, height, width), chips = pictures.shape[:3], shares(axis)
+    size = chips * min(max(1, cells // (height * width)), -(-count // chips))
+    if count == 1 or (size >= count and chips == 1):
+        return function(pictures)
+    padding = (0, -count % size), (0, 0), (0, 0), (0, 0)
+    groups = jnp.pad(pictures, padding).reshape(-1, size, *pictures.shape[1:])
+
+    def one(group: Array) -> Array:
+        return function(spread(group, axis, None, None, None))
+
+    found = jax.lax.map(one, groups) if len(groups) > 1 else one(groups[0])[None]
+    return found.reshape(-1, *found.shape[2:])[:count]
 
 
 def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> Float[np.ndarray, "b H W 3"]:

@@ -1,5 +1,5 @@
-"""Prints how far contexts and velocities over eight devices are off those of one device, as a fraction of the
-largest value: `eight_devices.py MODEL REFERENCE`.
+"""Prints how far contexts, velocities, and ten pictures encoded and decoded over eight devices are off those
+of one device, as a fraction of the largest value: `eight_devices.py MODEL REFERENCE`.
 """
 
 import sys
@@ -11,7 +11,8 @@ from PIL import Image
 
 from uno_jax import load_model
 from uno_jax.families.family import Inputs
-from uno_jax.families.scone.contexts import make_contexts, make_items
+from uno_jax.families.latents import decode_image, encode_image
+from uno_jax.families.scone.contexts import encode_cells, make_contexts, make_items
 from uno_jax.families.scone.drawing import Drawing, velocities
 from uno_jax.families.scone.guidance import Guidance
 from uno_jax.families.scone.settings import make_settings, prepare_reference
@@ -35,7 +36,11 @@ def computed(mesh, folder, picture):
             lambda model, contexts: velocities(model, x, 0.5, contexts, drawing, guidance.branches)
         )
         found = drawn(model, contexts)
-    return [np.asarray(contexts.caches[0].k), *(np.asarray(found[name]) for name in guidance.branches)]
+        pictures = np.random.default_rng(1).uniform(-1, 1, (10, 32, 32, 3)).astype(np.float32)
+        latent = encode_image(model, pictures)
+        networks = latent, encode_cells(model, pictures[:, :12, :12]), decode_image(model, latent)
+    arrays = contexts.caches[0].k, *(found[name] for name in guidance.branches), *networks
+    return [np.asarray(array) for array in arrays]
 
 
 def main(folder, reference):

@@ -9,12 +9,13 @@ from functools import partial
 from typing import NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
 from uno_jax.families.family import Inputs, Turn
-from uno_jax.families.latents import encode_image, pack
+from uno_jax.families.latents import AT_ONCE, encode_image, in_groups, pack
 from uno_jax.families.model import Model
 from uno_jax.families.scone.cache import (
     Context,
@@ -118,9 +119,13 @@ def shown_to_vit(
 
 @partial(bounded_jit, compiler_options=EIGEN_PRODUCTS)
 def encode_cells(model: Model, pixels: Float[AnyArray, "b h w 3"]) -> Float[Array, "b rows columns d"]:
-    """The ViT's cells of pictures."""
-    params = {"params": model.params["vit"]}
-    return cast(Array, apply(model.config.vit, params, pixels, dtype=model.compute_dtype))
+    """The ViT's cells of pictures, `in_groups`."""
+
+    def seen(pixels: Array) -> Array:
+        params = {"params": model.params["vit"]}
+        return cast(Array, apply(model.config.vit, params, pixels, dtype=model.compute_dtype))
+
+    return in_groups(seen, jnp.asarray(pixels), AT_ONCE, axis="samples")
 
 
 def _image_piece(kind: str, values: Sequence[np.ndarray], grids: Sequence[tuple[int, int]]) -> Piece:
