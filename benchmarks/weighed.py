@@ -4,11 +4,11 @@
     python -m benchmarks.weighed --card h100 --programs step --batch 4 --remat full
     python -m benchmarks.weighed --card h100 --blocks separate --base fp8-products
 
-Needs the extra plan-gpu, and quant for a base. Milliseconds are at the rates that an H100 was measured to
-reach (`chips.REACHED`; products in 8 bits, which were not measured, at the same share of their peak): those
-of all kernels, of products, attention and convolutions (the floor), of copies and of the rest, then the ratio
-to the floor, GiB of arguments and of temporaries, and seconds to trace and compile. A forward is one of the
-25 steps of a loop; a step is stage I's, 512² with a reference of 512².
+Needs the extra plan-gpu, and quant for a base. Milliseconds are at the rates that an H100 and an H200 were
+measured to reach (`chips.GPU_REACHED`; products in 8 bits, which were not measured, at the same share of
+their peak): those of all kernels, of products, attention and convolutions (the floor), of copies and of the
+rest, then the ratio to the floor, GiB of arguments and of temporaries, and seconds to trace and compile. A
+forward is one of the 25 steps of a loop; a step is stage I's, 512² with a reference of 512².
 """
 
 import dataclasses

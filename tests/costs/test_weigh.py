@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from uno_jax.costs.chips import REACHED, Chip
-from uno_jax.costs.weigh import LAUNCH, detail_lines, place, rows_by, weigh
+from uno_jax.costs.chips import Chip
+from uno_jax.costs.kernels import Work
+from uno_jax.costs.weigh import LAUNCH, detail_lines, kernel_seconds, place, rows_by, weigh
 
 CHIP = Chip("a chip", 1.0, peak=100.0, bandwidth=1000.0, link=50.0)
 GPU = (Path(__file__).parent / "program.hlo").read_text()  # written by hand, as XLA writes for a GPU
@@ -34,6 +35,12 @@ def test_attention_counts_two_products_for_each_head(kernels):
     assert (kernels["out"].kind, kernels["out"].flops) == ("attention", 4 * 2 * 4 * 10 * 6 * 8)
 
 
+def test_attention_has_a_rate_of_its_own():
+    work = Work(flops=1e9, bytes=0, dtype="bf16")
+    attention, product = (kernel_seconds(kind, work, CHIP) - LAUNCH for kind in ("attention", "products"))
+    assert attention / product == pytest.approx(CHIP.reached.products / CHIP.reached.attention)
+
+
 @pytest.mark.parametrize("keys", ["7,96,128", "96,128"], ids=["a head each", "one for all heads"])
 def test_attention_on_a_tpu_counts_two_products_for_each_head(keys):
     layout = "{2,1,0}" if keys.startswith("7") else "{1,0}"
@@ -53,7 +60,7 @@ ENTRY %main (m: s8[1,9,29], q: bf16[7,64,128], k: bf16[{keys}], v: bf16[{keys}])
 def test_a_kernel_takes_the_longer_of_its_work_and_its_bytes(kernels):
     twice = kernels["twice"]
     assert (twice.kind, twice.flops, twice.bytes) == ("other kernels", 0, 2 * 4 * 8 * 128)
-    assert twice.seconds == pytest.approx(LAUNCH + twice.bytes / (1e12 * REACHED.bandwidth))
+    assert twice.seconds == pytest.approx(LAUNCH + twice.bytes / (1e12 * CHIP.reached.bandwidth))
 
 
 def test_a_collective_takes_the_link(kernels):
@@ -88,6 +95,16 @@ def test_a_collective_begun_for_several_arrays_counts_all_of_them():
     assert (sent.kind, sent.bytes) == ("all-gather", 4 * 128 * (32 + 4))
     table = detail_lines([sent])
     assert any(line.startswith("all-gather, outside the networks") for line in table)
+
+
+def test_a_slice_begun_before_it_is_needed_writes_its_result_alone():
+    begun = (
+        "%mine = ((bf16[19,64,32]{2,1,0}, s32[]), bf16[1,64,32]{2,1,0}, u32[]) "
+        "fusion-start(%w, %i), kind=kLoop"
+    )
+    text = GPU.replace("%mine = bf16[1,64,32]{2,1,0} fusion(%w, %i), kind=kLoop", begun)
+    mine = next(kernel for kernel in weigh(text, CHIP) if kernel.name == "mine")
+    assert text != GPU and (mine.kind, mine.bytes) == ("copies", 2 * (2 * 64 * 32) + 4)
 
 
 def test_a_slice_in_a_fusion_within_a_fusion_reads_what_it_cuts():

@@ -92,8 +92,9 @@ def written(instruction: Instruction) -> int:
 def results(instruction: Instruction) -> tuple[Array, ...]:
     """The arrays that an instruction makes."""
     shapes = instruction.shapes
-    if instruction.opcode.endswith("-start"):  # (operands, results, context)
-        shapes = tuple(shape for shape in shapes if shape.dims)[-len(instruction.operands) :]
+    if instruction.opcode.endswith("-start"):  # (operands, results, context), or results alone
+        given = len(instruction.operands)
+        shapes = tuple(shape for shape in shapes[given if len(shapes) > given else 0 :] if shape.dims)
     elif instruction.opcode == "custom-call" and len(shapes) > 1:
         shapes = tuple(shape for shape in shapes if shape.dtype not in WORKSPACE)
     return shapes

@@ -2,7 +2,7 @@
 
 A kernel takes the longer of its operations at the chip's rate and of its bytes at the memory's, and a launch;
 in a loop, as often as it runs. What no program's text shows, such as how well a library's kernel is tuned, is
-in the shares of its data sheet that a chip was measured to reach (`chips.REACHED`).
+in the shares of its data sheet that a chip is taken to reach (`Chip.reached`).
 """
 
 import re
@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from uno_jax.costs.chips import REACHED, Chip
+from uno_jax.costs.chips import Chip
 from uno_jax.costs.hlo import Computation, HloProgram, Instruction, read_program
-from uno_jax.costs.kernels import COLLECTIVES, NO_KERNEL, group_size, kind_of, results, work_of
+from uno_jax.costs.kernels import COLLECTIVES, NO_KERNEL, Work, group_size, kind_of, results, work_of
 
 LAUNCH = 2e-6  # seconds from one kernel to the next
 FLOOR = ("products", "attention", "convolutions")
@@ -119,16 +119,17 @@ def _kernels(
                 seconds = collective_seconds(kind, size, group_size(instruction, program, chips), chip)
                 work = work._replace(bytes=size)
             else:
-                seconds = kernel_seconds(work.flops, work.bytes, work.dtype, chip)
+                seconds = kernel_seconds(kind, work, chip)
             where = place(instruction.word("op_name"))
             yield Kernel(instruction.name, kind, where, work.flops, work.bytes, seconds, times)
 
 
-def kernel_seconds(flops: float, size: float, dtype: str, chip: Chip) -> float:
-    """Seconds of a kernel with these operations on inputs of `dtype`, and bytes."""
+def kernel_seconds(kind: str, work: Work, chip: Chip) -> float:
+    """Seconds of a kernel of that kind with this work."""
     assert chip.peak and chip.bandwidth
-    rate = chip.peak * 1e12 * REACHED.products * {"f8": 2.0, "s8": 2.0, "f3": 1 / 8}.get(dtype[:2], 1.0)
-    return max(flops / rate, size / (chip.bandwidth * 1e9 * REACHED.bandwidth)) + LAUNCH
+    share = chip.reached.attention if kind == "attention" else chip.reached.products
+    rate = chip.peak * 1e12 * share * {"f8": 2.0, "s8": 2.0, "f3": 1 / 8}.get(work.dtype[:2], 1.0)
+    return max(work.flops / rate, work.bytes / (chip.bandwidth * 1e9 * chip.reached.bandwidth)) + LAUNCH
 
 
 def collective_seconds(opcode: str, size: int, chips: int, chip: Chip) -> float:
