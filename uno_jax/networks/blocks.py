@@ -40,7 +40,15 @@ def scan_stacked(block: Any, depth: int, remat: str, unroll: int) -> Any:
         "metadata_params": {nn.PARTITION_NAME: "layers"},
     }
     mapped = nn.vmap(block, axis_size=depth, methods=["modulations"], **stacked)
-    return nn.scan(mapped, length=depth, unroll=unroll, in_axes=(0, nn.broadcast), methods=SCANNED, **stacked)
+    return nn.scan(
+        mapped,
+        length=depth,
+        unroll=unroll,
+        in_axes=(0, nn.broadcast),
+        methods=SCANNED,
+        check_constancy_invariants=False,  # which traces a block once more
+        **stacked,
+    )
 
 
 def call_separate(

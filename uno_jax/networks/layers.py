@@ -144,6 +144,7 @@ def scan_blocks(block: Any, length: int, in_axes: Any = nn.broadcast, unroll: in
         length=length,
         unroll=unroll,
         metadata_params={nn.PARTITION_NAME: "layers"},
+        check_constancy_invariants=False,  # which traces a block once more
     )
 
 

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
 from uno_jax.networks import clip, efficientnet, mmdit, mot, t5, vae, vit
 from uno_jax.networks.blocks import separate
 from uno_jax.networks.fused import Fused, cut_layers, cut_traced
+from uno_jax.networks.known_shapes import Parameter, Parameters, keep_known, read_known
 from uno_jax.networks.mmdit_blocks import BLOCKS
 from uno_jax.networks.mmdit_config import FUSED, MMDiTConfig
 from uno_jax.support.trees import Params
@@ -94,17 +97,22 @@ def apply(
 
 def abstract_params(config: NetworkConfig, dtype: Any = jnp.float32) -> tuple[Params, Params]:
     """A network's shapes (ShapeDtypeStruct leaves of `dtype`) and logical axes (PartitionSpec leaves)."""
-    boxed = _boxed(config)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), nn.unbox(boxed))
-    return shapes, nn.get_partition_spec(boxed)
+    known = _parameters(config)
+    shapes = {path: jax.ShapeDtypeStruct(each.shape, dtype) for path, each in known.items()}
+    axes = {path: PartitionSpec(*each.axes) for path, each in known.items()}
+    return unflatten_dict(shapes), unflatten_dict(axes)
 
 
 @lru_cache(maxsize=64)
-def _boxed(config: NetworkConfig) -> Any:
-    """A network's shapes in boxes with their axes. Tracing a network takes a tenth of a second and more, and
-    reading, checking and converting one ask for its shapes several times.
-    """
-    return jax.eval_shape(lambda: _init(config, jax.random.key(0)))
+def _parameters(config: NetworkConfig) -> Parameters:
+    """A network's parameters, traced where no earlier start kept them."""
+    if known := read_known(config):
+        return known
+    boxed = jax.eval_shape(lambda: _init(config, jax.random.key(0)))
+    shapes, axes = flatten_dict(nn.unbox(boxed)), flatten_dict(nn.get_partition_spec(boxed))
+    found = {path: Parameter(leaf.shape, tuple(axes[path])) for path, leaf in shapes.items()}
+    keep_known(config, found)
+    return found
 
 
 def arrange(kind: str, params: Params, platform: str) -> Params:

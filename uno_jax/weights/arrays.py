@@ -1,19 +1,19 @@
 """The parameters in a checkpoint's directory, in either form: params/ (Orbax) or params.safetensors.
 
 The file is the compact form, with parameter paths joined by "/" as names (`uno-convert pack` writes it).
-Restoring reads each shard directly to its device.
+Restoring reads each shard directly to its device. Only functions that need Orbax import `orbax_arrays`: its
+import takes longer than reading a compact model.
 """
 
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from uno_jax.sharding.rules import tree_shardings
 from uno_jax.support.errors import CheckpointError
@@ -25,7 +25,8 @@ from uno_jax.weights.safetensors_file import read_header
 
 FOLDER, FILE = "params", COMPACT
 Convert = Callable[[TreePath, jax.Array | StoredKernel], Any]
-HOST_LIMIT_GB = 8  # in flight between disk and devices, to bound host memory
+Wanted = Mapping[TreePath, jax.ShapeDtypeStruct]
+"""The arrays to be read, with their places on the devices."""
 
 
 def is_compact(directory: Path) -> bool:
@@ -61,8 +62,9 @@ def save_params(directory: Path, params: Params) -> None:
 
     Raises as `orbax_path`.
     """
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(orbax_path(directory) / FOLDER, params)
+    from uno_jax.weights import orbax_arrays
+
+    orbax_arrays.save(orbax_path(directory) / FOLDER, params)
 
 
 def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
@@ -75,9 +77,9 @@ def stored_arrays(directory: Path) -> dict[TreePath, jax.ShapeDtypeStruct]:
         tensors, _ = read_header(Path(directory) / FILE)
         stored = {tuple(name.split("/")): tensor for name, tensor in tensors.items()}
     else:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            metadata = checkpointer.metadata(orbax_path(directory) / FOLDER)
-        stored = flatten_dict(metadata.item_metadata.tree)
+        from uno_jax.weights import orbax_arrays
+
+        stored = orbax_arrays.stored(orbax_path(directory) / FOLDER)
     return {path: jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype) for path, leaf in stored.items()}
 
 
@@ -121,17 +123,9 @@ def restore_params(
     return cast(Params, unflatten_dict({path: made[path] for path in paths}))
 
 
-class Wanted(NamedTuple):
-    """An array to be read, as it shall lie on the devices."""
-
-    shape: jax.ShapeDtypeStruct
-    sharding: jax.sharding.Sharding
-    dtype: np.dtype
-
-
 def _plan_reading(
     directory: Path, abstract: tuple[Params, Params], mesh: Mesh | None, dtype: Any
-) -> tuple[dict[TreePath, Wanted], dict[TreePath, TreePath]]:
+) -> tuple[Wanted, dict[TreePath, TreePath]]:
     """What is to be read, by its path, and the paths of the scales of kernels that are stored in 8 bits."""
     stored = stored_arrays(directory)
     shapes, axes = (cast(dict[TreePath, Any], flatten_dict(tree)) for tree in abstract)
@@ -143,43 +137,33 @@ def _plan_reading(
     places = dict.fromkeys(shapes, here) if mesh is None else tree_shardings(mesh, axes, shapes)
     as_stored = {*scales, *scales.values()} if dtype else shapes.keys()
     wanted = {
-        path: Wanted(shape, places[path], np.dtype(stored[path].dtype if path in as_stored else dtype))
+        path: jax.ShapeDtypeStruct(
+            shape.shape, stored[path].dtype if path in as_stored else dtype, sharding=places[path]
+        )
         for path, shape in shapes.items()
     }
     return wanted, scales
 
 
-def _from_file(file: Path, wanted: Mapping[TreePath, Wanted]) -> dict[TreePath, jax.Array]:
+def _from_file(file: Path, wanted: Wanted) -> dict[TreePath, jax.Array]:
     tensors, _ = read_header(file)
 
-    def place(path: TreePath, as_wanted: Wanted) -> jax.Array:
-        tensor = tensors["/".join(path)]
+    def place(path: TreePath, as_wanted: jax.ShapeDtypeStruct) -> jax.Array:
+        tensor, sharding = tensors["/".join(path)], cast(Sharding, as_wanted.sharding)
         whole = tensor.read()
         parts = [
             jax.device_put(np.array(whole[index], as_wanted.dtype), device)
-            for device, index in as_wanted.sharding.addressable_devices_indices_map(tensor.shape).items()
+            for device, index in sharding.addressable_devices_indices_map(tensor.shape).items()
         ]
-        return jax.make_array_from_single_device_arrays(tensor.shape, as_wanted.sharding, parts)
+        return jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
 
     return {path: place(path, each) for path, each in wanted.items()}
 
 
-def _from_folder(folder: Path, wanted: Mapping[TreePath, Wanted]) -> dict[TreePath, jax.Array]:
-    largest = max(each.shape.size * 4 for each in wanted.values())
-    args = {
-        path: ocp.ArrayRestoreArgs(dtype=each.dtype, sharding=each.sharding, global_shape=each.shape.shape)
-        for path, each in wanted.items()
-    }
-    shapes = {path: each.shape for path, each in wanted.items()}
-    handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=HOST_LIMIT_GB + largest // 10**9)
-    with ocp.Checkpointer(handler) as checkpointer:
-        # Partial: the tree of a few arrays is a part of what is stored.
-        restored = ocp.args.PyTreeRestore(
-            item=unflatten_dict(shapes), restore_args=unflatten_dict(args), partial_restore=True
-        )
-        return cast(
-            dict[TreePath, jax.Array], flatten_dict(checkpointer.restore(orbax_path(folder), args=restored))
-        )
+def _from_folder(folder: Path, wanted: Wanted) -> dict[TreePath, jax.Array]:
+    from uno_jax.weights import orbax_arrays
+
+    return orbax_arrays.restore(orbax_path(folder), wanted)
 
 
 def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarray]:
@@ -191,12 +175,9 @@ def read_some(directory: Path, shapes: Params, chosen: Params) -> list[np.ndarra
     if is_compact(directory):
         tensors, _ = read_header(Path(directory) / FILE)
         return [tensors["/".join(path)].read() for path, keep in sorted(flatten_dict(chosen).items()) if keep]
-    wanted = jax.tree.map(lambda leaf, keep: leaf if keep else ocp.PLACEHOLDER, shapes, chosen)
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-    # Partial: the scales of kernels in 8 bits stay unread.
-    args = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore(orbax_path(directory) / FOLDER, args=args)
+    from uno_jax.weights import orbax_arrays
+
+    restored = orbax_arrays.read_some(orbax_path(directory) / FOLDER, shapes, chosen)
     kept = jax.tree.leaves(chosen)
     return [array for keep, array in zip(kept, jax.tree.leaves(restored), strict=True) if keep]
 

@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool, Float
 
 from uno_jax.networks.attention.cpu import by_head_attention
 from uno_jax.networks.attention.gpu import cudnn_attention
-from uno_jax.networks.attention.tpu import LANES, splash_attention
 from uno_jax.sharding.rules import partition
 
 
@@ -73,8 +72,11 @@ def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]
     where, width = platform(), q.shape[-1]
     if where == "cpu":
         return by_head_attention
-    if where == "tpu" and width % LANES == 0:
-        return partial(splash_attention, chip=_device_kind())
+    if where == "tpu":
+        from uno_jax.networks.attention.tpu import LANES, splash_attention  # Pallas, slow to import
+
+        if width % LANES == 0:
+            return partial(splash_attention, chip=_device_kind())
     return cudnn_attention if where == "gpu" else _xla_attention
 
 
