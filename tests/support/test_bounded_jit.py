@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.support.bounded_jit import bounded_jit, compile_ahead, is_compiled
 
 
 @pytest.fixture
@@ -70,3 +70,27 @@ def test_options_are_those_of_jit():
     ones = bounded_jit(lambda like, shape: jnp.ones(shape) + like, static_argnames="shape")
     assert ones(np.float32(1), shape=(2, 3)).shape == (2, 3)
     assert ones(np.float32(1), shape=(4,)).shape == (4,)
+
+
+def test_what_is_compiled_ahead_is_not_compiled_again(counted):
+    double, traced = counted
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **about: compiled.append(about.get("fun_name")) if "backend" in event else None
+    )
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    compile_ahead(double, jax.ShapeDtypeStruct((3,), np.float32, sharding=place))
+    given = jax.device_put(np.ones(3, np.float32), place)
+    np.testing.assert_array_equal(double(given), np.full(3, 2.0))
+    assert traced == [(3,)] and is_compiled(double, given)
+    assert len([name for name in compiled if name and "double" in name]) == 1
+
+
+def test_what_fails_ahead_fails_again_where_it_is_called():
+    def refuse(x):
+        raise ValueError("no such picture")
+
+    function = bounded_jit(refuse)
+    compile_ahead(function, np.ones(3))
+    with pytest.raises(ValueError, match="no such picture"):
+        function(np.ones(3))

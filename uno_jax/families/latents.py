@@ -13,14 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt32
 
+from uno_jax.families.family import Inputs
 from uno_jax.families.model import Model
 from uno_jax.networks.registry import apply
 from uno_jax.networks.vae import Autoencoder, decode_tiled, posterior_mean, posterior_sample
 from uno_jax.sharding.processes import on_host
 from uno_jax.sharding.rules import shares, spread
-from uno_jax.support.bounded_jit import bounded_jit
+from uno_jax.support.bounded_jit import bounded_jit, compile_ahead
 from uno_jax.support.trees import AnyArray
 
 PATCH = 2  # latent cells per token along one side
@@ -131,6 +133,20 @@ def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> F
     if latent.shape[1] * latent.shape[2] > cells**2:
         return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)
     return cast(np.ndarray, on_host(decode_image(model, latent)))
+
+
+def compile_decoder(model: Model, inputs: Inputs, tile: int) -> None:
+    """Begins to compile what `decode_latent` runs for these pictures, on one device: over several it is not
+    known before where their latent will lie.
+    """
+    vae = model.config.vae
+    sides = inputs.height // vae.downsampling, inputs.width // vae.downsampling
+    shape = (len(inputs.prompts), *sides, vae.latent_channels)
+    place = getattr(jax.tree.leaves(model.params["vae"])[0], "sharding", None)
+    if isinstance(place, NamedSharding):
+        place = NamedSharding(place.mesh, PartitionSpec())
+    if (place is None or place.num_devices == 1) and inputs.height * inputs.width <= tile**2:
+        compile_ahead(decode_image, model, jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place))
 
 
 @partial(bounded_jit, static_argnames="shape")

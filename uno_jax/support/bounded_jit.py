@@ -4,9 +4,11 @@ jax.jit keeps every program that it compiled: with references of hundreds of sha
 end, by about 20 MB a shape even for a tiny model on the CPU.
 """
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import wraps
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar, cast
 
 import jax
@@ -27,9 +29,25 @@ def bounded_jit(
     """The function compiled by `jax.jit` with `options`, for each shape of its arguments when it first
     occurs, and with the `compiler_options` of this process's platform. The programs of the `kept` shapes
     used last stay; another shape lets go of the one unused for longest, which is compiled again when it comes
-    back. Inlined where a jitted function calls it. The attribute `programs` holds what is kept.
+    back. Inlined where a jitted function calls it. The attribute `programs` holds what is kept, and `ahead`
+    is what `compile_ahead` calls.
     """
     programs: OrderedDict[Any, Any] = OrderedDict()
+    begun: dict[Any, Thread] = {}
+
+    def take(key: Any) -> Any:
+        """The program of these arguments, in the place of the one used last."""
+        program = programs.pop(key, None) or _fresh(function, compiler_options or {}, options)
+        programs[key] = program
+        if len(programs) > kept:
+            programs.popitem(last=False)[1].clear_cache()
+            trim_heap()
+        return program
+
+    def ahead(*args: P.args, **kwargs: P.kwargs) -> None:
+        key = _key(*jax.tree.flatten((args, kwargs)))
+        if key not in programs:
+            begun[key] = _compiling(take(key), args, kwargs)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -37,15 +55,33 @@ def bounded_jit(
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return function(*args, **kwargs)
         key = _key(leaves, tree)
-        program = programs.pop(key, None) or _fresh(function, compiler_options or {}, options)
-        programs[key] = program
-        if len(programs) > kept:
-            programs.popitem(last=False)[1].clear_cache()
-            trim_heap()
-        return cast(R, program(*args, **kwargs))
+        if compiling := begun.pop(key, None):
+            compiling.join()
+        return cast(R, take(key)(*args, **kwargs))
 
-    call.programs = programs  # type: ignore[attr-defined]
+    call.programs, call.ahead = programs, ahead  # type: ignore[attr-defined]
     return call
+
+
+def compile_ahead(function: Any, *args: Any) -> None:
+    """Begins to compile a function of `bounded_jit` for these arguments, which may be abstract, while other
+    things are done; a call with such arguments waits for that. They must lie where the call's will lie: JAX
+    compiles anew for arrays that lie elsewhere.
+    """
+    function.ahead(*args)
+
+
+def _compiling(program: Any, args: Any, kwargs: Any) -> Thread:
+    mesh = jax.sharding.get_mesh()
+
+    def compile_it() -> None:
+        # What goes wrong is reported by the call, which then compiles.
+        with contextlib.suppress(Exception), contextlib.nullcontext() if mesh.empty else jax.set_mesh(mesh):
+            program.lower(*args, **kwargs).compile()
+
+    thread = Thread(target=compile_it)
+    thread.start()
+    return thread
 
 
 def is_compiled(function: Any, *args: Any) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from uno_jax.families.family import Drawn, Inputs
-from uno_jax.families.latents import decode_latent, initial_noise, unpack
+from uno_jax.families.latents import compile_decoder, decode_latent, initial_noise, unpack
 from uno_jax.families.model import Model
 from uno_jax.families.progress import Progress, Watch, walk
 from uno_jax.families.scone.contexts import make_contexts, make_items, text_item
@@ -27,6 +27,7 @@ def sample(model: Model, inputs: Inputs, settings: SconeSettings, watch: Watch |
     tell = watch or (lambda progress: None)
     tell(Progress("encoding"))
     config, guidance = model.config, settings.guidance
+    compile_decoder(model, inputs, TILE)
     items = make_items(model, inputs, settings, DRAWING_THOUGHT if settings.writing.think else "")
     thoughts = write(model, items, inputs.seeds, settings.writing) if settings.writing.think else []
     if thoughts:

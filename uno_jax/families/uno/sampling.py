@@ -16,7 +16,14 @@ from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import Drawn, Inputs
 from uno_jax.families.flow import sampling_schedule
-from uno_jax.families.latents import decode_latent, encode_image, initial_noise, token_grid, unpack
+from uno_jax.families.latents import (
+    compile_decoder,
+    decode_latent,
+    encode_image,
+    initial_noise,
+    token_grid,
+    unpack,
+)
 from uno_jax.families.model import Model
 from uno_jax.families.progress import Progress, Watch, walk
 from uno_jax.families.uno.conditioning import encode_text, tokenize
@@ -36,7 +43,7 @@ from uno_jax.families.uno.denoising import (
 )
 from uno_jax.families.uno.settings import Settings
 from uno_jax.families.uno.types import Conditioning
-from uno_jax.support.bounded_jit import bounded_jit, is_compiled
+from uno_jax.support.bounded_jit import bounded_jit, compile_ahead, is_compiled
 from uno_jax.support.trees import AnyArray
 
 
@@ -46,11 +53,22 @@ def sample(model: Model, inputs: Inputs, settings: Settings, watch: Watch | None
     """
     tell = watch or (lambda progress: None)
     tell(Progress("encoding"))
+    compile_autoencoder(model, inputs, settings.tile)
     task = encode_inputs(model, inputs, settings)
     draw = denoise_latent if watch is None else partial(watched_latent, watch=watch)
     latent = draw(model.using("mmdit", "lora"), *task)
     tell(Progress("decoding"))
     return Drawn(decode_latent(model.using("vae"), latent, settings.tile))
+
+
+def compile_autoencoder(model: Model, inputs: Inputs, tile: int) -> None:
+    """Begins to compile the autoencoder's programs, while those of text and steps are compiled."""
+    if model.homes is not None:
+        return
+    own = model.using("vae")
+    for column in inputs.refs:
+        compile_ahead(encode_image, own, np.asarray(column))
+    compile_decoder(own, inputs, tile)
 
 
 def encode_inputs(model: Model, inputs: Inputs, settings: Settings) -> tuple[Any, ...]:
