@@ -1,7 +1,7 @@
 """FLUX.1-dev's programs for a GPU that is not here, weighed by kernels, with blocks stacked and separate.
 
     python -m benchmarks.weighed --card h100 --programs forward
-    python -m benchmarks.weighed --card h100 --programs step --batch 4 --remat full
+    python -m benchmarks.weighed --card h100 --programs step --batch 4 --remat full --encoded
     python -m benchmarks.weighed --card h100 --blocks separate --base fp8-products
 
 Needs the extra plan-gpu, and quant for a base. Milliseconds are at the rates that an H100 and an H200 were
@@ -21,12 +21,15 @@ import jax.numpy as jnp
 import tyro
 from jax.sharding import Mesh
 
+from benchmarks.gpu.parts.lora import ENCODERS
 from configs.uno_stage1 import get_config
 from uno_jax.costs.devices import assumptions, chip_of, compiler_options, find_devices
 from uno_jax.costs.program import abstract, placed
 from uno_jax.costs.weigh import FLOOR, rows_by, weigh
+from uno_jax.families.family import BatchSizes
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.model import Model
+from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import PRESETS, UnoPE
 from uno_jax.families.uno.sampling import denoise_latent, latent_shape
 from uno_jax.families.uno.types import Conditioning
@@ -55,6 +58,8 @@ class Args(NamedTuple):
     """Samples of the step."""
     remat: Literal["none", "selective", "full"] = "full"
     """Rematerialisation of the step."""
+    encoded: bool = False
+    """The step takes encodings, and runs no encoder."""
     base: Base = ""
     """The blocks' kernels in 8 bits."""
     blocks: Literal["both", "stacked", "separate"] = "both"
@@ -130,12 +135,17 @@ def steps(device: jax.Device, platform: str, args: Args) -> Iterator[Lowered]:
 
     def lower() -> Any:
         state, frozen, optimizer = plan.abstract_state(config, model, mesh, platform)
-        batch = plan.abstract_batch(config, model, mesh, 1)
+        encoders = ENCODERS if args.encoded else ()
+        frozen = {kind: tree for kind, tree in frozen.items() if kind not in encoders}
+        sizes = BatchSizes(args.batch, config.data.resolution, 1, config.data.ref_resolution)
+        shapes = family_of(model).need_trainer().abstract_batch(model, sizes, encoders, config.dtype)
+        batch = jax.tree.map(lambda leaf: abstract(leaf.shape, leaf.dtype, mesh), shapes)
         with jax.set_mesh(mesh):
             key = abstract((), jax.eval_shape(lambda: jax.random.key(0)).dtype, mesh)
             return make_step(config, model, optimizer, state).lower(state, frozen, batch, key)
 
-    yield f"step a sample, batch {args.batch}, remat {args.remat}", lower, args.batch
+    encoded = ", encoded" if args.encoded else ""
+    yield f"step a sample{encoded}, batch {args.batch}, remat {args.remat}", lower, args.batch
 
 
 if __name__ == "__main__":
