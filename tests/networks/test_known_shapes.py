@@ -1,5 +1,7 @@
 """Shapes and axes that a start keeps for the next one."""
 
+import json
+
 import pytest
 
 from tests.tiny_model import TINY
@@ -40,6 +42,18 @@ def test_a_damaged_file_is_made_again(shapes, monkeypatch, content):
     (file,) = shapes.iterdir()
     whole = file.read_text()
     file.write_text(content)
+    assert start(monkeypatch, traced) == first and len(traced) == 2
+    assert file.read_text() == whole
+
+
+def test_other_shapes_than_were_kept_are_not_believed(shapes, monkeypatch):
+    traced = []
+    first = start(monkeypatch, traced)
+    (file,) = shapes.iterdir()
+    whole = file.read_text()
+    kept = json.loads(whole)
+    next(iter(kept["parameters"].values()))[0][0] += 1
+    file.write_text(json.dumps(kept))
     assert start(monkeypatch, traced) == first and len(traced) == 2
     assert file.read_text() == whole
 

@@ -32,21 +32,29 @@ def read_known(config: Any) -> Parameters | None:
     """
     try:
         kept = read_json(_file(config))
+        if kept["sha256"] != _digest(kept["parameters"]):
+            return None
         return {
-            tuple(name.split("/")): Parameter(tuple(map(int, shape)), tuple(axes))
-            for name, (shape, axes) in kept.items()
+            tuple(name.split("/")): Parameter(tuple(shape), tuple(axes))
+            for name, (shape, axes) in kept["parameters"].items()
         }
-    except (OSError, JsonError, AttributeError, TypeError, ValueError):
+    except (OSError, JsonError, AttributeError, LookupError, TypeError, ValueError):
         return None
 
 
 def keep_known(config: Any, parameters: Parameters) -> None:
     """Keeps a network's parameters where the cache directory can be written."""
+    named = {"/".join(name): each for name, each in parameters.items()}
     try:
         with atomic_write(_file(config)) as path:
-            path.write_text(json.dumps({"/".join(name): each for name, each in parameters.items()}))
+            path.write_text(json.dumps({"sha256": _digest(named), "parameters": named}))
     except OSError:
         pass
+
+
+def _digest(parameters: Any) -> str:
+    """Other shapes than were kept would be reported as a fault of the model."""
+    return hashlib.sha256(json.dumps(parameters).encode()).hexdigest()
 
 
 def _file(config: Any) -> Path:
