@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -51,3 +52,34 @@ def test_a_second_interrupt_ends_one_long_call(started):
 
 def test_a_fork_does_not_tell_its_parent_of_its_signals(started):
     assert started(FORK).communicate()[0] == "-1\n"
+
+
+def test_an_interrupt_while_unused_programs_compile_ends_at_once():
+    code = """
+import os, time, jax
+from uno_jax.support.bounded_jit import bounded_jit, compile_ahead
+from uno_jax.support.command_line import exit_on
+
+@bounded_jit
+def slow(x):
+    os.write(1, b'compiling\\n')
+    time.sleep(30)
+    return x
+
+with exit_on(OSError):
+    compile_ahead(slow, jax.ShapeDtypeStruct((1,), float))
+    raise OSError('no such picture')
+"""
+    program = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert program.stdout.readline() == "compiling\n"
+        assert program.stderr.readline() == "error: no such picture\n"
+        time.sleep(0.2)  # it is on its way out
+        program.send_signal(signal.SIGINT)
+        _, told = program.communicate(timeout=5)
+        assert program.returncode == 130 and not told
+    finally:
+        program.kill()
+        program.communicate()

@@ -4,11 +4,14 @@ jax.jit keeps every program that it compiled: with references of hundreds of sha
 end, by about 20 MB a shape even for a tiny model on the CPU.
 """
 
+import atexit
 import contextlib
+import os
+import signal
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import wraps
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any, ParamSpec, TypeVar, cast
 
 import jax
@@ -17,6 +20,7 @@ from uno_jax.support.memory import trim_heap
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_compilations: set[Thread] = set()  # of `compile_ahead`, which still run
 KEPT = 8  # programs of a function, about 160 MB for all functions of a picture on the CPU
 
 
@@ -78,10 +82,24 @@ def _compiling(program: Any, args: Any, kwargs: Any) -> Thread:
         # What goes wrong is reported by the call, which then compiles.
         with contextlib.suppress(Exception), contextlib.nullcontext() if mesh.empty else jax.set_mesh(mesh):
             program.lower(*args, **kwargs).compile()
+        _compilations.discard(current_thread())
 
-    thread = Thread(target=compile_it)
+    thread = Thread(target=compile_it, daemon=True)  # `_finish` waits for it
+    _compilations.add(thread)
     thread.start()
     return thread
+
+
+@atexit.register
+def _finish() -> None:
+    """Waits for compilations that nobody called for, after an error or a Ctrl-C: Python must not end while
+    they run. Another Ctrl-C ends the process at once; where Python waits itself, it would abort.
+    """
+    try:
+        for thread in tuple(_compilations):
+            thread.join()
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGINT)
 
 
 def is_compiled(function: Any, *args: Any) -> bool:
