@@ -37,6 +37,6 @@ def test_a_group_has_at_most_the_pixels_that_a_chip_takes_at_once():
         return group
 
     pictures = np.arange(7 * 4 * 6 * 3, dtype=np.float32).reshape(7, 4, 6, 3)
-    for cells in (7 * 24, 3 * 24, 23):
+    for cells in (7 * 24, 6 * 24, 3 * 24, 23):
         np.testing.assert_array_equal(latents.in_groups(function, pictures, cells), pictures)
-    assert seen == [7, 3, 1]
+    assert seen == [7, 4, 3, 1]  # 7 in groups of 6 would be computed as 12

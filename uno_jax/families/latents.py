@@ -111,10 +111,13 @@ def in_groups(
     function: Callable[[Array], Array], pictures: Array, cells: int, axis: str = "pictures"
 ) -> Array:
     """function(pictures) of (b, h, w, c), group by group: each of at most `cells` cells or one picture on a
-    chip, since activations may take gigabytes a picture. `axis` is the logical axis of a group's pictures.
+    chip, since activations may take gigabytes a picture, and all as large as the fewest groups allow. `axis`
+    is the logical axis of a group's pictures.
     """
     (count, height, width), chips = pictures.shape[:3], shares(axis)
-    size = chips * min(max(1, cells // (height * width)), -(-count // chips))
+    share = -(-count // chips)
+    fewest = -(-share // max(1, cells // (height * width)))
+    size = chips * -(-share // fewest)
     if count == 1 or (size >= count and chips == 1):
         return function(pictures)
     padding = (0, -count % size), (0, 0), (0, 0), (0, 0)
