@@ -51,6 +51,14 @@ def test_control_characters_are_printed_as_escapes_but_colours_on_a_terminal(
     assert capsys.readouterr().out == f"wrote \\x1b]0;a\\x07b\\r.png\tand {red}\n"
 
 
+def test_a_platform_without_devices_is_reported(capsys, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "none")
+    with pytest.raises(SystemExit) as stop, exit_on(OSError):
+        raise RuntimeError("Unable to initialize backend 'none': it is not known\nmore")
+    told = "error: Unable to initialize backend 'none': it is not known; JAX_PLATFORMS is none\n"
+    assert stop.value.code == 2 and capsys.readouterr().err == told
+
+
 def test_too_little_memory_is_told(capsys):
     with pytest.raises(SystemExit) as stop, exit_on(OSError):
         raise MemoryError

@@ -113,9 +113,10 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 
 @contextlib.contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
-    """Prints `error: …` and exits with code 2 for these exceptions and when a disk or memory is full; exits
-    with 130 when interrupted, a second time at once, and silently with 141 when the reader of the output has
-    gone (`| head`). What is printed meanwhile shows control characters as escapes.
+    """Prints `error: …` and exits with code 2 for these exceptions, when a disk or memory is full, and where
+    JAX has no device of the platform that is asked for; exits with 130 when interrupted, a second time at
+    once, and silently with 141 when the reader of the output has gone (`| head`). What is printed meanwhile
+    shows control characters as escapes.
     """
     print_any_name()
     try:
@@ -140,7 +141,7 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def _exhausted(error: Exception) -> str:
-    """What to tell when the disk or a memory is full.
+    """What to tell when the disk or a memory is full, or JAX has no device.
 
     Raises any other error again.
     """
@@ -150,6 +151,8 @@ def _exhausted(error: Exception) -> str:
         return f"out of memory ({error}); try smaller batches or pictures" if str(error) else "out of memory"
     if isinstance(error, jax.errors.JaxRuntimeError) and any(each in str(error) for each in EXHAUSTED):
         return f"out of device memory ({str(error).splitlines()[0]}); try smaller batches or pictures"
+    if isinstance(error, RuntimeError) and str(error).startswith("Unable to initialize backend"):
+        return f"{str(error).splitlines()[0]}; JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', 'not set')}"
     raise error
 
 
