@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uno_jax.data.cached_encodings import read_encodings, read_info
 from uno_jax.sharding.processes import join_processes, locked_by_first, wait_for_all
-from uno_jax.support.atomic import check_output_folder
+from uno_jax.support.atomic import check_output_folder, check_utf8
 from uno_jax.support.bounds import Count
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args = parse_recipe_args(Args, "uno-encode", argv)
         config, out = args.recipe, args.out
         check_recipe(dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=str(out))))
+        check_utf8(out, "encodings")
         check_output_folder("--out", out)
         processes = config.processes
         join_processes(processes.coordinator, processes.count, processes.index)

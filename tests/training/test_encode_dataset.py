@@ -311,6 +311,7 @@ COMMANDS = [
     (("--weights", ""), "vae has no weights to encode with"),
     (("--data.path", "nowhere.json"), "no list of records at nowhere.json"),
     (("--out", "gs://bucket/out"), "gs://bucket/out must be a local path"),
+    (("--out", "caf\udce9"), "is not UTF-8"),
     (("--batch-size", "0"), "--batch-size must be at least 1"),
 ]
 

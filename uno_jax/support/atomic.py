@@ -5,7 +5,7 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from uno_jax.support.left_overs import aside_of, held, remove_left_overs
@@ -64,6 +64,16 @@ def check_output_folder(option: str, folder: Path) -> None:
     Raises OSError as `check_output`.
     """
     _check_place(f"{option} {folder}", folder)
+
+
+def check_utf8(path: Path, what: str, fault: Callable[[str], Exception] = OSError) -> None:
+    """Raises what `fault` makes of a message for a path that is not UTF-8, as libraries that write `what`
+    demand.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise fault(f"{path} is not UTF-8, as paths of {what} must be: choose another") from None
 
 
 def _check_place(what: str, folder: Path, name: str = "") -> None:

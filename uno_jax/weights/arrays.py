@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from uno_jax.sharding.rules import tree_shardings
+from uno_jax.support.atomic import check_utf8
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params, TreePath
 from uno_jax.support.words import counted
@@ -48,12 +49,7 @@ def orbax_path(path: Path) -> Path:
 
     Raises CheckpointError for one that is not UTF-8.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise CheckpointError(
-            f"{path} is not UTF-8, as paths of Orbax's arrays must be: choose another"
-        ) from None
+    check_utf8(path, "Orbax's arrays", CheckpointError)
     return Path(path).resolve()
 
 
