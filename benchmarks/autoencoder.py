@@ -1,7 +1,9 @@
 """What the small model's autoencoder loses: PSNR of held-out subjects' pictures, encoded and decoded.
 
-python -m benchmarks.autoencoder                       # the shipped one
-python -m benchmarks.autoencoder --vae runs/small/model/vae
+    python -m benchmarks.autoencoder                       # the shipped one
+    python -m benchmarks.autoencoder --vae runs/small/model/vae
+
+Pictures have 128 pixels a side.
 """
 
 import argparse
@@ -9,20 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.model import Model
 from uno_jax.families.registry import PRESETS
+from uno_jax.support.images import to_array
 from uno_jax.toybox import load_subjects, pair
 from uno_jax.weights.checkpoint import restore_network
 from uno_jax.weights.names import FOLDER
 
 
 def decibels(vae: Path, count: int, seed: int) -> np.ndarray:
-    """The PSNR of each of `count` targets of pairs, 128 pixels a side."""
+    """The PSNR of each of `count` targets of pairs."""
     subjects = load_subjects(split="val")
-    targets = [pair(np.random.default_rng([seed, i]), subjects, 128, 1).target for i in range(count)]
-    pictures = np.stack(targets).astype(np.float32) / 127.5 - 1
+    targets = (pair(np.random.default_rng([seed, i]), subjects, 128, 1).target for i in range(count))
+    pictures = np.stack([to_array(Image.fromarray(target)) for target in targets])
     config, params = restore_network(vae, dtype=np.float32)
     model = Model(replace(PRESETS["small"], vae=config), {"vae": params})
     decoded = np.clip(np.asarray(decode_image(model, encode_image(model, pictures))), -1, 1)

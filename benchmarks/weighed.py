@@ -21,15 +21,13 @@ import jax.numpy as jnp
 import tyro
 from jax.sharding import Mesh
 
-from benchmarks.gpu.parts.lora import ENCODERS
+from benchmarks.gpu.parts.lora import ENCODERS, batch_shapes
 from configs.uno_stage1 import get_config
 from uno_jax.costs.devices import assumptions, chip_of, compiler_options, find_devices
 from uno_jax.costs.program import abstract, placed
 from uno_jax.costs.weigh import FLOOR, rows_by, weigh
-from uno_jax.families.family import BatchSizes
 from uno_jax.families.flow import sampling_schedule
 from uno_jax.families.model import Model
-from uno_jax.families.registry import family_of
 from uno_jax.families.uno.config import PRESETS, UnoPE
 from uno_jax.families.uno.sampling import denoise_latent, latent_shape
 from uno_jax.families.uno.types import Conditioning
@@ -135,10 +133,9 @@ def steps(device: jax.Device, platform: str, args: Args) -> Iterator[Lowered]:
 
     def lower() -> Any:
         state, frozen, optimizer = plan.abstract_state(config, model, mesh, platform)
-        encoders = ENCODERS if args.encoded else ()
-        frozen = {kind: tree for kind, tree in frozen.items() if kind not in encoders}
-        sizes = BatchSizes(args.batch, config.data.resolution, 1, config.data.ref_resolution)
-        shapes = family_of(model).need_trainer().abstract_batch(model, sizes, encoders, config.dtype)
+        if args.encoded:
+            frozen = {kind: tree for kind, tree in frozen.items() if kind not in ENCODERS}
+        shapes = batch_shapes(model, config, args.encoded)
         batch = jax.tree.map(lambda leaf: abstract(leaf.shape, leaf.dtype, mesh), shapes)
         with jax.set_mesh(mesh):
             key = abstract((), jax.eval_shape(lambda: jax.random.key(0)).dtype, mesh)

@@ -131,11 +131,17 @@ def in_groups(
 
 
 def decode_latent(model: Model, latent: Float[Array, "b h w z"], tile: int) -> Float[np.ndarray, "b H W 3"]:
-    """Pictures on the host, decoded in tiles of tile x tile pixels if they have more pixels than that."""
-    cells = tile // model.config.vae.downsampling
-    if latent.shape[1] * latent.shape[2] > cells**2:
+    """Pictures on the host, decoded in tiles of tile x tile pixels if they are `in_tiles`."""
+    factor = model.config.vae.downsampling
+    if in_tiles(latent.shape[1] * factor, latent.shape[2] * factor, tile):
+        cells = tile // factor
         return decode_tiled(partial(decode_image, model), latent, cells, overlap=cells // 8)
     return cast(np.ndarray, on_host(decode_image(model, latent)))
+
+
+def in_tiles(height: int, width: int, tile: int) -> bool:
+    """Whether pictures of height x width pixels have more of them than a tile."""
+    return height * width > tile**2
 
 
 def compile_decoder(model: Model, inputs: Inputs, tile: int) -> None:
@@ -148,7 +154,7 @@ def compile_decoder(model: Model, inputs: Inputs, tile: int) -> None:
     place = getattr(jax.tree.leaves(model.params["vae"])[0], "sharding", None)
     if isinstance(place, NamedSharding):
         place = NamedSharding(place.mesh, PartitionSpec())
-    if (place is None or place.num_devices == 1) and inputs.height * inputs.width <= tile**2:
+    if (place is None or place.num_devices == 1) and not in_tiles(inputs.height, inputs.width, tile):
         compile_ahead(decode_image, model, jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place))
 
 

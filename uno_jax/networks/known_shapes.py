@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.compile_cache import cache_folder
-from uno_jax.support.json_files import JsonError, read_json
+from uno_jax.support.json_files import JsonError, read_object
 from uno_jax.support.trees import TreePath
 
 
@@ -31,15 +31,15 @@ def read_known(config: Any) -> Parameters | None:
     ones.
     """
     try:
-        kept = read_json(_file(config))
-        if kept["sha256"] != _digest(kept["parameters"]):
-            return None
-        return {
-            tuple(name.split("/")): Parameter(tuple(shape), tuple(axes))
-            for name, (shape, axes) in kept["parameters"].items()
-        }
-    except (OSError, JsonError, AttributeError, LookupError, TypeError, ValueError):
+        kept = read_object(_file(config), {"sha256": str, "parameters": dict[str, Any]})
+    except (OSError, JsonError):
         return None
+    if kept["sha256"] != _digest(kept["parameters"]):
+        return None
+    return {
+        tuple(name.split("/")): Parameter(tuple(shape), tuple(axes))
+        for name, (shape, axes) in kept["parameters"].items()
+    }
 
 
 def keep_known(config: Any, parameters: Parameters) -> None:

@@ -26,7 +26,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "rank": ("fsdp",),
     "samples": ("data", "fsdp"),  # FSDP splits the batch too
     "tokens": ("sequence",),
-    "pictures": MESH_AXES,  # of the autoencoder and the ViT in sampling, whose weights every chip has
+    "pictures": MESH_AXES,  # that the autoencoder encodes or decodes, whose weights every chip has
 }
 BATCH = PartitionSpec(RULES["samples"])
 FREE = PartitionSpec.UNCONSTRAINED

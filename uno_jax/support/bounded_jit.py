@@ -44,13 +44,15 @@ def bounded_jit(
         program = programs.pop(key, None) or _fresh(function, compiler_options or {}, options)
         programs[key] = program
         if len(programs) > kept:
-            programs.popitem(last=False)[1].clear_cache()
+            oldest, dropped = programs.popitem(last=False)
+            begun.pop(oldest, None)
+            dropped.clear_cache()
             trim_heap()
         return program
 
     def ahead(*args: P.args, **kwargs: P.kwargs) -> None:
         key = _key(*jax.tree.flatten((args, kwargs)))
-        if key not in programs:
+        if key not in programs and len(begun) < kept:  # more would let go of those that were begun before
             begun[key] = _compiling(take(key), args, kwargs)
 
     @wraps(function)

@@ -96,12 +96,16 @@ def ready(bench: Bench, config: TrainConfig, encoded: bool) -> tuple[Any, Any, d
     return make_step(config, bench.model, optimizer, state), state, frozen
 
 
-def random_batch(bench: Bench, config: TrainConfig, encoded: bool) -> Any:
-    """A batch of noise with one reference, on the device."""
+def batch_shapes(model: Any, config: TrainConfig, encoded: bool) -> Any:
+    """The shapes of a batch with one reference."""
     sizes = BatchSizes(config.batch_size, config.data.resolution, 1, config.data.ref_resolution)
     cached = ENCODERS if encoded else ()
-    shapes = family_of(bench.model).need_trainer().abstract_batch(bench.model, sizes, cached, config.dtype)
-    rng = np.random.default_rng(0)
+    return family_of(model).need_trainer().abstract_batch(model, sizes, cached, config.dtype)
+
+
+def random_batch(bench: Bench, config: TrainConfig, encoded: bool) -> Any:
+    """A batch of noise with one reference, on the device."""
+    shapes, rng = batch_shapes(bench.model, config, encoded), np.random.default_rng(0)
 
     def leaf(shape: jax.ShapeDtypeStruct) -> jax.Array:
         if jnp.issubdtype(shape.dtype, jnp.integer):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from uno_jax import load_model
+from uno_jax.families import latents
 from uno_jax.families.family import Inputs
 from uno_jax.families.latents import decode_image, encode_image
 from uno_jax.families.scone.contexts import encode_cells, make_contexts, make_items
@@ -20,6 +21,7 @@ from uno_jax.networks.splits import Split
 from uno_jax.sharding.rules import make_mesh
 from uno_jax.support.images import to_array
 
+latents.AT_ONCE = 1  # so that ten pictures are two groups
 MESHES = {"fsdp 2, tensor 2, sequence 2": (1, 2, 2, 2), "fsdp 4, tensor 2": (1, 4, 2, 1)}
 
 

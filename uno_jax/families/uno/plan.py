@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from uno_jax.costs.program import Program, abstract, chip_bytes, compile_program, only_counted
 from uno_jax.families.family import ONE_STEP, BatchSizes, PlannedSampling
 from uno_jax.families.flow import sampling_schedule
-from uno_jax.families.latents import decode_image, encode_image
+from uno_jax.families.latents import decode_image, encode_image, in_tiles
 from uno_jax.families.model import Model
 from uno_jax.families.uno.conditioning import encode_text
 from uno_jax.families.uno.config import ModelConfig
@@ -62,8 +62,8 @@ def plan_sampling(
     programs[ONE_STEP] = loop._replace(flops=loop.flops // count, text="")
     steps = f"all {count}" if computed is None else f"{count} of {settings.steps}"
     programs[f"{steps} denoising steps (one program)"] = loop
-    small = asked.width * asked.height <= settings.tile**2
-    tile = (asked.width, asked.height) if small else (settings.tile, settings.tile)
+    tiled = in_tiles(asked.height, asked.width, settings.tile)
+    tile = (settings.tile, settings.tile) if tiled else (asked.width, asked.height)
     programs[f"decode {tile[0]}x{tile[1]}"] = compiled(decode_image, ("vae",), latent(*tile))
     return programs
 
