@@ -130,11 +130,11 @@ def _read_tensor(
         for start in range(0, count, band):
             own = slice(start, start + band)
             part = np.asarray((store[..., own] if last_axis else store[own]).read().result())
-            tensor[first + start : first + start + band] = _in_torchs_order(entry, part)
+            tensor[first + start : first + start + band] = in_torchs_order(entry, part)
     return tensor
 
 
-def _in_torchs_order(entry: Entry, part: np.ndarray) -> np.ndarray:
+def in_torchs_order(entry: Entry, part: np.ndarray) -> np.ndarray:
     if not entry.kernel:
         return part
     part = part.reshape(-1, part.shape[-1]) if entry.flat else part

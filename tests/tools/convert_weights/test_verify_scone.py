@@ -12,12 +12,15 @@ import pytest
 from tests.tiny_model import random_params
 from tests.tools.convert_weights.command import run
 from tests.tools.convert_weights.golden import SCONE
-from tools.convert_weights.golden import scone
+from tools.convert_weights.golden import scone, scone_forward, scone_training
+from tools.convert_weights.golden.recording import compare
+from tools.convert_weights.golden.scone_folder import load_golden
 from tools.convert_weights.scone import export_scone
 from tools.convert_weights.verify import left_out
 from uno_jax.families.scone.config import EYES
 from uno_jax.networks.mot import MoTConfig
 from uno_jax.weights.checkpoint import save_network
+from uno_jax.weights.safetensors_file import read_header
 
 RECORD = json.loads((SCONE / "config.json").read_text())
 
@@ -89,8 +92,52 @@ def test_every_recorded_array_is_known():
     outputs = [key for key in keys if any(re.fullmatch(each, key) for each in scone.SCONE.outputs)]
     inputs = [key for key in keys if scone.INPUTS.fullmatch(key)]
     assert not set(outputs) & set(inputs)
-    assert len(outputs) == 460 and len(outputs) + len(inputs) == kinds[""]
-    assert kinds == {"": 494, "training": 190, "options that no model uses": 3}
+    assert len(outputs) == 641 and len(outputs) + len(inputs) == kinds[""]
+    assert kinds == {"": 684, "options that no model uses": 3}
+
+
+def test_parameters_have_the_names_and_the_freezing_of_the_reference(folder):
+    golden = load_golden(folder("in/sample_lens"))
+    named = scone_training.by_name(golden, golden.model.params["mot"])
+    tensors, _ = read_header(golden.folder / "model.safetensors")
+    for name, array in named.items():
+        np.testing.assert_array_equal(array, tensors[name].read(), err_msg=name)
+    counts = {
+        setting: sum(scone_training.is_trained(name, frozen) for name in named)
+        for setting, frozen in scone_training.FROZEN.items()
+    }
+    assert counts == {  # the recording's requires_grad
+        "both": 520,
+        "und_only": 263,
+        "all_frozen": 6,
+        "gen_llm_frozen": 267,
+        "gen_only": 263,
+        "stopgrad_und": 520,
+    }
+
+
+def test_a_gradient_is_the_slope_of_the_loss(folder):
+    golden, row = load_golden(folder("(xcheck_)?in/")), "xcheck_in"
+    run, target = scone_training.gradient_of(golden, row, None), scone_forward.target_velocity(golden, row)
+    given, params = scone_forward.inputs(golden, row), golden.model.params["mot"]
+    (_, _), gradient = run(params, given, target)
+    kernel, slope = params["llm2vae"]["kernel"], gradient["llm2vae"]["kernel"]
+    step = 1e-2 * slope / np.abs(slope).max()
+
+    def loss(kernel):
+        changed = params | {"llm2vae": params["llm2vae"] | {"kernel": kernel}}
+        return float(run(changed, given, target)[0][0])
+
+    expected = float((slope * step).sum())
+    assert (loss(kernel + step) - loss(kernel - step)) / 2 == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("computed", "passes"), [([1, np.nan], True), ([1, 0], False), ([np.nan, 1], False), ([2, np.nan], False)]
+)
+def test_what_is_recorded_as_no_number_must_be_none(computed, passes):
+    result = compare("norms", np.array([1, np.nan]), np.array(computed), limit=2e-5, exact=True)
+    assert (result.relative <= result.limit) == passes
 
 
 def test_integers_and_masks_are_equal(folder, capsys):

@@ -62,9 +62,14 @@ def compare(
     key: str, recorded: np.ndarray, computed: np.ndarray, limit: float = LIMIT, exact: bool = False
 ) -> Result:
     """Errors of one array; infinite if the shapes differ or a value is NaN or infinite. With `exact` all but
-    finite floating-point numbers must be equal.
+    finite floating-point numbers must be equal. A recorded NaN stands for no number, and must be one.
     """
     recorded, computed = np.asarray(recorded), np.asarray(computed)
+    if exact and recorded.dtype.kind == "f" and np.isnan(recorded).any():
+        absent = np.isnan(recorded)
+        if not np.array_equal(absent, np.isnan(computed)):
+            return Result(key, np.inf, np.inf, limit)
+        recorded, computed = recorded[~absent], computed[~absent]
     if exact and (recorded.dtype.kind != "f" or not np.isfinite(recorded).all()):
         error = 0.0 if np.array_equal(recorded, computed) else np.inf
         return Result(key, error, error, 0.0)

@@ -34,13 +34,15 @@ class Latents(NamedTuple):
     noisy: np.ndarray
 
 
-def latents(golden: Golden, name: str) -> Latents:
+def latents(golden: Golden, name: str, step: int | None = None) -> Latents:
+    """Those of a row; `step` is that of one with noise and times for several."""
     images = [split for sample in golden.samples(name) for split in sample.splits if split.generated]
     stored = golden.row(name, "padded_latent")
     clean = np.concatenate(
         [golden.tokens(x, split.rows, split.columns) for x, split in zip(stored, images, strict=True)]
     )
     noise, raw = golden.row(name, "noise"), golden.row(name, "packed_timesteps")
+    noise, raw = (each if step is None else each[step] for each in (noise, raw))
     with np.errstate(over="ignore"):
         times = 1 / (1 + np.exp(-raw))
     shift = golden.record.get("timestep_shift", 1.0)
@@ -49,9 +51,9 @@ def latents(golden: Golden, name: str) -> Latents:
     return Latents(clean, noise, times, np.asarray(mixed)[:, 0])
 
 
-def inputs(golden: Golden, name: str) -> list[MoTInputs]:
-    """What the decoder is given for each sample of a row."""
-    found, done, state = [], 0, latents(golden, name)
+def inputs(golden: Golden, name: str, step: int | None = None) -> list[MoTInputs]:
+    """What the decoder is given for each sample of a row, in a `step` of several."""
+    found, done, state = [], 0, latents(golden, name, step)
     for sample in golden.samples(name):
         tokens, times = [], []
         for split in sample.splits:
@@ -198,9 +200,10 @@ def loss(golden: Golden, setting: str) -> np.ndarray:
     return squared_error(golden, setting).mean()
 
 
-def target_velocity(golden: Golden, row: str = WHOLE_ROW) -> np.ndarray:
+def target_velocity(golden: Golden, row: str = WHOLE_ROW, step: int | None = None) -> np.ndarray:
     """Noise minus picture, of the targets' tokens."""
-    state, kinds = latents(golden, row), [split for each in golden.samples(row) for split in each.splits]
+    state = latents(golden, row, step)
+    kinds = [split for each in golden.samples(row) for split in each.splits]
     return (state.noise - state.clean)[drawn_tokens(kinds)]
 
 
