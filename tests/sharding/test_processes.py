@@ -19,7 +19,7 @@ from uno_jax.weights.checkpoint import restore_lora
 from uno_jax.weights.lora_files import load_tensors
 
 PHOTOS = Path(__file__).parents[1] / "assets" / "photos"
-STEPS = 16
+STEPS = 30
 
 
 @pytest.fixture(scope="module")
