@@ -12,7 +12,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from uno_jax.support.http import limit_hub, one_line
+from uno_jax.support.http import limit_hub
+from uno_jax.support.words import one_line
 from uno_jax.weights.names import SMALL, find_model
 from uno_jax.weights.peft_config import ADAPTER, CONFIG
 

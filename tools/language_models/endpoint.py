@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from uno_jax.support.http import CONNECT, Client, TooLongError, one_line
-from uno_jax.support.words import counted
+from uno_jax.support.http import CONNECT, Client, TooLongError
+from uno_jax.support.words import counted, one_line
 
 from ..common.errors import ToolError
 from ..common.manifest import Failed

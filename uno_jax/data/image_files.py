@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from jaxtyping import Float32
 from PIL import Image
 
-from uno_jax.data.remote_files import at, is_remote, read_remote
+from uno_jax.data.locations import is_remote
 from uno_jax.support import images
 from uno_jax.support.images import ImageError
 from uno_jax.support.picture_file import MAX_BYTES
@@ -43,6 +43,8 @@ def exists(path: str) -> bool:
     file = _file(path)
     try:
         if is_remote(file):
+            from uno_jax.data.remote_files import at
+
             return at(file, lambda fs, name: bool(fs.isfile(name)))
         return os.path.isfile(_local(file))
     except (OSError, ValueError):
@@ -64,6 +66,8 @@ def read_bytes(path: str) -> bytes:
     try:
         _refuse_long(path, length or 0)
         if is_remote(file):
+            from uno_jax.data.remote_files import read_remote
+
             return read_remote(file, start, length)
         local = _regular(file)
         _refuse_long(path, 0 if part else local.stat().st_size)
@@ -131,6 +135,8 @@ def _header_size(path: str) -> tuple[int, int]:
         return images.read_size(io.BytesIO(read_bytes(path)), path)
     try:
         if is_remote(path):
+            from uno_jax.data.remote_files import at
+
             return at(path, partial(_open_size, path))
         return images.read_size(_local(path), path)
     except FileNotFoundError as error:

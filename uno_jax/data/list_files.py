@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 from fsspec.implementations.local import LocalFileSystem
 
 from uno_jax.data.entries import DataError
-from uno_jax.data.remote_files import is_remote, open_list
+from uno_jax.data.locations import is_remote
 from uno_jax.support.json_lists import decoded, read_elements
 from uno_jax.support.regular_file import check_regular_file
 
@@ -20,6 +20,8 @@ def read_entries(path: str | os.PathLike[str]) -> Iterator[Any]:
     name, empty = os.fspath(path), True
     try:
         if is_remote(name):
+            from uno_jax.data.remote_files import open_list
+
             file = cast(BinaryIO, open_list(name))
         else:
             place = str(LocalFileSystem._strip_protocol(name))

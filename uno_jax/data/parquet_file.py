@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from uno_jax.data.entries import DataError
-from uno_jax.support.http import one_line
 from uno_jax.support.regular_file import check_regular_file
+from uno_jax.support.words import one_line
 
 
 def open_parquet(path: Path) -> Any:

@@ -14,8 +14,9 @@ from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
 from uno_jax.data import http_files  # with it fsspec reads http
-from uno_jax.support.http import HttpError, limit_hub, one_line
+from uno_jax.support.http import HttpError, limit_hub
 from uno_jax.support.picture_file import MAX_BYTES, ImageError
+from uno_jax.support.words import one_line
 
 Result = TypeVar("Result")
 SECONDS = http_files.SECONDS + 5
@@ -30,11 +31,6 @@ class RemoteError(OSError):
 
 class UnknownFileSystemError(OSError):
     """A URL of a file system that fsspec does not know, or whose package is missing."""
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is a URL of anything but this machine's files."""
-    return "::" in path or ("://" in path and not path.startswith(("file://", "local://")))
 
 
 def at(url: str, act: Callable[[Any, str], Result], seconds: float = SECONDS) -> Result:

@@ -16,12 +16,13 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from uno_jax.support.words import one_line
+
 CONNECT = 10.0  # seconds
 MAX_REDIRECTS = 10
 BLOCK = 1 << 16
 STALLED = 30.0  # seconds within which a BLOCK of a long download must come
 MAX_API_REPLY = 1 << 26
-LONGEST_REASON = 200
 
 
 class HttpError(OSError):
@@ -188,11 +189,6 @@ def http_errors(url: str) -> Iterator[None]:
         raise HttpError(f"{url}: the server takes too long") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError) as error:
         raise HttpError(f"{url}: {one_line(error)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text, or else its type, on one line that is not long."""
-    return " ".join(str(error).split())[:LONGEST_REASON].rstrip(".") or type(error).__name__
 
 
 def _size(count: int) -> str:

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from uno_jax.support.errors import FileKindError
 from uno_jax.support.picture_metadata import orientation, split
 from uno_jax.support.regular_file import check_regular_file
+from uno_jax.support.words import one_line
 
 PictureSource = str | PathLike[str] | io.BytesIO | IO[bytes]
 
@@ -25,7 +26,6 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 1 << 15
 MAX_BYTES = 1 << 29
 TOO_LARGE = f"is more than {MAX_PIXELS // 1_000_000} megapixels; scale the picture down first"
-LONGEST_REASON = 200
 
 # Pillow warns of sizes, whose bounds here are stricter, and of odd values beside the pixels, which do not
 # count.
@@ -97,7 +97,7 @@ def picture_errors(name: str) -> Iterator[None]:
         formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise ImageError(f"{name}: not a picture in {formats}, or its header is damaged") from error
     except Exception as error:  # a decoder may raise anything
-        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        reason = one_line(error)
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"{name}: cannot be read: {error.strerror}") from error
         raise ImageError(f"{name}: cannot be read, truncated or damaged ({reason})") from error

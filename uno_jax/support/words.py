@@ -1,4 +1,6 @@
-"""Numbers with their nouns and names with their escapes, for printed lines and messages."""
+"""Numbers with their nouns, names with their escapes and errors in a line, for printed lines and messages."""
+
+LONGEST_REASON = 200
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -14,3 +16,8 @@ def printable(text: str, kept: str = "") -> str:
         letter if letter.isprintable() or letter in kept else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text, or else its type, on one line that is not long."""
+    return " ".join(str(error).split())[:LONGEST_REASON].rstrip(".") or type(error).__name__

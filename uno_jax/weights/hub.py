@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 from uno_jax.families.registry import FAMILIES
-from uno_jax.support.http import limit_hub
 
 NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w./-]+))?")
 # What a LoRA's file is called where none is named: UNO's, then diffusers' training scripts'.
@@ -69,6 +68,8 @@ def hub_lora(name: str) -> Path:
 def _download(repo: str, patterns: Sequence[str]) -> Path:
     """The folder with a repository's files of these patterns, downloaded where they are not in the cache."""
     from huggingface_hub import errors, snapshot_download
+
+    from uno_jax.support.http import limit_hub
 
     limit_hub()
     try:
