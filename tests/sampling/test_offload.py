@@ -29,6 +29,7 @@ def test_pictures_are_those_of_a_model_on_the_device(folder):
         "height": 32,
         "steps": 2,
         "true_cfg": 2.0,
+        "image_cfg": 3.0,
     }
     here = generate(load_model(folder, base="int8"), "a cup", **asked)
     apart = generate(load_model(folder, base="int8", offload=True), "a cup", **asked)

@@ -65,6 +65,10 @@ class Options(TypedDict, total=False):
     """Scale of classifier-free guidance away from the negative prompt, for twice the work; default for FLUX
     1, which leaves it out.
     """
+    image_cfg: float | None
+    """Scale of the guidance by references, away from the picture without them; default `true_cfg` if it is
+    given, else the model's: for FLUX 1, which leaves it out, for Scone 2.
+    """
     negative: str | None
     """What `true_cfg` leads away from; default the empty prompt. Like it, shown no references."""
     start_image: Picture | None
@@ -77,8 +81,6 @@ class Options(TypedDict, total=False):
     """Position convention that `lora` was trained with; it must not contradict that of a merged LoRA."""
     text_cfg: float | None
     """Scone: scale of the guidance away from the picture without the prompt; default 4."""
-    image_cfg: float | None
-    """Scone: scale of the guidance away from the picture without the references; default 2."""
     renorm: str | None
     """Scone: how guidance is kept from growing: text_channel (the default), channel, global or none."""
     renorm_min: float | None

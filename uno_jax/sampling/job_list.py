@@ -44,7 +44,7 @@ OTHERWISE = {
     "refs": "image_paths",
     "negative_prompt": "negative",
 }
-FOR_ALL = ("steps", "strength", "guidance", "true_cfg", "cfg_interval", "num_images")
+FOR_ALL = ("steps", "strength", "guidance", "true_cfg", "image_cfg", "cfg_interval", "num_images")
 SHOWN_PROBLEMS = 10
 
 

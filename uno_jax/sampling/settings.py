@@ -57,8 +57,13 @@ class ModelArgs:
     """Scale of classifier-free guidance away from the negative prompt, by default the empty one, without
     references, for twice the work; default the model's: for FLUX 1, which leaves it out.
     """
+    image_cfg: Strength | None = None
+    """Scale of the guidance by references, away from the picture without them: more of their subjects, and
+    above some scale stray colours. Default that of --true-cfg if it is given, else the model's: for FLUX 1,
+    which leaves it out, for Scone 2.
+    """
     cfg_interval: tuple[Share, Share] | None = None
-    """Classifier-free guidance (--true-cfg; Scone's --text-cfg and --image-cfg) acts at times above the first
+    """Classifier-free guidance (--true-cfg, --image-cfg, Scone's --text-cfg) acts at times above the first
     and up to the second, from 1, noise, to 0, the picture; default 0 1, always. Outside it costs nothing.
     """
     skip_threshold: Strength | None = None
@@ -68,8 +73,6 @@ class ModelArgs:
     """
     text_cfg: Strength | None = None
     """Scone: scale of the guidance away from the picture without the prompt; default 4, 1 leaves it out."""
-    image_cfg: Strength | None = None
-    """Scone: scale of the guidance away from the picture without references; default 2, 1 leaves it out."""
     renorm: Renorm | None = None
     """Scone: what guidance must not make larger: each token before the step by references (text_channel, the
     default) or after it (channel), or a whole picture (global).

@@ -20,6 +20,7 @@ from uno_jax.support.bounds import (
     Strength,
 )
 from uno_jax.support.errors import RecipeError
+from uno_jax.support.settings import ADDED
 from uno_jax.weights.base import Base
 from uno_jax.weights.names import model_dir
 
@@ -108,6 +109,8 @@ class SamplesConfig:
     """Strength of the guidance embedding; default 4, none for schnell."""
     true_cfg: Strength | None = None
     """Scale of classifier-free guidance; default the model's, 1 (none) for FLUX."""
+    image_cfg: Strength | None = field(default=None, metadata=ADDED)
+    """Scale of the guidance by references; default as in `uno-sample`."""
     width: Side | None = None
     """Width in pixels of entries without their own; default the model's resolution."""
     height: Side | None = None

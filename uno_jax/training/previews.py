@@ -48,7 +48,7 @@ def read_samples(config: TrainConfig, model: Any) -> Samples | None:
             f"samples.every: drawing needs every network, and weights {config.weights!r} lack "
             f"{', '.join(lacking)}; convert them too, or leave samples out"
         )
-    options = {"steps": wanted.steps, "guidance": wanted.guidance, "true_cfg": wanted.true_cfg}
+    options = {name: getattr(wanted, name) for name in ("steps", "guidance", "true_cfg", "image_cfg")}
     try:
         settings = make_settings(model, config.unope, options)
         defaults = JobDefaults(model, wanted.width, wanted.height, wanted.seed, ref_size=wanted.ref_size)

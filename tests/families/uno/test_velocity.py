@@ -56,6 +56,19 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
     assert abs(one - zero).max() > 0.01
 
 
+@pytest.mark.slow
+def test_prompt_and_references_have_scales_of_their_own(tokens):
+    txt, vec = draw_normal(1, 2, 3, MMDIT.context_in_dim), draw_normal(2, 2, MMDIT.vec_in_dim)
+    plain = Conditioning(0 * txt, 0 * vec, (), jnp.ones(2))
+    text = plain._replace(txt=txt, vec=vec)
+    asked = text._replace(refs=(draw_normal(3, 2, 2, 4, 16),))
+    both = jax.tree.map(lambda *parts: jnp.concatenate(parts), plain, text)
+    none, prompt, all_given = (tokens(each) for each in (plain, text, asked))
+    found = tokens(asked, Contrast(both, 2.0, image_scale=5.0))
+    # Rounding of float32, five times on values of about 1.
+    np.testing.assert_allclose(found, none + 2 * (prompt - none) + 5 * (all_given - prompt), atol=2e-5)
+
+
 def alone() -> Conditioning:
     """One prompt without references."""
     txt, vec = draw_normal(1, 1, 3, MMDIT.context_in_dim), draw_normal(2, 1, MMDIT.vec_in_dim)
@@ -98,3 +111,21 @@ def test_the_factor_is_the_models_own_unless_given():
     assert make_settings(PRESETS["small"], true_cfg=2.0).true_cfg == 2
     with pytest.raises(ValueError, match="true_cfg must be a finite number of 0 or more, got -1"):
         make_settings(TINY, true_cfg=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "scales"),
+    [
+        ("small", {}, (3, 6)),
+        ("small", {"true_cfg": 2.0}, (2, 2)),
+        ("small", {"image_cfg": 5.0}, (3, 5)),
+        ("flux_dev", {}, (1, 1)),
+        ("flux_dev", {"image_cfg": 2.0}, (1, 2)),
+    ],
+)
+def test_the_scale_of_references_is_that_of_the_prompt_unless_given(model, given, scales):
+    settings = make_settings(PRESETS[model], **given)
+    assert settings.scales(1) == scales and settings.scales(0) == (scales[0],) * 2
+    record = settings.record(128, 128)
+    options = {key: record[key] for key in ("true_cfg", "image_cfg") if key in record}
+    assert make_settings(PRESETS[model], **options).scales(1) == scales

@@ -80,11 +80,14 @@ class SamplingDefaults:
     """Longest side of two or more references as a fraction of `resolution`; a single one has all of it."""
     guidance: float = 4.0
     true_cfg: float = 1.0
+    image_cfg: float | None = field(default=None, metadata=ADDED)
+    """Of guidance by references; None is `true_cfg`."""
     step_ratios: tuple[float, ...] = field(default=FLUX_DEV_RATIOS, metadata=ADDED)
     """What `families.skipping` leaves steps out by: the growth of what the blocks add, step by step."""
 
     def __post_init__(self) -> None:
         check_bounds(self, resolution=SIDE, refs_scale=(1 / 64, 64), guidance=SCALE, true_cfg=SCALE)
+        check_bounds(self, image_cfg=SCALE)
         if not 2 <= len(self.step_ratios) <= 1000 or not all(0 < ratio < 1000 for ratio in self.step_ratios):
             raise ValueError(
                 f"step_ratios must be 2 to 1,000 numbers of more than 0, got {self.step_ratios!r:.80}"
@@ -135,7 +138,7 @@ PRESETS: dict[str, ModelConfig] = {
         t5=T5Config(d_model=96, d_kv=32, d_ff=256, num_layers=2, num_heads=3, length=48, token_seed=0),
         clip=CLIPConfig(hidden_size=64, intermediate_size=256, num_layers=2, num_heads=2, token_seed=1),
         # Guidance 1 is the only value that it was trained with.
-        defaults=SamplingDefaults(resolution=128, refs_scale=1.0, guidance=1.0, true_cfg=3.0),
+        defaults=SamplingDefaults(resolution=128, refs_scale=1.0, guidance=1.0, true_cfg=3.0, image_cfg=6.0),
     ),
     "tiny": ModelConfig(
         mmdit=MMDiTConfig(

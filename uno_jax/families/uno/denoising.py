@@ -19,13 +19,18 @@ from uno_jax.support.trees import AnyArray
 
 class Contrast(NamedTuple):
     """Classifier-free guidance (arXiv 2207.12598; diffusers' true_cfg_scale) away from the prediction for
-    `plain`, a negative or the empty prompt without references. It doubles the work of the steps where it
+    `plain`, a negative or the empty prompt without references. It adds to the work of the steps where it
     `acts`, None for all.
+
+    With an `image_scale`, prompt and references have scales of their own (InstructPix2Pix, arXiv 2211.09800,
+    section 3.2.1): `plain` then holds twice as many samples, the second half those of the prompts themselves
+    without references, and `scale` leads from the first half's prediction to theirs, `image_scale` on.
     """
 
     plain: Conditioning
     scale: float | Array
     acts: Bool[AnyArray, "n"] | None = None
+    image_scale: float | Array | None = None
 
 
 class Left(NamedTuple):
@@ -166,8 +171,13 @@ def guided_velocity(
         return v
 
     def guided(v: Array) -> Array:
-        v_plain = predicted(_with_left(steps, x, each.t), plain_now, contrast.plain)
-        return v_plain + contrast.scale * (v - v_plain)
+        shown = _with_left(steps, x, each.t)
+        if contrast.image_scale is None:
+            v_plain = predicted(shown, plain_now, contrast.plain)
+            return v_plain + contrast.scale * (v - v_plain)
+        both = predicted(jnp.concatenate([shown, shown]), plain_now, contrast.plain)
+        v_plain, v_text = jnp.split(both, 2)
+        return v_plain + contrast.scale * (v_text - v_plain) + contrast.image_scale * (v - v_text)
 
     return guided(v) if each.acts is None else jax.lax.cond(each.acts, guided, lambda v: v, v)
 

@@ -24,7 +24,16 @@ FAMILY = Family(
     presets=PRESETS,
     sampler=Sampler(
         make_settings=settings.make_settings,
-        options=("steps", "guidance", "unope", "true_cfg", "cfg_interval", "strength", "skip_threshold"),
+        options=(
+            "steps",
+            "guidance",
+            "unope",
+            "true_cfg",
+            "image_cfg",
+            "cfg_interval",
+            "strength",
+            "skip_threshold",
+        ),
         check_size=settings.check_size,
         reference_side=settings.reference_side,
         prepare_reference=prepare_reference,

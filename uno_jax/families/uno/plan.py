@@ -80,14 +80,20 @@ def _conditioned(
     dtype: Any,
 ) -> tuple[Conditioning, Contrast | None]:
     """Abstract conditioning, with and without references."""
-    txt = array((asked.batch, config.t5.length, config.t5.d_model), dtype)
-    vec = array((asked.batch, config.clip.hidden_size), dtype)
-    guidance = array((asked.batch,), jnp.float32)
+
+    def plain(batch: int) -> Conditioning:
+        txt = array((batch, config.t5.length, config.t5.d_model), dtype)
+        vec = array((batch, config.clip.hidden_size), dtype)
+        return Conditioning(txt, vec, (), array((batch,), jnp.float32), asked.settings.unope)
+
     refs = (latent(asked.ref_side, asked.ref_side),) * asked.refs
-    plain = Conditioning(txt, vec, (), guidance, asked.settings.unope)
-    scale = asked.settings.true_cfg
-    contrast = None if scale == 1 else Contrast(plain, array((), jnp.float32))
-    return plain._replace(refs=refs), contrast
+    shown, scale = plain(asked.batch)._replace(refs=refs), array((), jnp.float32)
+    text, image = asked.settings.scales(asked.refs)
+    if text == image == 1:
+        return shown, None
+    if text in (1, image):
+        return shown, Contrast(plain(asked.batch), scale)
+    return shown, Contrast(plain(2 * asked.batch), scale, image_scale=scale)
 
 
 def least_bytes(config: ModelConfig, batch: int, sizes: Sequence[tuple[int, int]], dtype: str) -> int:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import reduce
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from uno_jax.families.family import Drawn, Inputs
 from uno_jax.families.flow import sampling_schedule
@@ -77,7 +77,7 @@ def encode_inputs(model: Model, inputs: Inputs, settings: Settings) -> tuple[Any
     acts = settings.acts_at(np.asarray(schedule.times)[:-1])
     shown, plain = encode_texts(model.using("t5", "clip"), inputs, settings)
     refs, given = encode_pictures(model.using("vae"), inputs)
-    contrast = plain and Contrast(plain, settings.true_cfg, acts)
+    contrast = plain and contrast_of(plain, settings, len(refs), acts)
     noise = initial_noise(inputs.seeds, latent_shape(model.config, inputs.width, inputs.height))
     return noise, shown._replace(refs=refs), schedule, contrast, given
 
@@ -95,14 +95,32 @@ def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Sche
 def encode_texts(
     model: Model, inputs: Inputs, settings: Settings
 ) -> tuple[Conditioning, Conditioning | None]:
-    """The prompts, and what guidance leads away from, if it does; without references."""
+    """The prompts, and what guidance leads away from, if it does (`Contrast`); without references."""
     count = len(inputs.prompts)
     guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
     shown = Conditioning(*encode_prompts(model, inputs.prompts), (), guidance, settings.unope)
-    if settings.true_cfg == 1:
+    text, image = settings.scales(len(inputs.refs))
+    if text == image == 1:
         return shown, None
-    texts = encode_prompts(model, inputs.negatives or [""] * count)
-    return shown, Conditioning(*texts, (), guidance, settings.unope)
+    if text == 1:
+        return shown, shown
+    away = encode_prompts(model, inputs.negatives or [""] * count)
+    plain = shown._replace(txt=away[0], vec=away[1])
+    if text == image:
+        return shown, plain
+    return shown, jax.tree.map(lambda *parts: jnp.concatenate(parts), plain, shown)
+
+
+def contrast_of(
+    plain: Conditioning, settings: Settings, refs: int, acts: Bool[np.ndarray, "n"] | None = None
+) -> Contrast:
+    """Guidance away from the predictions for what `encode_texts` returns second, of pictures with so many
+    references.
+    """
+    text, image = settings.scales(refs)
+    if text in (1, image):
+        return Contrast(plain, image, acts)
+    return Contrast(plain, text, acts, image)
 
 
 def encode_pictures(

@@ -22,8 +22,9 @@ class Settings:
     """How pictures are sampled; the same for all pictures of a call.
 
     `guidance` is None for a model without guidance embedding (schnell), whose schedule is not shifted either.
-    `true_cfg` is the scale of classifier-free guidance (`denoising.Contrast`); 1 turns it off. It acts at
-    times in (cfg_interval[0], cfg_interval[1]]. `strength` is the share of the steps that a start image is
+    `true_cfg` is the scale of classifier-free guidance (`denoising.Contrast`); 1 turns it off. Of pictures
+    with references `image_cfg` is that of the references, None for the same. Guidance acts at times in
+    (cfg_interval[0], cfg_interval[1]]. `strength` is the share of the steps that a start image is
     drawn over with. Pictures of more than tile x tile pixels are decoded in tiles of that side. While the
     error that the model's `step_ratios` estimate stays below `skip_threshold`, steps are left out.
 
@@ -39,14 +40,17 @@ class Settings:
     strength: float = STRENGTH
     skip_threshold: float = 0.0
     step_ratios: tuple[float, ...] = FLUX_DEV_RATIOS
+    image_cfg: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.guidance is not None and not 0 <= self.guidance < float("inf"):
             raise ValueError(f"guidance must be a finite number of 0 or more, got {self.guidance}")
-        if not 0 <= self.true_cfg < float("inf"):
-            raise ValueError(f"true_cfg must be a finite number of 0 or more, got {self.true_cfg}")
+        for name in ("true_cfg", "image_cfg"):
+            scale = getattr(self, name)
+            if scale is not None and not 0 <= scale < float("inf"):
+                raise ValueError(f"{name} must be a finite number of 0 or more, got {scale}")
         low, high = self.cfg_interval
         if not 0 <= low < high <= 1:
             raise ValueError(f"cfg_interval must be two rising times between 0 and 1, got {low:g} {high:g}")
@@ -56,6 +60,11 @@ class Settings:
             raise ValueError(
                 f"skip_threshold must be a finite number of 0 or more, got {self.skip_threshold}"
             )
+
+    def scales(self, refs: int) -> tuple[float, float]:
+        """The scales of guidance by the prompt and by references, for pictures with so many of these."""
+        own = self.image_cfg if refs else None
+        return self.true_cfg, self.true_cfg if own is None else own
 
     @property
     def skipped(self) -> int:
@@ -88,6 +97,7 @@ class Settings:
             "steps": self.steps,
             "guidance": self.guidance,
             "true_cfg": self.true_cfg,
+            **({} if self.image_cfg in (None, self.true_cfg) else {"image_cfg": self.image_cfg}),
             **({} if self.cfg_interval == ALWAYS else {"cfg_interval": list(self.cfg_interval)}),
             **(skips if self.skip_threshold else {}),
             "unope": self.unope.variant,
@@ -101,6 +111,7 @@ class Guiding(TypedDict, total=False):
     """Fields of `Settings` whose defaults are the model's or the class's."""
 
     true_cfg: float
+    image_cfg: float | None
     cfg_interval: tuple[float, float]
     strength: float
     skip_threshold: float
@@ -115,12 +126,16 @@ def make_settings(
     **more: Unpack[Guiding],
 ) -> Settings:
     """Settings with a model's defaults in place of None: 25 steps and its guidance (4 as in UNO), for
-    schnell 4 steps and no guidance.
+    schnell 4 steps and no guidance. The model's `image_cfg` goes with its `true_cfg`: with another it is as
+    large.
 
     Raises ValueError as `Settings`, and for guidance given to a model that takes none.
     """
     own = config.defaults
-    more = {"true_cfg": own.true_cfg, "step_ratios": own.step_ratios, **more}
+    scales: Guiding = {} if "true_cfg" in more else {"true_cfg": own.true_cfg, "image_cfg": own.image_cfg}
+    more = {"step_ratios": own.step_ratios, **scales, **more}
+    if more.get("image_cfg") is None:
+        more["image_cfg"] = more["true_cfg"]
     if not config.mmdit.guidance_embed:
         if guidance is not None:
             raise ValueError(f"guidance {guidance} was given, but this model (as FLUX.1-schnell) takes none")
@@ -137,8 +152,8 @@ def check_pictures(settings: Settings, shown: Sequence[Any]) -> None:
         raise ValueError("a negative prompt needs classifier-free guidance: give true_cfg, 1.5 for example")
     if settings.cfg_interval == ALWAYS:
         return
-    if settings.true_cfg == 1:
-        raise ValueError("cfg_interval says when classifier-free guidance acts: give true_cfg too")
+    if all(settings.scales(len(each.refs)) == (1, 1) for each in shown):
+        raise ValueError("cfg_interval says when classifier-free guidance acts: give true_cfg or image_cfg")
     low, high = settings.cfg_interval
     for width, height in dict.fromkeys((each.width, each.height) for each in shown):
         times = sampling_schedule(settings.steps, width, height, shift=settings.guidance is not None)[:-1]
