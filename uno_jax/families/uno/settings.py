@@ -97,7 +97,7 @@ class Settings:
             "steps": self.steps,
             "guidance": self.guidance,
             "true_cfg": self.true_cfg,
-            **({} if self.image_cfg in (None, self.true_cfg) else {"image_cfg": self.image_cfg}),
+            **({} if self.image_cfg is None else {"image_cfg": self.image_cfg}),
             **({} if self.cfg_interval == ALWAYS else {"cfg_interval": list(self.cfg_interval)}),
             **(skips if self.skip_threshold else {}),
             "unope": self.unope.variant,
@@ -126,16 +126,14 @@ def make_settings(
     **more: Unpack[Guiding],
 ) -> Settings:
     """Settings with a model's defaults in place of None: 25 steps and its guidance (4 as in UNO), for
-    schnell 4 steps and no guidance. The model's `image_cfg` goes with its `true_cfg`: with another it is as
-    large.
+    schnell 4 steps and no guidance. The model's `image_cfg` goes with its `true_cfg`: with another it is
+    None.
 
     Raises ValueError as `Settings`, and for guidance given to a model that takes none.
     """
     own = config.defaults
     scales: Guiding = {} if "true_cfg" in more else {"true_cfg": own.true_cfg, "image_cfg": own.image_cfg}
     more = {"step_ratios": own.step_ratios, **scales, **more}
-    if more.get("image_cfg") is None:
-        more["image_cfg"] = more["true_cfg"]
     if not config.mmdit.guidance_embed:
         if guidance is not None:
             raise ValueError(f"guidance {guidance} was given, but this model (as FLUX.1-schnell) takes none")
