@@ -55,8 +55,8 @@ def test_a_negative_prompt_equals_diffusers(tmp_path):
     asked, plain = (Conditioning(*each, (), strength) for each in ((txt, vec), (negative_txt, negative_vec)))
     model = Model(dataclasses.replace(TINY, mmdit=config), {"mmdit": params})
     of = jax.jit(partial(denoise, model, noise, asked, TIMES))
-    close(of(Contrast(plain, 2.5)), expected, 2e-5)
-    without = of(Contrast(asked, 2.5))
+    close(of(Contrast(plain, (2.5,))), expected, 2e-5)
+    without = of(Contrast(asked, (2.5,)))
     assert abs(np.asarray(without) - expected.numpy()).max() > 0.01 * expected.abs().max()
 
 
@@ -65,7 +65,7 @@ def task():
     """(noise, conditioning, contrast) of two pictures' worth of tokens and a contrast to something else."""
     asked = alone()
     plain = asked._replace(txt=-asked.txt, vec=0 * asked.vec)
-    return draw_normal(5, 1, 4, 8, 16), asked, Contrast(plain, 2.0)
+    return draw_normal(5, 1, 4, 8, 16), asked, Contrast(plain, (2.0,))
 
 
 @pytest.mark.parametrize("kind", ["start", "left"])

@@ -48,7 +48,7 @@ def test_the_velocity_lies_on_the_line_through_both_predictions(tokens):
     )
     strength = jnp.ones(2)
     asked, plain = Conditioning(txt, vec, refs, strength), Conditioning(0 * txt, 0 * vec, (), strength)
-    one, zero, three = (tokens(asked, Contrast(plain, factor)) for factor in (1.0, 0.0, 3.0))
+    one, zero, three = (tokens(asked, Contrast(plain, (factor,))) for factor in (1.0, 0.0, 3.0))
     # Rounding of float32, on values of about 1; the two predictions differ by far more.
     np.testing.assert_allclose(one, tokens(asked), atol=1e-6)
     np.testing.assert_allclose(zero, tokens(plain), atol=1e-6)
@@ -64,7 +64,7 @@ def test_prompt_and_references_have_scales_of_their_own(tokens):
     asked = text._replace(refs=(draw_normal(3, 2, 2, 4, 16),))
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), plain, text)
     none, prompt, all_given = (tokens(each) for each in (plain, text, asked))
-    found = tokens(asked, Contrast(both, 2.0, image_scale=5.0))
+    found = tokens(asked, Contrast(both, (2.0, 5.0)))
     # Rounding of float32, five times on values of about 1.
     np.testing.assert_allclose(found, none + 2 * (prompt - none) + 5 * (all_given - prompt), atol=2e-5)
 
@@ -98,7 +98,7 @@ def test_plain_predictions_see_the_left_half_as_noisy_as_the_rest():
     """At t = 1 that is only noise, whatever is given."""
     times, plain = np.array([1.0, 0.5], np.float32), alone()
     noise, left = draw_normal(5, 1, 4, 8, 16), draw_normal(6, 1, 4, 4, 16)
-    of = jax.jit(partial(denoise, tiny_model(), noise, plain, times, Contrast(plain, 0.0)))
+    of = jax.jit(partial(denoise, tiny_model(), noise, plain, times, Contrast(plain, (0.0,))))
     right = [
         np.split(np.asarray(unpack(of(given=Left(each)), (2, 4))), 2, axis=2)[1] for each in (left, -left)
     ]
@@ -114,18 +114,21 @@ def test_the_factor_is_the_models_own_unless_given():
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "scales"),
+    ("model", "given", "away"),
     [
-        ("small", {}, (3, 6)),
-        ("small", {"true_cfg": 2.0}, (2, 2)),
-        ("small", {"image_cfg": 5.0}, (3, 5)),
-        ("flux_dev", {}, (1, 1)),
-        ("flux_dev", {"image_cfg": 2.0}, (1, 2)),
+        ("small", {}, {"negative": 3, "prompt": 6}),
+        ("small", {"true_cfg": 2.0}, {"negative": 2}),
+        ("small", {"image_cfg": 5.0}, {"negative": 3, "prompt": 5}),
+        ("small", {"image_cfg": 3.0}, {"negative": 3}),
+        ("small", {"image_cfg": 1.0}, {"negative": 3, "prompt": 1}),
+        ("flux_dev", {}, {}),
+        ("flux_dev", {"image_cfg": 2.0}, {"prompt": 2}),
     ],
 )
-def test_the_scale_of_references_is_that_of_the_prompt_unless_given(model, given, scales):
+def test_the_scale_of_references_is_that_of_the_prompt_unless_given(model, given, away):
     settings = make_settings(PRESETS[model], **given)
-    assert settings.scales(1) == scales and settings.scales(0) == (scales[0],) * 2
+    assert settings.away_from(1) == away and list(settings.away_from(1)) == list(away)
+    assert settings.away_from(0) == {name: scale for name, scale in away.items() if name == "negative"}
     record = settings.record(128, 128)
     options = {key: record[key] for key in ("true_cfg", "image_cfg") if key in record}
-    assert make_settings(PRESETS[model], **options).scales(1) == scales
+    assert make_settings(PRESETS[model], **options).away_from(1) == away

@@ -86,8 +86,8 @@ class SamplingDefaults:
     """What `families.skipping` leaves steps out by: the growth of what the blocks add, step by step."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, resolution=SIDE, refs_scale=(1 / 64, 64), guidance=SCALE, true_cfg=SCALE)
-        check_bounds(self, image_cfg=SCALE)
+        scales = dict.fromkeys(("guidance", "true_cfg", "image_cfg"), SCALE)
+        check_bounds(self, resolution=SIDE, refs_scale=(1 / 64, 64), **scales)
         if not 2 <= len(self.step_ratios) <= 1000 or not all(0 < ratio < 1000 for ratio in self.step_ratios):
             raise ValueError(
                 f"step_ratios must be 2 to 1,000 numbers of more than 0, got {self.step_ratios!r:.80}"

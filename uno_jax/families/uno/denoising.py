@@ -1,5 +1,6 @@
 """The loop of Euler steps that denoises a picture: with guidance, with a part that is given, from a start."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -22,15 +23,14 @@ class Contrast(NamedTuple):
     `plain`, a negative or the empty prompt without references. It adds to the work of the steps where it
     `acts`, None for all.
 
-    With an `image_scale`, prompt and references have scales of their own (InstructPix2Pix, arXiv 2211.09800,
-    section 3.2.1): `plain` then holds twice as many samples, the second half those of the prompts themselves
-    without references, and `scale` leads from the first half's prediction to theirs, `image_scale` on.
+    With two `scales`, of the prompt and of references (InstructPix2Pix, arXiv 2211.09800, section 3.2.1),
+    `plain` holds the samples twice: for the negative, then for the prompts themselves. Each scale leads from
+    one prediction to the next, and the last to the picture's.
     """
 
     plain: Conditioning
-    scale: float | Array
+    scales: tuple[float | Array, ...]
     acts: Bool[AnyArray, "n"] | None = None
-    image_scale: float | Array | None = None
 
 
 class Left(NamedTuple):
@@ -171,13 +171,11 @@ def guided_velocity(
         return v
 
     def guided(v: Array) -> Array:
-        shown = _with_left(steps, x, each.t)
-        if contrast.image_scale is None:
-            v_plain = predicted(shown, plain_now, contrast.plain)
-            return v_plain + contrast.scale * (v - v_plain)
-        both = predicted(jnp.concatenate([shown, shown]), plain_now, contrast.plain)
-        v_plain, v_text = jnp.split(both, 2)
-        return v_plain + contrast.scale * (v_text - v_plain) + contrast.image_scale * (v - v_text)
+        count = len(contrast.scales)
+        shown = jnp.concatenate([_with_left(steps, x, each.t)] * count)
+        chain = [*jnp.split(predicted(shown, plain_now, contrast.plain), count), v]
+        pairs = zip(contrast.scales, pairwise(chain), strict=True)
+        return sum((scale * (after - before) for scale, (before, after) in pairs), start=chain[0])
 
     return guided(v) if each.acts is None else jax.lax.cond(each.acts, guided, lambda v: v, v)
 

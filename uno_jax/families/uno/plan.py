@@ -87,13 +87,10 @@ def _conditioned(
         return Conditioning(txt, vec, (), array((batch,), jnp.float32), asked.settings.unope)
 
     refs = (latent(asked.ref_side, asked.ref_side),) * asked.refs
-    shown, scale = plain(asked.batch)._replace(refs=refs), array((), jnp.float32)
-    text, image = asked.settings.scales(asked.refs)
-    if text == image == 1:
+    shown, count = plain(asked.batch)._replace(refs=refs), len(asked.settings.away_from(asked.refs))
+    if not count:
         return shown, None
-    if text in (1, image):
-        return shown, Contrast(plain(asked.batch), scale)
-    return shown, Contrast(plain(2 * asked.batch), scale, image_scale=scale)
+    return shown, Contrast(plain(count * asked.batch), (array((), jnp.float32),) * count)
 
 
 def least_bytes(config: ModelConfig, batch: int, sizes: Sequence[tuple[int, int]], dtype: str) -> int:

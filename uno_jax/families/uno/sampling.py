@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import reduce
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import Drawn, Inputs
 from uno_jax.families.flow import sampling_schedule
@@ -75,9 +75,9 @@ def encode_inputs(model: Model, inputs: Inputs, settings: Settings) -> tuple[Any
     """What `denoise_latent` takes beside the model."""
     schedule = schedule_of(model.config, inputs, settings)
     acts = settings.acts_at(np.asarray(schedule.times)[:-1])
-    shown, plain = encode_texts(model.using("t5", "clip"), inputs, settings)
+    shown, contrast = encode_texts(model.using("t5", "clip"), inputs, settings)
     refs, given = encode_pictures(model.using("vae"), inputs)
-    contrast = plain and contrast_of(plain, settings, len(refs), acts)
+    contrast = contrast and contrast._replace(acts=acts)
     noise = initial_noise(inputs.seeds, latent_shape(model.config, inputs.width, inputs.height))
     return noise, shown._replace(refs=refs), schedule, contrast, given
 
@@ -92,35 +92,19 @@ def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Sche
     return Schedule(times, settings.computed_at(times[:-1]))
 
 
-def encode_texts(
-    model: Model, inputs: Inputs, settings: Settings
-) -> tuple[Conditioning, Conditioning | None]:
-    """The prompts, and what guidance leads away from, if it does (`Contrast`); without references."""
-    count = len(inputs.prompts)
+def encode_texts(model: Model, inputs: Inputs, settings: Settings) -> tuple[Conditioning, Contrast | None]:
+    """The prompts without references, and guidance at all times, if there is any."""
+    count, away = len(inputs.prompts), settings.away_from(len(inputs.refs))
     guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
     shown = Conditioning(*encode_prompts(model, inputs.prompts), (), guidance, settings.unope)
-    text, image = settings.scales(len(inputs.refs))
-    if text == image == 1:
+    if not away:
         return shown, None
-    if text == 1:
-        return shown, shown
-    away = encode_prompts(model, inputs.negatives or [""] * count)
-    plain = shown._replace(txt=away[0], vec=away[1])
-    if text == image:
-        return shown, plain
-    return shown, jax.tree.map(lambda *parts: jnp.concatenate(parts), plain, shown)
-
-
-def contrast_of(
-    plain: Conditioning, settings: Settings, refs: int, acts: Bool[np.ndarray, "n"] | None = None
-) -> Contrast:
-    """Guidance away from the predictions for what `encode_texts` returns second, of pictures with so many
-    references.
-    """
-    text, image = settings.scales(refs)
-    if text in (1, image):
-        return Contrast(plain, image, acts)
-    return Contrast(plain, text, acts, image)
+    texts = {"prompt": shown}
+    if "negative" in away:
+        txt, vec = encode_prompts(model, inputs.negatives or [""] * count)
+        texts["negative"] = shown._replace(txt=txt, vec=vec)
+    plain = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(texts[name] for name in away))
+    return shown, Contrast(plain, tuple(away.values()))
 
 
 def encode_pictures(

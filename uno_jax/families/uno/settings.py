@@ -61,10 +61,13 @@ class Settings:
                 f"skip_threshold must be a finite number of 0 or more, got {self.skip_threshold}"
             )
 
-    def scales(self, refs: int) -> tuple[float, float]:
-        """The scales of guidance by the prompt and by references, for pictures with so many of these."""
-        own = self.image_cfg if refs else None
-        return self.true_cfg, self.true_cfg if own is None else own
+    def away_from(self, refs: int) -> dict[str, float]:
+        """What guidance leads away from, each without references, and at which scale, for pictures with so
+        many of these: the "negative" prompt, the "prompt", both in this order, or nothing.
+        """
+        text = {} if self.true_cfg == 1 else {"negative": self.true_cfg}
+        image = self.true_cfg if self.image_cfg is None or not refs else self.image_cfg
+        return text if image == self.true_cfg else text | {"prompt": image}
 
     @property
     def skipped(self) -> int:
@@ -150,7 +153,7 @@ def check_pictures(settings: Settings, shown: Sequence[Any]) -> None:
         raise ValueError("a negative prompt needs classifier-free guidance: give true_cfg, 1.5 for example")
     if settings.cfg_interval == ALWAYS:
         return
-    if all(settings.scales(len(each.refs)) == (1, 1) for each in shown):
+    if not any(settings.away_from(len(each.refs)) for each in shown):
         raise ValueError("cfg_interval says when classifier-free guidance acts: give true_cfg or image_cfg")
     low, high = settings.cfg_interval
     for width, height in dict.fromkeys((each.width, each.height) for each in shown):
