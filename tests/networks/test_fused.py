@@ -1,6 +1,5 @@
 """Layers that are several in one matrix give the same numbers cut, and need nothing moved between chips."""
 
-import os
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
+from tests.devices import simulated
 from uno_jax.costs.program import chip_bytes, placed
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.networks.fused import columns, parts_of
@@ -18,7 +18,6 @@ from uno_jax.networks.registry import abstract_params, cut
 from uno_jax.sharding.rules import MESH_AXES, tree_shardings
 
 FLUX = PRESETS["flux_dev"].mmdit
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 
 
 def on_mesh(*sizes):
@@ -76,7 +75,7 @@ def arrays(tmp_path_factory):
     """What four simulated devices compute."""
     out = tmp_path_factory.mktemp("four") / "out.npz"
     command = [sys.executable, "-m", "tests.networks.four_devices", str(out)]
-    done = subprocess.run(command, env=os.environ | {"XLA_FLAGS": FLAGS}, capture_output=True, text=True)
+    done = subprocess.run(command, env=simulated(4), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with np.load(out) as stored:
         return {name: stored[name] for name in stored.files}

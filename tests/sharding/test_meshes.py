@@ -1,17 +1,15 @@
 """Training on every kind of mesh, on eight simulated devices, against one device."""
 
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests.devices import simulated
 from tests.tiny_model import write_model
 
 ALONE = "1,1,1,1"
-# Without optimisation the six programs compile in half the time.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 MESHES = {  # data, fsdp, tensor, sequence -> the share of T5's embedding that a device holds
     "8,1,1,1": 1,
     "1,8,1,1": 1 / 8,
@@ -25,9 +23,8 @@ MESHES = {  # data, fsdp, tensor, sequence -> the share of T5's embedding that a
 def results(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
     folder = tmp_path_factory.mktemp("meshes")
     weights, out = write_model(folder / "weights"), folder / "out.npz"
-    devices = os.environ | {"XLA_FLAGS": FLAGS}
     command = [sys.executable, "-m", "tests.sharding.meshes", str(weights), str(out), ALONE, *MESHES]
-    done = subprocess.run(command, env=devices, capture_output=True, text=True)
+    done = subprocess.run(command, env=simulated(8), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     arrays: dict[str, dict[str, np.ndarray]] = {}
     with np.load(out) as stored:

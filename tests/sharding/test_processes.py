@@ -1,7 +1,6 @@
 """Two processes of two simulated devices each, on localhost, against one process of four devices."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.devices import simulated
 from tests.tiny_model import write_model
 from uno_jax.weights.checkpoint import restore_lora
 from uno_jax.weights.lora_files import load_tensors
@@ -60,9 +60,8 @@ def start(data: Path, workdir: Path, devices: int, *processes: str, module="trai
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
     config = ["--config", "configs/uno_stage1.py"]
     command = [sys.executable, "-m", f"uno_jax.{module}", *config, *flags, *processes]
-    xla = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": xla}, **pipes)
+    return subprocess.Popen(command, env=simulated(devices), **pipes)
 
 
 def start_two(data: Path, workdir: Path, *more: str, module="train") -> list[subprocess.Popen]:

@@ -1,7 +1,6 @@
 """The native format: what is saved is restored, sharded and cast; incomplete checkpoints are errors."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.devices import simulated
 from tests.tiny_model import RANK, TINY, make_lora, random_params, write_lora, write_model
 from tools.convert_weights import stream
 from tools.convert_weights.convert import convert, plan
@@ -185,7 +185,6 @@ def test_each_shard_is_read_to_its_device(tmp_path, monkeypatch, form):
         monkeypatch.setattr(stream, "SMALL", 0)
         export(t5.MODEL, place, tmp_path / "t5.safetensors")
         place = convert(plan(t5.MODEL, open_source(tmp_path / "t5.safetensors")), tmp_path / "again")
-    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", SHARDED, place]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=simulated(8), capture_output=True, text=True)
     assert done.stdout == "sharded\n", done.stderr

@@ -1,7 +1,6 @@
 """Sampling with a tiny model: batches, turns, thoughts and answers, by the API and the command."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.devices import simulated
 from tests.tiny_model import TINY
 from tests.tiny_model import random_params as random_network
 from tests.tiny_scone import SPEAKING, VIT, write_tokenizer
@@ -313,9 +313,7 @@ def test_a_model_that_only_draws_writes_no_text():
 def test_eight_devices_compute_what_one_does(folder):
     script = Path(__file__).with_name("eight_devices.py")
     words = [sys.executable, str(script), str(folder / "model"), str(folder / "a.png")]
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": "."}
-    run = subprocess.run(words, env=env, capture_output=True, text=True)
+    run = subprocess.run(words, env=simulated(8) | {"PYTHONPATH": "."}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = {name: float(worst) for name, worst in (line.split(": ") for line in run.stdout.splitlines())}
     assert len(found) == 2 and max(found.values()) < 1e-5

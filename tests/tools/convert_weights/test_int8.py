@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.devices import simulated
 from tests.tiny_model import write_lora, write_model
 from tests.tools.convert_weights.command import run
 from uno_jax.families.uno.config import UnoPE
@@ -96,8 +96,7 @@ for left, right in zip(*map(jax.tree.leaves, (shared, quantised)), strict=True):
 
 @pytest.mark.slow
 def test_devices_share_the_kernels(folder):
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", SHARED, str(folder)], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", SHARED, str(folder)], env=simulated(2), check=True)
 
 
 @pytest.mark.slow
