@@ -12,8 +12,6 @@ import hashlib
 import json
 import math
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ from uno_jax.evaluation.dreambench.scores import bootstrap_difference, bootstrap
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.json_files import check_fields, read_object, shortened
+from uno_jax.support.programs import run_program
 from uno_jax.support.settings import to_dict
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.recipes import recipe_text
@@ -118,23 +117,6 @@ def evaluation_dir(ablation: Ablation, variant: Variant, name: str, lora: str, o
 def digest(value: Any) -> str:
     """The ID of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
-
-
-def run_program(what: str, module: str, *arguments: str) -> None:
-    """Runs one of the project's programs.
-
-    Raises RecipeError when it fails.
-    """
-    command = [sys.executable, "-m", module, *arguments]
-    print(f"{what}: {' '.join(command[1:])}", flush=True)
-    with subprocess.Popen(command) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # a training saves; a second Ctrl-C ends both
-            raise
-    if code:
-        raise RecipeError(f"{what} failed with code {code}; the same command continues from there")
 
 
 class Found(NamedTuple):

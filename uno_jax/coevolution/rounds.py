@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uno_jax.ablation.run import content_id, run_program
+from uno_jax.ablation.run import content_id
 from uno_jax.coevolution.config import Coevolution, stage_recipe
 from uno_jax.coevolution.steps import Json, Step, finish
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.json_files import read_object
+from uno_jax.support.programs import run_program
 from uno_jax.support.settings import to_dict
 from uno_jax.support.tools_package import installed_name
 from uno_jax.training.config import TrainConfig
