@@ -5,6 +5,7 @@ Out: demo/index.html and demo.png (references, prompt, result), and in demo/ eve
 write. A second run keeps the pictures and trains on.
 """
 
+import contextlib
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.support.folder_lock import locked
 from uno_jax.support.images import read_image
 from uno_jax.support.json_files import check_fields, parse_json
+from uno_jax.support.programs import started
 from uno_jax.weights.names import SMALL, find_model
 
 PAGE = Path(__file__).with_name("tour.html.j2")
@@ -66,29 +68,32 @@ def training_commands(work: Path, model: str) -> list[list[str]]:
     return [*([] if pairs.is_file() else [make]), [*learn, "--unroll", "1", "--log-every", "1"]]
 
 
-def start_command(command: list[str]) -> subprocess.Popen[bytes]:
-    """Prints and starts `python -m COMMAND`."""
+@contextlib.contextmanager
+def start_command(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Prints and starts `python -m COMMAND`, then waits for it; exits with its code when it fails."""
     print(f"\n$ python -m {shlex.join(command)}", flush=True)
-    return subprocess.Popen([sys.executable, "-m", *command])
+    with started([sys.executable, "-m", *command]) as process:
+        yield process
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
-def finish_command(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a command; exits with its code when it fails."""
-    if code := process.wait():
-        sys.exit(code)
+def run_command(command: list[str]) -> None:
+    with start_command(command):
+        pass
 
 
 def train_for(command: list[str], seconds: float, log: Path) -> int:
     """Lets a run take steps for `seconds`, then sends SIGTERM, at which it saves; returns its last step."""
-    before, process = last_step(log), start_command(command)
-    while process.poll() is None and last_step(log) <= before:
-        time.sleep(0.2)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        print(f"\nSIGTERM after {seconds:.0f} seconds of steps", flush=True)
-        process.terminate()
-    finish_command(process)
+    before = last_step(log)
+    with start_command(command) as process:
+        while process.poll() is None and last_step(log) <= before:
+            time.sleep(0.2)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            print(f"\nSIGTERM after {seconds:.0f} seconds of steps", flush=True)
+            process.terminate()
     return last_step(log)
 
 
@@ -135,7 +140,7 @@ def give_tour(args: TourArgs) -> None:
     with locked(work):
         samples, (*make, learn) = drawing_commands(work, args.model), training_commands(work, args.model)
         for command in [*samples, *make]:
-            finish_command(start_command(command))
+            run_command(command)
         steps = [last_step(log), *(train_for(learn, seconds, log) for seconds in (args.seconds, AGAIN))]
         write_results(args.out, [*samples, *make, learn, learn], steps)
     print(f"\nwrote {args.out / 'demo.png'} and {work / 'index.html'}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from uno_jax.support.images import read_image
+from uno_jax.support.programs import started
 
 from ...common.errors import ToolError
 from ...common.memory import OutOfMemoryError
@@ -85,7 +86,7 @@ def run_program(command: Sequence[str]) -> None:
     Raises ToolError or OutOfMemoryError.
     """
     tail = ""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0) as program:
+    with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0) as program:
         assert program.stderr is not None
         # Unbuffered rather than by lines: a progress bar writes no line ends.
         while chunk := program.stderr.read(4096):
