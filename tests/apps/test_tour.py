@@ -77,9 +77,9 @@ def test_the_page_shows_every_prompt_with_its_pictures(tmp_path):
     page = (tmp_path / "demo" / "index.html").read_text()
     sources = [part.split('"')[0] for part in page.split('<img src="')[1:]]
     sources += [part.split('"')[0] for part in page.split('<img class="result" src="')[1:]]
-    assert len(sources) == 6 * 2 + 3 * 3
+    assert len(sources) == 6 * 2 + 4 * 3
     assert all((tmp_path / "demo" / source).is_file() for source in sources)
     assert "2 &lt; &amp; 1" in page and "steps 1 to 40" in page and "step 44" in page
     assert "python -m uno_jax.sample --out &#39;a b&#39;" in page
     sheet = Image.open(tmp_path / "demo.png")
-    assert sheet.size[0] > 3 * 3 * 200
+    assert sheet.width > 3 * 2 * 256 and sheet.height > (2 + 2) * 256

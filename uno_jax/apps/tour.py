@@ -20,7 +20,7 @@ import jinja2
 from uno_jax.data.records import Record, read_list
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds
-from uno_jax.support.contact_sheet import Row, contact_sheet
+from uno_jax.support.contact_sheet import Row, above_one_another, contact_sheet
 from uno_jax.support.folder_lock import locked
 from uno_jax.support.images import read_image
 from uno_jax.support.json_files import check_fields, parse_json
@@ -28,7 +28,8 @@ from uno_jax.support.programs import started
 from uno_jax.weights.names import SMALL, find_model
 
 PAGE = Path(__file__).with_name("tour.html.j2")
-COUNTS = {1: 6, 2: 3}  # number of references -> number of prompts with them
+COUNTS = {1: 6, 2: 4}  # number of references -> number of prompts with them
+ABREAST = {1: 3, 2: 2}  # of them, on the sheet
 AGAIN = 5.0  # seconds of training after the stop, to show that it continues
 
 
@@ -103,25 +104,26 @@ def last_step(log: Path) -> int:
     return check_fields(parse_json(lines[-1], str(log)), {"step": int}, str(log))["step"] if lines else 0
 
 
-def drawn_pictures(work: Path) -> Iterator[tuple[Record, Path]]:
-    """Every prompt and its picture."""
-    for references in COUNTS:
-        place = work / f"{references}_references"
-        for index, record in enumerate(read_list(place / "pairs.json")):
-            yield record, place / "samples" / f"{index}_0.png"
+def drawn_pictures(work: Path, references: int) -> Iterator[tuple[Record, Path]]:
+    """Every prompt with so many references, and its picture."""
+    place = work / f"{references}_references"
+    for index, record in enumerate(read_list(place / "pairs.json")):
+        yield record, place / "samples" / f"{index}_0.png"
 
 
 def write_results(out: Path, commands: list[list[str]], steps: list[int]) -> None:
     """Writes demo.png and index.html. `steps` are the last steps before, between and after the two runs."""
-    work, rows, entries = out / "demo", [], []
-    for record, sample in drawn_pictures(work):
-        refs = [Path(ref) for ref in record.refs]
-        pictures = [read_image(str(ref)) for ref in refs] + [None] * (max(COUNTS) - len(refs))
-        rows.append(Row([*pictures, read_image(str(sample))], record.prompt))
-        names = [str(path.relative_to(work)) for path in (*refs, sample)]
-        entries.append({"prompt": record.prompt, "refs": names[:-1], "sample": names[-1]})
+    work, sheets, entries = out / "demo", [], []
+    for references, abreast in ABREAST.items():
+        rows = []
+        for record, sample in drawn_pictures(work, references):
+            paths = [*map(Path, record.refs), sample]
+            rows.append(Row([read_image(str(path)) for path in paths], record.prompt))
+            names = [str(path.relative_to(work)) for path in paths]
+            entries.append({"prompt": record.prompt, "refs": names[:-1], "sample": names[-1]})
+        sheets.append(contact_sheet([*["reference"] * references, "result"], rows, abreast))
     with atomic_write(out / "demo.png") as partial:
-        contact_sheet(("reference", "reference", "result"), rows, abreast=3).save(partial, format="png")
+        above_one_another(sheets).save(partial, format="png")
     page = jinja2.Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
     lines = [shlex.join(["python", "-m", *command]) for command in commands]
     with atomic_write(work / "index.html") as partial:

@@ -38,3 +38,13 @@ def contact_sheet(columns: Sequence[str], rows: Sequence[Row], abreast: int = 1)
                 )
         pen.text((left + GAP, top + CELL), "\n".join(lines), "dimgrey", font)
     return page
+
+
+def above_one_another(pages: Sequence[Image.Image]) -> Image.Image:
+    """Pages of any widths as one."""
+    whole = Image.new("RGB", (max(page.width for page in pages), sum(page.height for page in pages)), "white")
+    top = 0
+    for page in pages:
+        whole.paste(page, (0, top))
+        top += page.height
+    return whole
