@@ -212,3 +212,10 @@ def test_a_torn_record_of_times_matters_in_a_finished_checkpoint_only(tmp_path):
     (tmp_path / "4" / "_CHECKPOINT_METADATA").write_text("")
     with pytest.raises(RecipeError, match="It holds times only: delete this file"):
         check_times(tmp_path)
+
+
+def test_what_a_killed_save_left_is_removed_when_a_run_is_opened(config, steps):
+    left = steps / "4.orbax-checkpoint-tmp-12"
+    (left / "state").mkdir(parents=True)
+    with open_checkpoints(config) as checkpoints:
+        assert not left.exists() and sorted(checkpoints.all_steps()) == [1, 2, 3]

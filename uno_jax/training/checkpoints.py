@@ -7,6 +7,7 @@ has its default.
 """
 
 import dataclasses
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from uno_jax.training.config import MeshConfig, ProcessesConfig, TrainConfig
 from uno_jax.training.state import TrainState
 from uno_jax.weights.arrays import orbax_path
 
+UNFINISHED = f"*{TMP_DIR_SUFFIX}*"
 LATER = "_CHECKPOINT_METADATA"  # orbax's times, completed last
 RECIPE_VERSION = 1  # to be raised when a field of old recipes has another meaning; 0.2 wrote none
 
@@ -57,16 +59,18 @@ def last_step(config: TrainConfig) -> int | None:
 
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
-    """The checkpoints of a run's working directory, which is made if needed.
+    """The checkpoints of a run's working directory, which is made if needed. What a killed save left is
+    removed here: orbax does it in a thread, which fails aloud where the command ends at once.
 
     Raises RecipeError for a damaged record of times, without which orbax opens none of them.
     """
     folder = orbax_path(Path(config.workdir)) / "checkpoints"
     check_times(folder)
+    for left in folder.glob(UNFINISHED) if is_first_process() else ():
+        shutil.rmtree(left)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=config.keep_checkpoints,
         keep_period=config.keep_every,
-        cleanup_tmp_directories=True,
         async_options=ocp.AsyncOptions(post_finalization_callback=partial(digest_written, folder)),
     )
     return ocp.CheckpointManager(folder, options=options)
@@ -84,7 +88,7 @@ def check_times(folder: Path) -> None:
 def digest_written(folder: Path) -> None:
     """Writes the digests of the checkpoint that is written but not yet renamed to its step."""
     if is_first_process():
-        for written in folder.glob(f"*{TMP_DIR_SUFFIX}*"):
+        for written in folder.glob(UNFINISHED):
             write_digests(written, without=[LATER])
 
 
