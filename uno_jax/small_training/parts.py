@@ -105,6 +105,8 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
     pairs = {count: pairs_loss(recipe, model, count, fewer(batch)) for count, batch in PAIRS.items()}
     lora = Schedule(1e-3, 50, 0.995, weight_decay=0.0)
     window = fewer(AUTOENCODER), round(platform.window * side)
+    # Attention and borders of whole pictures are what the decoder meets in use.
+    whole_pictures = max(1, round(AUTOENCODER * platform.batch_share * platform.window**2)), side
     every = ("vae", "mmdit", "t5", "clip")
     panels, whole, pictures = (fewer(size) for size in BASE)
     rows = (
@@ -131,7 +133,7 @@ def make_parts(platform: Platform, model: ModelConfig) -> dict[str, Part]:
             "decoder",
             ("vae/decoder/.*",),
             ("vae",),
-            {0: autoencoder_loss(recipe, model, *window)},
+            {0: autoencoder_loss(recipe, model, *whole_pictures)},
             (0,),
             Schedule(7e-4, 100, 0.998, weight_decay=0.0, cooling=0.8),
         ),
