@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,17 +97,40 @@ def test_a_pictures_settings_fill_the_form(studio, place, monkeypatch):
     from uno_jax.web import handlers
 
     chosen = read_history(studio.folder)[-1]
-    fill = handlers.filling(studio, dict.fromkeys(("prompt", "seed", "refs", "lora 0")))
-    (kept,) = chosen.record["refs"]
-    assert fill(chosen) == ["a cup", 7, [kept["path"]], 0.5]
     warned = []
     monkeypatch.setattr(handlers.gr, "Warning", warned.append)
+    fill = handlers.filling(studio, dict.fromkeys(("prompt", "seed", "refs", "lora 0", "steps")))
+    (kept,) = chosen.record["refs"]
+    assert fill(chosen) == ["a cup", 7, [kept["path"]], 0.5, 2] and not warned
     other = chosen.record | {"loras": [{"path": "/x/other", "strength": 2}], "refs": [{"path": "/x/a.png"}]}
-    assert fill(chosen._replace(record=other)) == ["a cup", 7, [], 0]
+    assert fill(chosen._replace(record=other)) == ["a cup", 7, [], 0, 2]
     assert [line.split(",")[0] for line in warned] == [
         "It was drawn with the LoRA other",
         "Its reference a.png is not there any more.",
     ]
+
+
+def test_guidance_of_a_picture_fills_the_form(studio, monkeypatch):
+    from uno_jax.web import handlers
+
+    warned = []
+    monkeypatch.setattr(handlers.gr, "Warning", warned.append)
+    chosen = read_history(studio.folder)[-1]
+    both = chosen._replace(record=chosen.record | {"true_cfg": 3.0, "image_cfg": 5.0})
+    alone = chosen._replace(record=chosen.record | {"true_cfg": 3.0})
+    two = handlers.filling(studio, dict.fromkeys(("steps", "true_cfg", "image_cfg")))
+    assert two(both) == [2, 3.0, 5.0] and two(alone) == [2, 3.0, 3.0] and not warned
+    one = handlers.filling(studio, dict.fromkeys(("steps", "true_cfg")))
+    assert one(both) == [2, 3.0]
+    assert warned == ["It was drawn with another image_cfg, which cannot be set on this page."]
+
+
+@pytest.mark.slow
+def test_options_of_the_command_line_that_the_form_lacks_are_used(studio, place):
+    given = replace(studio.args, true_cfg=2.0, cfg_interval=(0.5, 1.0))
+    (made,) = Studio(given, studio.folder).draw(form(place, strengths=[0]), "me", tell_nobody)
+    record = json.loads(made.with_suffix(".json").read_text())
+    assert record["cfg_interval"] == [0.5, 1] and record["true_cfg"] == record["steps"] == 2
 
 
 def test_a_slider_holds_its_value():

@@ -9,8 +9,10 @@ import gradio as gr
 from gradio.components import Component
 
 from uno_jax.families.progress import Progress
+from uno_jax.families.registry import family_of
 from uno_jax.sampling.prompt_length import cut_prompts
-from uno_jax.sampling.request import MAX_SEED, prepare_refs
+from uno_jax.sampling.request import MAX_SEED, make_settings, prepare_refs
+from uno_jax.sampling.settings import given_options
 from uno_jax.support.images import read_image
 from uno_jax.support.words import counted
 from uno_jax.web.history import Drawn, read_history
@@ -138,12 +140,15 @@ def named(value: Any) -> Any:
 
 
 def filling(studio: Studio, fields: Fields) -> Callable[[Drawn | None], list[Any]]:
-    """The fields' values for the settings of a picture; those that it does not say stay as they are."""
+    """The fields' values for the settings of a picture; those that it does not say stay as they are. Warns of
+    what the form does not have.
+    """
+    sampler = family_of(studio.config).sampler
 
     def fill(chosen: Drawn | None) -> list[Any]:
         if chosen is None:
             raise gr.Error("Choose a picture of the history first.", print_exception=False)
-        record, strengths = chosen.record, strengths_in(chosen.record)
+        record, strengths = sampler.options_of(chosen.record), strengths_in(chosen.record)
         own = {str(path.absolute()): f"{LORA}{number}" for number, (path, _) in enumerate(studio.loras)}
         for path in strengths.keys() - own.keys():
             gr.Warning(f"It was drawn with the LoRA {Path(path).name}, which this page does not have.")
@@ -152,7 +157,11 @@ def filling(studio: Studio, fields: Fields) -> Callable[[Drawn | None], list[Any
         for path in asked:
             if path not in refs:
                 gr.Warning(f"Its reference {Path(path).name} is not there any more.")
-        known = record | {name: strengths.get(path, 0) for path, name in own.items()}
+        if others := settings_elsewhere(studio, fields, record):
+            gr.Warning(f"It was drawn with another {', '.join(others)}, which cannot be set on this page.")
+        # Without a scale of their own references are guided as prompts are.
+        known = {"image_cfg": record.get("true_cfg")} | record
+        known |= {name: strengths.get(path, 0) for path, name in own.items()}
         known |= {
             "refs": refs,
             "random": False,
@@ -162,6 +171,16 @@ def filling(studio: Studio, fields: Fields) -> Callable[[Drawn | None], list[Any
         return [known[name] if name in known else gr.skip() for name in fields]
 
     return fill
+
+
+def settings_elsewhere(studio: Studio, fields: Fields, record: dict[str, Any]) -> list[str]:
+    """What the form does not have of the options of a picture's record, and is not as the page draws."""
+    sampler, side = family_of(studio.config).sampler, studio.config.defaults.resolution
+    settings = make_settings(studio.config, None, given_options(studio.args))
+    here = sampler.options_of(settings.record(side, side))
+    absent = [name for name in sampler.options if name not in (*fields, "unope", "strength")]
+    other = [name for name in absent if here.get(name) != record.get(name)]
+    return other + [name for name in ("left", "start", "mask") if name in record]
 
 
 def strengths_in(record: dict[str, Any]) -> dict[str, float]:

@@ -45,8 +45,8 @@ class Cancelled(Exception):
 
 
 class Form(NamedTuple):
-    """What is asked for. `options` are settings of the model's family by name, `strengths` those of the LoRAs
-    in the studio's order.
+    """What is asked for. `options` are settings of the model's family by name, in place of those of the
+    command line; `strengths` those of the LoRAs in the studio's order.
     """
 
     prompt: str
@@ -130,7 +130,7 @@ class Studio:
         names = self.names_with(form.strengths)
         loras = read_loras(find_loras(names, find_model(self.args.model)), self.config)
         unope = choose_unope(self.args, loras.unope if loras else None)
-        settings = make_settings(self.config, unope, form.options)
+        settings = make_settings(self.config, unope, given_options(self.args) | form.options)
         job = self.make_job(form)
         check_turns(self.config, self.tokenizer, settings, job)
         check_pictures(self.config, settings, [job])
