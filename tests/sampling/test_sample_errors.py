@@ -175,6 +175,8 @@ LISTS = {
     "seed negative": ([{"prompt": "a", "seed": -3}], "got -3"),
     "a mask as in Python": ([{"prompt": "a", "mask": "m.png"}], 'in lists it is called "mask_path"'),
     "steps of its own": ([{"prompt": "a", "steps": 9}], '"steps" is one for all entries: leave it out'),
+    "steps left out": ([{"prompt": "a", "skip_threshold": 1}], "leave it out, and give --skip-threshold"),
+    "as an option": ([{"prompt": "a", "image-cfg": 6}], '"image-cfg" is one for all entries: leave it out'),
     "left no text": ([{"prompt": "a", "left_path": ["good.png"]}], '"left_path" must be a path, got ["good'),
     "left truncated": ([{"prompt": "a", "left_path": "cut.png"}], "cut.png: cannot be read"),
 }

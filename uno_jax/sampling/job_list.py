@@ -44,7 +44,10 @@ OTHERWISE = {
     "refs": "image_paths",
     "negative_prompt": "negative",
 }
-FOR_ALL = ("steps", "strength", "guidance", "true_cfg", "image_cfg", "cfg_interval", "num_images")
+FOR_ALL = (
+    *("steps", "strength", "guidance", "true_cfg", "image_cfg", "text_cfg", "cfg_interval", "skip_threshold"),
+    *("num_images", "ref_size"),
+)
 SHOWN_PROBLEMS = 10
 
 
@@ -218,12 +221,13 @@ def parse_entry(entry: Any, folder: Path) -> Entry:
 
 def check_names(entry: dict[str, Any]) -> None:
     """Raises JobError for an option of the command line that is written as an entry's key."""
+    written = {key.replace("-", "_"): key for key in entry}
     for name, key in OTHERWISE.items():
-        if name in entry and key not in entry:
-            raise JobError(f'unknown key "{name}": in lists it is called "{key}"')
-    if misplaced := [name for name in FOR_ALL if name in entry]:
-        option = misplaced[0].replace("_", "-")
-        raise JobError(f'"{misplaced[0]}" is one for all entries: leave it out, and give --{option}')
+        if name in written and key not in entry:
+            raise JobError(f'unknown key "{written[name]}": in lists it is called "{key}"')
+    if misplaced := [name for name in FOR_ALL if name in written]:
+        name, option = written[misplaced[0]], misplaced[0].replace("_", "-")
+        raise JobError(f'"{name}" is one for all entries: leave it out, and give --{option}')
 
 
 def parse_turns(entry: dict[str, Any], folder: Path) -> Entry:
