@@ -119,6 +119,11 @@ def test_bad_arguments(here, capsys, args, message):
     assert message in fails(capsys, *args)
 
 
+def test_samples_are_checked_with_their_guidance(here, capsys):
+    Path("negative.json").write_text(json.dumps([{"prompt": "a", "negative": "b"}]))
+    assert "samples: a negative prompt needs" in fails(capsys, *SAMPLES, "negative.json")
+
+
 def test_samples_take_every_network(here, capsys):
     Path("weights").unlink()
     Path("weights").mkdir()

@@ -15,7 +15,7 @@ from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import batches, sample_batch
 from uno_jax.sampling.job_list import Job, JobDefaults, make_request, read_jobs
 from uno_jax.sampling.prompt_length import cut_prompts
-from uno_jax.sampling.request import batch_shape, make_settings
+from uno_jax.sampling.request import batch_shape, check_pictures, make_settings
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.support.errors import RecipeError
@@ -53,6 +53,7 @@ def read_samples(config: TrainConfig, model: Any) -> Samples | None:
         settings = make_settings(model, config.unope, options)
         defaults = JobDefaults(model, wanted.width, wanted.height, wanted.seed, ref_size=wanted.ref_size)
         jobs = read_jobs(Path(wanted.jobs), defaults)
+        check_pictures(model, settings, jobs)
     except ValueError as error:
         raise RecipeError(f"samples: {error}") from None
     for line in cut_prompts(model, (job.prompt for job in jobs)):
