@@ -154,7 +154,9 @@ def check_pictures(settings: Settings, shown: Sequence[Any]) -> None:
     if settings.cfg_interval == ALWAYS:
         return
     if not any(settings.away_from(len(each.refs)) for each in shown):
-        raise ValueError("cfg_interval says when classifier-free guidance acts: give true_cfg or image_cfg")
+        raise ValueError(
+            "cfg_interval says when classifier-free guidance acts: give true_cfg, or image_cfg and references"
+        )
     low, high = settings.cfg_interval
     for width, height in dict.fromkeys((each.width, each.height) for each in shown):
         times = sampling_schedule(settings.steps, width, height, shift=settings.guidance is not None)[:-1]
