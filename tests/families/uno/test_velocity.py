@@ -111,6 +111,8 @@ def test_the_factor_is_the_models_own_unless_given():
     assert make_settings(PRESETS["small"], true_cfg=2.0).true_cfg == 2
     with pytest.raises(ValueError, match="true_cfg must be a finite number of 0 or more, got -1"):
         make_settings(TINY, true_cfg=-1.0)
+    with pytest.raises(ValueError, match="image_cfg must be a finite number of 0 or more, got '6'"):
+        make_settings(TINY, image_cfg="6")
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.guidance is not None and not 0 <= self.guidance < float("inf"):
-            raise ValueError(f"guidance must be a finite number of 0 or more, got {self.guidance}")
-        for name in ("true_cfg", "image_cfg"):
+        for name in ("guidance", "true_cfg", "image_cfg"):
             scale = getattr(self, name)
-            if scale is not None and not 0 <= scale < float("inf"):
-                raise ValueError(f"{name} must be a finite number of 0 or more, got {scale}")
+            if scale is not None and not (
+                isinstance(scale, int | float | np.floating) and 0 <= scale < float("inf")
+            ):
+                raise ValueError(f"{name} must be a finite number of 0 or more, got {scale!r}")
         low, high = self.cfg_interval
         if not 0 <= low < high <= 1:
             raise ValueError(f"cfg_interval must be two rising times between 0 and 1, got {low:g} {high:g}")
