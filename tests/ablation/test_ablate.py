@@ -23,17 +23,17 @@ SAMPLED = ("--steps", "1", "--ref-size", "32", "--width", "32", "--height", "32"
 
 # The names of directories for configs/small_ablation.py and the shipped model, which finished stages keep.
 WRITTEN = {
-    "diagonal": ["42e34fbab5c8", "87fe9c72661d"],
-    "none": ["cbdab7e133d4", "18f058c6167a"],
-    "width only": ["79b7c647d557", "b411ccf826bd"],
-    "height only": ["83f785ca2378", "eca11c52b662"],
-    "diagonal, scale 0.5": ["e531475533fe", "58a92f05f77b"],
-    "diagonal, scale 2": ["feb7d9a17323", "b10e36c9d3bf"],
-    "diagonal, scale 3": ["842b8ee1a7fa", "e100f4bfdafb"],
-    "reference cache": ["0fd0f2eaa16a", "9969ccaf1c03"],
-    "without stage I": ["8cbe4bf211d9"],
-    "rank 16": ["e49a8ca3de8d", "4266ebc336d8"],
-    "cropped reference": ["42e34fbab5c8", "b84b35aa3cbe"],
+    "diagonal": ["6247d40429b7", "2393517b4488"],
+    "none": ["502cf5bd3699", "b29282decca3"],
+    "width only": ["87974200e553", "af7fa337a2ba"],
+    "height only": ["397bf9861d4d", "6c4f4590cd62"],
+    "diagonal, scale 0.5": ["d49ea5fbf04a", "d7473cb3a027"],
+    "diagonal, scale 2": ["585b7158f71b", "1654e33b2406"],
+    "diagonal, scale 3": ["a9529136cbbf", "3b0527a5a50f"],
+    "reference cache": ["33d2ec9fb5df", "53116a8a1714"],
+    "without stage I": ["6db236737ee6"],
+    "rank 16": ["348146313049", "9945d6b97251"],
+    "cropped reference": ["6247d40429b7", "4d65c437f170"],
 }
 
 

@@ -20,7 +20,7 @@ def test_shipped_networks_have_their_written_names(kind):
 
 
 def test_the_shipped_model_and_lora_have_their_written_names():
-    assert weights_id(FOLDER) == "04ef711d2b941a89ef8fc0bf87f84da9af26f51d9967678ed26bf448a7e253d3"
-    assert weights_id(FOLDER / "lora") == "e9a12924c878a6653497c35a0ffc5e103f7986489170adee5c553f9b89c524dd"
+    assert weights_id(FOLDER) == "a616f54802b72a4e6fa499fe704cabf7f37ba8d526d461c7c154a9fefc3f8ce6"
+    assert weights_id(FOLDER / "lora") == "48a4ea4ef1a2caa0e0a793ca3e47a25e9d23a13fb6c03fef7d9c0d4c6c6e5fc7"
     with pytest.raises(CheckpointError, match="holds a lora"):
         fingerprint(FOLDER / "lora")
