@@ -18,7 +18,7 @@ from uno_jax.data.entries import REFERENCES, DataError, check_keys, prompt_of, r
 from uno_jax.data.image_files import slash_hint
 from uno_jax.data.list_files import read_entries
 from uno_jax.families.family import Turn
-from uno_jax.families.registry import family_of
+from uno_jax.families.registry import FAMILIES, family_of
 from uno_jax.sampling.request import (
     Request,
     check_mask,
@@ -44,10 +44,8 @@ OTHERWISE = {
     "refs": "image_paths",
     "negative_prompt": "negative",
 }
-FOR_ALL = (
-    *("steps", "strength", "guidance", "true_cfg", "image_cfg", "text_cfg", "cfg_interval", "skip_threshold"),
-    *("num_images", "ref_size"),
-)
+# What the command line says for all entries: each family's options, and the two that all have.
+FOR_ALL = ("num_images", "ref_size", *(name for family in FAMILIES for name in family.sampler.options))
 SHOWN_PROBLEMS = 10
 
 
