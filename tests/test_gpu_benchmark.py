@@ -110,7 +110,7 @@ def test_weights_are_arranged_as_on_a_gpu(base):
     """Quantized before blocks are separated: a separate kernel would stay as it is."""
     bench = Bench("forward", Results(Path()), "tiny", 0.0)
     params = random_networks(bench.model, ["mmdit"], make_mesh(), base)["mmdit"]
-    kernel = params["single_blocks"][0]["linear2"]["kernel"]
+    kernel = params["double_blocks"][0]["img"]["mlp_in"]["kernel"]
     assert isinstance(kernel, ProductKernel if base else jax.Array)
 
 

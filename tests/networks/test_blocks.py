@@ -38,7 +38,8 @@ def placed():
 
 
 def separated(params):
-    return separate(jax.tree.map(jnp.copy, params), tuple(BLOCKS))
+    """As on GPUs: single blocks' kernels are cut, too."""
+    return arrange("mmdit", jax.tree.map(jnp.copy, params), "gpu")
 
 
 def conditioning(batch):
@@ -97,10 +98,13 @@ def test_stacked_arrays_are_deleted_and_their_places_kept(placed):
     params = jax.tree.map(jnp.copy, placed[0])
     stacked = params["single_blocks"]["qkv"]["kernel"]
     parts = arrange("mmdit", params, "gpu")
-    kernel = parts["single_blocks"][1]["qkv"]["kernel"]
+    qk, v = parts["single_blocks"][1]["qkv"]["kernel"]
     assert stacked.is_deleted() and len(parts["single_blocks"]) == TINY.mmdit.depth_single_blocks
-    assert kernel.sharding.spec == PartitionSpec(*stacked.sharding.spec[1:])
-    np.testing.assert_array_equal(kernel, placed[0]["single_blocks"]["qkv"]["kernel"][1])
+    assert qk.sharding.spec == v.sharding.spec == PartitionSpec(*stacked.sharding.spec[1:])
+    whole = placed[0]["single_blocks"]["qkv"]["kernel"][1]
+    np.testing.assert_array_equal(jnp.concatenate([qk, v], axis=-1), whole)
+    rows = parts["single_blocks"][1]["linear2"]["kernel"]
+    np.testing.assert_array_equal(jnp.concatenate(rows), placed[0]["single_blocks"]["linear2"]["kernel"][1])
     same = jax.tree.map(lambda left, right: left is right, arrange("mmdit", placed[0], "cpu"), placed[0])
     assert all(jax.tree.leaves(same))
 

@@ -1,14 +1,19 @@
-"""Dense layers that are several in one matrix, cut into these for tensor parallelism.
+"""Dense layers that are several in one matrix, cut into these for tensor parallelism and for GPUs.
 
 q, k and v come out of one product, shift, scale and gate of a modulation too, and a single block's attention
-and MLP go into one. On disk, and on chips that hold such a kernel whole, it is one matrix. Where its columns
-are sharded over chips, q, k and v lie across other chips than their heads, and every block moves them. Cut,
-the kernel is (in, parts, out), or a tuple of row blocks, and each chip has its share of every part.
-`networks.layers.Dense` takes both.
+and MLP go into one. On disk it is one matrix. Where its columns are sharded over chips, q, k and v lie across
+other chips than their heads, and every block moves them. Cut, the kernel is (in, parts, out), or a tuple of
+row blocks, and each chip has its share of every part.
+
+On GPUs a single block's kernels are cut where a chip holds them whole, too: attention reads v as an array of
+its own, which is a copy where q and k came out of the same product, and of two products into one sum the
+second adds the first by itself if their kernels are arrays. Such a kernel is a tuple of column or row blocks.
+`networks.layers.Dense` takes all of these.
 """
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jax
@@ -50,15 +55,32 @@ def cut_traced(params: Params, fused: Fused) -> Params:
     return _walk(params, fused, Cutter(_traced_columns, _traced_rows))
 
 
+def cut_for_gpu(params: Params, layers: dict[str, Fused]) -> Params:
+    """A network's arrays, or their shapes, with those layers of the named blocks cut that no chip shares:
+    `columns` before the last part, `rows` after as many rows as the output is wide. Deletes as `cut_layers`.
+    """
+    cutter = Cutter(_last_columns, _whole_rows)
+    return params | {name: _walk(params[name], fused, cutter) for name, fused in layers.items()}
+
+
 def columns(array: Float[Array, "... width"], parts: int) -> Float[Array, "... parts share"]:
     """The last axis in equal parts: by slices, which move less between chips than a reshaped array."""
     return jnp.stack(jnp.split(array, parts, axis=-1), axis=-2)
 
 
-def parts_of(y: Float[Array, "... _"], parts: int, share: int) -> list[Array]:
-    """The parts, `share` channels wide, of what a layer gives, be its kernel cut or not."""
-    cut = y.shape[-1] == share
-    return list(jnp.unstack(y, axis=-2) if cut else jnp.split(y, parts, axis=-1))
+def column_blocks(array: Any, like: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The last axis in blocks as wide as those of `like`, be the array cut into them or not."""
+    if isinstance(array, tuple):
+        return array
+    ends = list(accumulate(block.shape[-1] for block in like))
+    return tuple(jnp.split(array, ends[:-1], axis=-1))
+
+
+def parts_of(y: tuple[Array, ...], parts: int, share: int) -> list[Array]:
+    """The parts, `share` channels wide, of what a layer gives in blocks of columns, however it is cut."""
+    if y[0].shape[-1] == share:
+        return list(jnp.unstack(y[0], axis=-2))
+    return [part for block in y for part in jnp.split(block, block.shape[-1] // share, axis=-1)]
 
 
 def _walk(tree: Params, fused: Fused, cutter: Cutter) -> Params:
@@ -113,6 +135,19 @@ def _placed_rows(leaf: Any, first: int) -> Any:
     return _replaced(leaf, lambda array: _split_rows(array, first), leaf.sharding)
 
 
+def _last_columns(leaf: Any, parts: int) -> Any:
+    first = leaf.shape[-1] // parts * (parts - 1)
+    if _chips(leaf, _spec(leaf)[-1]) > 1:
+        return leaf
+    return _replaced(leaf, lambda array: (array[..., :first], array[..., first:]), leaf.sharding)
+
+
+def _whole_rows(leaf: Any, first: int) -> Any:
+    if _chips(leaf, _spec(leaf)[-2]) > 1:
+        return leaf
+    return _replaced(leaf, lambda array: _split_rows(array, first), leaf.sharding)
+
+
 def _spec(leaf: Any) -> list[Any]:
     spec = leaf.sharding.spec
     return [*spec, *[None] * (leaf.ndim - len(spec))]
@@ -120,9 +155,14 @@ def _spec(leaf: Any) -> list[Any]:
 
 def _fits(leaf: Any, across: Any, *sizes: int) -> bool:
     """Whether an axis is sharded, and its parts of these sizes can be."""
-    axes = across if isinstance(across, tuple) else (across,) if across else ()
-    chips = math.prod(leaf.sharding.mesh.shape[axis] for axis in axes)
+    chips = _chips(leaf, across)
     return chips > 1 and all(size and size % chips == 0 for size in sizes)
+
+
+def _chips(leaf: Any, across: Any) -> int:
+    """Number of chips over which an axis is sharded."""
+    axes = across if isinstance(across, tuple) else (across,) if across else ()
+    return math.prod(leaf.sharding.mesh.shape[axis] for axis in axes)
 
 
 def _replaced(leaf: Any, cut: Callable[[Array], Any], place: NamedSharding) -> Any:

@@ -16,8 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt32
 
 from uno_jax.networks.attention.dispatch import platform
-from uno_jax.networks.fused import columns
-from uno_jax.networks.matmul import Bound, Replacement, product, product_of_parts
+from uno_jax.networks.fused import column_blocks, columns
+from uno_jax.networks.matmul import Bound, Replacement, product, product_of_parts, products_of_columns
 from uno_jax.support.trees import AnyArray
 
 Initializer = nn.initializers.Initializer
@@ -44,7 +44,9 @@ class Dense(nn.Module):
 
     `axes` names the kernel's input and output axes. A quantized kernel (`networks.quantize`) brings its own
     product. The side path is never merged here: in bfloat16 a merged kernel rounds most of a small update
-    away. A kernel that is cut into parts gives these with an axis of their own (`networks.fused`).
+    away. A kernel that is cut into parts gives these with an axis of their own, and one that is cut into
+    blocks of columns is for `in_columns` (`networks.fused`). `takes_slice` is for inputs that are slices of
+    an array: on GPUs a product reads them in place, unless it adds the bias by itself.
     """
 
     features: int
@@ -52,29 +54,44 @@ class Dense(nn.Module):
     use_bias: bool = True
     dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = nn.initializers.lecun_normal()
+    takes_slice: bool = False
 
-    @nn.compact
-    def __call__(self, *parts: Float[Array, "... _"], bound: Bound | None = None) -> Array:
+    def __call__(self, *parts: Float[Array, "... _"], bound: Bound | None = None) -> Float[Array, "... o"]:
         """`parts` are the input's channels, in one array or several. `bound` is one of the last part's rows,
         computed sooner than the part itself, which a product in 8 bits uses.
         """
-        width = sum(part.shape[-1] for part in parts)
-        kernel = parameter(self, "kernel", self.kernel_init, self.axes, (width, self.features))
-        x = [part.astype(self.dtype) for part in parts]
-        y = product_of_parts(x, self._cast(kernel), bound)
-        if self.use_bias:
-            bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
-            y = self._sum(y, bias.astype(self.dtype))
-        if self.has_variable("lora", "down"):
-            down, up = (self._cast(self.get_variable("lora", name)) for name in ("down", "up"))
-            y = self._sum(y, product(product_of_parts(x, down), up))
+        (y,) = self.in_columns(*parts, bound=bound)
         return y
 
-    def _cast(self, kernel: Any) -> Any:
-        """A kernel in this layer's dtype; a cut one is a tuple of row blocks."""
-        if isinstance(kernel, tuple):
-            return tuple(rows.astype(self.dtype) for rows in kernel)
-        return kernel.astype(self.dtype)
+    @nn.compact
+    def in_columns(self, *parts: Float[Array, "... _"], bound: Bound | None = None) -> tuple[Array, ...]:
+        """The same in the blocks of columns that the kernel is cut into, which is one if it is not."""
+        width = sum(part.shape[-1] for part in parts)
+        kernel = self._cast(parameter(self, "kernel", self.kernel_init, self.axes, (width, self.features)))
+        x = [part.astype(self.dtype) for part in parts]
+        if isinstance(kernel, tuple) and len(x) == 1:
+            y = products_of_columns(x[0], kernel)
+        else:
+            y = (product_of_parts(x, kernel, bound),)
+        if self.takes_slice and platform() == "gpu" and isinstance(kernel, jax.Array):
+            y = jax.lax.optimization_barrier(y)
+        if self.use_bias:
+            bias = parameter(self, "bias", nn.initializers.zeros, self.axes[1:], (self.features,))
+            y = self._sums(y, self._cast(bias))
+        if self.has_variable("lora", "down"):
+            down, up = (self._cast(self.get_variable("lora", name)) for name in ("down", "up"))
+            y = self._sums(y, product(product_of_parts(x, down), up))
+        return y
+
+    def _cast(self, array: Any) -> Any:
+        """A kernel or bias in this layer's dtype; a cut one is a tuple of blocks."""
+        if isinstance(array, tuple):
+            return tuple(block.astype(self.dtype) for block in array)
+        return array.astype(self.dtype)
+
+    def _sums(self, y: tuple[Array, ...], added: Any) -> tuple[Array, ...]:
+        """Their sums block by block; what is added need not be cut."""
+        return tuple(map(self._sum, y, (added,) if len(y) == 1 else column_blocks(added, y)))
 
     def _sum(self, y: Array, added: Array) -> Array:
         """Their sum, cut into parts where one of them is."""

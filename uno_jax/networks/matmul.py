@@ -46,8 +46,8 @@ def product_of_parts(
 ) -> Float[Array, "... o"]:
     """The product of the parts' channels, put together, with a kernel. On GPUs it is a sum of products, since
     putting them together writes and reads them once more; elsewhere cutting the kernel takes longer. A tuple
-    is a kernel that is cut already (`networks.fused`). `bound` is one of the last part, which a product in 8
-    bits uses.
+    is a kernel that is cut already, into rows for each part (`networks.fused`). `bound` is one of the last
+    part, which a product in 8 bits uses.
     """
     if isinstance(kernel, Replacement):
         return kernel.multiply(parts, bound)
@@ -60,6 +60,15 @@ def product_of_parts(
     products = [product(part, each) for part, each in zip(parts, rows, strict=True)]
     # Products of rows of a kernel need no copy of them, but with a sum or a bias in one call they do.
     return cast(Array, sum(jax.lax.optimization_barrier(products)))
+
+
+def products_of_columns(
+    x: Float[Array, "... i"], kernel: tuple[Float[Array, "i _"], ...]
+) -> tuple[Float[Array, "... _"], ...]:
+    """The products of x with the blocks of columns of a kernel."""
+    # XLA would make one product of all that multiply the same array, and copy small kernels into one for it.
+    same = jax.lax.optimization_barrier([x] * len(kernel))
+    return tuple(map(product, same, kernel))
 
 
 def rounds_inputs(x: Any, kernel: Any) -> bool:

@@ -53,7 +53,7 @@ class Modulation(nn.Module):
             kernel_init=nn.initializers.zeros,
             name="lin",
         )
-        chunks = parts_of(lin(nn.silu(vec)), self.chunks, vec.shape[-1])
+        chunks = parts_of(lin.in_columns(nn.silu(vec)), self.chunks, vec.shape[-1])
         return jnp.stack(chunks)[:, :, None, :]
 
 
@@ -67,7 +67,7 @@ class QKNorm(nn.Module):
         return RMSNorm(name="query_norm")(q), RMSNorm(name="key_norm")(k)
 
 
-def split_heads(qkv: Float[Array, "b l ..."], config: MMDiTConfig) -> list[Float[Array, "b l h d"]]:
+def split_heads(qkv: tuple[Array, ...], config: MMDiTConfig) -> list[Float[Array, "b l h d"]]:
     parts = parts_of(qkv, 3, config.hidden_size)
     return [x.reshape(*x.shape[:2], config.num_heads, -1) for x in parts]
 
@@ -83,12 +83,12 @@ class Stream(nn.Module):
         self.mod = Modulation(6, dtype)
         self.qkv = Dense(3 * c.hidden_size, ("embed", "heads"), use_bias=c.qkv_bias, dtype=dtype)
         self.norm = QKNorm()
-        self.proj = Dense(c.hidden_size, ("heads", "embed"), dtype=dtype)
+        self.proj = Dense(c.hidden_size, ("heads", "embed"), dtype=dtype, takes_slice=True)
         self.mlp_in = Dense(c.mlp_size, ("embed", "mlp"), dtype=dtype)
         self.mlp_out = Dense(c.hidden_size, ("mlp", "embed"), dtype=dtype)
 
     def heads(self, x: Array, shift: Array, scale: Array) -> tuple[Array, Array, Array]:
-        q, k, v = split_heads(self.qkv(modulate(x, shift, scale)), self.config)
+        q, k, v = split_heads(self.qkv.in_columns(modulate(x, shift, scale)), self.config)
         return *self.norm(q, k), v
 
     def finish(self, x: Array, attended: Array, modulation: Float[Array, "4 b 1 d"]) -> Array:
@@ -173,7 +173,7 @@ class SingleStreamBlock(nn.Module):
         """The block for any tokens, with their keys and values."""
         (shift, scale, gate), seen = each
         normed = modulate(x, shift, scale)
-        q, k, v = split_heads(self.qkv(normed), self.config)
+        q, k, v = split_heads(self.qkv.in_columns(normed), self.config)
         attended, own = attend(*self.norm(q, k), v, rope, seen)
         hidden = self.mlp(normed)
         joined = self.linear2(attended, gelu(hidden), bound=partial(gelu_bound, hidden))

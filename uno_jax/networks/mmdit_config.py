@@ -46,3 +46,4 @@ class MMDiTConfig:
 
 
 FUSED = Fused(columns=("qkv", "lin"), rows=("linear2",))
+CUT_ON_GPUS = {"single_blocks": Fused(columns=("qkv",), rows=("linear2",))}

@@ -17,10 +17,10 @@ from jax.typing import DTypeLike
 
 from uno_jax.networks import clip, efficientnet, mmdit, mot, t5, vae, vit
 from uno_jax.networks.blocks import separate
-from uno_jax.networks.fused import Fused, cut_layers, cut_traced
+from uno_jax.networks.fused import Fused, cut_for_gpu, cut_layers, cut_traced
 from uno_jax.networks.known_shapes import Parameter, Parameters, keep_known, read_known
 from uno_jax.networks.mmdit_blocks import BLOCKS
-from uno_jax.networks.mmdit_config import FUSED, MMDiTConfig
+from uno_jax.networks.mmdit_config import CUT_ON_GPUS, FUSED, MMDiTConfig
 from uno_jax.support.trees import Params
 
 NetworkConfig = Any  # a frozen dataclass: the `config` of a row
@@ -44,6 +44,8 @@ class Network(NamedTuple):
     """Names of the stacked blocks that the module also takes as separate ones (`networks.blocks`)."""
     fused: Fused = Fused()
     """Layers that are cut for tensor parallelism (`networks.fused`)."""
+    cut_on_gpus: dict[str, Fused] = {}
+    """Layers, by the blocks that they are in, that are cut on GPUs where blocks are separate."""
 
 
 NETWORKS: dict[str, Network] = {
@@ -58,6 +60,7 @@ NETWORKS: dict[str, Network] = {
             rounds_tokens=True,
             separable=tuple(BLOCKS),
             fused=FUSED,
+            cut_on_gpus=CUT_ON_GPUS,
         ),
         Network("mot", mot.MoTConfig, mot.MoT, mot.smallest_inputs, large=True),
         Network("vae", vae.VAEConfig, vae.Autoencoder, vae.smallest_inputs),
@@ -120,8 +123,8 @@ def arrange(kind: str, params: Params, platform: str) -> Params:
     layers cut by the axis over which they are sharded, and blocks separate on GPUs. The arrays that this
     replaces are deleted.
     """
-    params = cut(kind, params)
-    return separate(params, NETWORKS[kind].separable) if platform == "gpu" else params
+    row, params = NETWORKS[kind], cut(kind, params)
+    return separate(cut_for_gpu(params, row.cut_on_gpus), row.separable) if platform == "gpu" else params
 
 
 def cut(kind: str, params: Params) -> Params:
