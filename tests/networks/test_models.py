@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 from uno_jax.families.uno.config import PRESETS, LoraConfig, ModelConfig
 from uno_jax.families.uno.lora import abstract_lora
+from uno_jax.networks import layers
 from uno_jax.networks.layers import apply_rope, rope_table, seeded_features
 from uno_jax.networks.mmdit import MMDiTInputs
 from uno_jax.networks.mmdit_config import MMDiTConfig
@@ -110,6 +111,21 @@ def test_positions_on_the_device_turn_as_those_on_the_host():
     host = apply_rope(x, *rope_table(ids, (8, 12, 12), 10_000))
     device = apply_rope(x, *rope_table(jnp.asarray(np.stack([ids, ids])), (8, 12, 12), 10_000))
     np.testing.assert_allclose(device, host, atol=2e-5)
+
+
+@pytest.mark.parametrize("halves", [False, True], ids=["neighbours", "halves"])
+def test_gpus_turn_pairs_as_other_platforms_do(monkeypatch, halves):
+    """The same products and sums in another form, and so is the gradient."""
+    x, weights = jax.random.normal(jax.random.key(0), (2, 1, 6, 3, 32))
+    table = rope_table(np.arange(18, dtype=np.float32).reshape(6, 3), (8, 12, 12), 10_000)
+
+    def both():
+        return jax.value_and_grad(lambda x: jnp.vdot(weights, apply_rope(x, *table, halves)))(x)
+
+    expected = both()
+    monkeypatch.setattr(layers, "platform", lambda: "gpu")
+    for found, wanted in zip(both(), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from uno_jax.networks.attention.dispatch import platform
 from uno_jax.networks.fused import column_blocks, columns
-from uno_jax.networks.matmul import Bound, Replacement, product, product_of_parts, products_of_columns
+from uno_jax.networks.matmul import Bound, Replacement, product_of_parts, products_of_columns
 from uno_jax.support.trees import AnyArray
 
 Initializer = nn.initializers.Initializer
@@ -80,7 +80,7 @@ class Dense(nn.Module):
             y = self._sums(y, self._cast(bias))
         if self.has_variable("lora", "down"):
             down, up = (self._cast(self.get_variable("lora", name)) for name in ("down", "up"))
-            y = self._sums(y, product(product_of_parts(x, down), up))
+            y = self._sums(y, products_of_columns(product_of_parts(x, down), column_blocks(up, y)))
         return y
 
     def _cast(self, array: Any) -> Any:
@@ -91,7 +91,7 @@ class Dense(nn.Module):
 
     def _sums(self, y: tuple[Array, ...], added: Any) -> tuple[Array, ...]:
         """Their sums block by block; what is added need not be cut."""
-        return tuple(map(self._sum, y, (added,) if len(y) == 1 else column_blocks(added, y)))
+        return tuple(map(self._sum, y, column_blocks(added, y)))
 
     def _sum(self, y: Array, added: Array) -> Array:
         """Their sum, cut into parts where one of them is."""
@@ -243,9 +243,12 @@ def apply_rope(
     """
     axis = -2 if halves else -1
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], *((2, -1) if halves else (-1, 2)))
-    first, second = (jnp.take(pairs, index, axis=axis) for index in (0, 1))
     cos, sin = cos[..., None, :], sin[..., None, :]
-    turned = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=axis)
+    if platform() == "gpu":  # without slices XLA makes it, and its gradient, a part of what follows
+        turned = pairs * jnp.stack([cos, cos], axis) + jnp.flip(pairs, axis) * jnp.stack([-sin, sin], axis)
+    else:
+        first, second = (jnp.take(pairs, index, axis=axis) for index in (0, 1))
+        turned = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=axis)
     return turned.reshape(x.shape).astype(x.dtype)
 
 

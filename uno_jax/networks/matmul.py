@@ -67,7 +67,7 @@ def products_of_columns(
 ) -> tuple[Float[Array, "... _"], ...]:
     """The products of x with the blocks of columns of a kernel."""
     # XLA would make one product of all that multiply the same array, and copy small kernels into one for it.
-    same = jax.lax.optimization_barrier([x] * len(kernel))
+    same = jax.lax.optimization_barrier([x] * len(kernel)) if len(kernel) > 1 else [x]
     return tuple(map(product, same, kernel))
 
 

@@ -45,7 +45,7 @@ class Network(NamedTuple):
     fused: Fused = Fused()
     """Layers that are cut for tensor parallelism (`networks.fused`)."""
     cut_on_gpus: dict[str, Fused] = {}
-    """Layers, by the blocks that they are in, that are cut on GPUs where blocks are separate."""
+    """Layers, by the blocks that they are in, that are cut on GPUs."""
 
 
 NETWORKS: dict[str, Network] = {
@@ -120,15 +120,15 @@ def _parameters(config: NetworkConfig) -> Parameters:
 
 def arrange(kind: str, params: Params, platform: str) -> Params:
     """A network's stacked parameters, or their shapes, as the network runs fastest on "cpu", "gpu" or "tpu":
-    layers cut by the axis over which they are sharded, and blocks separate on GPUs. The arrays that this
-    replaces are deleted.
+    layers cut by the axis over which they are sharded, and on GPUs more of them, and blocks separate. The
+    arrays that this replaces are deleted.
     """
     row, params = NETWORKS[kind], cut(kind, params)
     return separate(cut_for_gpu(params, row.cut_on_gpus), row.separable) if platform == "gpu" else params
 
 
 def cut(kind: str, params: Params) -> Params:
-    """As `arrange`, but with blocks stacked."""
+    """Its layers cut by the axis over which they are sharded, and no more."""
     return cut_layers(params, NETWORKS[kind].fused)
 
 

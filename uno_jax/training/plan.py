@@ -119,7 +119,8 @@ def abstract_state(
         from uno_jax.networks.quantize import quantize_base  # needs qwix, an extra
 
         quantize_base(frozen, config.base)
-    frozen = arrange_frozen(config, frozen, trainable, platform or mesh.devices.flat[0].platform)
+    platform = platform or mesh.devices.flat[0].platform
+    frozen = arrange_frozen(config, frozen, trainable, platform, mesh.size)
     optimizer = make_optimizer(config.optim, config.steps)
     zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     ema = trainable if config.optim.ema_decay else {}

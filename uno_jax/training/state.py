@@ -199,7 +199,7 @@ def make_state(
         from uno_jax.networks.quantize import quantize_base
 
         quantize_base(frozen, config.base)
-    frozen = arrange_frozen(config, frozen, trainable, mesh.devices.flat[0].platform)
+    frozen = arrange_frozen(config, frozen, trainable, mesh.devices.flat[0].platform, mesh.size)
     trainable = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), trainable)
     optimizer = make_optimizer(config.optim, config.steps)
 
@@ -214,17 +214,16 @@ def make_state(
 
 
 def arrange_frozen(
-    config: TrainConfig, frozen: dict[str, Params], trainable: Params, platform: str
+    config: TrainConfig, frozen: dict[str, Params], trainable: Params, platform: str, chips: int
 ) -> dict[str, Params]:
     """The frozen parameters, or their shapes, as networks run fastest on a platform.
 
-    Blocks are stacked where some of them are trained, and with remat: as weighed in docs/benchmarks.md, a
-    step with remat "full" takes 2 % less time with separate blocks, but twice the temporary memory and four
-    times as long to compile; without remat 20 % less, and less memory.
+    Blocks are stacked where some of them are trained, and with remat on several chips, whose gathered weights
+    were not weighed for separate ones (docs/benchmarks.md).
     """
 
     def arranged(kind: str, tree: Params) -> Params:
-        stacked = config.remat != "none" or kind in trainable
+        stacked = kind in trainable or (config.remat != "none" and chips > 1)
         return cut(kind, tree) if stacked else arrange(kind, tree, platform)
 
     return {kind: arranged(kind, tree) for kind, tree in frozen.items()}

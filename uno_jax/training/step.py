@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from uno_jax.families.family import Loss
 from uno_jax.networks.registry import cut_trained
+from uno_jax.support.compiler_options import PRODUCTS_APART
 from uno_jax.support.trees import Params, join
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.losses import make_loss
@@ -36,8 +37,14 @@ def make_step(
     donated; the one that it returns has the shardings of `state`, which is of arrays or shapes.
     """
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    (platform,) = {device.platform for device in places.step.device_set}
     method = StepMethod(make_loss(config, model), optimizer, config.optim.ema_decay, config.accumulate)
-    return jax.jit(partial(train_step, method), donate_argnums=0, out_shardings=(places, None))
+    return jax.jit(
+        partial(train_step, method),
+        donate_argnums=0,
+        out_shardings=(places, None),
+        compiler_options=PRODUCTS_APART.get(platform),
+    )
 
 
 def train_step(
