@@ -12,6 +12,7 @@ from uno_jax.families.uno.config import LoraConfig
 from uno_jax.networks.attention.dispatch import attention
 from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.sharding.rules import MESH_AXES, make_mesh
+from uno_jax.support.compiler_options import PRODUCTS_APART
 
 
 def shape(*sizes):
@@ -25,6 +26,11 @@ def test_a_loop_counts_every_turn():
     assert count_flops(layers, shape(3, 5), shape(7, 5, 5)) == 7 * 2 * 3 * 5 * 5
     nested = jax.jit(lambda xs, kernels: jax.lax.map(lambda x: layers(x, kernels), xs))
     assert count_flops(nested, shape(4, 3, 5), shape(7, 5, 5)) == 4 * 7 * 2 * 3 * 5 * 5
+
+
+def test_a_program_with_options_of_the_compiler_counts():
+    product = jax.jit(jnp.matmul, compiler_options=PRODUCTS_APART["gpu"])
+    assert count_flops(product, shape(2, 3), shape(3, 5)) == 2 * 2 * 3 * 5
 
 
 def test_batched_products_and_gradients_count():

@@ -27,8 +27,10 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
     mesh = make_mesh(devices=jax.local_devices()[:1])
     cpu = AbstractDevice("cpu", None, "cpu")
     named = AbstractMesh(mesh.axis_sizes, mesh.axis_names, mesh.axis_types, abstract_device=cpu)
+    # A jitted function with options of the compiler cannot be traced within another one.
+    plain = function.__wrapped__ if hasattr(function, "lower") else function  # type: ignore[attr-defined]
     with jax.set_mesh(mesh), use_abstract_mesh(named):
-        return _count(jax.make_jaxpr(function)(*jax.tree.map(_unplaced, args)))
+        return _count(jax.make_jaxpr(plain)(*jax.tree.map(_unplaced, args)))
 
 
 def _unplaced(leaf: Any) -> Any:
