@@ -257,6 +257,8 @@ def _is_spatial(instruction: Instruction) -> bool:
     """
     if "__cudnn$conv" in instruction.word("custom_call_target"):
         return True
+    if "dim_labels=" not in instruction.attributes:  # a reduction over windows has sizes, too
+        return False
     sizes, out = _window(instruction), instruction.shapes[0].dims
     result = instruction.attributes.partition("->")[2]
     for number, axis in enumerate(sizes):
