@@ -157,6 +157,26 @@ def test_a_product_of_several_axes_is_no_convolution_on_a_tpu(shapes, window, ki
     assert (found.kind, found.flops) == (kind, 2 * 8 * 32 * 64 * taps)
 
 
+def test_a_reduction_over_windows_beside_a_product_is_no_convolution():
+    """As XLA for TPUs fuses the masks of CLIP."""
+    text = """
+%fused (a: f32[8,64], b: f32[64,64]) -> f32[8,64] {
+  %a = f32[8,64]{1,0} parameter(0)
+  %b = f32[64,64]{1,0} parameter(1)
+  %sums = f32[64,64]{1,0} reduce-window(%b, %b), window={size=1x127 pad=0_0x63_63}, to_apply=%add
+  ROOT %y = f32[8,64]{1,0} convolution(%a, %sums), dim_labels=bf_io->bf
+}
+
+ENTRY %main (x: f32[8,64], w: f32[64,64]) -> f32[8,64] {
+  %x = f32[8,64]{1,0} parameter(0)
+  %w = f32[64,64]{1,0} parameter(1)
+  ROOT %z = f32[8,64]{1,0} fusion(%x, %w), kind=kOutput, calls=%fused
+}
+"""
+    (found,) = weigh(text, CHIP)
+    assert (found.kind, found.flops) == ("products", 2 * 8 * 64 * 64)
+
+
 def test_rows_add_up(kernels):
     everything = list(kernels.values())
     for attribute in ("kind", "where"):

@@ -63,8 +63,10 @@ def kind_of(instruction: Instruction, program: HloProgram) -> str:
     targets = " ".join(part.word("custom_call_target") for part in parts)
     if "fmha" in targets or any(_is_splash(part) for part in parts):
         return "attention"
-    if "convolution" in opcodes or "__cudnn$conv" in targets:
-        return "convolutions" if any(_is_spatial(part) for part in parts) else "products"
+    if convolutions := [part for part in parts if part.opcode == "convolution"]:
+        return "convolutions" if any(map(_is_spatial, convolutions)) else "products"
+    if "__cudnn$conv" in targets:
+        return "convolutions"
     if "dot" in opcodes or "cublas" in targets or "triton_gemm" in instruction.attributes:
         return "products"
     done = opcodes - NO_KERNEL - {"fusion"}
@@ -255,10 +257,6 @@ def _is_spatial(instruction: Instruction) -> bool:
     """Whether a convolution is more than a product. TPUs write a product as a convolution of one point, and
     one of several axes as a window that sees all points at once, or a single one of them with padding.
     """
-    if "__cudnn$conv" in instruction.word("custom_call_target"):
-        return True
-    if "dim_labels=" not in instruction.attributes:  # a reduction over windows has sizes, too
-        return False
     sizes, out = _window(instruction), instruction.shapes[0].dims
     result = instruction.attributes.partition("->")[2]
     for number, axis in enumerate(sizes):

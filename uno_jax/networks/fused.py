@@ -59,8 +59,8 @@ def cut_for_gpu(params: Params, layers: dict[str, Fused]) -> Params:
     """A network's arrays, or their shapes, with those layers of the named blocks cut that no chip shares:
     `columns` before the last part, `rows` after as many rows as the output is wide. Deletes as `cut_layers`.
     """
-    cutter, there = Cutter(_last_columns, _whole_rows), layers.keys() & params.keys()
-    return params | {name: _walk(params[name], layers[name], cutter) for name in there}
+    cutter = Cutter(_last_columns, _whole_rows)
+    return params | {name: _walk(params[name], fused, cutter) for name, fused in layers.items()}
 
 
 def columns(array: Float[Array, "... width"], parts: int) -> Float[Array, "... parts share"]:
@@ -70,8 +70,8 @@ def columns(array: Float[Array, "... width"], parts: int) -> Float[Array, "... p
 
 def column_blocks(array: Any, like: tuple[Array, ...]) -> tuple[Array, ...]:
     """The last axis in blocks as wide as those of `like`, be the array cut into them or not."""
-    if isinstance(array, tuple) or len(like) == 1:
-        return array if isinstance(array, tuple) else (array,)
+    if isinstance(array, tuple):
+        return array
     ends = list(accumulate(block.shape[-1] for block in like))
     return tuple(jnp.split(array, ends[:-1], axis=-1))
 
