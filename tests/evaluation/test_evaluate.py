@@ -19,6 +19,7 @@ from uno_jax.evaluation.toybox.scores import judge_pictures, make_judge, on_whit
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.settings import make_settings
 from uno_jax.networks.efficientnet import EfficientNetConfig
+from uno_jax.reporting.evaluations import read_evaluation
 from uno_jax.toybox import Sample, load_subjects, noun_phrase
 from uno_jax.toybox.appearance import SLOTS
 from uno_jax.weights.checkpoint import save_network
@@ -265,19 +266,24 @@ def test_the_command_writes_scores_page_sheet_and_pictures(weights, scorer_dir, 
 @pytest.mark.slow
 def test_other_kinds_are_drawn_scored_and_shown(weights, scorer_dir, tmp_path):
     out = tmp_path / "out"
-    main(arguments(weights, scorer_dir, out, "--count", 1, "--kinds", "three", "placed"))
+    main(arguments(weights, scorer_dir, out, "--count", 1, "--kinds", "three", "placed", "--no-baseline"))
     record = json.loads((out / "scores.json").read_text())
     scores = record["efficientnet_lite0"]
     assert list(scores) == ["three", "placed"] and scores["placed"]["real"]["placed"] in (0, 1)
+    assert list(scores["three"]) == ["model", "real"]
     assert [("placed" in row["model"], row["kind"]) for row in record["rows"]] == [
         (False, "three"),
         (True, "placed"),
     ]
     page = (out / "index.html").read_text()
     assert "<h2>Three subjects</h2>" in page and "on the left or on the right</h2>" in page
-    assert {"three_000_ref3.png", "placed_000_ref1.png"} <= {
-        path.name for path in (out / "pictures").iterdir()
-    }
+    names = {path.name for path in (out / "pictures").iterdir()}
+    assert {"three_000_ref3.png", "placed_000_ref1.png", "placed_000_model.png"} <= names
+    assert len(names) == 5 + 3 and all(f'src="pictures/{name}"' in page for name in names)
+    report = read_evaluation(out, None)
+    assert list(report.scores) == [
+        f"{kind}, {title}" for kind in scores for title in ("model", "real composite")
+    ]
 
 
 @pytest.mark.slow

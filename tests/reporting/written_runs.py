@@ -7,7 +7,7 @@ from PIL import Image
 
 from uno_jax.evaluation.dreambench.scores import summarise_rows
 from uno_jax.evaluation.lists.scores import summarise_kinds
-from uno_jax.evaluation.toybox.page import SOURCES, picture_name
+from uno_jax.evaluation.toybox.page import TITLES, picture_name
 
 SCORES = ("dino", "clip_i", "clip_t", "dino_worst", "clip_i_worst", "copied_border", "copied_layout")
 SUBJECTS = ("cat", "can", "dog")
@@ -71,14 +71,14 @@ def write_toybox(run, count, kinds=(("single", 1), ("two", 2))):
     for kind, references in kinds:
         scores = {"count": count, "top1": 0.5, "cosine": 0.6, "scene_accuracy": 0.25}
         placed = {"placed": 0.75} if kind == "placed" else {}
-        record["efficientnet_lite0"][kind] = dict.fromkeys(SOURCES, scores | placed)
+        record["efficientnet_lite0"][kind] = dict.fromkeys(TITLES, scores | placed)
         for index in range(count):
-            for number, name in enumerate((*SOURCES, *(f"ref{n + 1}" for n in range(references)))):
+            for number, name in enumerate((*TITLES, *(f"ref{n + 1}" for n in range(references)))):
                 picture(run / picture_name(kind, index, name), index, number, references)
             verdict = {"top1": index > 0, "cosine": 0.1 * index, "scene": "beach", "scene_right": False}
             record["rows"].append(
                 {"kind": kind, "index": index, "prompt": f"{kind} mug {index}", "subjects": ["mug"]}
-                | dict.fromkeys(SOURCES, verdict | {"exchanged": None} | dict.fromkeys(placed, False))
+                | dict.fromkeys(TITLES, verdict | {"exchanged": None} | dict.fromkeys(placed, False))
             )
     (run / "scores.json").write_text(json.dumps(record))
     return run

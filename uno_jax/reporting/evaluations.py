@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from uno_jax.evaluation.toybox.cases import KINDS
-from uno_jax.evaluation.toybox.page import SOURCES, TITLES, picture_name
+from uno_jax.evaluation.toybox.page import TITLES, picture_name
 from uno_jax.evaluation.toybox.scorer import NAME
 from uno_jax.support.json_files import read_json
 
@@ -184,7 +184,8 @@ def read_toybox(run: Path, record: dict[str, Any], data: Path | None) -> Evaluat
         }
         for kind in KINDS
         if kind in record[NAME]
-        for source in SOURCES
+        for source in TITLES
+        if source in record[NAME][kind]
     }
     if not scores:
         raise ReportError(f"{run / 'scores.json'}: {NAME} has none of {', '.join(KINDS)}")
@@ -200,8 +201,8 @@ def toybox_entries(run: Path, rows: list[Row]) -> dict[Key, Entry]:
         kind, index, prompt = row["kind"], int(row["index"]), str(row["prompt"])
         references = [run / picture_name(kind, index, f"ref{n}") for n in range(1, KINDS[kind] + 1)]
         pictures = []
-        for source in SOURCES:
-            verdict = row.get(source, {})
+        for source in (each for each in TITLES if each in row):
+            verdict = row[source]
             own = {name: finite(verdict[name]) for name in VERDICTS if name in verdict}
             path = run / picture_name(kind, index, source)
             pictures.append(Picture(TITLES[source], path, own, str(verdict.get("scene", ""))))

@@ -19,8 +19,7 @@ from uno_jax.support.atomic import atomic_write
 from uno_jax.support.contact_sheet import Row, contact_sheet
 from uno_jax.toybox import Sample
 
-SOURCES = ("model", "without_reference", "real")
-TITLES = {"model": "model", "without_reference": "base, no reference", "real": "real composite"}
+TITLES = {"model": "model", "without_reference": "base, no reference", "real": "real composite"}  # by source
 HEADINGS: dict[Kind, str] = {
     "single": "One subject",
     "two": "Two subjects",
@@ -56,6 +55,11 @@ def picture_name(kind: str, index: int, name: str) -> str:
     return f"pictures/{kind}_{index:03d}_{name}.png"
 
 
+def titles_of(drawn: dict[Kind, Drawn]) -> dict[str, str]:
+    """The titles of the sources that were drawn."""
+    return {source: TITLES[source] for each in drawn.values() for source in each.pictures}
+
+
 def write_page(folder: Path, record: dict[str, Any], drawn: dict[Kind, Drawn]) -> None:
     """Writes index.html with the scores and every case, from page.html.j2."""
     loader = jinja2.PackageLoader("uno_jax.evaluation.toybox", "")
@@ -66,7 +70,7 @@ def write_page(folder: Path, record: dict[str, Any], drawn: dict[Kind, Drawn]) -
         name=NAME,
         record=record,
         scores=record[NAME],
-        sources=TITLES,
+        sources=titles_of(drawn),
         percent=PERCENT,
         headings=HEADINGS,
         drawn=drawn,
@@ -79,12 +83,13 @@ def write_page(folder: Path, record: dict[str, Any], drawn: dict[Kind, Drawn]) -
 def write_sheet(folder: Path, drawn: dict[Kind, Drawn]) -> None:
     """Writes sheet.png with the first cases of each kind."""
     most = max(len(case.references) for each in drawn.values() for case in each.cases)
-    columns = (*REFERENCES[:most], *TITLES.values())
+    titles = titles_of(drawn)
+    columns = (*REFERENCES[:most], *titles.values())
     rows = []
     for each in drawn.values():
         for index, case in enumerate(each.cases[:ON_SHEET]):
             references = [Image.fromarray(picture) for picture in case.references]
-            made = [Image.fromarray(np.asarray(each.pictures[source][index])) for source in SOURCES]
+            made = [Image.fromarray(np.asarray(each.pictures[source][index])) for source in titles]
             rows.append(Row([*references, *[None] * (most - len(references)), *made], case.prompt))
     with atomic_write(folder / "sheet.png") as partial:
         contact_sheet(columns, rows, abreast=2).save(partial, format="png")

@@ -1,7 +1,8 @@
 """The suite "toybox": a model draws held-out subjects of the toy world, and its pictures are scored.
 
 Out: scores.json, index.html, sheet.png and the pictures. Beside the model's scores are those of the base
-model without references, from the same prompts and seeds, and of the real composites (docs/evaluation.md).
+model without references, from the same prompts and seeds, unless `--no-baseline` is given, and of the real
+composites (docs/evaluation.md).
 """
 
 import contextlib
@@ -20,7 +21,6 @@ from uno_jax.evaluation.toybox.cases import (
 )
 from uno_jax.evaluation.toybox.draw import draw_cases
 from uno_jax.evaluation.toybox.page import (
-    SOURCES,
     Drawn,
     case_rows,
     write_page,
@@ -64,6 +64,8 @@ class ToyboxArgs(ModelArgs):
     """Number of prompts of each kind."""
     kinds: tuple[Kind, ...] = USUAL
     """Prompts with one subject to four, and with one that is on the left or on the right ("placed")."""
+    baseline: bool = True
+    """Draw and score the base model without references too, for a third of the time."""
     seed: Seed = 0
     """Seed of the prompts, the candidates and the pictures' noise."""
 
@@ -86,8 +88,8 @@ def evaluate_toybox(args: ToyboxArgs) -> None:
         with exit_on(CheckpointError, FloatingPointError, OSError):
             record = score_model(args, work)
             for kind, scores in record[NAME].items():
-                for source in SOURCES:
-                    shown = ", ".join(f"{NAME}_{name} {value:.3g}" for name, value in scores[source].items())
+                for source, own in scores.items():
+                    shown = ", ".join(f"{NAME}_{name} {value:.3g}" for name, value in own.items())
                     print(f"{kind}, {source}: {shown}")
             print(f"wrote {args.out / 'index.html'}")
 
@@ -150,7 +152,8 @@ def score_model(args: ToyboxArgs, work: Work) -> dict[str, Any]:
 def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, Pictures]]:
     """Pictures by kind of case and source; one model at a time is in memory."""
     pictures: dict[str, dict[str, Pictures]] = {kind: {} for kind in cases}
-    for source, lora, references in (("model", work.drawing.lora, True), ("without_reference", None, False)):
+    sources = [("model", work.drawing.lora, True), ("without_reference", None, False)]
+    for source, lora, references in sources if args.baseline else sources[:1]:
         model = load_model(args.model, lora, args.dtype, args.base, work.drawing.mesh)
         for kind, each in cases.items():
             made = draw_cases(model, each, work.drawing.settings, args.seed, args.batch_size, references)
