@@ -225,7 +225,10 @@ GOOD = "from uno_jax.ablation.grid import *\nfrom uno_jax.training.config import
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "expected a file, or one of small_ablation.py, small_score_ablation.py"),
+        (
+            None,
+            "one of small_ablation.py, small_score_ablation.py, small_short_ablation.py",
+        ),
         ("x = 1", "must define get_config"),
         (f"{GOOD}def get_config(): return Ablation('m', (), {{}}, ())", "variants of different names"),
         (
@@ -288,3 +291,7 @@ def test_the_shipped_ablations_differ_in_what_they_say():
     assert not cropped.encodings and sum("_cropped/" in source.path for source in cropped.sources) == 2
     scores = load_ablation("configs/small_score_ablation.py").variants
     assert [variant.stages[0].data.sources[0].min_score for variant in scores] == [4, 3, 0, 4]
+    short = load_ablation("configs/small_short_ablation.py").variants
+    assert [variant.name for variant in short][:3] == ["diagonal", "none", "width only"]
+    assert len({str(variant.stages) for variant in short}) == len(short) == 12
+    assert {stage.steps for variant in short for stage in variant.stages} == {80, 160, 320}
