@@ -19,7 +19,7 @@ from uno_jax.weights.checkpoint import restore_lora
 from uno_jax.weights.lora_files import load_tensors
 
 PHOTOS = Path(__file__).parents[1] / "assets" / "photos"
-STEPS = 30
+STEPS = 12
 
 
 @pytest.fixture(scope="module")
