@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 from uno_jax.families.family import Inputs
 from uno_jax.families.latents import token_grid
 from uno_jax.families.model import Model
-from uno_jax.families.uno.denoising import State, Steps, first_state, take_step
-from uno_jax.families.uno.sampling import encode_inputs, prepare_steps
+from uno_jax.families.uno.denoising import State, Steps, take_step
+from uno_jax.families.uno.sampling import begin_steps, encode_inputs
 from uno_jax.families.uno.settings import Settings
 from uno_jax.families.uno.velocity import mmdit_inputs, variables
 from uno_jax.networks.mmdit import MMDiT
@@ -25,8 +25,8 @@ def step_ratios(model: Model, inputs: Inputs, settings: Settings) -> Float[np.nd
     """
     noise, shown, schedule, contrast, given = encode_inputs(model, inputs, settings)
     core = model.using("mmdit", "lora")
-    steps = prepare_steps(core, noise, shown, schedule._replace(computed=None), contrast, given)
-    state, lengths = first_state(steps), []
+    steps, state = begin_steps(core, noise, shown, schedule._replace(computed=None), contrast, given)
+    lengths = []
     for step in range(len(steps.each.t)):
         state, found = measured_state(core, steps, state, jnp.int32(step))
         lengths.append(np.asarray(found))

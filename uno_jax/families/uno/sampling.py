@@ -95,7 +95,7 @@ def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Sche
 def encode_texts(model: Model, inputs: Inputs, settings: Settings) -> tuple[Conditioning, Contrast | None]:
     """The prompts without references, and guidance at all times, if there is any."""
     count, away = len(inputs.prompts), settings.away_from(len(inputs.refs))
-    guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
+    guidance = jnp.asarray(np.full(count, settings.guidance or 0.0, np.float32))
     shown = Conditioning(*encode_prompts(model, inputs.prompts), (), guidance, settings.unope)
     if not away:
         return shown, None
@@ -103,8 +103,15 @@ def encode_texts(model: Model, inputs: Inputs, settings: Settings) -> tuple[Cond
     if "negative" in away:
         txt, vec = encode_prompts(model, inputs.negatives or [""] * count)
         texts["negative"] = shown._replace(txt=txt, vec=vec)
-    plain = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(texts[name] for name in away))
+    plain = one_batch(*(texts[name] for name in away))
     return shown, Contrast(plain, tuple(away.values()))
+
+
+@bounded_jit
+def one_batch(*each: Conditioning) -> Conditioning:
+    """Conditionings one after another along their batches."""
+    joined: Conditioning = jax.tree.map(lambda *parts: jnp.concatenate(parts), *each)
+    return joined
 
 
 def encode_pictures(
@@ -131,24 +138,31 @@ def encode_given(model: Model, inputs: Inputs) -> Left | Start | None:
 
 def watched_latent(model: Model, *task: Any, watch: Watch) -> Float[Array, "b h w z"]:
     """As `denoise_latent` of the same arguments, step by step."""
-    steps = prepare_steps(model, *task)
-    state, count = first_state(steps), len(steps.each.t)
-    if not is_compiled(next_state, model, steps, state, jnp.int32(0)):
-        watch(Progress("compiling", 0, count))
-    state = walk(state, count, lambda state, step: next_state(model, steps, state, jnp.int32(step)), watch)
-    return unpack(last_tokens(steps, state), token_grid(steps.noise))
+    steps, state = begin_steps(model, *task)
+    numbers = [jnp.asarray(np.int32(step)) for step in range(len(steps.each.t))]
+    if not is_compiled(next_state, model, steps, state, numbers[0]):
+        watch(Progress("compiling", 0, len(numbers)))
+    state = walk(state, len(numbers), lambda state, i: next_state(model, steps, state, numbers[i]), watch)
+    return last_latent(steps, state)
 
 
 @bounded_jit
-def prepare_steps(model: Model, *task: Any) -> Steps:
-    """What the steps of a drawing share (`denoising.prepare`)."""
-    return prepare(model, *task)
+def begin_steps(model: Model, *task: Any) -> tuple[Steps, State]:
+    """What the steps of a drawing share (`denoising.prepare`), and the state that the first begins with."""
+    steps = prepare(model, *task)
+    return steps, first_state(steps)
 
 
 @bounded_jit
 def next_state(model: Model, steps: Steps, state: State, step: Int[Array, ""]) -> State:
     """The state after step number `step`."""
     return take_step(model, steps, state, jax.tree.map(lambda leaf: leaf[step], steps.each))
+
+
+@bounded_jit
+def last_latent(steps: Steps, state: State) -> Float[Array, "b h w z"]:
+    """The picture's scaled latent after the last step."""
+    return unpack(last_tokens(steps, state), token_grid(steps.noise))
 
 
 def encode_prompts(model: Model, prompts: Sequence[str]) -> tuple[Float[Array, "b s d"], Float[Array, "b v"]]:
