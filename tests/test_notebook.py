@@ -37,7 +37,7 @@ def run(notebook, folder, less):
 
 GENERATE = "from uno_jax import generate"
 FEWER_STEPS = {
-    GENERATE: f"import functools\n{GENERATE}\ngenerate = functools.partial(generate, steps=4)",
+    GENERATE: f"import functools\n{GENERATE}\ngenerate = functools.partial(generate, steps=2)",
     "STEPS = 12": "STEPS = 2",
     "[0, 1, 3, 6, 9, STEPS]": "[0, 0, 1, 1, 1, STEPS]",
 }
