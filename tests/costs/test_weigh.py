@@ -120,6 +120,32 @@ def test_a_slice_in_a_fusion_within_a_fusion_reads_what_it_cuts():
     assert (mine.kind, mine.bytes) == ("copies", 2 * (2 * 64 * 32) + 4)
 
 
+def test_a_product_with_its_slice_writes_no_workspace_and_lies_where_the_product_does():
+    name = 'metadata={op_name="jit(f)/T5Encoder/while/body/blocks/v/dot_general"}'
+    text = f"""
+%sliced (p: f32[2,96,64], n: s32[], x: f32[32,96]) -> (f32[32,64], s8[33554432]) {{
+  %p = f32[2,96,64]{{2,1,0}} parameter(0)
+  %n = s32[] parameter(1)
+  %x = f32[32,96]{{1,0}} parameter(2)
+  %zero = s32[] constant(0)
+  %mine = f32[1,96,64]{{2,1,0}} dynamic-slice(%p, %n, %zero, %zero), dynamic_slice_sizes={{1,96,64}}
+  %kernel = f32[96,64]{{1,0}} bitcast(%mine)
+  ROOT %y = (f32[32,64]{{1,0}}, s8[33554432]{{0}}) custom-call(%x, %kernel), custom_call_target="__cublas$lt$matmul", {name}, backend_config={{"gemm_backend_config":{{"dot_dimension_numbers":{{"lhs_contracting_dimensions":["1"]}}}}}}
+}}
+
+ENTRY %main (p: f32[2,96,64], n: s32[], x: f32[32,96]) -> f32[32,64] {{
+  %p.1 = f32[2,96,64]{{2,1,0}} parameter(0)
+  %n.1 = s32[] parameter(1)
+  %x.1 = f32[32,96]{{1,0}} parameter(2)
+  %both = (f32[32,64]{{1,0}}, s8[33554432]{{0}}) fusion(%p.1, %n.1, %x.1), kind=kCustom, calls=%sliced
+  ROOT %out = f32[32,64]{{1,0}} get-tuple-element(%both), index=0
+}}
+"""  # noqa: E501
+    (kernel,) = weigh(text, CHIP)
+    assert (kernel.kind, kernel.where, kernel.flops) == ("products", "T5Encoder", 2 * 32 * 96 * 64)
+    assert kernel.bytes == 4 * (96 * 64 + 1 + 32 * 96 + 32 * 64)
+
+
 def test_a_loop_ends_where_its_condition_compares():
     text = GPU.replace(', backend_config={"known_trip_count":{"n":"19"}}', "").replace(
         "  ROOT %go = pred[] constant(true)",

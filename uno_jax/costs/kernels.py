@@ -49,8 +49,8 @@ def work_of(instruction: Instruction, computation: Computation, program: HloProg
     parts = [work_of(each, called, program) for each in called.values()]
     flops = sum(part.flops for part in parts)
     dtype = next((part.dtype for part in parts if part.flops), "")
-    read, updated = _fused(called, [sum(shape.bytes for shape in shapes) for shapes in given], program)
-    return Work(flops, read + (written(instruction) if updated is None else updated), dtype)
+    size = _fused_bytes(called, [sum(shape.bytes for shape in shapes) for shapes in given], program)
+    return Work(flops, size, dtype)
 
 
 def kind_of(instruction: Instruction, program: HloProgram) -> str:
@@ -111,21 +111,22 @@ def _bytes(instruction: Instruction, given: Sequence[tuple[Array, ...]]) -> int:
     return sum(shape.bytes for shapes in given for shape in shapes) + written(instruction)
 
 
-def _fused(called: Computation, operands: Sequence[int], program: HloProgram) -> tuple[int, int | None]:
-    """What a fusion reads of operands of these bytes, and what it writes if it updates one in place (None if
-    it writes its results).
+def _fused_bytes(called: Computation, operands: Sequence[int], program: HloProgram) -> int:
+    """What a fusion reads of operands of these bytes, and what it writes: its results, or the part that it
+    updates in place.
     """
     users = _users(called)
-    root = next((each for each in called.values() if each.is_root), None)
-    while root is not None and root.opcode in ("bitcast", "copy"):
+    root = next(each for each in called.values() if each.is_root)
+    while root.opcode in ("bitcast", "copy"):
         root = called[root.operands[0]]
-    update = root if root is not None and root.opcode == UPDATE else None
+    update = root if root.opcode == UPDATE else None
     read = 0
     for each in called.values():
         if each.opcode == "parameter":
             full = operands[int(each.argument)] if int(each.argument) < len(operands) else 0
             read += min(full, _read(each, users, update, program))
-    return read, None if update is None else sum(shape.bytes for shape in called[update.operands[1]].shapes)
+    made = called[update.operands[1]] if update else root
+    return read + written(made)
 
 
 def _users(computation: Computation) -> dict[str, list[Instruction]]:

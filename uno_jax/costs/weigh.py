@@ -120,7 +120,8 @@ def _kernels(
                 work = work._replace(bytes=size)
             else:
                 seconds = kernel_seconds(kind, work, chip)
-            where = place(instruction.word("op_name"))
+            calls = (part for part in program.within(instruction) if part.opcode == "custom-call")
+            where = place(next(calls, instruction).word("op_name"))  # a slice around a product has no name
             yield Kernel(instruction.name, kind, where, work.flops, work.bytes, seconds, times)
 
 
