@@ -44,6 +44,27 @@ def test_batched_products_and_gradients_count():
     assert count_flops(again, shape(2, 3, 5), shape(2, 4, 5)) == 2 * forward
 
 
+def test_a_gradient_that_nothing_needs_does_not_count():
+    """A function with a gradient of its own makes the frozen kernel's too."""
+
+    @jax.custom_vjp
+    def product(x, kernel):
+        return x @ kernel
+
+    def backward(given, cotangent):
+        x, kernel = given
+        return cotangent @ kernel.T, x.T @ cotangent
+
+    product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), backward)
+
+    def loss(x, kernels):
+        return jax.lax.scan(lambda x, kernel: (product(x, kernel), None), x, kernels)[0].sum()
+
+    forward = 7 * 2 * 3 * 5 * 5
+    assert count_flops(jax.value_and_grad(loss), shape(3, 5), shape(7, 5, 5)) == 2 * forward
+    assert count_flops(jax.value_and_grad(loss, (0, 1)), shape(3, 5), shape(7, 5, 5)) == 3 * forward
+
+
 def test_shapes_may_lie_on_a_mesh_of_more_devices():
     place = NamedSharding(AbstractMesh((1, 1, 2, 1), MESH_AXES), PartitionSpec(None, "tensor"))
 

@@ -1,7 +1,8 @@
 """Floating-point operations of a function, counted on abstract shapes: nothing is compiled or computed.
 
-Matrix products and convolutions are counted, two operations per multiply-add. XLA's own count takes the body
-of a loop once; here it counts once per iteration.
+Matrix products and convolutions are counted, two operations per multiply-add, without those whose results
+nothing needs, such as a frozen kernel's gradient. XLA's own count takes the body of a loop once; here it
+counts once per iteration.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.interpreters.partial_eval import dce_jaxpr
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from uno_jax.sharding.rules import make_mesh
@@ -30,7 +32,8 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
     # A jitted function with options of the compiler cannot be traced within another one.
     plain = function.__wrapped__ if hasattr(function, "lower") else function  # type: ignore[attr-defined]
     with jax.set_mesh(mesh), use_abstract_mesh(named):
-        return _count(jax.make_jaxpr(plain)(*jax.tree.map(_unplaced, args)))
+        whole = jax.make_jaxpr(plain)(*jax.tree.map(_unplaced, args))
+        return _count(dce_jaxpr(whole.jaxpr, True)[0])
 
 
 def _unplaced(leaf: Any) -> Any:
