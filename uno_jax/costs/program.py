@@ -123,4 +123,4 @@ def work_line(flops: int | float, chip: Chip, chips: int) -> str:
     if chip.peak is None:
         return f"{line}; the peak of {chip.name} is not known here"
     seconds = flops / (chip.peak * 1e12 * chips)
-    return f"{line}: {seconds:.4g} s at the peak, {2 * seconds:.4g} s at 50 % of it"
+    return f"{line}: {seconds:.4g} s at the bfloat16 peak, {2 * seconds:.4g} s at 50 % of it"
