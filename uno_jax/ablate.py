@@ -8,11 +8,12 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from uno_jax.ablation.grid import check_seeds, load_ablation
-from uno_jax.ablation.run import run_ablation, write_table
+from uno_jax.ablation.run import check_names, run_ablation, write_table
 from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.bounds import Seed
 from uno_jax.support.command_line import exit_on, parse_args
 from uno_jax.support.folder_lock import locked
+from uno_jax.support.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Args:
     means, and intervals hold over seeds and prompts.
     """
     table: Annotated[bool, FlagCreatePairsOff] = False
-    """Write the table of what is finished, and nothing else."""
+    """Write the table of what is finished, of all variants, and nothing else."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,13 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             check_seeds(args.seeds)
             ablation = replace(ablation, seeds=args.seeds)
         check_output_folder("--out", args.out)
-        if args.table:
-            write_table(ablation, args.out)
-        else:
+        check_names(ablation, args.only)
+        if not args.table:
             with locked(args.out):
                 run_ablation(ablation, args.out, args.only)
+        scored = write_table(ablation, args.out)
         print((args.out / "table.md").read_text(encoding="utf-8"))
-        print(f"wrote {args.out / 'table.md'} and {args.out / 'table.json'}")
+        print(f"{scored} of {counted(len(ablation.variants), 'variant')} evaluated; wrote", end=" ")
+        print(f"{args.out / 'table.md'} and {args.out / 'table.json'}")
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ def test_files_that_are_no_ablation(tmp_path, capsys, text, message):
 @pytest.mark.slow
 def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
     out, _ = done
-    with pytest.raises(RecipeError, match="no variant other; there are both stages, stage I alone, base"):
+    with pytest.raises(RecipeError, match="no variant other. There are: both stages; stage I alone; base"):
         ablate.run_ablation(ablation, out, only=["other"])
     odd = dataclasses.replace(ablation, scores=(Score("odd", "one", ("scores", "nothing")),))
     with pytest.raises(RecipeError, match="has no scores.nothing: at 'nothing' there is dino"):
@@ -279,7 +279,7 @@ def test_the_shipped_ablation_runs_as_a_command(tmp_path):
     config = "configs/small_ablation.py"
     command = ["-m", "uno_jax.ablate", "--config", config, "--out", str(tmp_path), "--only", "nobody"]
     ran = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 2 and "no variant nobody; there are diagonal, none, width only" in ran.stderr
+    assert ran.returncode == 2 and "no variant nobody. There are: diagonal; none; width only" in ran.stderr
 
 
 def test_the_shipped_ablations_differ_in_what_they_say():

@@ -23,7 +23,12 @@ CASES = [
     (["--config", "syntax.py", *OUT], "syntax.py, line 1, is not Python"),
     (["--config", "raises.py", *OUT], "raises.py, line 3, fails: KeyError"),
     (["--config", "a.png", *OUT], "a.png is not Python"),
-    ([*GRID, *OUT, "--only", "nobody"], "no variant nobody; there are"),
+    (
+        [*GRID, *OUT, "--only", "nobody"],
+        "no variant nobody. There are: diagonal; none; width only; height",
+    ),
+    ([*GRID, *OUT, "--only", "nobody", "--table"], "no variant nobody."),
+    ([*GRID, *OUT], "no scorer weights weights/scorer/efficientnet: make them with uno-convert"),
     ([*GRID, *OUT, "more"], "Unrecognized options: more"),
 ]
 

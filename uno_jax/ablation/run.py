@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from uno_jax.ablation.grid import Ablation, Score, Variant
 from uno_jax.evaluation.dreambench.scores import bootstrap_difference, bootstrap_interval
+from uno_jax.evaluation.suites import check_evaluation
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.json_files import check_fields, read_object, shortened
@@ -34,17 +35,34 @@ ID_LENGTH = 12
 def run_ablation(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
     """Does what is missing, variant by variant, and writes the table after each.
 
-    Raises RecipeError for unknown names in `only`, and when a program fails.
+    Raises RecipeError when a program fails, and what `check_names` and `check_evaluations` raise.
     """
-    if unknown := sorted(set(only) - {variant.name for variant in ablation.variants}):
-        known = ", ".join(variant.name for variant in ablation.variants)
-        raise RecipeError(f"no variant {', '.join(unknown)}; there are {known}")
+    check_names(ablation, only)
+    check_evaluations(ablation, out)
     for variant in ablation.variants:
         for seeded in by_seed(ablation, variant) if not only or variant.name in only else ():
             lora = train_stages(seeded, out)
             for name in ablation.evaluations:
                 evaluate_variant(ablation, seeded, name, lora, out)
         write_table(ablation, out)
+
+
+def check_names(ablation: Ablation, only: Sequence[str]) -> None:
+    """Raises RecipeError for names of no variant."""
+    if unknown := sorted(set(only) - {variant.name for variant in ablation.variants}):
+        known = "; ".join(variant.name for variant in ablation.variants)
+        raise RecipeError(f"no variant {'; '.join(unknown)}. There are: {known}")
+
+
+def check_evaluations(ablation: Ablation, out: Path) -> None:
+    """Checks the evaluations that are missing, before something is trained for them (`check_evaluation`)."""
+    for name, words in ablation.evaluations.items():
+        if not all(
+            (evaluation_dir(ablation, seeded, name, lora_of(seeded, out), out) / "scores.json").is_file()
+            for variant in ablation.variants
+            for seeded in by_seed(ablation, variant)
+        ):
+            check_evaluation([*words, "--model", ablation.model, "--lora", "none"])
 
 
 def by_seed(ablation: Ablation, variant: Variant) -> list[Variant]:
@@ -80,17 +98,21 @@ def content_id(weights: Path) -> str:
     return weights_id(weights) if weights.name and weights.exists() else ""
 
 
+def lora_of(variant: Variant, out: Path) -> str:
+    """Where the LoRA of a variant's last stage lies, or will; "none" for a variant without any."""
+    recipes = stage_recipes(variant, out)
+    return str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
+
+
 def train_stages(variant: Variant, out: Path) -> str:
-    """The LoRA of a variant's last stage, trained where it is missing; "none" for a variant without any."""
-    lora = "none"
+    """The LoRA of a variant (`lora_of`), whose stages are trained where they are missing."""
     for number, recipe in enumerate(stage_recipes(variant, out), 1):
-        lora = str(Path(recipe.workdir) / "lora")
-        if not Path(lora).is_dir():
+        if not (Path(recipe.workdir) / "lora").is_dir():
             file = Path(recipe.workdir) / "recipe.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(recipe_text(recipe) + "\n", encoding="utf-8")
             run_program(f"{variant.name}, stage {number}", "uno_jax.train", "--config", str(file))
-    return lora
+    return lora_of(variant, out)
 
 
 def evaluate_variant(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
@@ -150,11 +172,9 @@ def read_scores(ablation: Ablation, out: Path) -> Scores:
 
 def scores_of(ablation: Ablation, variant: Variant, out: Path) -> dict[str, Found]:
     """Score -> what was found of one training of a variant."""
-    recipes = stage_recipes(variant, out)
-    lora = str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
     found: dict[str, Found] = {}
     for name in ablation.evaluations:
-        path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
+        path = evaluation_dir(ablation, variant, name, lora_of(variant, out), out) / "scores.json"
         if path.is_file():
             record = read_object(path, {}, RecipeError)
             own = [score for score in ablation.scores if score.evaluation == name]
@@ -202,8 +222,10 @@ def row_values(record: Any, score: Score, path: Path) -> dict[tuple[int, str], f
     }
 
 
-def write_table(ablation: Ablation, out: Path) -> None:
-    """Writes table.json and table.md: values, differences from the first variant, the paper's."""
+def write_table(ablation: Ablation, out: Path) -> int:
+    """Writes table.json and table.md: values, differences from the first variant, the paper's. Returns the
+    number of variants that have scores.
+    """
     found = read_scores(ablation, out)
     first = found[ablation.variants[0].name]
     record = {
@@ -222,6 +244,7 @@ def write_table(ablation: Ablation, out: Path) -> None:
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     with atomic_write(out / "table.md") as partial:
         partial.write_text("\n".join(table_lines(ablation, found)) + "\n", encoding="utf-8")
+    return sum(map(bool, found.values()))
 
 
 def interval_from(found: Found, base: Found | None) -> tuple[float, float] | None:
