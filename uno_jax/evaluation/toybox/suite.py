@@ -65,7 +65,7 @@ class ToyboxArgs(ModelArgs):
     kinds: tuple[Kind, ...] = USUAL
     """Prompts with one subject to four, and with one that is on the left or on the right ("placed")."""
     baseline: bool = True
-    """Draw and score the base model without references too, for a third of the time."""
+    """Draw and score the base model without references too, a third of the work."""
     seed: Seed = 0
     """Seed of the prompts, the candidates and the pictures' noise."""
 
@@ -173,6 +173,8 @@ def settings_record(args: ToyboxArgs, work: Work) -> dict[str, Any]:
         "suite": "toybox",
         **common_record(args.model, args.lora, args.dtype or default_dtype(), args.base),
         "subjects": None if args.subjects is None else str(args.subjects),
+        "kinds": list(args.kinds),
+        "count": args.count,
         "resolution": side,
         **{name: value for name, value in settings.items() if name != "schedule"},
         "seed": args.seed,
