@@ -13,9 +13,10 @@ import tyro
 from tools.convert_weights.__main__ import Command as ConvertCommand
 from tools.synthesize_data.command_line import SourceCommand, StageCommand
 from tools.vlm_judge.__main__ import Args as JudgeArgs
-from uno_jax import ablate, encodings, evaluate, train
+from uno_jax import ablate, encodings, train
 from uno_jax.apps.tour import TourArgs
 from uno_jax.data.__main__ import Check, Pack
+from uno_jax.evaluation import suites
 from uno_jax.evaluation.toybox import ceilings
 from uno_jax.reporting.write import ReportArgs
 from uno_jax.sampling.settings import SampleArgs
@@ -27,7 +28,7 @@ from uno_jax.toybox.device import __main__ as bank
 from uno_jax.toybox.device import sheet
 
 COMMANDS = (
-    *(SampleArgs, train.Args, SmallArgs, encodings.Args, ablate.Args, evaluate.Args, ceilings.Args),
+    *(SampleArgs, train.Args, SmallArgs, encodings.Args, ablate.Args, suites.Args, ceilings.Args),
     *(Check, Pack, ReportArgs, TourArgs, toybox.Args, draw.Args, bank.Args, sheet.Args),
     *(StageCommand, SourceCommand, JudgeArgs, ConvertCommand),
 )
