@@ -268,9 +268,17 @@ def test_an_unknown_variant_and_a_missing_score(ablation, done, tmp_path):
 
 @pytest.mark.slow
 def test_a_program_that_fails_is_told(ablation, tmp_path):
-    broken = dataclasses.replace(ablation, model=str(tmp_path / "nowhere"), variants=(Variant("base"),))
-    with pytest.raises(RecipeError, match="base, one failed with code 2; the same command continues"):
+    stage = dataclasses.replace(ablation.variants[1].stages[0], weights=str(tmp_path / "nowhere"))
+    broken = dataclasses.replace(ablation, variants=(Variant("odd", (stage,)),))
+    with pytest.raises(RecipeError, match="odd, stage 1 failed with code 2; the same command continues"):
         ablate.run_ablation(broken, tmp_path / "out")
+
+
+def test_an_evaluation_that_cannot_run_is_told_before_anything_is_trained(ablation, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablate, "run_program", lambda *_: pytest.fail("a program was started"))
+    lost = dataclasses.replace(ablation, model=str(tmp_path / "nowhere"))
+    with pytest.raises(OSError, match="nowhere"):
+        ablate.run_ablation(lost, tmp_path / "out")
 
 
 @pytest.mark.slow
