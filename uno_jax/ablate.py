@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from uno_jax.ablation.grid import check_seeds, load_ablation
-from uno_jax.ablation.run import check_names, run_ablation, write_table
+from uno_jax.ablation.run import choose, run_ablation, write_table
 from uno_jax.support.atomic import check_output_folder
 from uno_jax.support.bounds import Seed
 from uno_jax.support.command_line import exit_on, parse_args
@@ -45,14 +45,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             check_seeds(args.seeds)
             ablation = replace(ablation, seeds=args.seeds)
         check_output_folder("--out", args.out)
-        check_names(ablation, args.only)
-        if not args.table:
+        if args.table:
+            choose(ablation, args.only)  # refuses unknown names
+            scored = write_table(ablation, args.out)
+        else:
             with locked(args.out):
-                run_ablation(ablation, args.out, args.only)
-        scored = write_table(ablation, args.out)
+                scored = run_ablation(ablation, args.out, args.only)
         print((args.out / "table.md").read_text(encoding="utf-8"))
-        print(f"{scored} of {counted(len(ablation.variants), 'variant')} evaluated; wrote", end=" ")
-        print(f"{args.out / 'table.md'} and {args.out / 'table.json'}")
+        files = f"{args.out / 'table.md'} and {args.out / 'table.json'}"
+        print(f"wrote {files} ({scored} of {counted(len(ablation.variants), 'variant')} evaluated)")
 
 
 if __name__ == "__main__":

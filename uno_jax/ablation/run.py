@@ -32,37 +32,44 @@ from uno_jax.weights.names import model_dir
 ID_LENGTH = 12
 
 
-def run_ablation(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> None:
-    """Does what is missing, variant by variant, and writes the table after each.
+def run_ablation(ablation: Ablation, out: Path, only: Sequence[str] = ()) -> int:
+    """Does what is missing, variant by variant, and writes the table after each. Returns the number of
+    variants that have scores.
 
-    Raises RecipeError when a program fails, and what `check_names` and `check_evaluations` raise.
+    Raises RecipeError when a program fails, and what `choose` and `check_evaluations` raise.
     """
-    check_names(ablation, only)
-    check_evaluations(ablation, out)
-    for variant in ablation.variants:
-        for seeded in by_seed(ablation, variant) if not only or variant.name in only else ():
+    chosen, scored = choose(ablation, only), 0
+    check_evaluations(ablation, chosen, out)
+    for variant in chosen:
+        for seeded in by_seed(ablation, variant):
             lora = train_stages(seeded, out)
             for name in ablation.evaluations:
                 evaluate_variant(ablation, seeded, name, lora, out)
-        write_table(ablation, out)
+        scored = write_table(ablation, out)
+    return scored
 
 
-def check_names(ablation: Ablation, only: Sequence[str]) -> None:
-    """Raises RecipeError for names of no variant."""
+def choose(ablation: Ablation, only: Sequence[str]) -> list[Variant]:
+    """The variants of these names, all where none is given.
+
+    Raises RecipeError for names of no variant.
+    """
     if unknown := sorted(set(only) - {variant.name for variant in ablation.variants}):
         known = "; ".join(variant.name for variant in ablation.variants)
         raise RecipeError(f"no variant {'; '.join(unknown)}. There are: {known}")
+    return [variant for variant in ablation.variants if not only or variant.name in only]
 
 
-def check_evaluations(ablation: Ablation, out: Path) -> None:
+def check_evaluations(ablation: Ablation, variants: Sequence[Variant], out: Path) -> None:
     """Checks the evaluations that are missing, before something is trained for them (`check_evaluation`)."""
-    for name, words in ablation.evaluations.items():
-        if not all(
-            (evaluation_dir(ablation, seeded, name, lora_of(seeded, out), out) / "scores.json").is_file()
-            for variant in ablation.variants
-            for seeded in by_seed(ablation, variant)
-        ):
-            check_evaluation([*words, "--model", ablation.model, "--lora", "none"])
+    missing: dict[tuple[str, ...], None] = {}
+    for seeded in (each for variant in variants for each in by_seed(ablation, variant)):
+        lora = lora_of(stage_recipes(seeded, out))
+        for name, words in ablation.evaluations.items():
+            if not (evaluation_dir(ablation, seeded, name, lora, out) / "scores.json").is_file():
+                missing[*words, *seeded.evaluate] = None
+    for words in missing:
+        check_evaluation([*words, "--model", ablation.model, "--lora", "none"])
 
 
 def by_seed(ablation: Ablation, variant: Variant) -> list[Variant]:
@@ -98,21 +105,21 @@ def content_id(weights: Path) -> str:
     return weights_id(weights) if weights.name and weights.exists() else ""
 
 
-def lora_of(variant: Variant, out: Path) -> str:
-    """Where the LoRA of a variant's last stage lies, or will; "none" for a variant without any."""
-    recipes = stage_recipes(variant, out)
+def lora_of(recipes: Sequence[TrainConfig]) -> str:
+    """Where the LoRA of the last of a variant's stages lies, or will; "none" where there are none."""
     return str(Path(recipes[-1].workdir) / "lora") if recipes else "none"
 
 
 def train_stages(variant: Variant, out: Path) -> str:
     """The LoRA of a variant (`lora_of`), whose stages are trained where they are missing."""
-    for number, recipe in enumerate(stage_recipes(variant, out), 1):
+    recipes = stage_recipes(variant, out)
+    for number, recipe in enumerate(recipes, 1):
         if not (Path(recipe.workdir) / "lora").is_dir():
             file = Path(recipe.workdir) / "recipe.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(recipe_text(recipe) + "\n", encoding="utf-8")
             run_program(f"{variant.name}, stage {number}", "uno_jax.train", "--config", str(file))
-    return lora_of(variant, out)
+    return lora_of(recipes)
 
 
 def evaluate_variant(ablation: Ablation, variant: Variant, name: str, lora: str, out: Path) -> None:
@@ -172,9 +179,10 @@ def read_scores(ablation: Ablation, out: Path) -> Scores:
 
 def scores_of(ablation: Ablation, variant: Variant, out: Path) -> dict[str, Found]:
     """Score -> what was found of one training of a variant."""
+    lora = lora_of(stage_recipes(variant, out))
     found: dict[str, Found] = {}
     for name in ablation.evaluations:
-        path = evaluation_dir(ablation, variant, name, lora_of(variant, out), out) / "scores.json"
+        path = evaluation_dir(ablation, variant, name, lora, out) / "scores.json"
         if path.is_file():
             record = read_object(path, {}, RecipeError)
             own = [score for score in ablation.scores if score.evaluation == name]

@@ -95,7 +95,7 @@ def schedule_of(config: ModelConfig, inputs: Inputs, settings: Settings) -> Sche
 def encode_texts(model: Model, inputs: Inputs, settings: Settings) -> tuple[Conditioning, Contrast | None]:
     """The prompts without references, and guidance at all times, if there is any."""
     count, away = len(inputs.prompts), settings.away_from(len(inputs.refs))
-    guidance = jnp.asarray(np.full(count, settings.guidance or 0.0, np.float32))
+    guidance = jnp.full(count, settings.guidance or 0.0, jnp.float32)
     shown = Conditioning(*encode_prompts(model, inputs.prompts), (), guidance, settings.unope)
     if not away:
         return shown, None
@@ -139,10 +139,10 @@ def encode_given(model: Model, inputs: Inputs) -> Left | Start | None:
 def watched_latent(model: Model, *task: Any, watch: Watch) -> Float[Array, "b h w z"]:
     """As `denoise_latent` of the same arguments, step by step."""
     steps, state = begin_steps(model, *task)
-    numbers = [jnp.asarray(np.int32(step)) for step in range(len(steps.each.t))]
-    if not is_compiled(next_state, model, steps, state, numbers[0]):
-        watch(Progress("compiling", 0, len(numbers)))
-    state = walk(state, len(numbers), lambda state, i: next_state(model, steps, state, numbers[i]), watch)
+    count = len(steps.each.t)
+    if not is_compiled(next_state, model, steps, state, jnp.int32(0)):
+        watch(Progress("compiling", 0, count))
+    state = walk(state, count, lambda state, step: next_state(model, steps, state, jnp.int32(step)), watch)
     return last_latent(steps, state)
 
 
