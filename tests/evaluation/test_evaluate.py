@@ -12,7 +12,7 @@ from tests.tiny_model import random_params, write_lora, write_model
 from uno_jax.evaluate import main
 from uno_jax.evaluation.toybox import places, ranking, scenes
 from uno_jax.evaluation.toybox.cases import left_to_right, make_cases, side_of
-from uno_jax.evaluation.toybox.draw import draw_cases
+from uno_jax.evaluation.toybox.draw import case_requests, draw_cases
 from uno_jax.evaluation.toybox.ranking import cosines, draw_candidates, first_is_best, similarity, swapped
 from uno_jax.evaluation.toybox.scorer import cell_cosines, features, load_scorer
 from uno_jax.evaluation.toybox.scores import judge_pictures, make_judge, on_white, summarise_verdicts
@@ -23,7 +23,7 @@ from uno_jax.reporting.evaluations import read_evaluation
 from uno_jax.toybox import Sample, load_subjects, noun_phrase
 from uno_jax.toybox.appearance import SLOTS
 from uno_jax.weights.checkpoint import save_network
-from uno_jax.weights.load import load_model
+from uno_jax.weights.load import load_model, read_model_config
 
 # Random weights, in the shape of the real network but small.
 NETWORK = EfficientNetConfig(8, (1, 2, 1), (8, 12, 16), (3, 5, 3), (1, 2, 2), (1, 2, 2), 32, 64)
@@ -229,13 +229,29 @@ def test_three_four_and_placed_subjects_are_judged(scorer_dir, subjects):
 def test_without_references_a_base_model_draws_from_prompt_and_seed_alone(weights, subjects):
     model = load_model(weights / "model", None)
     cases = make_cases(subjects, 2, 64, seed=0)["single"]
-    settings = make_settings(model.config, steps=1)
-    drawn = draw_cases(model, cases, settings, seed=5, batch_size=2, references=False)
     bare = [replace(case, references=()) for case in cases]
-    again = draw_cases(model, bare, settings, seed=5, batch_size=2, references=True)
+
+    def draw(shown, seed, **options):
+        return draw_cases(
+            model,
+            case_requests(model.config, shown, seed, **options),
+            make_settings(model.config, steps=1),
+            2,
+        )
+
+    drawn, again = draw(cases, 5, references=False), draw(bare, 5)
     assert all((one == other).all() for one, other in zip(drawn, again, strict=True))
-    other = draw_cases(model, cases, settings, seed=6, batch_size=2, references=False)
+    other = draw(cases, 6, references=False)
     assert (other[0] != drawn[0]).any() and drawn[0].shape == (64, 64, 3)
+
+
+def test_references_have_the_size_that_is_asked_for(weights, subjects):
+    config = read_model_config(weights / "model")
+    cases = make_cases(subjects, 2, 64, seed=0)["two"]
+    requests = case_requests(config, cases, 5, ref_size=48)
+    assert {ref.size for each in requests for ref in each.refs} == {(48, 48)}
+    assert {ref.size for each in case_requests(config, cases, 5) for ref in each.refs} != {(48, 48)}
+    assert [(each.width, each.height, each.seed) for each in requests] == [(64, 64, 5), (64, 64, 6)]
 
 
 def arguments(weights, scorer_dir, out, *more):

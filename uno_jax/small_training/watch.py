@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from uno_jax.evaluation.toybox.cases import Cases, make_cases
-from uno_jax.evaluation.toybox.draw import draw_cases
+from uno_jax.evaluation.toybox.draw import case_requests, draw_cases
 from uno_jax.evaluation.toybox.scorer import Pictures, load_scorer
 from uno_jax.evaluation.toybox.scores import Judge, judge_pictures, make_judge, summarise_verdicts
 from uno_jax.families.model import Model
@@ -73,7 +73,7 @@ class Watch:
         row: dict[str, Any] = {**where, "gain": reference_gain(model, self.cases["single"])}
         for kind, cases in kinds.items():
             settings = make_settings(self.model, STEPS)
-            pictures = draw_cases(model, cases, settings, 0, len(cases), references=True)
+            pictures = draw_cases(model, case_requests(model.config, cases, 0), settings, len(cases))
             verdicts = judge_pictures(self.judge, cases, pictures, kind)
             row[kind] = summarise_verdicts(verdicts)
             name = f"{where['part']}_{where['steps']}_{kind}.png"

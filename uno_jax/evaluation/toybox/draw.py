@@ -16,23 +16,31 @@ from uno_jax.toybox import Sample
 from uno_jax.weights.sample_mesh import mesh_of
 
 
+def case_requests(
+    config: Any, cases: Sequence[Sample], seed: int, references: bool = True, ref_size: int | None = None
+) -> list[Request]:
+    """A request a case, of the size of its composite; case i starts from the noise of `seed` + i. References'
+    longest sides are `ref_size` pixels, None the model's.
+    """
+    return [_request(config, case, seed + i, references, ref_size) for i, case in enumerate(cases)]
+
+
 def draw_cases(
-    model: Model, cases: Sequence[Sample], settings: Any, seed: int, batch_size: int, references: bool
+    model: Model, requests: Sequence[Request], settings: Any, batch_size: int
 ) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """One picture a case, of the size of its composite; case i starts from the noise of `seed` + i."""
-    requests = [_request(model.config, case, seed + i, references) for i, case in enumerate(cases)]
+    """A picture a request, in their order."""
     made: dict[int, np.ndarray] = {}
-    what = "with references" if references else "without references"
-    with jax.set_mesh(mesh_of(model)), tqdm(total=len(cases), desc=what, dynamic_ncols=True) as bar:
-        for batch in batches(range(len(cases)), lambda i: len(requests[i].refs), batch_size):
+    what = "with references" if any(each.refs for each in requests) else "without references"
+    with jax.set_mesh(mesh_of(model)), tqdm(total=len(requests), desc=what, dynamic_ncols=True) as bar:
+        for batch in batches(range(len(requests)), lambda i: len(requests[i].refs), batch_size):
             pictures = sample_batch(model, [requests[i] for i in batch], settings)
             made |= zip(batch, map(np.asarray, pictures), strict=True)
             bar.update(len(batch))
-    return [made[i] for i in range(len(cases))]
+    return [made[i] for i in range(len(requests))]
 
 
-def _request(config: Any, case: Sample, seed: int, references: bool) -> Request:
+def _request(config: Any, case: Sample, seed: int, references: bool, ref_size: int | None) -> Request:
     height, width = case.target.shape[:2]
     shown = [Image.fromarray(each) for each in case.references] if references else []
-    refs = prepare_refs(config, shown, None, case.subjects[: len(shown)])
+    refs = prepare_refs(config, shown, ref_size, case.subjects[: len(shown)])
     return Request(case.prompt, refs, width, height, seed)

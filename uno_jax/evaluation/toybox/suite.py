@@ -19,7 +19,7 @@ from uno_jax.evaluation.toybox.cases import (
     check_kinds,
     make_cases,
 )
-from uno_jax.evaluation.toybox.draw import draw_cases
+from uno_jax.evaluation.toybox.draw import case_requests, draw_cases
 from uno_jax.evaluation.toybox.page import (
     Drawn,
     case_rows,
@@ -35,7 +35,7 @@ from uno_jax.sampling.request import check_memory, check_request
 from uno_jax.sampling.results import common_record
 from uno_jax.sampling.settings import Drawing, ModelArgs, choose_model
 from uno_jax.support.atomic import check_output_folder
-from uno_jax.support.bounds import Bounds, Seed
+from uno_jax.support.bounds import Bounds, RefSide, Seed
 from uno_jax.support.command_line import exit_on
 from uno_jax.support.compile_cache import use_compile_cache
 from uno_jax.support.errors import CheckpointError
@@ -66,6 +66,8 @@ class ToyboxArgs(ModelArgs):
     """Prompts with one subject to four, and with one that is on the left or on the right ("placed")."""
     baseline: bool = True
     """Draw and score the base model without references too, a third of the work."""
+    ref_size: RefSide | None = None
+    """Longest side of references in pixels; default the model's, for the small one 128."""
     seed: Seed = 0
     """Seed of the prompts, the candidates and the pictures' noise."""
 
@@ -111,7 +113,7 @@ def prepare_work(args: ToyboxArgs) -> Work:
     drawing = choose_model(args)
     check_cases_memory(side, args.count, args.kinds)
     most = max(KINDS[kind] for kind in args.kinds)
-    ref = family_of(config).sampler.reference_side(config, most, None)
+    ref = family_of(config).sampler.reference_side(config, most, args.ref_size)
     dtype, sizes = args.dtype or default_dtype(), [(side, side), *[(ref, ref)] * most]
     weights = held_bytes(find_model(args.model), family_of(config).networks, dtype, args.base)
     check_memory(config, weights, sizes, min(args.batch_size, args.count), dtype)
@@ -156,8 +158,8 @@ def draw_all(args: ToyboxArgs, work: Work, cases: Cases) -> dict[str, dict[str, 
     for source, lora, references in sources if args.baseline else sources[:1]:
         model = load_model(args.model, lora, args.dtype, args.base, work.drawing.mesh)
         for kind, each in cases.items():
-            made = draw_cases(model, each, work.drawing.settings, args.seed, args.batch_size, references)
-            pictures[kind][source] = made
+            requests = case_requests(model.config, each, args.seed, references, args.ref_size)
+            pictures[kind][source] = draw_cases(model, requests, work.drawing.settings, args.batch_size)
         del model
     for kind, each in cases.items():
         pictures[kind]["real"] = [case.target for case in each]
@@ -176,6 +178,7 @@ def settings_record(args: ToyboxArgs, work: Work) -> dict[str, Any]:
         "kinds": list(args.kinds),
         "count": args.count,
         "resolution": side,
+        "ref_size": args.ref_size,
         **{name: value for name, value in settings.items() if name != "schedule"},
         "seed": args.seed,
     }
