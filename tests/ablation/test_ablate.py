@@ -225,10 +225,7 @@ GOOD = "from uno_jax.ablation.grid import *\nfrom uno_jax.training.config import
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            None,
-            "one of small_ablation.py, small_score_ablation.py, small_short_ablation.py",
-        ),
+        (None, "one of small_ablation.py, small_score_ablation.py, small_short_ablation.py"),
         ("x = 1", "must define get_config"),
         (f"{GOOD}def get_config(): return Ablation('m', (), {{}}, ())", "variants of different names"),
         (
@@ -303,3 +300,8 @@ def test_the_shipped_ablations_differ_in_what_they_say():
     assert [variant.name for variant in short][:3] == ["diagonal", "none", "width only"]
     assert len({str(variant.stages) for variant in short}) == len(short) == 12
     assert {stage.steps for variant in short for stage in variant.stages} == {80, 160, 320}
+    pairs = load_ablation("configs/small_short_pairs_ablation.py").variants
+    assert len({str(variant.stages) for variant in pairs}) == len(pairs) == 9
+    firsts = {str(variant.stages[0]) for variant in short}
+    assert [str(v.stages[0]) in firsts for v in pairs] == [v.name != "without stage I" for v in pairs]
+    assert {sum(stage.steps for stage in variant.stages) for variant in pairs} == {280}
