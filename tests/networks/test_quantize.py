@@ -5,6 +5,7 @@ import importlib.util
 import json
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,15 @@ from uno_jax.networks import matmul
 from uno_jax.networks.blocks import REMAT_POLICIES
 from uno_jax.networks.layers import gelu, gelu_bound
 from uno_jax.networks.mmdit import MMDiT
-from uno_jax.networks.quantize import FORMATS, Kernel, ProductKernel, product, quantize_base, values
+from uno_jax.networks.quantize import (
+    FORMATS,
+    AttentionKernel,
+    Kernel,
+    ProductKernel,
+    product,
+    quantize_base,
+    values,
+)
 from uno_jax.networks.registry import abstract_params
 from uno_jax.sharding.rules import make_mesh, tree_shardings
 from uno_jax.support.errors import RecipeError
@@ -36,6 +45,7 @@ from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.plan import abstract_state
 from uno_jax.training.recipes import load_recipe
 from uno_jax.training.state import model_config
+from uno_jax.weights.base import Trained
 
 INPUTS = flux_71m.make_inputs(TINY.mmdit, 7, (4, 4), ((4, 2),))
 
@@ -75,7 +85,7 @@ def test_products_may_be_rounded_to_bfloat16(trees, base):
 def results(trees) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The velocity and the LoRA's gradient on each tree."""
     run = jax.jit(jax.grad(partial(loss, MMDiT(TINY.mmdit)), has_aux=True))
-    found = {base: run(make_lora(), tree) for base, tree in trees.items()}
+    found = {base: run(make_lora(), trees[base]) for base in get_args(Trained)}
     return {
         base: (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads)]), np.asarray(velocity))
         for base, (grads, velocity) in found.items()
@@ -159,10 +169,22 @@ def test_velocity_and_lora_gradient_stay_close(results, base, error, cosine):
 
 
 @pytest.mark.slow
+def test_attention_in_float8_changes_the_velocity_little(trees):
+    """More than products in float8 alone do, since q, k, v and the softmax's weights are rounded too."""
+    run = jax.jit(lambda tree: loss(MMDiT(TINY.mmdit), make_lora(), tree)[1])
+    exact, products, found = (run(trees[base]) for base in ("", "fp8-products", "fp8-attention"))
+    assert (
+        np.linalg.norm(found - products) > 0 and np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.15
+    )
+    kernels = [trees["fp8-attention"]["single_blocks"][name]["kernel"] for name in ("qkv", "mlp")]
+    assert [type(kernel) for kernel in kernels] == [AttentionKernel, ProductKernel]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", REMAT_POLICIES)
 def test_remat_repeats_the_same_products_as_without(trees, remat):
     gradient = jax.grad(partial(loss, MMDiT(TINY.mmdit, remat=remat)), has_aux=True)
-    work = {count_flops(gradient, make_lora(), tree) for tree in trees.values()}
+    work = {count_flops(gradient, make_lora(), trees[base]) for base in get_args(Trained)}
     assert len(work) == 1
 
 
@@ -180,9 +202,9 @@ def test_the_plan_holds_half_the_frozen_bytes():
     mesh, model = make_mesh(devices=jax.devices()[:1]), model_config(config)
     frozen = {
         base: abstract_state(dataclasses.replace(config, base=base), model, mesh)[1]
-        for base in ("", *FORMATS)
+        for base in get_args(Trained)
     }
-    for base in FORMATS:
+    for base in get_args(Trained)[1:]:
         assert 0.5 < chip_bytes(frozen[base]) / chip_bytes(frozen[""]) < 0.52
     plain = frozen[""]["t5"]["blocks"]["wo"]["kernel"]
     kernel = frozen["int8"]["t5"]["blocks"]["wo"]["kernel"]
@@ -227,11 +249,12 @@ def test_a_run_trains_the_lora_and_resumes(config):
 
 def test_what_cannot_be_quantised_is_refused(config, monkeypatch):
     wrong = dataclasses.replace(config)
-    object.__setattr__(wrong, "base", "int4")  # the constructor's types do not allow it
-    with pytest.raises(
-        RecipeError, match="base must be int8, fp8, fp8-products or empty .dtype., got 'int4'"
-    ):
-        run.train(wrong)
+    for base in ("int4", "fp8-attention"):  # the latter has no gradient
+        object.__setattr__(wrong, "base", base)  # the constructor's types do not allow it
+        with pytest.raises(
+            RecipeError, match=f"base must be int8, fp8, fp8-products or empty .dtype., got '{base}'"
+        ):
+            run.train(wrong)
     with pytest.raises(RecipeError, match=r"must name lora/… only, got lora/\.\*, mmdit/img_in/\.\*"):
         run.train(dataclasses.replace(config, trainable=("lora/.*", "mmdit/img_in/.*")))
     monkeypatch.setattr(recipe_check.importlib.util, "find_spec", lambda name: None)

@@ -60,6 +60,22 @@ def test_products_in_float8_need_a_chip_that_has_them():
             check_base("fp8-products", unable)
 
 
+def test_attention_in_float8_needs_a_chip_for_which_cudnn_has_it():
+    for able in (
+        device("gpu", "NVIDIA H100", "9.0"),
+        device("gpu", "NVIDIA B200", "10.0"),
+        device("cpu", "cpu"),
+    ):
+        check_base("fp8-attention", able)
+    for unable in (
+        device("gpu", "NVIDIA L4", "8.9"),
+        device("gpu", "NVIDIA GeForce RTX 5090", "12.0"),
+        device("tpu", "TPU7x"),
+    ):
+        with pytest.raises(ValueError, match=f"{unable.device_kind} has none: take fp8-products where"):
+            check_base("fp8-attention", unable)
+
+
 def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"base int8 needs qwix: pip install 'uno_jax\[quant\]'"):

@@ -110,9 +110,20 @@ def multiplies_float8(device: jax.Device) -> bool:
     (compute capability 8.9) on, and TPUs from v7 on.
     """
     if device.platform == "gpu":
-        return tuple(map(int, device.compute_capability.split("."))) >= (8, 9)
+        return _capability(device) >= (8, 9)
     generation = re.match(r"TPU ?v?(\d+)", device.device_kind)
     return device.platform == "tpu" and generation is not None and int(generation.group(1)) >= 7
+
+
+def attends_in_float8(device: jax.Device) -> bool:
+    """Whether cuDNN has an attention of float8 numbers for a device: NVIDIA's of compute capability 9
+    (Hopper) and 10.
+    """
+    return device.platform == "gpu" and (9, 0) <= _capability(device) < (12, 0)
+
+
+def _capability(device: jax.Device) -> tuple[int, ...]:
+    return tuple(map(int, device.compute_capability.split(".")))
 
 
 def chip_of(device: jax.Device) -> Chip:

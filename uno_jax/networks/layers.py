@@ -83,6 +83,12 @@ class Dense(nn.Module):
             y = self._sums(y, products_of_columns(product_of_parts(x, down), column_blocks(up, y)))
         return y
 
+    @property
+    def attends_in_float8(self) -> bool:
+        """Whether the kernel is of a base whose attention is computed in float8."""
+        kernel: Any = self.get_variable("params", "kernel")
+        return isinstance(kernel, Replacement) and kernel.attends_in_float8
+
     def _cast(self, array: Any) -> Any:
         """A kernel or bias in this layer's dtype; a cut one is a tuple of blocks."""
         if isinstance(array, tuple):

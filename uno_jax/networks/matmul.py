@@ -17,6 +17,9 @@ Bound = Callable[[], Float[Array, "... 1"]]
 class Replacement:
     """What stands for a kernel and brings its own product, such as a quantized one (`networks.quantize`)."""
 
+    attends_in_float8 = False
+    """Whether the attention of the q, k and v that it gives is computed in float8."""
+
     def multiply(
         self, parts: Sequence[Float[Array, "... _"]], bound: Bound | None = None
     ) -> Float[Array, "... o"]:

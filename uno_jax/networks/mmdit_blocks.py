@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from uno_jax.networks.attention.dispatch import attention
+from uno_jax.networks.attention.dispatch import attention, float8_attention
+from uno_jax.networks.attention.float8 import Limits
 from uno_jax.networks.fused import parts_of
 from uno_jax.networks.layers import Dense, RMSNorm, apply_rope, gelu, gelu_bound, layer_norm
 from uno_jax.networks.mmdit_config import MMDiTConfig
@@ -61,10 +62,22 @@ def modulate(x: Float[Array, "b l d"], shift: Array, scale: Array) -> Float[Arra
     return (1 + scale) * layer_norm(x) + shift
 
 
+def widest(one: Limits | None, other: Limits | None) -> Limits | None:
+    """Limits of what lies within either."""
+    return one and other and Limits(jnp.maximum(one.q, other.q), jnp.maximum(one.k, other.k))
+
+
 class QKNorm(nn.Module):
     @nn.compact
     def __call__(self, q: Array, k: Array) -> tuple[Array, Array]:
         return RMSNorm(name="query_norm")(q), RMSNorm(name="key_norm")(k)
+
+    def limits(self) -> Limits:
+        """Bounds of what it gives, and of what rope makes of it, which turns pairs of channels."""
+        scales: list[Array] = [
+            self.get_variable("params", name)["scale"] for name in ("query_norm", "key_norm")
+        ]
+        return Limits(*(jnp.abs(scale).max() * scale.shape[-1] ** 0.5 for scale in scales))
 
 
 def split_heads(qkv: tuple[Array, ...], config: MMDiTConfig) -> list[Float[Array, "b l h d"]]:
@@ -91,6 +104,10 @@ class Stream(nn.Module):
         q, k, v = split_heads(self.qkv.in_columns(modulate(x, shift, scale)), self.config)
         return *self.norm(q, k), v
 
+    def limits(self) -> Limits | None:
+        """Bounds of q and k for an attention in float8; None where the base does not ask for it."""
+        return self.norm.limits() if self.qkv.attends_in_float8 else None
+
     def finish(self, x: Array, attended: Array, modulation: Float[Array, "4 b 1 d"]) -> Array:
         gate, shift, scale, mlp_gate = modulation
         x = x + gate * self.proj(attended)
@@ -100,14 +117,15 @@ class Stream(nn.Module):
 
 
 def attend(
-    q: Array, k: Array, v: Array, rope: Rope, seen: KeysValues | None
+    q: Array, k: Array, v: Array, rope: Rope, seen: KeysValues | None, limits: Limits | None
 ) -> tuple[Float[Array, "b l d"], KeysValues]:
     """Attention over a block's own keys and those `seen` beside them; and its own keys and values."""
     q, own = apply_rope(q, *rope), KeysValues(apply_rope(k, *rope), v)
     k, v = own
     if seen is not None:
         k, v = (jnp.concatenate(pair, axis=1) for pair in zip(own, seen, strict=True))
-    return attention(q, k, v).reshape(*q.shape[:2], -1), own
+    mixed = attention(q, k, v) if limits is None else float8_attention(q, k, v, limits)
+    return mixed.reshape(*q.shape[:2], -1), own
 
 
 class DoubleStreamBlock(nn.Module):
@@ -133,7 +151,7 @@ class DoubleStreamBlock(nn.Module):
         q = jnp.concatenate([txt_q, img_q], axis=1)
         k = jnp.concatenate([txt_k, img_k], axis=1)
         v = jnp.concatenate([txt_v, img_v], axis=1)
-        joint, _ = attend(q, k, v, rope, seen)
+        joint, _ = attend(q, k, v, rope, seen, widest(self.img.limits(), self.txt.limits()))
         txt_attended, img_attended = jnp.split(joint, [txt.shape[1]], axis=1)
         img = self.img.finish(img, img_attended, img_mod[2:])
         txt = self.txt.finish(txt, txt_attended, txt_mod[2:])
@@ -142,7 +160,7 @@ class DoubleStreamBlock(nn.Module):
     def references(self, ref: Array, each: Own, rope: Rope) -> tuple[Array, KeysValues]:
         """The block for reference tokens alone, with their keys and values."""
         modulation = each[0][:6]
-        attended, own = attend(*self.img.heads(ref, *modulation[:2]), rope, None)
+        attended, own = attend(*self.img.heads(ref, *modulation[:2]), rope, None, self.img.limits())
         return spread(self.img.finish(ref, attended, modulation[2:]), *TOKENS), own
 
 
@@ -174,7 +192,8 @@ class SingleStreamBlock(nn.Module):
         (shift, scale, gate), seen = each
         normed = modulate(x, shift, scale)
         q, k, v = split_heads(self.qkv.in_columns(normed), self.config)
-        attended, own = attend(*self.norm(q, k), v, rope, seen)
+        limits = self.norm.limits() if self.qkv.attends_in_float8 else None
+        attended, own = attend(*self.norm(q, k), v, rope, seen, limits)
         hidden = self.mlp(normed)
         joined = self.linear2(attended, gelu(hidden), bound=partial(gelu_bound, hidden))
         return spread(x + gate * joined, *TOKENS), own

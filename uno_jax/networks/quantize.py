@@ -6,8 +6,9 @@ float8 values with a float32 scale for each layer and output channel. What is no
 kernel, stacked or separate.
 
 "int8" and "fp8" convert the values back in every product. "fp8-products" (W8A8) multiplies them as they are:
-x is rounded to float8 too, with a scale for each row, and sums are float32. The CPU computes these numbers
-with float32 products of the rounded values.
+x is rounded to float8 too, with a scale for each row, and sums are float32. "fp8-attention" does so too, and
+the MM-DiT's attention has products of float8 numbers (`attention.float8`), for sampling only. The CPU
+computes these numbers with float32 products of the rounded values.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ from uno_jax.networks.registry import NETWORKS
 from uno_jax.support.trees import Params, TreePath
 
 FLOAT8 = jnp.dtype(jnp.float8_e4m3fn)
-FORMATS = {"int8": jnp.dtype(jnp.int8), "fp8": FLOAT8, "fp8-products": FLOAT8}
+PRODUCTS = "fp8-products", "fp8-attention"
+FORMATS = {"int8": jnp.dtype(jnp.int8), "fp8": FLOAT8, **dict.fromkeys(PRODUCTS, FLOAT8)}
 LARGEST, SMALLEST_SCALE = 448.0, 2.0**-100
 
 
@@ -68,6 +70,14 @@ class ProductKernel(Kernel):
         rows = [largest(part) for part in (parts if bound is None else parts[:-1])]
         rows += [] if bound is None else [bound()]
         return product_of_rounded(x, jax.lax.stop_gradient(reduce(jnp.maximum, rows)), self)
+
+
+@flax.struct.dataclass
+class AttentionKernel(ProductKernel):
+    """Such a kernel of q, k and v whose attention is computed in float8 too."""
+
+    __no_type_check__ = True
+    attends_in_float8 = True
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -166,7 +176,14 @@ def quantized(kind: str, path: TreePath, array: Any, base: str) -> Any:
     """
     if not is_quantized(kind, path, array):
         return array
-    return _quantized(array, base, base == "fp8-products" and NETWORKS[kind].rounds_tokens)
+    return _quantized(array, base, kernel_class(kind, path, base))
+
+
+def kernel_class(kind: str, path: TreePath, base: str) -> type[Kernel]:
+    """How a kernel of network `kind` is held and multiplied."""
+    if base not in PRODUCTS or not NETWORKS[kind].rounds_tokens:
+        return Kernel
+    return AttentionKernel if base == "fp8-attention" and path[-2] == "qkv" else ProductKernel
 
 
 @jax.jit
@@ -181,9 +198,9 @@ def is_quantized(kind: str, path: TreePath, array: Any) -> bool:
     return path[-1] == "kernel" and len(array.shape) == 3 and NETWORKS[kind].large
 
 
-def _quantized(kernel: Any, base: str, products: bool) -> Kernel:
+def _quantized(kernel: Any, base: str, cls: type[Kernel]) -> Kernel:
     layers, inner, out = kernel.sharding.spec
-    mesh, cls = kernel.sharding.mesh, ProductKernel if products else Kernel
+    mesh, products = kernel.sharding.mesh, issubclass(cls, ProductKernel)
     specs = (
         ((layers, out, inner), (layers, out, None))
         if products

@@ -21,7 +21,7 @@ from uno_jax.support.bounds import (
 )
 from uno_jax.support.errors import RecipeError
 from uno_jax.support.settings import ADDED
-from uno_jax.weights.base import Base
+from uno_jax.weights.base import Trained
 from uno_jax.weights.names import model_dir
 
 __all__ = [
@@ -174,7 +174,7 @@ class TrainConfig:
     unroll: Annotated[int, Bounds(1, 1_000)] = 1
     """Blocks that are compiled in one piece. More of them make steps faster on CPUs and compilation slower.
     """
-    base: Base = ""
+    base: Trained = ""
     """Number format, in LoRA training, of the frozen kernels in the MM-DiT's and T5's blocks; empty: `dtype`.
     fp8-products also multiplies in float8, forward and backward.
     """

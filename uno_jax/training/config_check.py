@@ -10,7 +10,7 @@ from uno_jax.support import images
 from uno_jax.support.bounds import check_bounds
 from uno_jax.support.errors import RecipeError
 from uno_jax.training.config import ProcessesConfig, TrainConfig
-from uno_jax.weights.base import Base
+from uno_jax.weights.base import Trained
 
 Problems = list[tuple[bool, str]]
 
@@ -130,7 +130,7 @@ def _data_problems(data: DataConfig) -> Problems:
 def _base_problems(config: TrainConfig) -> Problems:
     return [
         (
-            config.base not in get_args(Base),
+            config.base not in get_args(Trained),
             f"base must be int8, fp8, fp8-products or empty (dtype), got {config.base!r}",
         ),
         (

@@ -5,17 +5,25 @@ from typing import Literal
 
 import jax
 
-from uno_jax.costs.devices import multiplies_float8
+from uno_jax.costs.devices import attends_in_float8, multiplies_float8
 
-Base = Literal["", "int8", "fp8", "fp8-products"]
+Trained = Literal["", "int8", "fp8", "fp8-products"]
+Base = Literal[Trained, "fp8-attention"]
 
 
 def check_base(base: str, device: jax.Device) -> None:
     """Raises ValueError where models with this base do not run on `device`, or a package is missing."""
     if base and importlib.util.find_spec("qwix") is None:
         raise ValueError(f"base {base} needs qwix: pip install 'uno_jax[quant]'")
-    if base == "fp8-products" and device.platform != "cpu" and not multiplies_float8(device):
+    if device.platform == "cpu":
+        return
+    if base == "fp8-products" and not multiplies_float8(device):
         raise ValueError(
             f"base fp8-products needs a chip that multiplies in float8 (NVIDIA's from compute capability 8.9 "
             f"on, TPU v7), and {device.device_kind} does not: take int8 or fp8, which hold weights in 8 bits"
+        )
+    if base == "fp8-attention" and not attends_in_float8(device):
+        raise ValueError(
+            "base fp8-attention needs cuDNN's attention in float8 (NVIDIA's compute capability 9 or 10), and "
+            f"{device.device_kind} has none: take fp8-products where the chip multiplies in float8, or fp8"
         )

@@ -1,5 +1,6 @@
-"""Eight bits, more of it: products of float8 and int8 matrices against bfloat16 in the model's main shapes,
-and forwards with a base that holds weights only, whose kernels are converted to bfloat16 in each product.
+"""Eight bits, more of it: the forward whose attention is in float8 too, products of float8 and int8 matrices
+against bfloat16 in the model's main shapes, and forwards with a base that holds weights only, whose kernels
+are converted to bfloat16 in each product.
 """
 
 from functools import partial
@@ -18,6 +19,8 @@ TYPES = {"fp8": jnp.dtype(jnp.float8_e4m3fn), "int8": jnp.dtype(jnp.int8)}
 
 
 def run(bench: Bench) -> None:
+    with bench.attempt("forward, base fp8-attention"):
+        quantized_forward(bench, "fp8-attention")
     tokens = case(bench, PLAIN).tokens
     for inner, outer in shapes(bench.model.mmdit):
         with bench.attempt(f"{tokens} x {inner} x {outer}"):

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
+from uno_jax.networks.attention import float8
 from uno_jax.networks.attention.cpu import by_head_attention
 from uno_jax.networks.attention.gpu import cudnn_attention
 from uno_jax.sharding.rules import partition
@@ -53,19 +54,41 @@ def attention(
     if bias is not None or mask.causal:
         seen = mask.of_pairs(q.shape[1], k.shape[1])
         return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=seen, scale=scale)
-    kernel = partial(_kernel(q), scale=scale)
+    return _on_each_chip(partial(_kernel(q), scale=scale), q, k, v, mask.keys)
+
+
+def float8_attention(
+    q: Float[Array, "b l h d"], k: Float[Array, "b s h d"], v: Float[Array, "b s h d"], limits: float8.Limits
+) -> Float[Array, "b l h d"]:
+    """Softmax attention with products of float8 numbers, for q and k within `limits`; as `attention` for
+    heads that cannot be had so. It has no gradient.
+    """
+    if not float8.fits(q.shape[-1]):
+        return attention(q, k, v)
+    kernel = float8.by_cudnn if platform() == "gpu" else float8.in_float32
+
+    def attend(q: Array, k: Array, v: Array, keys: None, limits: float8.Limits) -> Array:
+        return float8.attend(q, k, v, limits, kernel)
+
+    return _on_each_chip(attend, q, k, v, None, limits)
+
+
+def _on_each_chip(
+    kernel: Callable[..., Array], q: Array, k: Array, v: Array, keys: Array | None, *whole: Any
+) -> Float[Array, "b l h d"]:
+    """The kernel on each chip's part of the mesh in use; of `whole` every chip has all."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
-        return kernel(q, k, v, mask.keys)
+        return kernel(q, k, v, keys, *whole)
     # The compiler cannot partition a custom kernel.
     queries = partition(mesh, ("samples", "tokens", "heads", None), q.shape)
     heads = partition(mesh, ("samples", None, "heads", None), k.shape)[2] and queries[2]
     queries = PartitionSpec(queries[0], queries[1], heads, None)
     sides = PartitionSpec(queries[0], None, heads, None)
-    keys = None if mask.keys is None else PartitionSpec(queries[0], None)
-    specs = (queries, sides, sides, keys)
+    seen = None if keys is None else PartitionSpec(queries[0], None)
+    specs = (queries, sides, sides, seen, *[PartitionSpec()] * len(whole))
     spread_out = jax.shard_map(kernel, in_specs=specs, out_specs=queries, check_vma=False)
-    return spread_out(q, k, v, mask.keys)
+    return spread_out(q, k, v, keys, *whole)
 
 
 def _kernel(q: Float[Array, "b l h d"]) -> Callable[..., Float[Array, "b l h d"]]:

@@ -1,0 +1,138 @@
+"""Attention whose products are of float8 numbers (e4m3), for sampling: cuDNN's kernel on NVIDIA GPUs from
+Hopper on, and the same rounding in float32 elsewhere.
+
+q, k, v, the softmax's weights and the result are rounded, each with one scale. Scales are powers of two, so
+that a number is rounded alike whatever the scale, and a picture does not depend on those beside it. The
+kernel is described to XLA here, since `jax.nn.dot_product_attention` takes no float8: `jax.ffi` passes it on
+with the configuration that XLA's `CudnnfMHABackendConfig` asks for. No gradient is defined.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+FLOAT8 = jnp.float8_e4m3fn
+LARGEST = 448.0
+WEIGHTS = 256.0  # the scale of the softmax's weights, which are at most 1
+WIDEST, STEP = 128, 16  # of a head, and the multiple that its width must be of
+SMALLEST = 2.0**-100  # bound that is taken in place of 0
+STATUS_RETURNING = 2  # XLA's number of the form of custom calls that its compiler replaces
+
+
+class Limits(NamedTuple):
+    """Upper bounds of the magnitudes in q and k, which their norms give."""
+
+    q: Float[Array, ""]
+    k: Float[Array, ""]
+
+
+class Rounded(NamedTuple):
+    """Float8 numbers, and the powers of two by which they were multiplied before."""
+
+    q: Float[Array, "b l h d"]
+    k: Float[Array, "b s h d"]
+    v: Float[Array, "b s h d"]
+    by: tuple[Float[Array, ""], ...]
+
+
+Kernel = Callable[[Rounded, float], Float[Array, "b l h d"]]
+"""Computes the float8 attention of such numbers, whose logits are multiplied by a number, times `by[2]`."""
+
+
+def fits(width: int) -> bool:
+    """Whether heads of this width can be had in float8."""
+    return width <= WIDEST and width % STEP == 0
+
+
+def attend(
+    q: Float[Array, "b l h d"],
+    k: Float[Array, "b s h d"],
+    v: Float[Array, "b s h d"],
+    limits: Limits,
+    kernel: Kernel,
+) -> Float[Array, "b l h d"]:
+    """Softmax attention over all keys, in q's dtype."""
+    by = tuple(_power_of_two(limit) for limit in (*limits, jnp.abs(v).max()))
+    parts = [(x.astype(jnp.float32) * scale).astype(FLOAT8) for x, scale in zip((q, k, v), by, strict=True)]
+    result = kernel(Rounded(parts[0], parts[1], parts[2], by), q.shape[-1] ** -0.5)
+    return (result.astype(jnp.float32) / by[2]).astype(q.dtype)
+
+
+def _power_of_two(limit: Float[Array, ""]) -> Float[Array, ""]:
+    """The largest power of two by which numbers up to `limit` can be multiplied and stay float8."""
+    exponent = jnp.floor(jnp.log2(LARGEST / jnp.maximum(limit.astype(jnp.float32), SMALLEST)))
+    return jnp.ldexp(jnp.float32(1), exponent.astype(jnp.int32))
+
+
+def in_float32(given: Rounded, scale: float) -> Float[Array, "b l h d"]:
+    """The kernel in float32, one head at a time, whose weights are a matrix of all pairs."""
+    by_q, by_k, _ = given.by
+
+    def head(parts: tuple[Array, Array, Array]) -> Array:
+        q, k, v = (part.astype(jnp.float32) for part in parts)
+        logits = jnp.einsum("bld,bsd->bls", q, k) * (scale / (by_q * by_k))
+        weights = jnp.exp(logits - logits.max(-1, keepdims=True))
+        rounded = (weights * WEIGHTS).astype(FLOAT8).astype(jnp.float32)
+        return (rounded @ v / (WEIGHTS * weights.sum(-1, keepdims=True))).astype(FLOAT8)
+
+    heads = jax.lax.map(head, tuple(jnp.moveaxis(x, 2, 0) for x in given[:3]))
+    return jnp.moveaxis(heads, 0, 2)
+
+
+def by_cudnn(given: Rounded, scale: float) -> Float[Array, "b l h d"]:
+    """cuDNN's kernel."""
+    (batch, length, heads, width), seen = given.q.shape, given.k.shape[1]
+    result = jax.ShapeDtypeStruct((batch, heads, length, width), FLOAT8)
+    largest = jax.ShapeDtypeStruct(
+        (1, 1, 1, 1), jnp.float32
+    )  # of the weights and of the result, not used here
+    workspace = jax.ShapeDtypeStruct((0,), jnp.uint8)  # XLA finds its size
+    call = jax.ffi.ffi_call(
+        "__cudnn$fmhaSoftmaxF8",
+        [result, largest, largest, workspace],
+        output_layouts=[(0, 2, 1, 3), None, None, None],
+        custom_call_api_version=STATUS_RETURNING,
+        legacy_backend_config=json.dumps(configuration((batch, heads, length, seen), scale)),
+    )
+    weights = jnp.float32(WEIGHTS)
+    inverse = [1 / each for each in (*given.by, weights)]
+    scales = [each.reshape(1, 1, 1, 1) for each in (*inverse, weights, given.by[2])]
+    return call(*given[:3], *scales)[0].transpose(0, 2, 1, 3)
+
+
+def configuration(weights: tuple[int, int, int, int], scale: float) -> dict[str, Any]:
+    """What XLA reads of the call: the axes of both products of (batch, tokens, heads, channels), and the
+    shape of the `weights` between them.
+    """
+    axes = "lhs_contracting", "rhs_contracting", "lhs_batch", "rhs_batch"
+
+    def product(*numbers: tuple[int, ...]) -> dict[str, list[str]]:
+        return {f"{name}_dimensions": [*map(str, each)] for name, each in zip(axes, numbers, strict=True)}
+
+    return {
+        "operation_queue_id": "0",
+        "cudnn_fmha_backend_config": {
+            "algorithm": {
+                "algo_id": "0",
+                "math_type": "TENSOR_OP_MATH",
+                "tuning_knobs": {"17": "1", "24": "0"},
+                "is_cudnn_frontend": True,
+                "workspace_size": "0",
+            },
+            "fmha_scale": scale,
+            "intermediate_tensor_shape": {
+                "element_type": "BF16",
+                "dimensions": [*map(str, weights)],
+                "layout": {"minor_to_major": ["3", "2", "1", "0"]},
+                "is_dynamic_dimension": [False] * 4,
+            },
+            "is_flash_attention": True,
+            "mask_type": "NO_MASK",
+            "bmm1_dot_dimension_numbers": product((3,), (3,), (0, 2), (0, 2)),
+            "bmm2_dot_dimension_numbers": product((3,), (1,), (0, 1), (0, 2)),
+        },
+    }
