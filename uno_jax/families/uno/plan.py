@@ -37,7 +37,8 @@ def plan_sampling(
         model = Model(config, {kind: params[kind] for kind in kinds}, dtype=dtype)
         named = {"weights": model, "inputs": inputs}
         make = compile_program if asked.compiled else only_counted
-        program = make(jax.jit(function), (model, *inputs), named, mesh)
+        whole = jax.jit(function, keep_unused=True)  # the autoencoder is in memory whole, both halves
+        program = make(whole, (model, *inputs), named, mesh)
         if asked.offload:
             return program
         others = weights - program.inputs["weights"]
