@@ -87,9 +87,8 @@ def by_cudnn(given: Rounded, scale: float) -> Float[Array, "b l h d"]:
     """cuDNN's kernel."""
     (batch, length, heads, width), seen = given.q.shape, given.k.shape[1]
     result = jax.ShapeDtypeStruct((batch, heads, length, width), FLOAT8)
-    largest = jax.ShapeDtypeStruct(
-        (1, 1, 1, 1), jnp.float32
-    )  # of the weights and of the result, not used here
+    # Of the weights and of the result; neither is used here.
+    largest = jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)
     workspace = jax.ShapeDtypeStruct((0,), jnp.uint8)  # XLA finds its size
     call = jax.ffi.ffi_call(
         "__cudnn$fmhaSoftmaxF8",
