@@ -76,6 +76,11 @@ def test_attention_in_float8_needs_a_chip_for_which_cudnn_has_it():
             check_base("fp8-attention", unable)
 
 
+def test_an_unknown_base_is_refused():
+    with pytest.raises(ValueError, match="one of int8, fp8, fp8-products, fp8-attention or empty, got 'fp4'"):
+        check_base("fp4", device("cpu", "cpu"))
+
+
 def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"base int8 needs qwix: pip install 'uno_jax\[quant\]'"):

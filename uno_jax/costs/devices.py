@@ -119,7 +119,7 @@ def attends_in_float8(device: jax.Device) -> bool:
     """Whether cuDNN has an attention of float8 numbers for a device: NVIDIA's of compute capability 9
     (Hopper) and 10.
     """
-    return device.platform == "gpu" and (9, 0) <= _capability(device) < (12, 0)
+    return device.platform == "gpu" and (9, 0) <= _capability(device) < (11, 0)
 
 
 def _capability(device: jax.Device) -> tuple[int, ...]:

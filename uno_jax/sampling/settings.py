@@ -102,8 +102,8 @@ class ModelArgs:
     base: Base = ""
     """Hold the kernels of the MM-DiT's and T5's blocks in 8 bits: int8 or fp8 for half the memory of
     bfloat16; fp8-products, which also multiplies in float8 (W8A8), for speed on NVIDIA GPUs from Ada and
-    Hopper on; or fp8-attention, whose MM-DiT's attention is in float8 too, from Hopper on. The CPU computes
-    the same numbers slowly. Needs qwix (extra: quant).
+    Hopper on; or fp8-attention, whose MM-DiT's attention is in float8 too, on Hopper and B200-class GPUs. The
+    CPU computes the same numbers slowly. Needs qwix (extra: quant).
     """
     offload: Annotated[bool, FlagCreatePairsOff] = False
     """Keep the weights in the computer's own memory and bring to the device what a stage needs: the text

@@ -1,7 +1,7 @@
 """The number formats that a frozen base can be held in (`networks.quantize`), and where each works."""
 
 import importlib.util
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 
@@ -13,6 +13,8 @@ Base = Literal[Trained, "fp8-attention"]
 
 def check_base(base: str, device: jax.Device) -> None:
     """Raises ValueError where models with this base do not run on `device`, or a package is missing."""
+    if base not in get_args(Base):
+        raise ValueError(f"base must be one of {', '.join(get_args(Base)[1:])} or empty, got {base!r}")
     if base and importlib.util.find_spec("qwix") is None:
         raise ValueError(f"base {base} needs qwix: pip install 'uno_jax[quant]'")
     if device.platform == "cpu":

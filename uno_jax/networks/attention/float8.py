@@ -1,10 +1,12 @@
-"""Attention whose products are of float8 numbers (e4m3), for sampling: cuDNN's kernel on NVIDIA GPUs from
-Hopper on, and the same rounding in float32 elsewhere.
+"""Attention whose products are of float8 numbers (e4m3), for sampling: cuDNN's kernel on NVIDIA's Hopper and
+B200-class GPUs, and the same rounding in float32 elsewhere.
 
-q, k, v, the softmax's weights and the result are rounded, each with one scale. Scales are powers of two, so
-that a number is rounded alike whatever the scale, and a picture does not depend on those beside it. The
-kernel is described to XLA here, since `jax.nn.dot_product_attention` takes no float8: `jax.ffi` passes it on
-with the configuration that XLA's `CudnnfMHABackendConfig` asks for. No gradient is defined.
+q, k, v, the softmax's weights and the result are rounded. q and k have one scale each, which follows from
+their norms' weights, v and the result one for each sample and head, so that nothing depends on the pictures
+beside or on how heads are spread over chips. Scales are powers of two, which change no digit.
+
+The kernel is described to XLA here, since `jax.nn.dot_product_attention` takes no float8: `jax.ffi` passes it
+on with the configuration that XLA's `CudnnfMHABackendConfig` asks for. No gradient is defined.
 """
 
 import json
@@ -31,16 +33,17 @@ class Limits(NamedTuple):
 
 
 class Rounded(NamedTuple):
-    """Float8 numbers, and the powers of two by which they were multiplied before."""
+    """Float8 numbers, and the powers of two by which q and k were multiplied before."""
 
     q: Float[Array, "b l h d"]
     k: Float[Array, "b s h d"]
     v: Float[Array, "b s h d"]
-    by: tuple[Float[Array, ""], ...]
+    by_q: Float[Array, ""]
+    by_k: Float[Array, ""]
 
 
 Kernel = Callable[[Rounded, float], Float[Array, "b l h d"]]
-"""Computes the float8 attention of such numbers, whose logits are multiplied by a number, times `by[2]`."""
+"""Computes the float8 attention of such numbers, whose logits are multiplied by a number."""
 
 
 def fits(width: int) -> bool:
@@ -56,25 +59,26 @@ def attend(
     kernel: Kernel,
 ) -> Float[Array, "b l h d"]:
     """Softmax attention over all keys, in q's dtype."""
-    by = tuple(_power_of_two(limit) for limit in (*limits, jnp.abs(v).max()))
+    largest = jnp.abs(v).max((1, 3), keepdims=True)
+    by = [power_of_two(limit) for limit in (*limits, largest)]
     parts = [(x.astype(jnp.float32) * scale).astype(FLOAT8) for x, scale in zip((q, k, v), by, strict=True)]
-    result = kernel(Rounded(parts[0], parts[1], parts[2], by), q.shape[-1] ** -0.5)
+    # The result is linear in v, so that its scales need not be known to the kernel.
+    result = kernel(Rounded(parts[0], parts[1], parts[2], by[0], by[1]), q.shape[-1] ** -0.5)
     return (result.astype(jnp.float32) / by[2]).astype(q.dtype)
 
 
-def _power_of_two(limit: Float[Array, ""]) -> Float[Array, ""]:
+def power_of_two(limit: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """The largest power of two by which numbers up to `limit` can be multiplied and stay float8."""
-    exponent = jnp.floor(jnp.log2(LARGEST / jnp.maximum(limit.astype(jnp.float32), SMALLEST)))
-    return jnp.ldexp(jnp.float32(1), exponent.astype(jnp.int32))
+    mantissa, exponent = jnp.frexp(jnp.maximum(limit.astype(jnp.float32), SMALLEST))
+    return jnp.ldexp(jnp.float32(1), jnp.where(mantissa <= LARGEST / 512, 9, 8) - exponent)
 
 
 def in_float32(given: Rounded, scale: float) -> Float[Array, "b l h d"]:
     """The kernel in float32, one head at a time, whose weights are a matrix of all pairs."""
-    by_q, by_k, _ = given.by
 
     def head(parts: tuple[Array, Array, Array]) -> Array:
         q, k, v = (part.astype(jnp.float32) for part in parts)
-        logits = jnp.einsum("bld,bsd->bls", q, k) * (scale / (by_q * by_k))
+        logits = jnp.einsum("bld,bsd->bls", q, k) * (scale / (given.by_q * given.by_k))
         weights = jnp.exp(logits - logits.max(-1, keepdims=True))
         rounded = (weights * WEIGHTS).astype(FLOAT8).astype(jnp.float32)
         return (rounded @ v / (WEIGHTS * weights.sum(-1, keepdims=True))).astype(FLOAT8)
@@ -97,10 +101,10 @@ def by_cudnn(given: Rounded, scale: float) -> Float[Array, "b l h d"]:
         custom_call_api_version=STATUS_RETURNING,
         legacy_backend_config=json.dumps(configuration((batch, heads, length, seen), scale)),
     )
-    weights = jnp.float32(WEIGHTS)
-    inverse = [1 / each for each in (*given.by, weights)]
-    scales = [each.reshape(1, 1, 1, 1) for each in (*inverse, weights, given.by[2])]
-    return call(*given[:3], *scales)[0].transpose(0, 2, 1, 3)
+    one, weights = jnp.float32(1), jnp.float32(WEIGHTS)
+    # What q, k, v and the weights are multiplied by again, then the scales of the weights and of the result.
+    scales = (1 / given.by_q, 1 / given.by_k, one, 1 / weights, weights, one)
+    return call(*given[:3], *(each.reshape(1, 1, 1, 1) for each in scales))[0].transpose(0, 2, 1, 3)
 
 
 def configuration(weights: tuple[int, int, int, int], scale: float) -> dict[str, Any]:
