@@ -80,6 +80,11 @@ class QKNorm(nn.Module):
         return Limits(*(jnp.abs(scale).max() * scale.shape[-1] ** 0.5 for scale in scales))
 
 
+def limits_of(qkv: Dense, norm: QKNorm) -> Limits | None:
+    """Bounds of q and k for an attention in float8; None where the base does not ask for it."""
+    return norm.limits() if qkv.attends_in_float8 else None
+
+
 def split_heads(qkv: tuple[Array, ...], config: MMDiTConfig) -> list[Float[Array, "b l h d"]]:
     parts = parts_of(qkv, 3, config.hidden_size)
     return [x.reshape(*x.shape[:2], config.num_heads, -1) for x in parts]
@@ -105,8 +110,7 @@ class Stream(nn.Module):
         return *self.norm(q, k), v
 
     def limits(self) -> Limits | None:
-        """Bounds of q and k for an attention in float8; None where the base does not ask for it."""
-        return self.norm.limits() if self.qkv.attends_in_float8 else None
+        return limits_of(self.qkv, self.norm)
 
     def finish(self, x: Array, attended: Array, modulation: Float[Array, "4 b 1 d"]) -> Array:
         gate, shift, scale, mlp_gate = modulation
@@ -192,8 +196,7 @@ class SingleStreamBlock(nn.Module):
         (shift, scale, gate), seen = each
         normed = modulate(x, shift, scale)
         q, k, v = split_heads(self.qkv.in_columns(normed), self.config)
-        limits = self.norm.limits() if self.qkv.attends_in_float8 else None
-        attended, own = attend(*self.norm(q, k), v, rope, seen, limits)
+        attended, own = attend(*self.norm(q, k), v, rope, seen, limits_of(self.qkv, self.norm))
         hidden = self.mlp(normed)
         joined = self.linear2(attended, gelu(hidden), bound=partial(gelu_bound, hidden))
         return spread(x + gate * joined, *TOKENS), own

@@ -23,14 +23,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int8
 
 from uno_jax.networks.attention.dispatch import platform
+from uno_jax.networks.attention.float8 import FLOAT8, LARGEST
 from uno_jax.networks.matmul import Bound, Replacement, rounded_product, rounds_inputs
 from uno_jax.networks.registry import NETWORKS
 from uno_jax.support.trees import Params, TreePath
 
-FLOAT8 = jnp.dtype(jnp.float8_e4m3fn)
 PRODUCTS = "fp8-products", "fp8-attention"
 FORMATS = {"int8": jnp.dtype(jnp.int8), "fp8": FLOAT8, **dict.fromkeys(PRODUCTS, FLOAT8)}
-LARGEST, SMALLEST_SCALE = 448.0, 2.0**-100
+SMALLEST_SCALE = 2.0**-100
 
 
 @flax.struct.dataclass

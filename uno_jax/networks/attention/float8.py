@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-FLOAT8 = jnp.float8_e4m3fn
+FLOAT8 = jnp.dtype(jnp.float8_e4m3fn)
 LARGEST = 448.0
 WEIGHTS = 256.0  # the scale of the softmax's weights, which are at most 1
 WIDEST, STEP = 128, 16  # of a head, and the multiple that its width must be of
