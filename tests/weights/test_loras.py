@@ -40,6 +40,7 @@ def test_a_path_that_exists_is_not_split(tmp_path):
         ("a:-inf", "must be a finite number"),
         ("a:101", "must be at most 100, got 101"),
         (["a", "none"], 'the LoRA "none" stands alone'),
+        ("small-cached:strong", "the strength of the LoRA small-cached must be a number, got 'strong'"),
         ("none:0.5", "there is no LoRA for the strength of none:0.5"),
     ],
 )

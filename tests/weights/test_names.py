@@ -15,7 +15,8 @@ from uno_jax.sample import main
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.state import model_config
 from uno_jax.weights import names as shipped
-from uno_jax.weights.load import load_model
+from uno_jax.weights.load import load_model, read_model_config
+from uno_jax.weights.loras import find_loras, read_loras
 
 LIMIT_MB = 40
 ARGUMENTS = ["--prompt", "a dog", "--steps", "1"]
@@ -51,6 +52,13 @@ def test_none_leaves_the_lora_out(small, tmp_path):
     main([*ARGUMENTS, "--lora", "none", "--out", str(tmp_path / "base.png")])
     made = settings(tmp_path / "base.png")
     assert made["lora"] is None and made["unope"] == "d"
+
+
+def test_the_lora_with_a_reference_cache_has_a_name_and_fits():
+    (placed,) = find_loras("small-cached:0.5", shipped.FOLDER)
+    assert placed == (shipped.CACHED_FOLDER, 0.5)
+    added = read_loras([placed], read_model_config("small"))
+    assert added.unope == UnoPE(reference_cache=True)
 
 
 @pytest.mark.slow
@@ -94,9 +102,11 @@ def test_its_files_are_installed_and_small():
     patterns = setup_cfg()["options.package_data"]["uno_jax"].split()
     files = ("config.json", "params.safetensors")
     names = [f"small/{kind}/{name}" for kind in FAMILY.networks for name in files]
-    for name in ["small/README.md", "small/lora/params.safetensors", *names]:
+    cached = [f"small_cached/{name}" for name in files]
+    for name in ["small/README.md", "small/lora/params.safetensors", *cached, *names]:
         assert any(PurePosixPath(name).match(pattern) for pattern in patterns), name
-    sizes = [path.stat().st_size for path in shipped.FOLDER.rglob("*") if path.is_file()]
+    folders = shipped.FOLDER, shipped.CACHED_FOLDER
+    sizes = [path.stat().st_size for each in folders for path in each.rglob("*") if path.is_file()]
     assert sum(sizes) <= LIMIT_MB * 10**6
 
 

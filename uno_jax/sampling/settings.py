@@ -37,7 +37,8 @@ class ModelArgs:
     lora: Annotated[tuple[str, ...], UseAppendAction] = ()
     """LoRA to draw with, given again for another beside it: a native directory, a .safetensors file of any
     trainer, a repository's on the hub (OWNER/NAME or OWNER/NAME:FILE), auto for the model's own lora/ if it
-    has one (the default), or none. Each may end in its strength, :0.8; the default is 1.
+    has one (the default), small-cached for the small model's with a reference cache, or none. Each may end in
+    its strength, :0.8; the default is 1.
     """
     unope: Literal["d", "h", "w", "o"] | None = None
     """Axes along which references' positions are offset: d for both, h, w, or o for none. It must not

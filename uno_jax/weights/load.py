@@ -42,13 +42,13 @@ def load_model(
     devices; several devices each hold a share of heads and MLPs.
 
     `lora` is a native LoRA directory, a .safetensors file, "auto" for the lora/ in the model's directory if
-    it has one, or a list of these; each may end in a strength, as "style.safetensors:0.8". It may also be
-    what `loras.read_loras` gives, or None. All are merged in float32, and a warning names layers that the
-    model does not have. Weights are kept, and computed with, in `dtype` (see `default_dtype`); with a `base`
-    the kernels of the large networks' blocks are kept in 8 bits (`networks.quantize`), each of them converted
-    as soon as it is read. `mesh` is that of the drawing; by default all devices of this process, as
-    `sample_mesh.default_mix` divides them. With `offload` the weights are kept in the host's memory, and a
-    stage of a drawing brings those that it needs to the devices.
+    it has one, "small-cached" (`names`), or a list of these; each may end in a strength, as
+    "style.safetensors:0.8". It may also be what `loras.read_loras` gives, or None. All are merged in float32,
+    and a warning names layers that the model does not have. Weights are kept, and computed with, in `dtype`
+    (see `default_dtype`); with a `base` the kernels of the large networks' blocks are kept in 8 bits
+    (`networks.quantize`), each of them converted as soon as it is read. `mesh` is that of the drawing; by
+    default all devices of this process, as `sample_mesh.default_mix` divides them. With `offload` the weights
+    are kept in the host's memory, and a stage of a drawing brings those that it needs to the devices.
 
     Raises FileNotFoundError, CheckpointError for a directory that is not a model and for a LoRA of another
     model (checked before the model's weights are read), or ValueError for a base that this device cannot

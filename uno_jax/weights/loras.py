@@ -14,10 +14,11 @@ from uno_jax.support.errors import CheckpointError
 from uno_jax.support.trees import Params
 from uno_jax.support.words import counted
 from uno_jax.weights.lora_files import load_lora, load_updates, lora_file
-from uno_jax.weights.names import find_lora
+from uno_jax.weights.names import SMALL_CACHED, find_lora
 
 STRENGTH = re.compile(r"(.*):([+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf))", re.IGNORECASE | re.DOTALL)
 BOUNDS = Bounds(-100, 100)
+NAMED = "auto", SMALL_CACHED  # LoRAs whose names are no paths
 SHOWN = 4  # layers that a note names
 Names = str | Path | Sequence[str | Path]
 """Names of LoRAs: of one, of several, or none of them for "auto"."""
@@ -74,7 +75,7 @@ def split_strength(name: str) -> tuple[str, float]:
     parts = STRENGTH.fullmatch(name)
     if parts is None or Path(name).exists():
         bare, _, said = name.rpartition(":")
-        if not Path(name).exists() and (bare == "auto" or (bare and Path(bare).exists())):
+        if not Path(name).exists() and (bare in NAMED or (bare and Path(bare).exists())):
             raise ValueError(f"the strength of the LoRA {bare} must be a number, got {said!r}")
         return name, 1.0
     if problem := BOUNDS.problem(strength := float(parts[2])):

@@ -1,5 +1,6 @@
 """The names that --model and --lora accept: a path, a repository on the hub where there is no such path
-(`hub`), or "small", the model shipped with the package.
+(`hub`), or what is shipped with the package: the model "small", and its LoRA "small-cached", whose references
+are computed once a picture.
 
 "small" is always the shipped model; write ./small for a directory of that name.
 """
@@ -11,6 +12,8 @@ from uno_jax.weights.hub import hub_lora, hub_model, is_hub_name
 
 SMALL = "small"
 FOLDER = Path(__file__).parents[1] / "small"
+SMALL_CACHED = "small-cached"
+CACHED_FOLDER = FOLDER.with_name("small_cached")
 
 
 def model_dir(name: str | Path) -> Path:
@@ -49,7 +52,8 @@ def local_model(name: str | Path) -> Path:
 
 
 def find_lora(name: str | Path, model: Path) -> Path | None:
-    """The path of a LoRA: "auto" is the lora/ in the directory `model`, if it has one; "none" gives None.
+    """The path of a LoRA: "auto" is the lora/ in the directory `model`, if it has one; "none" gives None, and
+    "small-cached" the shipped one with a reference cache.
 
     Raises FileNotFoundError for a repository of the hub without it.
     """
@@ -59,4 +63,6 @@ def find_lora(name: str | Path, model: Path) -> Path | None:
         raise FileNotFoundError("the name of the LoRA is empty: give auto, none, or where it lies")
     if str(name) == "none":
         return None
+    if str(name) == SMALL_CACHED:
+        return CACHED_FOLDER
     return hub_lora(str(name)) if is_hub_name(str(name)) else Path(name)
