@@ -2,7 +2,7 @@
 (`hub`), or what is shipped with the package: the model "small", and its LoRA "small-cached", whose references
 are computed once a picture.
 
-"small" is always the shipped model; write ./small for a directory of that name.
+Both names always mean what is shipped; write ./small for a directory of that name.
 """
 
 from pathlib import Path
