@@ -55,6 +55,7 @@ def test_sampling_draws_in_every_section(monkeypatch):
 LESS = {
     "STEPS = 450": "STEPS = 2",
     "batch_size=8": "batch_size=1",
+    "PROMPTS, seed=1)": "PROMPTS, seed=1, steps=2)",
     "PROMPTS = [": 'PROMPTS = ["a t-rex"] or [',
 }
 
