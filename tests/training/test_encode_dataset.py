@@ -226,11 +226,29 @@ def test_a_run_mixes_encodings_by_its_own_weights(recipe, tmp_path):
         seen = [batches.names[0] for _ in range(6) if next(batches)]
         assert sum(f"/{name}/" in record for record in seen) >= 5
     with pytest.raises(
-        RecipeError, match="encodings .* are of .*rare.*None.*, but data.path or data.sources names .*often"
+        RecipeError, match=r"names the list .*rare.*, 3\.5\), but the encodings .* are of .*often"
     ):
-        read_encodings(str(out), turned[1:])
-    with pytest.raises(RecipeError, match=r"names .*rare.*, 3\.5\)"):
         read_encodings(str(out), (dataclasses.replace(rare, min_score=3.5), often))
+    with pytest.raises(RecipeError, match=r"names the list .*often"):
+        read_encodings(str(out), (often, often))
+
+
+def test_a_run_takes_some_of_the_encoded_lists_in_its_own_order(recipe, tmp_path):
+    names = "first", "second", "third"
+    lists = {name: SourceConfig(str(write_pairs(tmp_path / name, [(64, 64)] * 2))) for name in names}
+    encode_lists(
+        changed(recipe, path="", sources=tuple(lists.values())), tmp_path / "out", ("vae",), per_shard=3
+    )
+    whole = read_encodings(str(tmp_path / "out"))
+    some = read_encodings(str(tmp_path / "out"), (lists["third"], lists["first"]))
+    assert [source.path for source in some.sources] == [lists["third"].path, lists["first"].path]
+    assert [record.target for record in some] == [whole[row].target for row in (0, 1, 4, 5)]
+    assert [some.name(row) for row in range(4)] == [whole.name(row) for row in (0, 1, 4, 5)]
+    for row, same in enumerate((0, 1, 4, 5)):
+        assert some.encodings(row).keys() == whole.encodings(same).keys() == {"target", "ref1", "ref2"}
+        np.testing.assert_array_equal(some.encodings(row)["ref2"], whole.encodings(same)["ref2"])
+    every = read_encodings(str(tmp_path / "out"), tuple(lists.values()))
+    assert every.fingerprint() == whole.fingerprint() != some.fingerprint()
 
 
 def test_batches_are_resumed_and_shared_out(recipe, cache):
@@ -335,9 +353,7 @@ def test_a_list_beside_encodings_must_be_the_encoded_one(recipe, recipe_file, ca
     found = fails(capsys, train.main, *args, "--data.path", "other.json")
     assert f"give --data.path other.json or --data.encodings {cache}, not both" in found
     other = changed(recipe, encodings=str(cache), path="other.json")
-    with pytest.raises(
-        RecipeError, match="encodings .* are of .*, but data.path or data.sources names .*other"
-    ):
+    with pytest.raises(RecipeError, match="names the list .*other.json.*, but the encodings .* are of"):
         run.read_data(other)
 
 

@@ -158,10 +158,10 @@ def missing_files(folder: Path, info: Info) -> list[str]:
 
 
 def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> EncodedRecords:
-    """The records that a run trains from, with the weights of its `sources`, which must be the encoded lists;
-    if it names none, with those of these lists.
+    """The records that a run trains from: those of its `sources`, which are some of the encoded lists in any
+    order, with their weights; if it names none, those of every list.
 
-    Raises as `read_info`, DataError while shards are missing, RecipeError for other sources.
+    Raises as `read_info`, DataError while shards are missing, RecipeError for sources that are not encoded.
     """
     folder = Path(directory)
     info = read_info(folder)
@@ -173,12 +173,10 @@ def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> Enco
     with ThreadPoolExecutor(16) as pool:
         tables = list(pool.map(lambda number: read_table(folder, number).records, range(info.shards)))
     records = concatenate(tables)
-    if not len(records):
-        raise DataError(f"{folder} holds no records: all {info.records} were bad")
     counts = [len(table) for table in tables]
     columns = {field.name: getattr(records, field.name) for field in dataclasses.fields(Records)}
-    columns["sources"] = _weighted(directory, [_source(source) for source in info.sources], sources)
-    return EncodedRecords(
+    columns["sources"] = tuple(_source(source) for source in info.sources)
+    whole = EncodedRecords(
         **columns,
         folder=folder,
         info=info,
@@ -186,23 +184,50 @@ def read_encodings(directory: str, sources: Sequence[SourceConfig] = ()) -> Enco
         place=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
         empty=_arrays((folder / EMPTY).read_bytes(), folder / EMPTY),
     )
+    chosen = _of_sources(whole, sources) if sources else whole
+    if not len(chosen):
+        of = f" of {', '.join(source.path for source in sources)}" * bool(sources)
+        raise DataError(f"{folder} holds no records{of}: all were bad")
+    return chosen
 
 
 def _source(recorded: dict[str, Any]) -> Source:
     return from_dict(Source, recorded | {"bad": {}})
 
 
-def _weighted(directory: str, encoded: list[Source], named: Sequence[SourceConfig]) -> tuple[Source, ...]:
-    if not named:
-        return tuple(encoded)
-    there, asked = ([(each.path, each.min_score) for each in sources] for sources in (encoded, named))
-    if there != asked:
-        raise RecipeError(
-            f"the encodings {directory} are of (path, min_score) {there}, but data.path or data.sources "
-            f"names {asked}"
-        )
-    pairs = zip(encoded, named, strict=True)
-    return tuple(dataclasses.replace(source, weight=wanted.weight) for source, wanted in pairs)
+def _of_sources(records: EncodedRecords, named: Sequence[SourceConfig]) -> EncodedRecords:
+    """The records of the `named` sources, in the order in which they were encoded."""
+    numbers = _encoded_numbers(records, named)
+    sources = tuple(
+        dataclasses.replace(records.sources[number], weight=wanted.weight)
+        for number, wanted in zip(numbers, named, strict=True)
+    )
+    rows = np.flatnonzero(np.isin(records.source, numbers))
+    kept = records if len(rows) == len(records) else take_rows(records, rows)
+    renumbered = np.zeros(len(records.sources), np.uint8)
+    renumbered[numbers] = np.arange(len(numbers), dtype=np.uint8)
+    return dataclasses.replace(
+        kept,
+        sources=sources,
+        source=renumbered[kept.source],
+        shard=records.shard[rows],
+        place=records.place[rows],
+    )
+
+
+def _encoded_numbers(records: EncodedRecords, named: Sequence[SourceConfig]) -> list[int]:
+    """Which of the encoded lists each named one is, none of them twice."""
+    there = [(source.path, source.min_score) for source in records.sources]
+    numbers: list[int] = []
+    for wanted in ((source.path, source.min_score) for source in named):
+        free = [number for number, each in enumerate(there) if each == wanted and number not in numbers]
+        if not free:
+            raise RecipeError(
+                f"data.path or data.sources names the list (path, min_score) {wanted}, but the encodings "
+                f"{records.folder} are of {there}; encode it with uno-encode, or leave it out"
+            )
+        numbers.append(free[0])
+    return numbers
 
 
 def write_shard(folder: Path, number: int, table: Table, samples: Iterable[Arrays]) -> None:

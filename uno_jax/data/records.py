@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
@@ -122,6 +122,9 @@ class Records:
         for column in (self.ends, self.source, self.ratios, weights, sizes):
             check = zlib.crc32(column.tobytes(), check)
         return f"{check:08x}"
+
+
+Rows = TypeVar("Rows", bound=Records)
 
 
 def read_records(config: DataConfig) -> Records:
@@ -257,7 +260,7 @@ def refuse_bad(path: str, bad: dict[int, str], looked_at: int, total: int, max_b
         raise DataError(f"{path} has {counted(len(bad), 'bad record')} of {of}: {shown}")
 
 
-def take_rows(records: Records, rows: ArrayLike) -> Records:
+def take_rows(records: Rows, rows: ArrayLike) -> Rows:
     """The table of some rows."""
     chosen = np.asarray(rows, np.int64)
     texts = [records.text[records.ends[row - 1] if row else 0 : records.ends[row]] for row in chosen]
