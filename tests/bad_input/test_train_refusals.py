@@ -33,7 +33,7 @@ CASES = [
     ([*RECIPE, "--data.path", "nosuch://host/list.json"], "nosuch"),
     ([*RECIPE, "--data.encodings", "a.png"], "no encodings at a.png"),
     ([*RECIPE, "--data.encodings", "empty"], "empty has no encodings.json"),
-    ([*RECIPE, "--init-lora", "none"], "none"),
+    ([*RECIPE, "--init-lora", "none"], "init_lora: no LoRA at none; train it first"),
     ([*RECIPE, "--init-lora", "a.png"], "a.png"),
     ([*RECIPE, "--init-lora", "model"], "model has no config.json"),
     ([*RECIPE, "--init-run", "none"], "init_run: no checkpoints in none"),

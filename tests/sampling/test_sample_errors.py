@@ -105,7 +105,10 @@ CASES = {
     "model of swapped parts": ([*PROMPT, "--model", "{}/mixed"], "holds a clip, expected vae"),
     "model empty": ([*PROMPT, "--model", "{}/empty"], "it lacks mmdit, vae, t5, clip"),
     "model a lora": ([*PROMPT, "--model", "{}/lora"], "it lacks mmdit"),
-    "lora missing": ([*PROMPT, "--lora", "{}/none.safetensors"], "none.safetensors"),
+    "lora missing": (
+        [*PROMPT, "--lora", "{}/none.safetensors"],
+        "none.safetensors: name a file or a folder, auto",
+    ),
     "lora of another model": ([*PROMPT, "--lora", "{}/wider"], "is a LoRA for another model"),
     "lora a network": ([*PROMPT, "--lora", "{}/model/vae"], "holds a vae, expected a lora"),
     "lora no lora": ([*PROMPT, "--lora", "{}/other.safetensors"], "other.safetensors"),

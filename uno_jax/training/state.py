@@ -5,6 +5,7 @@ trainable.
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -173,8 +174,12 @@ def load_lora(config: TrainConfig, model: Any, mesh: Mesh) -> Params:
 def read_start_lora(config: TrainConfig, model: Any) -> Lora:
     """The LoRA that a run starts from. A run with a reference cache may teach it to one without.
 
-    Raises as `load_lora`.
+    Raises as `load_lora`, and FileNotFoundError where there is none.
     """
+    if not Path(config.init_lora).exists():
+        raise FileNotFoundError(
+            f"init_lora: no LoRA at {config.init_lora}; train it first, or name another (--init-lora PATH)"
+        )
     start = read_fitting_lora(config.init_lora, model)
     started = start.unope, replace(start.unope, reference_cache=True)
     if start.config != config.lora or config.unope not in started:
