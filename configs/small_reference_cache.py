@@ -1,8 +1,7 @@
 """A LoRA whose references are computed once a picture, on the small model: from stage II's LoRA.
 
 References see references only (`UnoPE.reference_cache`), mostly one, and two in a third of the samples. Its
-lists and encodings are those of configs/small_stage2_many.py; of three and four references a few samples keep
-the encodings the same.
+lists and encodings are those of configs/small_stage2_many.py, with few samples of three and four references.
 
 uno-train --config configs/small_reference_cache.py --data.encodings data/toybox/encodings
 """
