@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from uno_jax.sampling.like import like_args
@@ -25,11 +26,7 @@ from uno_jax.support.words import counted
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `uno-sample`."""
-    args = parse_args(SampleArgs, "uno-sample", argv)
-    if args.like is not None:
-        with exit_on(ValueError, OSError):
-            own = like_args(args)
-        args = parse_args(SampleArgs, "uno-sample", argv, own)
+    args = read_args(argv)
     if args.plan:
         with exit_on(ValueError, OSError):
             return plan_sampling(args)
@@ -45,6 +42,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             lines = write_answers(args, work) if args.understand else drawn_lines(args, work)
             for line in lines:
                 print(line, flush=True)
+
+
+def read_args(argv: Sequence[str] | None) -> SampleArgs:
+    """The command line's arguments; with --like the picture's own are their defaults."""
+    args = parse_args(SampleArgs, "uno-sample", argv)
+    if args.like is None:
+        return args
+    with exit_on(ValueError, OSError):
+        own = like_args(args)
+    # A flag whose default is true would only be accepted as --no-reference-cache.
+    args = parse_args(SampleArgs, "uno-sample", argv, replace(own, reference_cache=False))
+    return replace(args, reference_cache=args.reference_cache or own.reference_cache)
 
 
 def drawn_lines(args: SampleArgs, work: Work) -> Iterator[str]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.tiny_model import write_lora, write_model
 from uno_jax.families.uno.config import UnoPE
-from uno_jax.sample import main
+from uno_jax.sample import main, read_args
 from uno_jax.sampling.like import read_settings
 
 REPEATED = ["--steps", "2", "--ref-size", "32"]
@@ -57,6 +57,17 @@ def test_a_picture_is_drawn_again_bit_for_bit(drawn, tmp_path):
     assert np.abs(pixels(other).astype(int) - pixels(picture)).max() > 5
     changed = {key for key in record if read_settings(other).get(key) != record[key]}
     assert changed == {"seed", "loras", "unope", "offset_scale"}
+
+
+def test_a_reference_cache_is_kept_and_may_be_asked_for_again(drawn, tmp_path):
+    picture = tmp_path / "cached.png"
+    model = ["--model", str(drawn / "model"), "--lora", "none", "--reference-cache"]
+    main([*model, *REPEATED, "--prompt", "a", "--ref", str(drawn / "ref.png"), "--out", str(picture)])
+    for repeated in ([], ["--reference-cache"]):
+        assert read_args(["--like", str(picture), *repeated]).reference_cache
+    other = ["--lora", str(drawn / "lora")]
+    assert not read_args(["--like", str(picture), *other]).reference_cache
+    assert read_args(["--like", str(picture), *other, "--reference-cache"]).reference_cache
 
 
 def test_a_sheet_shows_every_picture_beside_its_references(drawn):

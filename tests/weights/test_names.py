@@ -1,6 +1,7 @@
 """The model that comes with the package: what "small" names, and how a model's own LoRA is chosen."""
 
 import json
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -8,12 +9,12 @@ import pytest
 from tests.test_packaging import setup_cfg
 from tests.tiny_model import TINY, write_lora, write_model
 from tests.tools.convert_weights.command import run as convert
-from uno_jax.families.uno.config import PRESETS, UnoPE
+from uno_jax.families.uno.config import PRESETS, LoraConfig, UnoPE
 from uno_jax.families.uno.family import FAMILY
 from uno_jax.families.uno.settings import make_settings
 from uno_jax.sample import main
 from uno_jax.training.config import TrainConfig
-from uno_jax.training.state import model_config
+from uno_jax.training.state import model_config, read_start_lora
 from uno_jax.weights import names as shipped
 from uno_jax.weights.load import load_model, read_model_config
 from uno_jax.weights.loras import find_loras, read_loras
@@ -59,6 +60,29 @@ def test_the_lora_with_a_reference_cache_has_a_name_and_fits():
     assert placed == (shipped.CACHED_FOLDER, 0.5)
     added = read_loras([placed], read_model_config("small"))
     assert added.unope == UnoPE(reference_cache=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("small", shipped.FOLDER / "lora"),
+        ("small-cached", shipped.CACHED_FOLDER),
+        ("./small", Path("small")),
+        ("runs/lora", Path("runs/lora")),
+    ],
+)
+def test_a_lora_is_found_alike_by_drawing_and_training(name, path):
+    assert shipped.lora_dir(name) == path
+    config = TrainConfig(weights="small", lora=LoraConfig(rank=64), init_lora=name)
+    if path.exists():
+        assert shipped.find_lora(name, shipped.FOLDER) == path
+        cached = replace(config, unope=UnoPE(reference_cache=True))
+        assert read_start_lora(cached, model_config(config)).config == config.lora
+
+
+def test_a_lora_that_is_shipped_can_be_inspected(capsys):
+    assert convert("inspect", "small-cached") == 0
+    assert "reference_cache" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ class Inspect:
     """Describe a file or folder: network, naming, config, size, and name, dtype and shape of every tensor."""
 
     path: Positional[str]
-    """File, folder or name on the hub."""
+    """File, folder, name on the hub, small or small-cached."""
 
     def run_command(self) -> int:
         for line in describe(hub.locate(self.path)):

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
 
 from uno_jax.support.http import limit_hub
 from uno_jax.support.words import one_line
-from uno_jax.weights.names import SMALL, find_model
+from uno_jax.weights.names import SMALL, SMALL_CACHED, find_model, lora_dir
 from uno_jax.weights.peft_config import ADAPTER, CONFIG
 
 from .encoders import TORCH_FILE
@@ -25,14 +25,16 @@ NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
 
 def locate(src: str, folder: str = "", torch_too: bool = False) -> Path:
-    """Returns a local path unchanged, the shipped model for "small", or a downloaded file of the hub; for a
-    whole repository its `folder`, or else its root. With `torch_too` also the root's torch file if it has no
-    safetensors.
+    """Returns a local path unchanged, what is shipped as "small" or "small-cached", or a downloaded file of
+    the hub; for a whole repository its `folder`, or else its root. With `torch_too` also the root's torch
+    file if it has no safetensors.
 
     Raises FileNotFoundError, or ConversionError when the hub cannot be reached or denies access.
     """
     if src == SMALL:
         return find_model(src)
+    if src == SMALL_CACHED:
+        return lora_dir(src)
     path = Path(os.path.expanduser(src))  # pathlib's raises for a user that is not there
     local = src.startswith((".", "/", "~")) or (
         src.count("/") < 2 and path.suffix in (".safetensors", ".json")

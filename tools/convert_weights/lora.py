@@ -66,11 +66,15 @@ def export_lora(
 ) -> LoraInfo:
     """Writes a native LoRA directory, or the LoRA of a model directory, as one .safetensors file.
 
-    Raises CheckpointError, FileExistsError.
+    Raises FileNotFoundError, CheckpointError, FileExistsError.
     """
     with locked_path(dst):
         refuse_existing(Path(dst), overwrite)
         src = src / "lora" if (src / "lora").is_dir() else src
+        if not src.exists():
+            raise FileNotFoundError(
+                f"no LoRA at {src}: name a directory that training or uno-convert lora wrote"
+            )
         info, restored = restore_lora(src)
         params = _cast(restored, dtype)
         # diffusers' naming has a copy of the down matrix for each of q, k and v.

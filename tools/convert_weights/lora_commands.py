@@ -11,7 +11,7 @@ from uno_jax.families.uno.lora_names import Format
 from uno_jax.support.bounds import Strength
 from uno_jax.support.errors import CheckpointError
 from uno_jax.support.words import printable
-from uno_jax.weights.names import CACHED_FOLDER, SMALL_CACHED, find_model, model_dir
+from uno_jax.weights.names import find_model, lora_dir
 
 from . import hub
 from .lora import export_lora, import_lora
@@ -81,7 +81,8 @@ class ExportLora:
     """
 
     src: Annotated[tuple[str, ...], UseAppendAction]
-    """LoRA directory, or directory of a model that has a LoRA (small: the shipped one). With --merge what
+    """LoRA directory, or directory of a model that has a LoRA (small: the shipped one; small-cached: its LoRA
+    with a reference cache). With --merge what
     uno-sample takes as --lora, also several, each perhaps with a strength, :0.8.
     """
     dst: Path
@@ -108,8 +109,7 @@ class ExportLora:
             raise CheckpointError(
                 f"{self.src[0]} is a file, expected a LoRA directory: uno-convert lora makes one of it"
             )
-        src = CACHED_FOLDER if self.src[0] == SMALL_CACHED else model_dir(self.src[0])
-        export_lora(src, self.dst, self.format, self.dtype or "bf16", self.overwrite)
+        export_lora(lora_dir(self.src[0]), self.dst, self.format, self.dtype or "bf16", self.overwrite)
         print(f"wrote {self.dst}")
         return 0
 

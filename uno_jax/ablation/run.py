@@ -27,7 +27,7 @@ from uno_jax.support.settings import to_dict
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.recipes import recipe_text
 from uno_jax.weights.identity import weights_id
-from uno_jax.weights.names import model_dir
+from uno_jax.weights.names import lora_dir, model_dir
 
 ID_LENGTH = 12
 
@@ -92,7 +92,7 @@ def stage_recipes(variant: Variant, out: Path) -> list[TrainConfig]:
         settings = to_dict(dataclasses.replace(stage, workdir=""))
         if settings["data"]["buckets"] == "own":
             del settings["data"]["buckets"]  # names are those from before this was a choice
-        start = before or content_id(Path(stage.init_lora))
+        start = before or content_id(lora_dir(stage.init_lora))
         before = digest([settings, content_id(stage.weights_dir), start])
         if recipes:
             stage = dataclasses.replace(stage, init_lora=str(Path(recipes[-1].workdir) / "lora"))

@@ -140,7 +140,9 @@ class TrainConfig:
     lora: LoraConfig = LoraConfig()
     """LoRA that is made when `trainable` names lora/…"""
     init_lora: str = ""
-    """LoRA to start from with a fresh optimizer, as stage II starts from stage I."""
+    """LoRA to start from with a fresh optimizer, as stage II starts from stage I: a directory, small for the
+    shipped model's, or small-cached for its LoRA with a reference cache.
+    """
     init_run: str = ""
     """Working directory of a run to start from, with its optimizer but the schedule from the start."""
     unope: UnoPE = UnoPE()

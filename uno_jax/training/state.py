@@ -5,7 +5,6 @@ trainable.
 import re
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -27,7 +26,7 @@ from uno_jax.training.optimizer import make_optimizer
 from uno_jax.weights.base import check_base
 from uno_jax.weights.checkpoint import read_config, read_defaults, restore_network
 from uno_jax.weights.loras import Lora, abstract_lora_of, read_fitting_lora
-from uno_jax.weights.names import local_model
+from uno_jax.weights.names import local_model, lora_dir
 
 
 class TrainState(NamedTuple):
@@ -176,11 +175,12 @@ def read_start_lora(config: TrainConfig, model: Any) -> Lora:
 
     Raises as `load_lora`, and FileNotFoundError where there is none.
     """
-    if not Path(config.init_lora).exists():
+    path = lora_dir(config.init_lora)
+    if not path.exists():
         raise FileNotFoundError(
-            f"init_lora: no LoRA at {config.init_lora}; train it first, or name another (--init-lora PATH)"
+            f"init_lora: no LoRA at {path}; train it first, or name another (--init-lora PATH)"
         )
-    start = read_fitting_lora(config.init_lora, model)
+    start = read_fitting_lora(path, model)
     started = start.unope, replace(start.unope, reference_cache=True)
     if start.config != config.lora or config.unope not in started:
         raise RecipeError(

@@ -2,7 +2,8 @@
 (`hub`), or what is shipped with the package: the model "small", and its LoRA "small-cached", whose references
 are computed once a picture.
 
-Both names always mean what is shipped; write ./small for a directory of that name.
+Both names always mean what is shipped, small as a LoRA the one in the shipped model; write ./small for a
+directory of that name.
 """
 
 from pathlib import Path
@@ -19,6 +20,12 @@ CACHED_FOLDER = FOLDER.with_name("small_cached")
 def model_dir(name: str | Path) -> Path:
     """The directory of a model, whether it exists or not."""
     return FOLDER if str(name) == SMALL else Path(name)
+
+
+def lora_dir(name: str | Path) -> Path:
+    """The directory of a LoRA, whether it exists or not; "small" is the one in the shipped model."""
+    shipped = {SMALL: FOLDER / "lora", SMALL_CACHED: CACHED_FOLDER}
+    return shipped.get(str(name), Path(name))
 
 
 def find_model(name: str | Path) -> Path:
@@ -52,8 +59,7 @@ def local_model(name: str | Path) -> Path:
 
 
 def find_lora(name: str | Path, model: Path) -> Path | None:
-    """The path of a LoRA: "auto" is the lora/ in the directory `model`, if it has one; "none" gives None, and
-    "small-cached" the shipped one with a reference cache.
+    """The path of a LoRA: "auto" is the lora/ in the directory `model`, if it has one, and "none" gives None.
 
     Raises FileNotFoundError for a repository of the hub without it.
     """
@@ -63,6 +69,4 @@ def find_lora(name: str | Path, model: Path) -> Path | None:
         raise FileNotFoundError("the name of the LoRA is empty: give auto, none, or where it lies")
     if str(name) == "none":
         return None
-    if str(name) == SMALL_CACHED:
-        return CACHED_FOLDER
-    return hub_lora(str(name)) if is_hub_name(str(name)) else Path(name)
+    return hub_lora(str(name)) if is_hub_name(str(name)) else lora_dir(name)
