@@ -52,6 +52,7 @@ def write_pairs(folder: Path, sizes: list[tuple[int, int]]) -> Path:
         }
         for i, size in enumerate(sizes)
     ]
+    entries[0]["mask_path"] = write_noise(folder / "mask.png", 99, sizes[0])
     return write_json(folder / "list.json", entries)
 
 
@@ -115,6 +116,15 @@ def test_the_loss_from_the_cache_is_that_from_pictures(recipe, cache):
         assert loss(without, stored, jax.random.key(number)) == pytest.approx(float(expected), abs=1e-6)
         dropped += (seen.txt[:, 3] == 0).sum()
     assert 0 < dropped < 8
+
+
+def test_masks_are_kept_with_the_encodings(recipe, cache):
+    pictures = batches_of(changed(recipe, mask_weight=3.0))
+    cached = batches_of(changed(recipe, path="", encodings=str(cache), mask_weight=3.0))
+    masks = [(next(pictures).mask, next(cached).mask) for _ in range(3)]
+    assert any(seen.any() for seen, _ in masks)
+    for seen, stored in masks:
+        np.testing.assert_array_equal(seen, stored)
 
 
 def test_the_plan_counts_the_networks_that_the_trainer_loads(recipe, cache):

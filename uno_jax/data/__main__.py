@@ -15,7 +15,7 @@ import tyro
 
 from uno_jax.data.check import Report, check_records
 from uno_jax.data.config import DataConfig, PairScore, Resolution, SourceConfig
-from uno_jax.data.pack import pack_records, scored, write_json
+from uno_jax.data.pack import masked, pack_records, scored, write_json
 from uno_jax.data.records import Records, parse_source, read_scores, read_source
 from uno_jax.support.atomic import check_output, check_output_folder
 from uno_jax.support.bounds import Count, Share
@@ -91,6 +91,7 @@ def sized_entries(records: Records, report: Report) -> list[dict[str, object]]:
             "image_paths": [_absolute(path) for path in record.refs],
             "image_tgt_path": _absolute(record.target),
             "image_sizes": report.sizes[entry],
+            **masked(_absolute(record.mask) if record.mask else ""),
             **scored(score),
         }
         for entry, record, score in zip(records.entry.tolist(), records, read_scores(records), strict=True)

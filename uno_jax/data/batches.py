@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
-from uno_jax.data.image_files import READ_ERRORS, bucket_array
-from uno_jax.data.records import PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
+from uno_jax.data.image_files import MASK_CELL, READ_ERRORS, bucket_array, mask_array
+from uno_jax.data.records import MASK, PICTURES, SHOWN_PROBLEMS, Records, Source, picture_ratios
 from uno_jax.families.family import BatchParts
 from uno_jax.families.registry import all_encoders
 from uno_jax.support import images
@@ -109,7 +109,8 @@ class Loader:
         share = len(places) // self.process_count
         own = slice(self.process_index * share, (self.process_index + 1) * share)
         try:
-            read = [_first_good(group, slot.place, partial(_arrays, sizes), most) for slot in slots[own]]
+            arrays = partial(_arrays, sizes, self.config.mask_weight != 1)
+            read = [_first_good(group, slot.place, arrays, most) for slot in slots[own]]
         except NoGoodRecordError as error:
             if self.process_count > 1:  # the others cannot know, and would go on with this group
                 raise _many_in_a_row(error.bad) from None
@@ -143,6 +144,7 @@ def stacked(group: Group, read: Sequence[Slot], kept: Sequence[bool]) -> BatchPa
         refs=tuple(stack(samples, name) for name in PICTURES[1:] if name in samples[0]),
         prompts=[records[row].prompt if keep else "" for row, keep in zip(rows, kept, strict=True)],
         texts={kind: stack(texts, made.text) for kind, made in all_encoders().items() if made.text in empty},
+        mask=stack(samples, MASK) if MASK in samples[0] else None,
     )
 
 
@@ -173,14 +175,20 @@ def _many_in_a_row(bad: Sequence[tuple[str, str]]) -> DataError:
     return DataError(f"{counted(len(bad), 'bad record')} in a row: {shown}")
 
 
-def _arrays(sizes: Sequence[tuple[int, int]], records: Records, index: int) -> dict[str, np.ndarray]:
-    """A record's cached encodings, and its pictures where those are not cached."""
-    cached = records.encodings(index)
-    if PICTURES[0] in cached:
-        return cached
-    record = records[index]
-    named = zip(PICTURES, (record.target, *record.refs), sizes, strict=False)
-    return cached | {name: bucket_array(path, size) for name, path, size in named}
+def _arrays(
+    sizes: Sequence[tuple[int, int]], masks: bool, records: Records, index: int
+) -> dict[str, np.ndarray]:
+    """A record's cached encodings, its pictures where those are not cached, and with `masks` its mask."""
+    arrays, record = dict(records.encodings(index)), records[index]
+    mask = arrays.pop(MASK, None)
+    if PICTURES[0] not in arrays:
+        named = zip(PICTURES, (record.target, *record.refs), sizes, strict=False)
+        arrays |= {name: bucket_array(path, size) for name, path, size in named}
+        mask = mask_array(record.mask, sizes[0]) if masks and record.mask else None
+    if masks:
+        height, width = (side // MASK_CELL for side in sizes[0])
+        arrays[MASK] = np.zeros((height, width), np.uint8) if mask is None else mask
+    return arrays
 
 
 def make_groups(records: Records, config: DataConfig) -> list[tuple[Group, float]]:

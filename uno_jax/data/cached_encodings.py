@@ -3,7 +3,8 @@
 DIR/encodings.json        what was encoded, and by which networks (`Info`)
 DIR/empty.safetensors     txt and vec of the empty prompt, for text dropout
 DIR/00000.array_record, … `per_shard` entries of the lists each, those that can be used: first their part of
-                          the table of records, then for each the arrays target, ref1, …, txt, vec
+                          the table of records, then for each the arrays target, ref1, …, txt, vec, and mask
+                          where the list names one
 
 Records are safetensors' bytes. A shard appears when it is complete; with all of them the directory is.
 """

@@ -1,10 +1,11 @@
 """What a run trains on: lists of pairs, and how their pictures are sized and read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from uno_jax.support.bounds import Bounds, Share, Side
+from uno_jax.support.settings import ADDED
 
 Resolution = Annotated[int, Bounds(32, 8_192)]
 PairScore = Annotated[float, Bounds(0, 4)]
@@ -50,6 +51,10 @@ class DataConfig:
     """Shapes of batches where lists do not say their pictures' sizes. "own" reads these at the start, and a
     batch holds targets of one bucket; "mean" takes any targets and the bucket of their mean height/width, as
     UNO does, which stretches them.
+    """
+    mask_weight: Annotated[float, Bounds(0, 1e6, above=True)] = field(default=1.0, metadata=ADDED)
+    """Weight of errors where a record's mask (mask_path) is white; elsewhere, and without a mask, it is 1.
+    With 1 masks are not read.
     """
     text_dropout: Share = 0.1
     """Share of prompts replaced by the empty one."""

@@ -2,8 +2,8 @@
 
 There are two forms, which one list may mix:
 - UNO's own lists: {"prompt", "image_paths": [references] or "image_path", "image_tgt_path"}, and optionally
-  "image_sizes": [[width, height] of the target, of each reference] and "score", from 0 to 4, which
-  `uno-synthesize` writes;
+  "image_sizes": [[width, height] of the target, of each reference], "score", from 0 to 4, which
+  `uno-synthesize` writes, and "mask_path": a picture of the target's shape, white where its subjects are;
 - UNO-1M's labels: {"img_path1", "img_path2", "caption": {"img_path2", …}, "vlm_filter_cot": {"score_final",
   …}}; picture 2 is the target, its caption the prompt, picture 1 the reference.
 """
@@ -22,7 +22,7 @@ BEST_SCORE = 4
 PAPER_SCORE = 4.0  # what UNO-1M's labels need where no threshold is named
 SURROGATE = re.compile("[\ud800-\udfff]")
 REFERENCES = frozenset({"image_paths", "image_path"})
-PAIR_KEYS = REFERENCES | {"prompt", "image_tgt_path", "image_sizes", "score"}
+PAIR_KEYS = REFERENCES | {"prompt", "image_tgt_path", "image_sizes", "score", "mask_path"}
 LIKE = 0.85  # share of letters in common from which on a key is another one misspelt
 
 
@@ -37,6 +37,7 @@ class Entry(NamedTuple):
     target: str
     refs: tuple[str, ...]
     ratios: tuple[float, ...] | None = None
+    mask: str | None = None
 
 
 def parse_entry(entry: Any, min_score: float | None) -> Entry | None:
@@ -54,12 +55,17 @@ def parse_entry(entry: Any, min_score: float | None) -> Entry | None:
         raise DataError("the prompt is empty")
     if len(parsed.refs) > MAX_REFS:
         raise DataError(f"{len(parsed.refs)} references, at most {MAX_REFS} can be used")
-    texts = (parsed.prompt, parsed.target, *parsed.refs)
+    texts = (parsed.prompt, *paths_of(parsed))
     if not all(texts) or "\0" in "".join(texts):
         raise DataError("a path is empty, or a text has a NUL character")
     if SURROGATE.search("".join(texts)):
         raise DataError("invalid Unicode (a lone surrogate)")
     return parsed
+
+
+def paths_of(entry: Entry) -> tuple[str, ...]:
+    """Target, references and, if there is one, the mask."""
+    return (entry.target, *entry.refs, *(() if entry.mask is None else (entry.mask,)))
 
 
 def is_label(entry: dict[str, Any]) -> bool:
@@ -134,7 +140,8 @@ def _parse_pair(entry: dict[str, Any], min_score: float | None) -> Entry | None:
     prompt, target, refs = prompt_of(entry), _text(entry, "image_tgt_path", "a path"), references_of(entry)
     sizes = entry.get("image_sizes")
     ratios = None if sizes is None else _ratios(sizes, 1 + len(refs))
-    return Entry(prompt, target, refs, ratios)
+    mask = _text(entry, "mask_path", "a path") if "mask_path" in entry else None
+    return Entry(prompt, target, refs, ratios, mask)
 
 
 def _ratios(sizes: Any, count: int) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from uno_jax.data.locations import is_remote
@@ -23,6 +23,7 @@ from uno_jax.support.regular_file import check_regular_file
 
 IN_SHARD = re.compile(r"(.+\.tar)#(\d+)\+(\d+)")
 MAX_RATIO = 16
+MASK_CELL = 8  # pixels of a side; tokens have 8 or 16
 READ_ERRORS = (OSError, ImageError)
 
 
@@ -114,6 +115,15 @@ def bucket_array(path: str, size: tuple[int, int]) -> Float32[np.ndarray, "h w 3
     """The picture resized to a bucket (height, width), in [-1, 1]; raises like `read_picture`."""
     height, width = size
     return images.to_array(read_picture(path).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def mask_array(path: str, size: tuple[int, int]) -> UInt8[np.ndarray, "h/8 w/8"]:
+    """How white the mask of a picture in a bucket (height, width) is, from 0 to 255, in cells of MASK_CELL
+    pixels; raises like `read_picture`.
+    """
+    height, width = (side // MASK_CELL for side in size)
+    grey = read_picture(path).convert("L")
+    return np.asarray(grey.resize((width, height), Image.Resampling.BOX))
 
 
 @lru_cache(maxsize=100_000)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, read_bytes, read_picture
-from uno_jax.data.records import MAX_BAD_SHARE, SHOWN_PROBLEMS, Record, Records, read_scores
+from uno_jax.data.records import MASK, MAX_BAD_SHARE, PICTURES, SHOWN_PROBLEMS, Record, Records, read_scores
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.folder_lock import locked
 
@@ -73,11 +73,11 @@ def _removed_on_failure() -> Iterator[list[Path]]:
 
 
 def _add_record(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> dict[str, Any]:
-    paths = (record.target, *record.refs)
+    paths = record.files
     # All are read before any is written: a bad record leaves nothing in the shard.
     files = [read_bytes(path) for path in paths]
     sizes = [read_picture(path).size for path in paths]
-    names = ["target", *(f"ref{number}" for number in range(1, len(paths)))]
+    names = [*PICTURES[: 1 + len(record.refs)], MASK][: len(paths)]
     _add_file(tar, f"{key}.json", json.dumps({"prompt": record.prompt}).encode())
     places = [
         f"{shard}#{_add_file(tar, f'{key}.{name}{_suffix(path)}', file)}+{len(file)}"
@@ -85,10 +85,16 @@ def _add_record(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> d
     ]
     return {
         "prompt": record.prompt,
-        "image_paths": places[1:],
+        "image_paths": places[1 : 1 + len(record.refs)],
         "image_tgt_path": places[0],
-        "image_sizes": sizes,
+        "image_sizes": sizes[: 1 + len(record.refs)],
+        **masked(places[-1] if record.mask else ""),
     }
+
+
+def masked(mask: str) -> dict[str, str]:
+    """The part of an entry that names its mask."""
+    return {"mask_path": mask} if mask else {}
 
 
 def scored(score: float | None) -> dict[str, float]:

@@ -18,7 +18,15 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 from numpy.typing import ArrayLike
 
 from uno_jax.data.config import DataConfig, SourceConfig
-from uno_jax.data.entries import MAX_REFS, DataError, Entry, label_threshold, parse_entry, score_of
+from uno_jax.data.entries import (
+    MAX_REFS,
+    DataError,
+    Entry,
+    label_threshold,
+    parse_entry,
+    paths_of,
+    score_of,
+)
 from uno_jax.data.image_files import exists, join_path, parent, picture_ratio, slash_hint
 from uno_jax.data.list_files import read_entries
 from uno_jax.data.subject_folders import folder_entries
@@ -27,6 +35,7 @@ from uno_jax.support.words import counted
 
 SHOWN_PROBLEMS = 5
 PROBED = 100
+MASK = "mask"
 PICTURES = ("target", *(f"ref{number}" for number in range(1, 1 + MAX_REFS)))
 MAX_BAD_SHARE = DataConfig().max_bad_share
 
@@ -37,6 +46,13 @@ class Record(NamedTuple):
     prompt: str
     refs: tuple[str, ...]
     target: str
+    mask: str = ""
+    """Empty where the list names none."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Target, references and, if there is one, the mask."""
+        return (self.target, *self.refs, *((self.mask,) if self.mask else ()))
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class Records:
 
     sources: tuple[Source, ...]
     text: bytes
-    """Prompt, target and references of each record, separated by NUL."""
+    """Prompt, target, references and, if there is one, mask of each record, separated by NUL."""
     ends: Int64[np.ndarray, " r"]
     """Where each record ends in `text`."""
     source: UInt8[np.ndarray, " r"]
@@ -97,9 +113,11 @@ class Records:
             raise IndexError(f"record {index} of {len(self)}")
         index %= len(self)
         start = self.ends[index - 1] if index else 0
-        prompt, target, *refs = self.text[start : self.ends[index]].decode().split("\0")
+        prompt, *paths = self.text[start : self.ends[index]].decode().split("\0")
         folder = self.sources[self.source[index]].folder
-        return Record(prompt, tuple(join_path(folder, ref) for ref in refs), join_path(folder, target))
+        target, *others = (join_path(folder, path) for path in paths)
+        refs, mask = others[: self.refs[index]], others[self.refs[index] :]
+        return Record(prompt, tuple(refs), target, *mask)
 
     def name(self, index: int) -> str:
         """A record's name in messages: its list and its index there."""
@@ -177,7 +195,7 @@ def parse_source(config: SourceConfig) -> Records:
         if entry is None:
             below += 1
             continue
-        text += "\0".join((entry.prompt, entry.target, *entry.refs)).encode()
+        text += "\0".join((entry.prompt, *paths_of(entry))).encode()
         ends.append(len(text))
         entries.append(index)
         refs.append(len(entry.refs))
@@ -243,7 +261,7 @@ def _padded(entry: Entry) -> tuple[float, ...]:
 def _missing(records: Records, probed: np.ndarray) -> dict[int, str]:
     def problem(index: int) -> str:
         record = records[index]
-        files = [path for path in (record.target, *record.refs) if not exists(path)]
+        files = [path for path in record.files if not exists(path)]
         paths = ", ".join(files)
         return f"no picture at {paths}{slash_hint(paths)}" if files else ""
 
@@ -258,6 +276,11 @@ def refuse_bad(path: str, bad: dict[int, str], looked_at: int, total: int, max_b
         shown = "; ".join(f"record {index}: {why}" for index, why in list(bad.items())[:SHOWN_PROBLEMS])
         of = str(total) if looked_at == total else f"the {looked_at} looked up"
         raise DataError(f"{path} has {counted(len(bad), 'bad record')} of {of}: {shown}")
+
+
+def have_masks(records: Records) -> bool:
+    """Whether any record has a mask."""
+    return records.text.count(b"\0") > len(records) + int(records.refs.sum())
 
 
 def take_rows(records: Rows, rows: ArrayLike) -> Rows:
@@ -299,7 +322,7 @@ def each_picture(records: Records) -> Records:
     for index in range(len(records)):
         start = records.ends[index - 1] if index else 0
         _, *paths = records.text[start : records.ends[index]].decode("utf-8", "surrogatepass").split("\0")
-        for column, path in enumerate(paths):
+        for column, path in enumerate(paths[: 1 + records.refs[index]]):
             if (key := (int(records.source[index]), path)) not in seen:
                 seen.add(key)
                 text += f"\0{path}".encode("utf-8", "surrogatepass")

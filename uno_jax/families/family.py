@@ -44,6 +44,8 @@ class BatchParts(NamedTuple):
     """The empty prompt where the text is dropped."""
     texts: Mapping[str, np.ndarray]
     """Cached encodings of the prompts, by text encoder."""
+    mask: np.ndarray | None = None
+    """Where errors have another weight, from 0 to 255 in cells of 8 pixels; None where they have none."""
 
 
 class LoraMethod(NamedTuple):

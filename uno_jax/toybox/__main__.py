@@ -1,8 +1,8 @@
 """The command line of the toybox world: subjects and a seed -> PNGs and their JSON list.
 
 Writes images/*.png, labels.json (subjects and scenes of each entry) and, last of all, pairs.json to --out:
-[{"prompt", "image_paths", "image_tgt_path"}] with paths relative to it, which `uno_jax.train` reads as data
-and `uno_jax.sample --jobs` as a list of prompts.
+[{"prompt", "image_paths", "image_tgt_path"}], with --masks also "mask_path". Paths are relative to it;
+`uno_jax.train` reads it as data and `uno_jax.sample --jobs` as a list of prompts.
 """
 
 import json
@@ -52,6 +52,10 @@ class Args:
     """
     crop_second: bool = False
     """Crop the second reference from the target, which teaches copying (an ablation in UNO's paper)."""
+    masks: bool = False
+    """Write a mask of each target's subjects beside it, which training may give another weight
+    (data.mask_weight).
+    """
     seed: Seed = 0
     """Random seed; sample i depends only on the seed and i."""
     subjects: Path | None = None
@@ -77,6 +81,8 @@ def check_args(args: Args) -> None:
         raise ToyboxError("--alike is for pairs and diptychs; text-image samples show a subject once")
     if args.alike == "picture" and args.references != 1:
         raise ToyboxError("--alike picture is for one reference: the target itself")
+    if args.masks and args.kind == "diptychs":
+        raise ToyboxError("--masks is for pairs and text-image samples")
     if args.crop_second and args.references != 2:
         raise ToyboxError("--crop-second is for --references 2")
     check_output_folder("--out", args.out)
@@ -94,7 +100,8 @@ def write_samples(args: Args, subjects: Sequence[Subject]) -> None:
     entries, labels = [], []
     for index in tqdm(range(args.count), desc=args.kind, unit="sample"):
         sample = make_sample(args, subjects, index)
-        entries.append(_write_pictures(sample, args.out, index))
+        mask = _write_mask(sample, args.out, index) if args.masks else {}
+        entries.append(_write_pictures(sample, args.out, index) | mask)
         labels.append(
             {
                 "subjects": sample.subjects,
@@ -123,6 +130,14 @@ def _write_pictures(sample: Sample, folder: Path, index: int) -> dict[str, Any]:
     for name, pixels in zip((target, *references), (sample.target, *sample.references), strict=True):
         Image.fromarray(pixels).save(folder / name, compress_level=3)
     return {"prompt": sample.prompt, "image_paths": references, "image_tgt_path": target}
+
+
+def _write_mask(sample: Sample, folder: Path, index: int) -> dict[str, str]:
+    """Writes the target's mask. Returns its part of the entry."""
+    assert sample.mask is not None
+    name = f"images/{index:06d}_mask.png"
+    Image.fromarray(sample.mask).save(folder / name, compress_level=3)
+    return {"mask_path": name}
 
 
 def _write_json(path: Path, entries: list[dict[str, Any]]) -> None:

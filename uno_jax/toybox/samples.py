@@ -32,6 +32,8 @@ class Sample:
     subjects: tuple[str, ...]
     scenes: tuple[str, ...]
     reference_scenes: tuple[str, ...] = ()
+    mask: NDArray[np.uint8] | None = None
+    """Of the target (height, width), white where a subject is; None for a diptych."""
 
 
 def text_image(rng: Generator, subjects: Sequence[Subject], size: int, two: float = 0.25) -> Sample:
@@ -40,7 +42,8 @@ def text_image(rng: Generator, subjects: Sequence[Subject], size: int, two: floa
     (scene,) = _draw_scenes(rng, 1)
     composite = compose(rng, shown, scene, size)
     names = tuple(subject.name for subject in shown)
-    return Sample(caption(rng, names, composite), composite.image, (), names, (scene,))
+    prompt = caption(rng, names, composite)
+    return Sample(prompt, composite.image, (), names, (scene,), mask=composite.mask)
 
 
 def diptych(
@@ -98,7 +101,9 @@ def pair(
         alone[1], reference_scenes[1] = cropped(composite, 1), scene
     names = tuple(subject.name for subject in shown)
     prompt = caption(rng, names, composite)
-    return Sample(prompt, composite.image, tuple(alone), names, (scene,), tuple(reference_scenes))
+    return Sample(
+        prompt, composite.image, tuple(alone), names, (scene,), tuple(reference_scenes), composite.mask
+    )
 
 
 def _draw_subjects(rng: Generator, subjects: Sequence[Subject], count: int) -> list[Subject]:

@@ -28,6 +28,10 @@ def check_recipe(config: TrainConfig) -> None:
             f"batch_size {config.batch_size} does not divide into {config.accumulate} parts (accumulate)",
         ),
         (bool(config.init_lora and config.init_run), "give init_lora or init_run, not both"),
+        (
+            config.data.mask_weight != 1 and config.objective != "flow",
+            f"data.mask_weight is for the objective flow; {config.objective} has no masks",
+        ),
         *_place_problems(config),
         *_process_problems(config.processes),
         (

@@ -33,8 +33,8 @@ from uno_jax.data.cached_encodings import (
 )
 from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
-from uno_jax.data.image_files import READ_ERRORS, bucket_array
-from uno_jax.data.records import PICTURES, Records, picture_ratios, read_records
+from uno_jax.data.image_files import READ_ERRORS, bucket_array, mask_array
+from uno_jax.data.records import MASK, PICTURES, Records, picture_ratios, read_records
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of, picture_encoders
 from uno_jax.sampling.prompt_length import cut_prompts
@@ -216,6 +216,7 @@ def encode_shard(
         for row, name, array in encoded(encoders[kind], chunks, config.batch_size):
             samples[row][name] = array
             bar.update()
+    add_masks(config, records, ratios, samples, bad)
     good = [row for row in rows if row not in bad]
     trainer = family_of(model).need_trainer()
     for kind, tokens in trainer.tokenize(model, [records[row].prompt for row in good]).items():
@@ -260,6 +261,23 @@ def read_pictures(
         (size, chunk) for size in sorted(places) for chunk in cut_chunks(places[size], config.batch_size)
     ]
     return prefetch(read, chunks, config.data.threads)
+
+
+def add_masks(
+    config: TrainConfig,
+    records: Records,
+    ratios: dict[int, list[float]],
+    samples: dict[int, Arrays],
+    bad: dict[int, str],
+) -> None:
+    """Adds the masks of the targets to `samples`; records whose mask cannot be read are added to `bad`."""
+    for row, (target, *_) in ratios.items():
+        if path := records[row].mask:
+            try:
+                bucket = picture_bucket(config.data, records, row, PICTURES[0], target)
+                samples[row][MASK] = mask_array(path, bucket)
+            except READ_ERRORS as error:
+                bad[row] = str(error)
 
 
 def picture_bucket(data: DataConfig, records: Records, row: int, name: str, ratio: float) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def make_batch(config: ModelConfig, parts: BatchParts) -> Batch:
     """The training batch of what was read; prompts become token ids unless their encodings are cached."""
     tokens = {} if {"t5", "clip"} <= parts.texts.keys() else tokenize(config, parts.prompts)
     texts = tokens | dict(parts.texts)
-    return Batch(parts.target, parts.refs, texts["t5"], texts["clip"])
+    return Batch(parts.target, parts.refs, texts["t5"], texts["clip"], parts.mask)
 
 
 @bounded_jit

@@ -6,7 +6,7 @@ trace time.
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.networks.mmdit_blocks import ReferenceKeys
@@ -23,6 +23,8 @@ class Batch(NamedTuple):
     refs: tuple[Float[AnyArray, "b h_i w_i 3"] | Float[AnyArray, "b h2_i w2_i m"], ...]
     txt: Int[AnyArray, "b s"] | Float[AnyArray, "b s d"]
     vec: Int[AnyArray, "b 77"] | Float[AnyArray, "b v"]
+    mask: UInt8[AnyArray, "b h8 w8"] | None = None
+    """Where errors have the weight `data.mask_weight`, from 0 to 255, in cells of 8 pixels of the target."""
 
 
 class Conditioning(NamedTuple):
