@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+from tyro.conf import FlagCreatePairsOff
 
 from uno_jax.support.atomic import atomic_write, check_output_folder
 from uno_jax.support.bounds import Bounds, Seed
@@ -52,9 +53,9 @@ class Args:
     """
     crop_second: bool = False
     """Crop the second reference from the target, which teaches copying (an ablation in UNO's paper)."""
-    masks: bool = False
-    """Write a mask of each target's subjects beside it, which training may give another weight
-    (data.mask_weight).
+    masks: Annotated[bool, FlagCreatePairsOff] = False
+    """Write a mask beside each target, white in the boxes around its subjects, to which training may give
+    another weight (data.mask_weight).
     """
     seed: Seed = 0
     """Random seed; sample i depends only on the seed and i."""

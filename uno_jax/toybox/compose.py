@@ -48,7 +48,14 @@ class Composite:
     scene: str
     placements: tuple[Placement, ...]  # one for each subject
     boxes: tuple[tuple[int, int, int, int], ...]  # (left, top, right, bottom) in pixels for each subject
-    mask: NDArray[np.uint8] | None = None  # (size, size), white where a subject is
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """White in the subjects' boxes: (size, size)."""
+        mask = np.zeros(self.image.shape[:2], np.uint8)
+        for left, top, right, bottom in self.boxes:
+            mask[max(top, 0) : bottom, max(left, 0) : right] = 255
+        return mask
 
 
 @dataclass(frozen=True)
@@ -83,14 +90,11 @@ def compose(
     placements = tuple(placements or place(rng, subjects, kind))
     light = _light(rng, kind)
     cutouts = [_cut_out(subject, its, size) for subject, its in zip(subjects, placements, strict=True)]
-    mask = np.zeros((size, size, 1), np.float32)
     # The subject further back is drawn first.
     for index in sorted(range(len(subjects)), key=lambda i: placements[i].feet):
         picture = _shade(picture, cutouts[index], kind, light, size)
         picture = _lay(picture, _lit(cutouts[index].rgba, light), cutouts[index])
-        mask = _lay(mask, cutouts[index].rgba[..., [3, 3]], cutouts[index])
-    boxes = tuple(cutout.box for cutout in cutouts)
-    return Composite(to_bytes(picture), scene, placements, boxes, to_bytes(mask[..., 0]))
+    return Composite(to_bytes(picture), scene, placements, tuple(cutout.box for cutout in cutouts))
 
 
 def cropped(composite: Composite, index: int) -> NDArray[np.uint8]:
@@ -191,16 +195,14 @@ def _lit(rgba: NDArray[np.floating], light: Light) -> NDArray[np.floating]:
     return np.concatenate([np.minimum(colour, rgba[..., 3:]), rgba[..., 3:]], 2)
 
 
-def _lay(picture: Picture, layer: NDArray[np.floating], cutout: Cutout) -> Picture:
-    """Draws premultiplied channels, followed by their alpha, over a picture's at the cutout's position, in
-    place, clipped to the frame.
-    """
-    size, (height, width) = len(picture), layer.shape[:2]
+def _lay(picture: Picture, rgba: NDArray[np.floating], cutout: Cutout) -> Picture:
+    """Draws `rgba` over the picture at the cutout's position, in place, clipped to the frame."""
+    size, (height, width) = len(picture), rgba.shape[:2]
     top, left = max(cutout.top, 0), max(cutout.left, 0)
     bottom, right = min(cutout.top + height, size), min(cutout.left + width, size)
-    seen = layer[top - cutout.top : bottom - cutout.top, left - cutout.left : right - cutout.left]
-    picture[top:bottom, left:right] *= 1 - seen[..., -1:]
-    picture[top:bottom, left:right] += seen[..., :-1]
+    seen = rgba[top - cutout.top : bottom - cutout.top, left - cutout.left : right - cutout.left]
+    picture[top:bottom, left:right] *= 1 - seen[..., 3:]
+    picture[top:bottom, left:right] += seen[..., :3]
     return picture
 
 

@@ -33,7 +33,7 @@ class Sample:
     scenes: tuple[str, ...]
     reference_scenes: tuple[str, ...] = ()
     mask: NDArray[np.uint8] | None = None
-    """Of the target (height, width), white where a subject is; None for a diptych."""
+    """Of the target, (height, width), white in its subjects' boxes; None for a diptych."""
 
 
 def text_image(rng: Generator, subjects: Sequence[Subject], size: int, two: float = 0.25) -> Sample:
