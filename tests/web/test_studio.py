@@ -155,6 +155,15 @@ def test_what_cannot_be_drawn_is_refused(studio, place, changes, message):
         studio.draw(form(place, **changes), "me", tell_nobody)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_bounds_is_refused(seed):
+    from uno_jax.web import handlers
+
+    numbers = {"width": 64, "height": 64, "seed": seed, "num_images": 1}
+    with pytest.raises(ValueError, match=f"the seed must be from 0 to .*, got {seed}"):
+        handlers.read_form({"prompt": "a dog", "refs": None, "random": False, **numbers})
+
+
 def test_uploads_are_pictures(studio, place):
     (place / "page.png").write_text("<html>")
     with pytest.raises(ImageError, match=r"page\.png"):

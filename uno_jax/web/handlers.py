@@ -78,7 +78,7 @@ def drawing(studio: Studio, fields: Fields) -> Callable[..., tuple[Shown, str]]:
 def read_form(values: dict[str, Any]) -> Form:
     """The form that the fields' values make.
 
-    Raises ValueError for a number that is missing.
+    Raises ValueError for a number that is missing, and for a seed that is out of bounds.
     """
     if missing := [name for name, value in values.items() if value is None and name != "refs"]:
         raise ValueError(f"{', '.join(missing)}: no value")
@@ -90,6 +90,8 @@ def read_form(values: dict[str, Any]) -> Form:
         if name in options:
             options[name] = int(options[name])
     seed = random.randint(0, MAX_SEED - MAX_IMAGES) if values["random"] else int(values["seed"])
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"the seed must be from 0 to {MAX_SEED}, got {seed}")
     return Form(
         values["prompt"],
         [Path(path) for path in values["refs"] or []],

@@ -7,7 +7,6 @@ from gradio.components import Component
 
 from uno_jax.families.registry import family_of
 from uno_jax.sampling.generate import SEED
-from uno_jax.sampling.request import MAX_SEED
 from uno_jax.support.images import MULTIPLE, SUFFIXES
 from uno_jax.web import handlers
 from uno_jax.web.studio import MAX_IMAGES, MAX_REFS, Studio
@@ -109,9 +108,8 @@ def make_settings_form(studio: Studio) -> dict[str, Component]:
     if "negative" in sampler.takes:
         fields["negative"] = gr.Textbox(label="Negative prompt (with true CFG above 1)", elem_id="negative")
     with gr.Row():
-        fields["seed"] = gr.Number(
-            SEED, label="Seed", elem_id="seed", precision=0, minimum=0, maximum=MAX_SEED
-        )
+        # Without gradio's own bounds, which the server reports as a fault of the program.
+        fields["seed"] = gr.Number(SEED, label="Seed", elem_id="seed", precision=0)
         fields["random"] = gr.Checkbox(False, label="Another seed each time")
     fields["num_images"] = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures", elem_id="num_images")
     with gr.Row():
