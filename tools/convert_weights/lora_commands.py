@@ -82,8 +82,8 @@ class ExportLora:
 
     src: Annotated[tuple[str, ...], UseAppendAction]
     """LoRA directory, or directory of a model that has a LoRA (small: the shipped one; small-cached: its LoRA
-    with a reference cache). With --merge what
-    uno-sample takes as --lora, also several, each perhaps with a strength, :0.8.
+    with a reference cache). With --merge what uno-sample takes as --lora, also several, each perhaps with a
+    strength, :0.8.
     """
     dst: Path
     """File to write; with --merge a model directory, which flux and clip convert to files."""
