@@ -14,6 +14,8 @@ from tests.tiny_model import MAKE_BATCH, random_params
 from uno_jax.data.__main__ import main as data_command
 from uno_jax.data.batches import make_dataset
 from uno_jax.data.config import DataConfig
+from uno_jax.data.entries import DataError
+from uno_jax.data.image_files import mask_array
 from uno_jax.data.records import each_picture, have_masks, read_list
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.families.uno.objective import Noised, flow_loss, token_weights
@@ -41,7 +43,7 @@ def listed(tmp_path):
         }
         for number in range(2)
     ]
-    entries[0]["mask_path"] = "mask.png"
+    entries[0]["image_tgt_mask_path"] = "mask.png"
     return write_json(tmp_path / "list.json", entries)
 
 
@@ -111,13 +113,40 @@ def test_masks_are_packed_checked_and_written_again(listed, tmp_path, capsys):
         np.testing.assert_array_equal(one, other)
     written = tmp_path / "sized.json"
     assert run("check", listed, "--write", written) == 0
-    assert [entry.get("mask_path") for entry in json.loads(written.read_text())] == [
+    assert [entry.get("image_tgt_mask_path") for entry in json.loads(written.read_text())] == [
         str(listed.parent / "mask.png"),
         None,
     ]
-    Image.new("L", (64, 48)).save(listed.parent / "mask.png")
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (Image.new("L", (64, 48)), "mask.png: the mask is 64x48, its target 1 times as wide as high"),
+        (Image.new("RGBA", (64, 64)), "mask.png: a mask must be opaque, white and black"),
+        (Image.new("LA", (64, 64), (255, 100)), "mask.png: a mask must be opaque, white and black"),
+    ],
+)
+def test_masks_that_would_be_others_are_refused_by_all(listed, tmp_path, capsys, mask, message):
+    mask.save(listed.parent / "mask.png")
     assert run("check", listed) == 1
-    assert "mask.png: the mask is 64x48, its target 64x64" in capsys.readouterr().out
+    assert message in capsys.readouterr().out
+    assert run("pack", listed, "--out", tmp_path / "packed") == 2
+    assert message in capsys.readouterr().err
+    with pytest.raises(DataError, match="left out|bad"):
+        for _ in range(2):
+            batch_of(listed, mask_weight=2.0, max_bad_share=0.0)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "RGBA", "I;16"])
+def test_opaque_masks_of_any_kind_are_alike(listed, mode):
+    grey = Image.open(listed.parent / "mask.png").convert("L")
+    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    (wide if mode == "I;16" else grey.convert(mode)).save(listed.parent / "other.png")
+    first, other = (
+        mask_array(str(listed.parent / f"{name}.png"), (64, 64), 1.0) for name in ("mask", "other")
+    )
+    np.testing.assert_array_equal(first, other)
 
 
 def test_the_toy_world_writes_masks_of_its_subjects(tmp_path):
@@ -134,7 +163,7 @@ def test_the_toy_world_writes_masks_of_its_subjects(tmp_path):
 
 def test_a_weight_without_masks_is_refused(listed, tmp_path):
     entries = json.loads(listed.read_text())
-    del entries[0]["mask_path"]
+    del entries[0]["image_tgt_mask_path"]
     recipe = TrainConfig(workdir=str(tmp_path / "run"), data=DataConfig(str(listed), mask_weight=2.0))
     read_data(recipe)
     write_json(listed, entries)

@@ -52,7 +52,7 @@ def write_pairs(folder: Path, sizes: list[tuple[int, int]]) -> Path:
         }
         for i, size in enumerate(sizes)
     ]
-    entries[0]["mask_path"] = write_noise(folder / "mask.png", 99, sizes[0])
+    entries[0]["image_tgt_mask_path"] = write_noise(folder / "mask.png", 99, sizes[0])
     return write_json(folder / "list.json", entries)
 
 

@@ -73,7 +73,8 @@ def export_lora(
         src = src / "lora" if (src / "lora").is_dir() else src
         if not src.exists():
             raise FileNotFoundError(
-                f"no LoRA at {src}: name a directory that training or uno-convert lora wrote"
+                f"no LoRA at {src}: name small, small-cached, or a directory that training or uno-convert "
+                "lora wrote"
             )
         info, restored = restore_lora(src)
         params = _cast(restored, dtype)

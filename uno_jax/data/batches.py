@@ -184,7 +184,8 @@ def _arrays(
     if PICTURES[0] not in arrays:
         named = zip(PICTURES, (record.target, *record.refs), sizes, strict=False)
         arrays |= {name: bucket_array(path, size) for name, path, size in named}
-        mask = mask_array(record.mask, sizes[0]) if masks and record.mask else None
+        ratio = picture_ratios(records, index)[0] if masks and record.mask else None
+        mask = mask_array(record.mask, sizes[0], ratio) if ratio else None
     if masks:
         height, width = (side // MASK_CELL for side in sizes[0])
         arrays[MASK] = np.zeros((height, width), np.uint8) if mask is None else mask

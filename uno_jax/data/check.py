@@ -18,7 +18,6 @@ from uno_jax.data.config import DataConfig
 from uno_jax.data.image_files import READ_ERRORS, bucket_array, mask_array, picture_size
 from uno_jax.data.records import Record, Records
 from uno_jax.support import images
-from uno_jax.support.images import ImageError
 from uno_jax.support.words import counted
 
 Sizes = list[tuple[int, int]]
@@ -74,13 +73,6 @@ def check_records(records: Records, data: DataConfig) -> Report:
     return report
 
 
-def refuse_other_shape(mask: str, target: tuple[int, int]) -> None:
-    """Raises ImageError for a mask that is not of the target's (width, height)."""
-    width, height = picture_size(mask)
-    if (width, height) != target:
-        raise ImageError(f"{mask}: the mask is {width}x{height}, its target {target[0]}x{target[1]}")
-
-
 def sizes_or_reason(data: DataConfig, record: Record) -> Sizes | str:
     """The sizes of a record's pictures, target first, or why it cannot be used."""
     paths = (record.target, *record.refs)
@@ -90,8 +82,8 @@ def sizes_or_reason(data: DataConfig, record: Record) -> Sizes | str:
         for path, size, resolution in zip(paths, sizes, resolutions, strict=True):
             bucket_array(path, images.bucket_size(*size, resolution))
         if record.mask:
-            refuse_other_shape(record.mask, sizes[0])
-            mask_array(record.mask, images.bucket_size(*sizes[0], data.resolution))
+            width, height = sizes[0]
+            mask_array(record.mask, images.bucket_size(width, height, data.resolution), height / width)
         return sizes
     except READ_ERRORS as error:
         return str(error)

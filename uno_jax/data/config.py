@@ -53,8 +53,8 @@ class DataConfig:
     UNO does, which stretches them.
     """
     mask_weight: Annotated[float, Bounds(0, 1e6, above=True)] = field(default=1.0, metadata=ADDED)
-    """Weight of errors where a record's mask (mask_path) is white; elsewhere, and without a mask, it is 1.
-    With 1 masks are not read.
+    """Weight of errors where a record's mask (image_tgt_mask_path) is white; elsewhere, and without a mask,
+    it is 1. With 1 masks are not read.
     """
     text_dropout: Share = 0.1
     """Share of prompts replaced by the empty one."""

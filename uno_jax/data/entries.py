@@ -3,7 +3,8 @@
 There are two forms, which one list may mix:
 - UNO's own lists: {"prompt", "image_paths": [references] or "image_path", "image_tgt_path"}, and optionally
   "image_sizes": [[width, height] of the target, of each reference], "score", from 0 to 4, which
-  `uno-synthesize` writes, and "mask_path": a picture of the target's shape, white where its subjects are;
+  `uno-synthesize` writes, and "image_tgt_mask_path": a picture of the target's shape, white where its
+  subjects are;
 - UNO-1M's labels: {"img_path1", "img_path2", "caption": {"img_path2", …}, "vlm_filter_cot": {"score_final",
   …}}; picture 2 is the target, its caption the prompt, picture 1 the reference.
 """
@@ -22,7 +23,7 @@ BEST_SCORE = 4
 PAPER_SCORE = 4.0  # what UNO-1M's labels need where no threshold is named
 SURROGATE = re.compile("[\ud800-\udfff]")
 REFERENCES = frozenset({"image_paths", "image_path"})
-PAIR_KEYS = REFERENCES | {"prompt", "image_tgt_path", "image_sizes", "score", "mask_path"}
+PAIR_KEYS = REFERENCES | {"prompt", "image_tgt_path", "image_sizes", "score", "image_tgt_mask_path"}
 LIKE = 0.85  # share of letters in common from which on a key is another one misspelt
 
 
@@ -140,7 +141,7 @@ def _parse_pair(entry: dict[str, Any], min_score: float | None) -> Entry | None:
     prompt, target, refs = prompt_of(entry), _text(entry, "image_tgt_path", "a path"), references_of(entry)
     sizes = entry.get("image_sizes")
     ratios = None if sizes is None else _ratios(sizes, 1 + len(refs))
-    mask = _text(entry, "mask_path", "a path") if "mask_path" in entry else None
+    mask = _text(entry, "image_tgt_mask_path", "a path") if "image_tgt_mask_path" in entry else None
     return Entry(prompt, target, refs, ratios, mask)
 
 

@@ -24,6 +24,7 @@ from uno_jax.support.regular_file import check_regular_file
 IN_SHARD = re.compile(r"(.+\.tar)#(\d+)\+(\d+)")
 MAX_RATIO = 16
 MASK_CELL = 8  # pixels of a side; tokens have 8 or 16
+SAME_SHAPE = 0.05  # how far heights/widths of masks and targets may be apart, for masks that were scaled
 READ_ERRORS = (OSError, ImageError)
 
 
@@ -117,12 +118,17 @@ def bucket_array(path: str, size: tuple[int, int]) -> Float32[np.ndarray, "h w 3
     return images.to_array(read_picture(path).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def mask_array(path: str, size: tuple[int, int]) -> UInt8[np.ndarray, "h/8 w/8"]:
-    """How white the mask of a picture in a bucket (height, width) is, from 0 to 255, in cells of MASK_CELL
-    pixels; raises like `read_picture`.
+def mask_array(path: str, size: tuple[int, int], ratio: float) -> UInt8[np.ndarray, "h/8 w/8"]:
+    """How white a mask is, from 0 to 255, in cells of MASK_CELL pixels of its target's bucket (height,
+    width); `ratio` is the target's height/width.
+
+    Raises like `read_picture`, and ImageError for transparency or another shape.
     """
+    grey = images.read_grey(io.BytesIO(read_bytes(path)), path)
+    if abs(grey.height / grey.width / ratio - 1) > SAME_SHAPE:
+        target = f"its target {1 / ratio:.3g} times as wide as high"
+        raise ImageError(f"{path}: the mask is {grey.width}x{grey.height}, {target}")
     height, width = (side // MASK_CELL for side in size)
-    grey = read_picture(path).convert("L")
     return np.asarray(grey.resize((width, height), Image.Resampling.BOX))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from uno_jax.data.entries import DataError
-from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, read_bytes, read_picture
+from uno_jax.data.image_files import IN_SHARD, READ_ERRORS, mask_array, read_bytes, read_picture
 from uno_jax.data.records import MASK, MAX_BAD_SHARE, PICTURES, SHOWN_PROBLEMS, Record, Records, read_scores
 from uno_jax.support.atomic import atomic_write
 from uno_jax.support.folder_lock import locked
@@ -76,7 +76,10 @@ def _add_record(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> d
     paths = record.files
     # All are read before any is written: a bad record leaves nothing in the shard.
     files = [read_bytes(path) for path in paths]
-    sizes = [read_picture(path).size for path in paths]
+    sizes = [read_picture(path).size for path in paths[: 1 + len(record.refs)]]
+    if record.mask:
+        width, height = sizes[0]
+        mask_array(record.mask, (height, width), height / width)
     names = [*PICTURES[: 1 + len(record.refs)], MASK][: len(paths)]
     _add_file(tar, f"{key}.json", json.dumps({"prompt": record.prompt}).encode())
     places = [
@@ -87,14 +90,14 @@ def _add_record(tar: tarfile.TarFile, shard: str, key: str, record: Record) -> d
         "prompt": record.prompt,
         "image_paths": places[1 : 1 + len(record.refs)],
         "image_tgt_path": places[0],
-        "image_sizes": sizes[: 1 + len(record.refs)],
+        "image_sizes": sizes,
         **masked(places[-1] if record.mask else ""),
     }
 
 
 def masked(mask: str) -> dict[str, str]:
     """The part of an entry that names its mask."""
-    return {"mask_path": mask} if mask else {}
+    return {"image_tgt_mask_path": mask} if mask else {}
 
 
 def scored(score: float | None) -> dict[str, float]:

@@ -64,6 +64,17 @@ def read_image(source: PictureSource, name: str = "") -> Image.Image:
         return _rgb(upright(image, turn))
 
 
+def read_grey(source: PictureSource, name: str = "") -> Image.Image:
+    """Reads a mask as upright 8-bit grey; raises as `read_image`, and ImageError where it is transparent: on
+    white, and on black, it would be another one.
+    """
+    with open_picture(source, name) as (image, turn):
+        image = upright(image, turn)
+        if image.has_transparency_data and (np.asarray(image.convert("RGBA"))[..., 3] < 255).any():
+            raise ImageError("a mask must be opaque, white and black; save it without transparency")
+        return _rgb(image).convert("L")
+
+
 def read_rgba(source: PictureSource, name: str = "") -> Image.Image:
     """Reads a cut-out picture as upright 8-bit RGBA; raises as `read_image`."""
     with open_picture(source, name) as (image, turn):

@@ -1,8 +1,8 @@
 """The command line of the toybox world: subjects and a seed -> PNGs and their JSON list.
 
 Writes images/*.png, labels.json (subjects and scenes of each entry) and, last of all, pairs.json to --out:
-[{"prompt", "image_paths", "image_tgt_path"}], with --masks also "mask_path". Paths are relative to it;
-`uno_jax.train` reads it as data and `uno_jax.sample --jobs` as a list of prompts.
+[{"prompt", "image_paths", "image_tgt_path"}], with --masks also "image_tgt_mask_path". Paths are
+relative to it; `uno_jax.train` reads it as data and `uno_jax.sample --jobs` as a list of prompts.
 """
 
 import json
@@ -138,7 +138,7 @@ def _write_mask(sample: Sample, folder: Path, index: int) -> dict[str, str]:
     assert sample.mask is not None
     name = f"images/{index:06d}_mask.png"
     Image.fromarray(sample.mask).save(folder / name, compress_level=3)
-    return {"mask_path": name}
+    return {"image_tgt_mask_path": name}
 
 
 def _write_json(path: Path, entries: list[dict[str, Any]]) -> None:

@@ -275,7 +275,7 @@ def add_masks(
         if path := records[row].mask:
             try:
                 bucket = picture_bucket(config.data, records, row, PICTURES[0], target)
-                samples[row][MASK] = mask_array(path, bucket)
+                samples[row][MASK] = mask_array(path, bucket, target)
             except READ_ERRORS as error:
                 bad[row] = str(error)
 

@@ -120,8 +120,8 @@ def read_data(config: TrainConfig) -> Sized:
     if config.data.mask_weight != 1 and not have_masks(records):
         again = " and encode it again" * bool(cached)
         raise DataError(
-            f"data.mask_weight is {config.data.mask_weight:g}, but no record has a mask: add a mask_path to "
-            f"each of the list's entries{again}, or leave mask_weight out"
+            f"data.mask_weight is {config.data.mask_weight:g}, but no record has a mask: add "
+            f"image_tgt_mask_path to entries of a list in UNO's own form{again}, or leave mask_weight out"
         )
     if cached or config.data.buckets == "mean":
         return Sized(records, None, Path(config.workdir))

@@ -183,9 +183,11 @@ def read_start_lora(config: TrainConfig, model: Any) -> Lora:
     start = read_fitting_lora(path, model)
     started = start.unope, replace(start.unope, reference_cache=True)
     if start.config != config.lora or config.unope not in started:
+        lacks_cache = start.unope.reference_cache and not config.unope.reference_cache
+        cached = "; add --unope.reference-cache" * lacks_cache
         raise RecipeError(
             f"init_lora {config.init_lora} has {start.config} and {start.unope}, "
-            f"this run {config.lora} and {config.unope}"
+            f"this run {config.lora} and {config.unope}{cached}"
         )
     return start
 

@@ -110,7 +110,9 @@ def _read(path: Path, config: Any) -> Added:
     family = family_of(config)
     family.need_lora()
     if not path.exists():
-        raise FileNotFoundError(f"no LoRA at {path}: name a file or a folder, {', '.join(NAMED)} or none")
+        raise FileNotFoundError(
+            f"no LoRA at {path}: name a file or a folder, {', '.join(NAMED)}, small or none"
+        )
     if (file := lora_file(path)) is None:
         lora = read_fitting_lora(path, config)
         return Added({family.core: lora.params}, lora.unope)
