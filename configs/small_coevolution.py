@@ -16,6 +16,7 @@ from uno_jax.training.config import OptimConfig, TrainConfig
 from uno_jax.training.recipes import load_recipe
 
 DIPTYCHS, PROMPTS, STEPS = 800, 120, "8"
+GUIDED = ("--true-cfg", "1.5", "--image-cfg", "2")  # as the preset small_referenced draws
 SCORER = "efficientnet_lite0"
 
 
@@ -40,7 +41,7 @@ def score(name: str, key: str, row: str, percent: bool = True) -> Score:
 
 
 def get_config() -> Coevolution:
-    drawn = ("--count", str(PROMPTS), "--steps", STEPS, "--no-baseline")
+    drawn = ("--count", str(PROMPTS), "--steps", STEPS, "--no-baseline", *GUIDED)
     evaluated = ("--suite", "toybox", "--kinds", "single", *drawn)
     return Coevolution(
         model="small",

@@ -11,8 +11,14 @@ import dataclasses
 from ..config import SynthConfig
 from . import small
 
+# Pictures that a model is to learn from are guided less than those for show: what guidance exaggerates, it
+# would learn, and then be guided again.
+GUIDED = ("--true-cfg", "1.5", "--image-cfg", "2")
+
 
 def get_config() -> SynthConfig:
     config = small.get_config()
-    generate = dataclasses.replace(config.generate, second="referenced", arguments=small.BATCHES)
-    return dataclasses.replace(config, generate=generate)
+    arguments = (*small.BATCHES, *GUIDED)
+    generate = dataclasses.replace(config.generate, second="referenced", arguments=arguments)
+    second = dataclasses.replace(config.second_reference, arguments=arguments)
+    return dataclasses.replace(config, generate=generate, second_reference=second)
