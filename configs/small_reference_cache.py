@@ -8,24 +8,21 @@ uno-train --config configs/small_reference_cache.py --data.encodings data/toybox
 
 import dataclasses
 
-from uno_jax.data.config import SourceConfig
+from uno_jax.data.config import with_weights
 from uno_jax.families.uno.config import UnoPE
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.recipes import load_recipe
 
-WEIGHTS = {"one": 0.35, "one_place": 0.3, "two": 0.15, "two_place": 0.2, "three": 0.02, "four": 0.01}
+WEIGHTS = (0.35, 0.3, 0.15, 0.2, 0.02, 0.01)  # of one, one_place, two, two_place, three and four
 
 
 def get_config() -> TrainConfig:
     stage = load_recipe("configs/small_stage2_many.py")
-    sources = tuple(
-        SourceConfig(f"data/toybox/{name}/pairs.json", weight) for name, weight in WEIGHTS.items()
-    )
     return dataclasses.replace(
         stage,
         workdir="runs/small_reference_cache",
         unope=UnoPE(reference_cache=True),
         optim=dataclasses.replace(stage.optim, learning_rate=1.5e-3, warmup_steps=30),
         steps=480,
-        data=dataclasses.replace(stage.data, sources=sources),
+        data=with_weights(stage.data, WEIGHTS),
     )

@@ -12,18 +12,15 @@ uno-train --config configs/small_stage2_masked.py --data.encodings data/toybox/m
 
 import dataclasses
 
-from uno_jax.data.config import SourceConfig
+from uno_jax.data.config import with_weights
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.recipes import load_recipe
 
-WEIGHTS = {"one": 0.15, "one_place": 0.1, "two": 0.45, "two_place": 0.3}
+WEIGHTS = (0.15, 0.1, 0.45, 0.3)  # of one, one_place, two and two_place
 
 
 def get_config() -> TrainConfig:
     stage2 = load_recipe("configs/small_stage2.py")
-    sources = tuple(
-        SourceConfig(f"data/toybox/{name}/pairs.json", weight) for name, weight in WEIGHTS.items()
-    )
     return dataclasses.replace(
         stage2,
         workdir="runs/small_stage2_masked",
@@ -31,5 +28,5 @@ def get_config() -> TrainConfig:
         optim=dataclasses.replace(stage2.optim, learning_rate=1e-3, warmup_steps=20, ema_decay=0.99),
         batch_size=8,
         steps=640,
-        data=dataclasses.replace(stage2.data, sources=sources, mask_weight=5.0),
+        data=dataclasses.replace(with_weights(stage2.data, WEIGHTS), mask_weight=5.0),
     )

@@ -179,13 +179,14 @@ def _arrays(
     sizes: Sequence[tuple[int, int]], masks: bool, records: Records, index: int
 ) -> dict[str, np.ndarray]:
     """A record's cached encodings, its pictures where those are not cached, and with `masks` its mask."""
-    arrays, record = dict(records.encodings(index)), records[index]
+    arrays = dict(records.encodings(index))
     mask = arrays.pop(MASK, None)
     if PICTURES[0] not in arrays:
+        record = records[index]
         named = zip(PICTURES, (record.target, *record.refs), sizes, strict=False)
         arrays |= {name: bucket_array(path, size) for name, path, size in named}
-        ratio = picture_ratios(records, index)[0] if masks and record.mask else None
-        mask = mask_array(record.mask, sizes[0], ratio) if ratio else None
+        if masks and record.mask:
+            mask = mask_array(record.mask, sizes[0], picture_ratios(records, index)[0])
     if masks:
         height, width = (side // MASK_CELL for side in sizes[0])
         arrays[MASK] = np.zeros((height, width), np.uint8) if mask is None else mask

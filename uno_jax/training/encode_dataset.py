@@ -271,13 +271,18 @@ def add_masks(
     bad: dict[int, str],
 ) -> None:
     """Adds the masks of the targets to `samples`; records whose mask cannot be read are added to `bad`."""
-    for row, (target, *_) in ratios.items():
-        if path := records[row].mask:
-            try:
-                bucket = picture_bucket(config.data, records, row, PICTURES[0], target)
-                samples[row][MASK] = mask_array(path, bucket, target)
-            except READ_ERRORS as error:
-                bad[row] = str(error)
+    paths = {row: path for row in ratios if (path := records[row].mask)}
+
+    def read(row: int) -> None:
+        target = ratios[row][0]
+        try:
+            bucket = picture_bucket(config.data, records, row, PICTURES[0], target)
+            samples[row][MASK] = mask_array(paths[row], bucket, target)
+        except READ_ERRORS as error:
+            bad[row] = str(error)
+
+    for _ in prefetch(read, list(paths), config.data.threads):
+        pass
 
 
 def picture_bucket(data: DataConfig, records: Records, row: int, name: str, ratio: float) -> tuple[int, int]:
