@@ -17,7 +17,7 @@ from uno_jax.data.check import sizes_or_reason
 from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import mask_array
-from uno_jax.data.records import each_picture, have_masks, read_list
+from uno_jax.data.records import each_picture, read_list
 from uno_jax.families.uno.config import PRESETS
 from uno_jax.families.uno.objective import Noised, flow_loss, token_weights
 from uno_jax.families.uno.types import Conditioning
@@ -25,6 +25,7 @@ from uno_jax.networks.registry import network
 from uno_jax.toybox.__main__ import main as toybox
 from uno_jax.training.config import TrainConfig
 from uno_jax.training.config_check import check_recipe
+from uno_jax.training.encode_dataset import encode_lists
 from uno_jax.training.run import read_data
 
 MMDIT = PRESETS["tiny"].mmdit
@@ -56,10 +57,11 @@ def batch_of(path, **changes):
 def test_a_record_has_the_mask_that_its_list_names(listed):
     records = read_list(listed)
     assert [record.mask for record in records] == [str(listed.parent / "mask.png"), ""]
-    assert [len(record.refs) for record in records] == [1, 1] and have_masks(records)
+    assert [len(record.refs) for record in records] == [1, 1]
+    assert any(record.mask for record in records)
     assert records[0].files[-1] == records[0].mask and len(records[1].files) == 2
     pictures = each_picture(records)
-    assert len(pictures) == 4 and not have_masks(pictures)
+    assert len(pictures) == 4 and not any(record.mask for record in pictures)
 
 
 def test_a_batch_has_masks_where_they_have_a_weight(listed):
@@ -157,7 +159,7 @@ def test_the_toy_world_writes_masks_of_its_subjects(tmp_path):
     assert all(0.05 < share < 0.6 for share in shares)
     toybox(["--out", str(tmp_path / "plain"), "--count", "2", "--references", "2", "--size", "64"])
     plain = read_list(tmp_path / "plain" / "pairs.json")
-    assert not have_masks(plain)
+    assert not any(record.mask for record in plain)
     for with_mask, without in zip(records, plain, strict=True):
         np.testing.assert_array_equal(Image.open(with_mask.target), Image.open(without.target))
 
@@ -165,10 +167,13 @@ def test_the_toy_world_writes_masks_of_its_subjects(tmp_path):
 def test_a_weight_without_masks_is_refused(listed, tmp_path):
     entries = json.loads(listed.read_text())
     del entries[0]["image_tgt_mask_path"]
-    recipe = TrainConfig(workdir=str(tmp_path / "run"), data=DataConfig(str(listed), mask_weight=2.0))
+    data = DataConfig(str(listed), mask_weight=2.0)
+    recipe = TrainConfig(workdir=str(tmp_path / "run"), weights="small", data=data)
     read_data(recipe)
     write_json(listed, entries)
     with pytest.raises(ValueError, match="mask_weight is 2, but no record has a mask"):
         read_data(recipe)
+    with pytest.raises(ValueError, match="mask_weight is 2, but no record has a mask"):
+        encode_lists(recipe, tmp_path / "encodings")
     with pytest.raises(ValueError, match="autoencoder has no masks"):
         check_recipe(dataclasses.replace(recipe, objective="autoencoder"))

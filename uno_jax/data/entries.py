@@ -57,8 +57,8 @@ def parse_entry(entry: Any, min_score: float | None) -> Entry | None:
     if len(parsed.refs) > MAX_REFS:
         raise DataError(f"{len(parsed.refs)} references, at most {MAX_REFS} can be used")
     texts = (parsed.prompt, *paths_of(parsed))
-    if not all(texts) or "\0" in "".join(texts):
-        raise DataError("a path is empty, or a text has a NUL character")
+    if "\0" in "".join(texts):
+        raise DataError("the prompt or a path has a NUL character")
     if SURROGATE.search("".join(texts)):
         raise DataError("invalid Unicode (a lone surrogate)")
     return parsed
@@ -131,6 +131,8 @@ def _text(entry: dict[str, Any], name: str, what: str) -> str:
         raise DataError(f'"{name}" is missing; the entry has {shortened(sorted(entry))}')
     if not isinstance(entry[name], str):
         raise DataError(f'"{name}" must be {what}, got {shortened(entry[name])}')
+    if what == "a path" and not entry[name]:
+        raise DataError(f'"{name}" is empty, expected a path')
     return str(entry[name])
 
 

@@ -278,9 +278,14 @@ def refuse_bad(path: str, bad: dict[int, str], looked_at: int, total: int, max_b
         raise DataError(f"{path} has {counted(len(bad), 'bad record')} of {of}: {shown}")
 
 
-def have_masks(records: Records) -> bool:
-    """Whether any record has a mask."""
-    return records.text.count(b"\0") > len(records) + int(records.refs.sum())
+def check_masks(records: Records, data: DataConfig) -> None:
+    """Raises DataError where masks have a weight, but no record has one."""
+    if data.mask_weight != 1 and records.text.count(b"\0") <= len(records) + int(records.refs.sum()):
+        again = " and encode it again" * bool(data.encodings)
+        raise DataError(
+            f"data.mask_weight is {data.mask_weight:g}, but no record has a mask: add image_tgt_mask_path to "
+            f"entries of a list in UNO's own form{again}, or leave mask_weight out"
+        )
 
 
 def take_rows(records: Rows, rows: ArrayLike) -> Rows:

@@ -34,7 +34,7 @@ from uno_jax.data.cached_encodings import (
 from uno_jax.data.config import DataConfig
 from uno_jax.data.entries import DataError
 from uno_jax.data.image_files import READ_ERRORS, bucket_array, mask_array
-from uno_jax.data.records import MASK, PICTURES, Records, picture_ratios, read_records
+from uno_jax.data.records import MASK, PICTURES, Records, check_masks, picture_ratios, read_records
 from uno_jax.families.model import Model
 from uno_jax.families.registry import family_of, picture_encoders
 from uno_jax.sampling.prompt_length import cut_prompts
@@ -85,6 +85,7 @@ def encode_lists(
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, encodings=""))
     kinds = check_encoders(config, kinds)
     records = read_records(config.data)
+    check_masks(records, config.data)
     mesh, model = make_run_mesh(config, jax.local_devices()), model_config(config)
     info = make_info(config, kinds, records, per_shard)
     claim_directory(out, info, first=index == 0)

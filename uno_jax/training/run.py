@@ -20,7 +20,7 @@ from tqdm import tqdm
 from uno_jax.data.batches import Batches, make_dataset
 from uno_jax.data.cached_encodings import read_encodings
 from uno_jax.data.entries import DataError
-from uno_jax.data.records import each_picture, have_masks, read_records
+from uno_jax.data.records import check_masks, each_picture, read_records
 from uno_jax.data.sizes import Sized, keep_sizes, with_sizes
 from uno_jax.families.registry import family_of
 from uno_jax.networks.registry import apply
@@ -117,12 +117,7 @@ def read_data(config: TrainConfig) -> Sized:
     """The records that a recipe trains from, with their pictures' sizes where it asks for them."""
     cached = config.data.encodings
     records = read_encodings(cached, config.data.lists) if cached else read_records(config.data)
-    if config.data.mask_weight != 1 and not have_masks(records):
-        again = " and encode it again" * bool(cached)
-        raise DataError(
-            f"data.mask_weight is {config.data.mask_weight:g}, but no record has a mask: add "
-            f"image_tgt_mask_path to entries of a list in UNO's own form{again}, or leave mask_weight out"
-        )
+    check_masks(records, config.data)
     if cached or config.data.buckets == "mean":
         return Sized(records, None, Path(config.workdir))
     with first_process_first("sizes"):
