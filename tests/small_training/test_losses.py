@@ -1,5 +1,7 @@
 """The losses of the small model's training agree with the family's own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,11 +26,14 @@ def net() -> MMDiT:
 
 @pytest.fixture(scope="module")
 def variables():
-    params = jax.jit(lambda key: init_params(CONFIG, key))(jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))  # zeros would hide mistakes
-    noisy = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return {"params": jax.tree.unflatten(tree, noisy)}
+    @jax.jit
+    def noisy(key):
+        leaves, tree = jax.tree.flatten(init_params(CONFIG, key))
+        keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))  # zeros would hide mistakes
+        moved = [a + 0.05 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+        return jax.tree.unflatten(tree, moved)
+
+    return {"params": noisy(jax.random.key(0))}
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +117,6 @@ def test_the_perceptual_distance_is_zero_for_equal_pictures_and_grows():
         }
     image = jnp.asarray(rng.uniform(-1, 1, (2, 16, 16, 3)))
     near, far = (image + size * rng.normal(size=image.shape) for size in (0.02, 0.3))
-    assert perceptual_distance(weights, image, image, jnp.float32) == 0
-    assert (
-        0
-        < perceptual_distance(weights, image, near, jnp.float32)
-        < perceptual_distance(weights, image, far, jnp.float32)
-    )
+    distance = jax.jit(partial(perceptual_distance, dtype=jnp.float32))
+    assert distance(weights, image, image) == 0
+    assert 0 < distance(weights, image, near) < distance(weights, image, far)

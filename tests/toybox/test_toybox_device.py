@@ -93,7 +93,8 @@ def test_a_subject_is_seen_as_by_pillow(world, seed):
     """Its map in perspective, with bilinear samples of premultiplied colours, laid on grey."""
     subject = jnp.asarray(3 * seed)
     scenes, alone = jnp.array([0]), jnp.array([True])
-    placements = draw_placements(jax.random.key(seed), world.atlas, scenes, subject[None, None], alone)
+    draw = jax.jit(draw_placements)
+    placements = draw(jax.random.key(seed), world.atlas, scenes, subject[None, None], alone)
     its = jax.tree.map(lambda values: values[0, 0], placements)
     cutout = jax.jit(cut_out)(world, subject, its)
     picture, extents = picture_in(world, 3 * seed, float(its.extent) * SIZE)
@@ -166,7 +167,8 @@ def test_subjects_stand_where_they_stand_in_the_drawn_world(subjects, world, cou
         for who, where in zip(shown, scenes, strict=True)
     ]
     alone = jnp.full(MANY, count == 1)
-    made = draw_placements(jax.random.key(0), world.atlas, jnp.asarray(scenes), jnp.asarray(shown), alone)
+    draw = jax.jit(draw_placements)
+    made = draw(jax.random.key(0), world.atlas, jnp.asarray(scenes), jnp.asarray(shown), alone)
     for name in ("x", "feet", "extent", "degrees", "flip"):
         wanted = np.array([[getattr(its, name) for its in row] for row in drawn], float)
         for slot in range(count):

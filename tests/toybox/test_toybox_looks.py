@@ -1,5 +1,7 @@
 """Subjects that look as none of the atlas does."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from uno_jax.toybox.device.looks import Looks, draw_looks, dress
 
 COUNT = 50
 SUBJECTS = jnp.arange(400).reshape(200, 2) % COUNT
+draw = jax.jit(partial(draw_looks, count=COUNT))
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def two():
 
 
 def test_without_invention_a_subject_is_itself(two):
-    looks = draw_looks(jax.random.key(0), SUBJECTS, COUNT, 0.0)
+    looks = draw(jax.random.key(0), SUBJECTS, invented=0.0)
     np.testing.assert_array_equal(looks.texture, SUBJECTS)
     np.testing.assert_allclose(dress(two[0], two[0], looks.colour[0, 0]), two[0], atol=1e-6)
 
@@ -30,11 +33,11 @@ def test_the_share_that_is_invented():
         changed = jnp.any(looks.colour != jnp.eye(3, 4), axis=(2, 3))
         return np.asarray(changed), np.asarray(looks.texture != SUBJECTS)
 
-    recoloured, textured = new(draw_looks(jax.random.key(1), SUBJECTS, COUNT, jnp.float32(0.5)))
+    recoloured, textured = new(draw(jax.random.key(1), SUBJECTS, invented=jnp.float32(0.5)))
     assert 0.4 < recoloured.mean() < 0.6 and 0.2 < textured.mean() < 0.4
     assert not np.any(textured & ~recoloured)
     rows = jnp.where(jnp.arange(200) < 100, 1.0, 0.0)[:, None]
-    recoloured, _ = new(draw_looks(jax.random.key(1), SUBJECTS, COUNT, rows))
+    recoloured, _ = new(draw(jax.random.key(1), SUBJECTS, invented=rows))
     assert recoloured[:100].all() and not recoloured[100:].any()
 
 
@@ -47,7 +50,7 @@ def test_an_invented_subject_keeps_its_outline_and_takes_the_others_colours(two)
 
 
 def test_colours_stay_premultiplied(two):
-    looks = draw_looks(jax.random.key(2), SUBJECTS, COUNT, 1.0)
+    looks = draw(jax.random.key(2), SUBJECTS, invented=1.0)
     for colour in looks.colour[:20, 0]:
         dressed = np.asarray(dress(two[0], two[1], colour))
         assert dressed.min() >= 0 and np.all(dressed[:3] <= dressed[3] + 1e-6)

@@ -59,7 +59,7 @@ def test_only_diptychs_are_completed(params, width, differs):
     txt, vec = draw_normal(1, 2, 3, MMDIT.context_in_dim), draw_normal(2, 2, MMDIT.vec_in_dim)
     batch = Batch(draw_normal(3, 2, 4, width, 32), (), txt, vec)
     values = {
-        share: make_loss(dataclasses.replace(recipe, completion=share), MODEL)(
+        share: jax.jit(make_loss(dataclasses.replace(recipe, completion=share), MODEL))(
             {"mmdit": params}, batch, jax.random.key(5)
         )
         for share in (0.0, 1.0)

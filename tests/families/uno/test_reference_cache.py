@@ -47,7 +47,7 @@ def test_computed_once_or_in_every_step_makes_no_difference(model):
     noise, times = draw_normal(6, 2, 6, 8, 16), np.array([1.0, 0.7, 0.3, 0.0], np.float32)
     given = conditioning(TINY.mmdit)
     once = jax.jit(denoise)(model, noise, given, times)
-    steps = prepare(model, noise, given, times)
+    steps = jax.jit(prepare)(model, noise, given, times)
     assert steps.conditioning.keys is not None
     step = jax.jit(take_step)
     state = first_state(steps)
