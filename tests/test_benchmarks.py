@@ -1,15 +1,18 @@
 """Light instances of the speed benchmarks: both sides agree, and depth does not enter a program's size."""
 
 import jax
+import numpy as np
 import pytest
 
-from benchmarks import compile_time, encodings, forward, lora_gradient
+from benchmarks import compile_time, encodings, forward, lora_gradient, prompt_words
 from benchmarks.scone import cached, compilation, operations
 from benchmarks.scone import forward as scone_forward
+from tests.tiny_model import write_model
 from tests.tiny_scone import MOT as SCONE
 from uno_jax.families.scone.splits import Reference, drawing_splits
 from uno_jax.networks.mmdit_config import MMDiTConfig
 from uno_jax.networks.registry import abstract_params
+from uno_jax.weights.load import load_model
 
 # Head size 128: the only one whose rope axes a diffusers folder need not tell.
 SMALL = MMDiTConfig(
@@ -79,3 +82,16 @@ def test_operations_of_scone():
         counted, least = found
         assert least / 1e12 == pytest.approx(published, abs=0.6)
         assert least <= counted < 1.03 * least
+
+
+@pytest.mark.slow
+def test_a_prompt_in_which_something_is_exchanged_has_another_loss(tmp_path):
+    model = load_model(write_model(tmp_path), dtype="float32")
+    for kind, exchange in prompt_words.WORDS.values():
+        cases = prompt_words.choose_cases(kind, 5, model.config.defaults.resolution)
+        wrong = [exchange(case, prompt_words.unlike(case, cases)) for case in cases]
+        right = [case.prompt for case in cases]
+        assert all(one != other for one, other in zip(right, wrong, strict=True))
+        found, again, other = (prompt_words.losses(model, cases, each) for each in (right, right, wrong))
+        assert found.shape == (len(prompt_words.TIMES), len(cases))
+        assert np.array_equal(found, again) and np.all(found != other)
