@@ -1,5 +1,6 @@
 """Set before jax is imported, for the tests and the programs they start: CPU, one compilation cache, and
-programs that are not optimised nor fused by MLIR: at these sizes that costs more time than it saves.
+programs that are not optimised nor fused by MLIR: at these sizes that costs more time than it saves. PyTorch
+has one thread: with more, those of several test processes wait for each other and keep the cores busy.
 """
 
 import os
@@ -14,6 +15,7 @@ if version("jaxlib").startswith("0.10."):  # later ones have no other emitters
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("XLA_FLAGS", FLAGS)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
