@@ -26,6 +26,7 @@ from uno_jax.families.uno.config import UnoPE
 from uno_jax.families.uno.types import Batch, Conditioning
 from uno_jax.families.uno.velocity import variables, velocity
 from uno_jax.networks.mmdit import MMDiT
+from uno_jax.small_training.samples import as_floats
 from uno_jax.toybox import Sample, load_subjects
 from uno_jax.toybox.captions import noun
 from uno_jax.toybox.scenes import SCENES
@@ -82,7 +83,7 @@ def losses(model: Model, cases: Sequence[Sample], prompts: Sequence[str]) -> Flo
     for start in range(0, len(cases), BATCH):
         part, tokens = cases[start : start + BATCH], tokenize(model.config, prompts[start : start + BATCH])
         columns = zip(*((case.target, *case.references) for case in part), strict=True)
-        target, *refs = (jnp.asarray(np.stack(each), jnp.float32) / 127.5 - 1 for each in columns)
+        target, *refs = (as_floats(jnp.asarray(np.stack(each))) for each in columns)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(SEED), start))
         batch = Batch(target, tuple(refs), tokens["t5"], tokens["clip"])
         latent, given = encode(model, batch, keys[0], model.unope or UnoPE())

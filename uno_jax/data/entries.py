@@ -94,7 +94,7 @@ def references_of(entry: dict[str, Any]) -> tuple[str, ...]:
     Raises DataError for anything but paths.
     """
     if is_label(entry):
-        return (_text(entry, "img_path1", "a path"),)
+        return (_path(entry, "img_path1"),)
     refs = entry.get("image_paths", [])
     if "image_path" in entry and not refs:
         refs = [entry["image_path"]]
@@ -131,19 +131,23 @@ def _text(entry: dict[str, Any], name: str, what: str) -> str:
         raise DataError(f'"{name}" is missing; the entry has {shortened(sorted(entry))}')
     if not isinstance(entry[name], str):
         raise DataError(f'"{name}" must be {what}, got {shortened(entry[name])}')
-    if what == "a path" and not entry[name]:
-        raise DataError(f'"{name}" is empty, expected a path')
     return str(entry[name])
+
+
+def _path(entry: dict[str, Any], name: str) -> str:
+    if not (path := _text(entry, name, "a path")):
+        raise DataError(f'"{name}" is empty, expected a path')
+    return path
 
 
 def _parse_pair(entry: dict[str, Any], min_score: float | None) -> Entry | None:
     check_keys(entry, PAIR_KEYS)
     if min_score is not None and _score(entry, "score") < min_score:
         return None
-    prompt, target, refs = prompt_of(entry), _text(entry, "image_tgt_path", "a path"), references_of(entry)
+    prompt, target, refs = prompt_of(entry), _path(entry, "image_tgt_path"), references_of(entry)
     sizes = entry.get("image_sizes")
     ratios = None if sizes is None else _ratios(sizes, 1 + len(refs))
-    mask = _text(entry, "image_tgt_mask_path", "a path") if "image_tgt_mask_path" in entry else None
+    mask = _path(entry, "image_tgt_mask_path") if "image_tgt_mask_path" in entry else None
     return Entry(prompt, target, refs, ratios, mask)
 
 
@@ -188,4 +192,4 @@ def _parse_label(entry: dict[str, Any], min_score: float | None) -> Entry | None
     if score < label_threshold(min_score):
         return None
     refs = references_of(entry)
-    return Entry(prompt_of(entry), _text(entry, "img_path2", "a path"), refs)
+    return Entry(prompt_of(entry), _path(entry, "img_path2"), refs)
