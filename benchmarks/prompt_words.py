@@ -27,6 +27,7 @@ from uno_jax.families.uno.types import Batch, Conditioning
 from uno_jax.families.uno.velocity import variables, velocity
 from uno_jax.networks.mmdit import MMDiT
 from uno_jax.small_training.samples import as_floats
+from uno_jax.support.command_line import exit_on
 from uno_jax.toybox import Sample, load_subjects
 from uno_jax.toybox.captions import noun
 from uno_jax.toybox.scenes import SCENES
@@ -119,7 +120,10 @@ def main() -> None:
     parser.add_argument("--model", default="small")
     parser.add_argument("--count", type=int, default=60)
     args = parser.parse_args()
-    model = load_model(args.model, dtype="float32")
+    if args.count < 10:
+        parser.error("--count must be at least 10: a prompt takes its words from another picture's")
+    with exit_on(ValueError, OSError):
+        model = load_model(args.model, dtype="float32")
     size = model.config.defaults.resolution
     rows = [
         (what, *rises(model, choose_cases(kind, args.count, size), exchange))
